@@ -1,0 +1,40 @@
+# Everything a contributor does. `make demo` and `make test` set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-slow lint browser starter clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)            ## the digits study in the browser
+	$(BIN)/curate demo
+
+test: $(READY) browser    ## the whole suite, under 12 minutes on two cores
+	$(BIN)/python -m pytest
+
+test-slow: $(READY) browser  ## the longer tests: minutes each
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)            ## ruff and pyright
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+starter: $(READY)         ## rebuild the digits starter that ships in model/starters (about 15 minutes)
+	$(BIN)/python -m loop.starter
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
+	@echo "Setting up .venv (once; about 5 GB with torch) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $(READY)
+
+browser: $(READY)         ## a Chromium for the browser tests: the system's, or Playwright's own
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+	  || ls $${PLAYWRIGHT_BROWSERS_PATH:-$$HOME/.cache/ms-playwright} 2>/dev/null | grep -q chromium \
+	  || $(BIN)/playwright install chromium \
+	  || echo "No Chromium here and none could be downloaded: the browser tests will be skipped."
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,183 @@
+"""The real data sets: digits, two moons, a ring of Gaussians, CIFAR-10, a folder of images.
+
+Points are float32, images uint8 with the channels last; the model package scales them. Labels are classes for images
+and modes (which moon, which Gaussian) for points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data.config import DataConfig, DatasetName
+
+DEFAULT_POINTS = 5_000
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True, slots=True)
+class RealData:
+    """A data set in memory.
+
+    Attributes:
+        x: (n, 2) float32 points, or (n, height, width, channels) uint8 images.
+        labels: (n,) int64, indices into `label_names`.
+    """
+
+    name: str
+    x: np.ndarray
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the data are images (else points)."""
+        return self.x.ndim == 4
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def shares(self) -> np.ndarray:
+        """(number of labels,) the share of each label among the data."""
+        return np.bincount(self.labels, minlength=len(self.label_names)) / len(self)
+
+
+def load(config: DataConfig, seed: int, cache: Path | None = None) -> RealData:
+    """The study's real data; random ones (points, a subset) are drawn from `seed`.
+
+    Args:
+        config: the [data] table.
+        seed: the study's.
+        cache: where a download goes; the user's cache folder by default.
+
+    Raises:
+        ValueError: more data asked for than there are, or a folder without images.
+        OSError: the download failed.
+    """
+    rng = np.random.default_rng([seed, 0xDA7A])
+    loaders: dict[DatasetName, Callable[[], RealData]] = {
+        "digits": digits,
+        "moons": lambda: moons(config.n or DEFAULT_POINTS, config.noise, rng),
+        "gaussians": lambda: gaussians(config, rng),
+        "cifar10": lambda: folder("cifar10", _train_part(config.path), 32) if config.path else cifar10(cache),
+        "folder": lambda: folder("folder", Path(config.path), config.size),
+    }
+    return _first(loaders[config.dataset](), config.n, rng)
+
+
+def digits() -> RealData:
+    """scikit-learn's 1,797 handwritten digits, 8x8; its 17 grey levels are spread over 0..255."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    return RealData("digits", pixels[..., None], bunch.target.astype(np.int64), tuple("0123456789"))
+
+
+def moons(n: int, noise: float, rng: np.random.Generator) -> RealData:
+    """Two interleaving half circles of radius 1 in scikit-learn's coordinates; the paper's noise is 0.1."""
+    upper = np.arange(n) < n // 2
+    angle = rng.uniform(0, np.pi, n)
+    arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    x = np.where(upper[:, None], arc, [1.0, 0.5] - arc) + noise * rng.standard_normal((n, 2))
+    return RealData("moons", x.astype(np.float32), (~upper).astype(np.int64), ("upper moon", "lower moon"))
+
+
+def gaussians(config: DataConfig, rng: np.random.Generator) -> RealData:
+    """A mixture of equally likely Gaussians on a ring."""
+    n = config.n or DEFAULT_POINTS
+    labels = rng.integers(config.modes, size=n)
+    x = ring(config)[labels] + config.std * rng.standard_normal((n, 2))
+    return RealData("gaussians", x.astype(np.float32), labels, tuple(f"mode {i}" for i in range(config.modes)))
+
+
+def ring(config: DataConfig) -> np.ndarray:
+    """(modes, 2) the centres of the Gaussians, counter-clockwise from (radius, 0)."""
+    angle = 2 * np.pi * np.arange(config.modes) / config.modes
+    return config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
+    """(n,) int64: for each of (n, 2) points the nearest moon or Gaussian, by distance to the noiseless shape.
+
+    Raises:
+        ValueError: the data set is one of images.
+    """
+    if config.dataset == "gaussians":
+        distances = np.linalg.norm(points[:, None] - ring(config)[None], axis=2)
+        return distances.argmin(axis=1)
+    if config.dataset == "moons":
+        upper = _distance_to_arc(points)
+        lower = _distance_to_arc(np.array([1.0, 0.5]) - points)
+        return (lower < upper).astype(np.int64)
+    raise ValueError(f"{config.dataset} has classes, not modes")
+
+
+def cifar10(cache: Path | None = None) -> RealData:
+    """CIFAR-10's 50,000 training images, downloaded once by torchvision, which checks the MD5.
+
+    Raises:
+        OSError: the download failed.
+    """
+    from torchvision.datasets import CIFAR10
+
+    found = CIFAR10(str(cache or default_cache()), train=True, download=True)
+    return RealData("cifar10", found.data, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
+
+
+def folder(name: str, root: Path, size: int) -> RealData:
+    """The images under a folder, cut to squares from the centre and scaled; sub-folders, where there are, are classes.
+
+    Raises:
+        ValueError: no folder, no images in it, or one that doesn't decode.
+    """
+    if not root.is_dir():
+        raise ValueError(f"There is no folder of images at '{root}'; set data.path to one.")
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"There are no images under {root}; it needs files such as .png or .jpg.")
+    classes = sorted({file.relative_to(root).parts[0] if file.parent != root else "all" for file in files})
+    x = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    labels = np.empty(len(files), dtype=np.int64)
+    for i, file in enumerate(files):
+        x[i] = _square(file, size)
+        labels[i] = classes.index(file.relative_to(root).parts[0] if file.parent != root else "all")
+    return RealData(name, x, labels, tuple(classes))
+
+
+def default_cache() -> Path:
+    """Where downloads go unless a study says otherwise."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("curate", ensure_exists=True)
+
+
+def _square(file: Path, size: int) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
+            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{file} can't be read as an image ({error}); remove or replace it.") from error
+
+
+def _distance_to_arc(points: np.ndarray) -> np.ndarray:
+    """From (n, 2) points to the upper half of the unit circle."""
+    radius = np.linalg.norm(points, axis=1)
+    ends = np.minimum(np.linalg.norm(points - [1, 0], axis=1), np.linalg.norm(points + [1, 0], axis=1))
+    return np.where(points[:, 1] >= 0, np.abs(radius - 1), ends)
+
+
+def _train_part(path: str) -> Path:
+    return Path(path) / "train" if (Path(path) / "train").is_dir() else Path(path)
+
+
+def _first(real: RealData, n: int, rng: np.random.Generator) -> RealData:
+    """A random subset of n (all when 0)."""
+    if n == 0 or n == len(real):
+        return real
+    if n > len(real):
+        raise ValueError(f"data.n asks for {n} of {real.name}, which has only {len(real)}")
+    keep = np.sort(rng.choice(len(real), n, replace=False))
+    return RealData(real.name, real.x[keep], real.labels[keep], real.label_names)

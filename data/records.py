@@ -1,0 +1,127 @@
+"""The rows of a study, as typed records: one word per thing, the same in code, tables, pages and docs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+Purpose = Literal["curation", "audit", "attention", "practice"]
+Outcome = Literal["pick", "none", "skip", "timeout"]
+RaterKind = Literal["human", "sim", "proxy"]
+PURPOSES: tuple[Purpose, ...] = ("curation", "audit", "attention", "practice")
+OUTCOMES: tuple[Outcome, ...] = ("pick", "none", "skip", "timeout")
+
+
+def timestamp(after_s: float = 0.0) -> str:
+    """UTC now plus `after_s` seconds, as ISO 8601 of fixed width, so that text order is time order."""
+    moment = datetime.now(UTC) + timedelta(seconds=after_s)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One published generator.
+
+    Attributes:
+        t: 0 is the pretrained generator.
+        parent_t: the generation it was warm-started from; None for t = 0.
+        checkpoint: file name inside the study's `checkpoints/`.
+        n_real: real data in its training set.
+        n_curated: distinct curated samples in its training set.
+        policy: how real and curated data were mixed, in words ("mix lam=1").
+        pick_cut: the highest pick id used so far; the next generation's picks lie above it.
+        metrics: what was measured on fresh samples of it (see `loop.evaluation`).
+    """
+
+    t: int
+    parent_t: int | None
+    checkpoint: str
+    checkpoint_sha256: str
+    n_real: int
+    n_curated: int
+    policy: str
+    pick_cut: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+    published_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One draw of a generator; `seed` is its own, so it can be drawn again whatever the batch.
+
+    Attributes:
+        point: coordinates, for two-dimensional data; None for images.
+        label: class (or mode) given by the study's classifier; None where there is none.
+        reward_json: more about the reward, such as class probabilities.
+    """
+
+    t: int
+    seed: int
+    reward: float | None = None
+    label: int | None = None
+    image_sha256: str | None = None
+    point: tuple[float, ...] | None = None
+    reward_json: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSlate:
+    """K samples in display order, ready to be stored. K = inf is written as k None with the picked sample alone."""
+
+    t: int
+    purpose: Purpose
+    k: int | None
+    seed: int
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class SlateItem:
+    """What a rater is shown at one position; nothing in it tells the generation."""
+
+    position: int
+    image_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """A slate leased to a session."""
+
+    id: int
+    t: int
+    k: int
+    purpose: Purpose
+    served_at: str
+    items: tuple[SlateItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A rater's answer to one slate, as the routes receive it."""
+
+    slate_id: int
+    outcome: Outcome
+    position: int | None = None
+    rt_ms: int | None = None
+    input: str | None = None
+    viewport: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPick:
+    """The answer as it stands in the database; `duplicate` says that this call found it there."""
+
+    id: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the picks have come toward the next generation, and how many this session gave."""
+
+    done: int
+    total: int
+    t: int
+    yours: int = 0

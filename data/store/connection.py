@@ -1,0 +1,156 @@
+"""Opening study.db and its transactions: WAL, foreign keys, FULL sync, one connection per thread."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlite_utils import Database
+
+from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError
+from data.migrations import migrations
+
+BUSY_TIMEOUT_S = 60.0
+
+
+class Connection:
+    """The part of the store that every table stands on.
+
+    Args:
+        path: study.db; it must exist (see `create`).
+
+    Raises:
+        NotAStudyError: no such file, or not a study.
+        NewerDatabaseError: migrations are recorded that this version doesn't know.
+        CorruptDatabaseError: not readable as SQLite.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._opened_lock = threading.Lock()
+        _look_before_opening(self.path)
+        if migrations.pending(self.db):
+            # Two processes may arrive here together: the write lock makes one of them find nothing left to do.
+            with self.write():
+                migrations.apply(self.db)
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """A new, empty database at `path`.
+
+        Raises:
+            FileExistsError: something is there already.
+        """
+        with path.open("xb"):
+            pass
+        database = Database(path)
+        database.conn.execute("PRAGMA journal_mode = WAL")
+        with database.atomic():
+            migrations.apply(database)
+        database.close()
+        return cls(path)
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection, opened when first asked for."""
+        database = getattr(self._local, "database", None)
+        if database is None:
+            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+                connection.execute(f"PRAGMA {pragma}")
+            database = Database(connection)
+            self._local.database = database
+            with self._opened_lock:
+                self._opened.append(connection)
+        return database
+
+    @contextmanager
+    def write(self) -> Iterator[Database]:
+        """A write transaction that takes the lock at once; committed on leaving, rolled back on any exception.
+
+        `BEGIN IMMEDIATE`, because a transaction that reads first and then writes can't wait for another writer in WAL
+        mode: SQLite refuses it at once. Nested calls join the outer transaction.
+        """
+        db = self.db
+        if db.conn.in_transaction:
+            with db.atomic():
+                yield db
+            return
+        db.conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+        except BaseException:
+            db.rollback()
+            raise
+        db.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[Database]:
+        """A read transaction: every query inside sees the same moment."""
+        if self.db.conn.in_transaction:
+            yield self.db
+            return
+        with self.db.atomic():
+            yield self.db
+
+    def rows(self, sql: str, args: Sequence[Any] | dict[str, Any] = ()) -> Iterator[dict[str, Any]]:
+        """The rows of a query, as dictionaries, one at a time."""
+        cursor = self.db.conn.execute(sql, args)
+        names = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))
+
+    def one(self, sql: str, args: Sequence[Any] | dict[str, Any] = ()) -> dict[str, Any] | None:
+        """The first row of a query, or None."""
+        return next(self.rows(sql, args), None)
+
+    def value(self, sql: str, args: Sequence[Any] | dict[str, Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.db.conn.execute(sql, args).fetchone()
+        return None if row is None else row[0]
+
+    def faults(self) -> list[str]:
+        """What SQLite itself finds wrong: damaged pages, broken references. Empty when all is well."""
+        found = [row[0] for row in self.db.conn.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        return found + [
+            f"{table}: row {rowid} names a missing row of {parent}"
+            for table, rowid, parent, _ in self.db.conn.execute("PRAGMA foreign_key_check")
+        ]
+
+    def close(self) -> None:
+        """Closes the connections of all threads; the last one out checkpoints the write-ahead log."""
+        with self._opened_lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+        self._local = threading.local()
+
+
+def _look_before_opening(path: Path) -> None:
+    """Refuses what isn't a study of a known version, without changing a byte on disk."""
+    if not path.is_file():
+        raise NotAStudyError(f"There is no study database at {path}; create one with `curate new`.")
+    # With a log beside it the database was not closed cleanly and has to be read through that log.
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
+    try:
+        database = Database(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_TIMEOUT_S))
+        try:
+            applied = {migration.name for migration in migrations.applied(database)}
+            tables = set(database.table_names())
+        finally:
+            database.close()
+    except sqlite3.DatabaseError as error:
+        raise CorruptDatabaseError(
+            f"{path} can't be read as a SQLite database ({error}); restore it from a backup."
+        ) from error
+    unknown = applied - {migration.name for migration in migrations._migrations}
+    if unknown:
+        raise NewerDatabaseError(
+            f"{path} was written by a newer version of curate (it has {', '.join(sorted(unknown))}); update curate."
+        )
+    if not applied and tables:
+        raise NotAStudyError(f"{path} is a SQLite database, but not a study.")

@@ -1,0 +1,151 @@
+"""Recording an answer, once and for good, and reading answers back."""
+
+from collections.abc import Iterator, Sequence
+
+from data.errors import PickRefusedError
+from data.records import Pick, StoredPick, timestamp
+from data.store.connection import Connection
+
+
+class Picks(Connection):
+    """The answers. None is ever changed or deleted."""
+
+    def record_pick(self, session_id: str, pick: Pick) -> StoredPick:
+        """Commits an answer and only then returns.
+
+        The same answer again gives the first one's id.
+
+        Raises:
+            PickRefusedError: the slate was never this session's, its lease lapsed, or another answer is stored.
+            ValueError: a position outside the slate.
+        """
+        with self.write() as db:
+            row = self.one(
+                """SELECT slate.leased_to, slate.lease_until, slate.served_at, slate.k, pick.id AS pick_id,
+                pick.session_id, pick.outcome, pick.position
+                FROM slate LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = ?""",
+                [pick.slate_id],
+            )
+            if row is not None and row["pick_id"] is not None and row["session_id"] == session_id:
+                if (row["outcome"], row["position"]) == (pick.outcome, pick.position):
+                    return StoredPick(id=row["pick_id"], duplicate=True)
+                raise PickRefusedError("contradicts", f"Slate {pick.slate_id} has another answer already.")
+            if row is None or row["leased_to"] != session_id:
+                raise self._not_yours(session_id, pick.slate_id)
+            if row["lease_until"] is None or row["lease_until"] < timestamp():
+                raise PickRefusedError("lapsed", f"Slate {pick.slate_id} was open too long and went to someone else.")
+            self._check_position(pick, row["k"])
+            db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
+            cursor = db.conn.execute(
+                """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input, viewport)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                [
+                    pick.slate_id,
+                    session_id,
+                    pick.outcome,
+                    pick.position,
+                    row["served_at"] if pick.rt_ms is None else timestamp(-pick.rt_ms / 1000),
+                    timestamp(),
+                    pick.rt_ms,
+                    pick.input,
+                    pick.viewport,
+                ],
+            )
+            assert cursor.lastrowid is not None
+        return StoredPick(id=cursor.lastrowid, duplicate=False)
+
+    def add_picks(self, session_id: str, answers: Sequence[tuple[int, int]]) -> None:
+        """Stores simulated or proxy picks in bulk: (slate id, position) each."""
+        now = timestamp()
+        with self.write() as db:
+            db.conn.executemany(
+                "INSERT INTO pick(slate_id, session_id, outcome, position, picked_at) VALUES (?, ?, 'pick', ?, ?)",
+                ((slate_id, session_id, position, now) for slate_id, position in answers),
+            )
+
+    def curation_picks(
+        self, *, after: int = 0, until: int | None = None, kinds: Sequence[str] = ("human", "sim")
+    ) -> Iterator[dict]:
+        """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
+
+        Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
+        t, sample_id, seed, reward, image_sha256, point_json of the picked sample.
+        """
+        yield from self.rows(
+            f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
+            sample.reward, sample.image_sha256, sample.point_json
+            {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND kind IN ({_marks(kinds)})
+            ORDER BY pick.id""",
+            [after, until, until, *kinds],
+        )
+
+    def count_curation_picks(self, *, after: int, kinds: Sequence[str] = ("human", "sim")) -> int:
+        """How many picks `curation_picks` would give."""
+        return self.value(
+            f"SELECT count(*) {_CURATION} AND pick.id > ? AND kind IN ({_marks(kinds)})", [after, *kinds]
+        )
+
+    def last_pick(self) -> int:
+        """The highest pick id so far; 0 before the first."""
+        return self.value("SELECT max(id) FROM pick") or 0
+
+    def last_pick_time(self, kind: str) -> str | None:
+        """When a rater of this kind last answered."""
+        return self.value(
+            """SELECT picked_at FROM pick JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+            WHERE kind = ? ORDER BY pick.id DESC LIMIT 1""",
+            [kind],
+        )
+
+    def session_picks(self, session_id: str) -> int:
+        """How many answers a session gave."""
+        return self.value("SELECT count(*) FROM pick WHERE session_id = ?", [session_id])
+
+    def pick_counts(self) -> list[dict]:
+        """Answers by rater kind, purpose and outcome: kind, purpose, outcome, t, n."""
+        return list(
+            self.rows(
+                """SELECT rater.kind, slate.purpose, pick.outcome, slate.t, count(*) AS n FROM pick
+                JOIN slate ON slate.id = slate_id JOIN session ON session.id = session_id
+                JOIN rater ON rater.id = rater_id GROUP BY 1, 2, 3, 4 ORDER BY 4, 1, 2, 3"""
+            )
+        )
+
+    def answers(self, t: int, kind: str) -> list[dict]:
+        """Curation answers of one generation by one kind of rater: slate_id, position."""
+        return list(
+            self.rows(
+                """SELECT pick.slate_id, pick.position FROM pick JOIN slate ON slate.id = slate_id
+                JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+                WHERE slate.t = ? AND slate.purpose = 'curation' AND kind = ? ORDER BY pick.slate_id""",
+                [t, kind],
+            )
+        )
+
+    @staticmethod
+    def _check_position(pick: Pick, k: int) -> None:
+        if (pick.outcome == "pick") != (pick.position is not None):
+            raise ValueError("position goes with outcome 'pick', and only with it")
+        if pick.position is not None and not 0 <= pick.position < k:
+            raise ValueError(f"position must lie between 0 and {k - 1}, not {pick.position}")
+
+    def _not_yours(self, session_id: str, slate_id: int) -> PickRefusedError:
+        lapsed = self.value(
+            """SELECT 1 FROM event WHERE kind = 'lease_lapsed' AND actor = ?
+            AND json_extract(detail_json, '$.slate_id') = ?""",
+            [session_id, slate_id],
+        )
+        if lapsed:
+            return PickRefusedError("lapsed", f"Slate {slate_id} was open too long and went to someone else.")
+        return PickRefusedError("unknown", f"There is no slate {slate_id} in this session.")
+
+
+_CURATION = """FROM pick JOIN slate ON slate.id = pick.slate_id
+    JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
+    JOIN sample ON sample.id = slate_item.sample_id
+    JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+    WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND session.withdrawn_at IS NULL"""
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,152 @@
+"""The slate pool: written in bulk by the worker, leased one by one to sessions, retired when a generation ends."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from data.records import NewSlate, Purpose, Slate, SlateItem, timestamp
+from data.store.connection import Connection
+
+
+class Slates(Connection):
+    """Slates and their samples."""
+
+    def add_slates(self, slates: Iterable[NewSlate], *, picked_by: str | None = None) -> list[int]:
+        """Stores slates with their samples, and returns the slates' ids in order.
+
+        Args:
+            slates: any number; they are written as they come.
+            picked_by: a simulated or proxy session to which the slates belong from the start; without it they are
+                free for raters.
+        """
+        with self.write() as db:
+            first_slate = 1 + (self.value("SELECT max(id) FROM slate") or 0)
+            next_slate, next_sample = first_slate, 1 + (self.value("SELECT max(id) FROM sample") or 0)
+            now = timestamp()
+            source = iter(slates)
+            while chunk := list(islice(source, 5_000)):
+                slate_rows, sample_rows, item_rows = [], [], []
+                for slate in chunk:
+                    slate_rows.append(
+                        (next_slate, slate.t, slate.purpose, slate.k, slate.seed, now, picked_by, now if picked_by else None)
+                    )
+                    for position, sample in enumerate(slate.samples):
+                        point = None if sample.point is None else json.dumps(sample.point)
+                        more = None if sample.reward_json is None else json.dumps(sample.reward_json)
+                        sample_rows.append(
+                            (next_sample, sample.t, sample.seed, sample.image_sha256, sample.reward, sample.label, point, more)
+                        )
+                        item_rows.append((next_slate, position, next_sample))
+                        next_sample += 1
+                    next_slate += 1
+                db.conn.executemany(
+                    """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                    slate_rows,
+                )
+                db.conn.executemany(
+                    """INSERT INTO sample(id, t, seed, image_sha256, reward, label, point_json, reward_json)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                    sample_rows,
+                )
+                db.conn.executemany("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (?, ?, ?)", item_rows)
+        return list(range(first_slate, next_slate))
+
+    def pool_size(self, purpose: Purpose, t: int) -> int:
+        """How many slates of a purpose and generation lie free in the pool."""
+        self._return_lapsed()
+        return self.value(
+            "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL",
+            [purpose, t],
+        )
+
+    def count_slates(self, purpose: Purpose, t: int) -> int:
+        """How many slates of a purpose and generation were ever made: the index of the next one's seed."""
+        return self.value("SELECT count(*) FROM slate WHERE purpose = ? AND t = ?", [purpose, t])
+
+    def lease(self, session_id: str, purposes: Sequence[Purpose], t: int, lease_s: float) -> Slate | None:
+        """Leases one more slate of generation t to a session, trying the purposes in order; None when none is free.
+
+        Slates leave the pool in the order in which they were made.
+        """
+        with self.write() as db:
+            self._return_lapsed()
+            for purpose in purposes:
+                slate_id = self.value(
+                    """SELECT id FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL
+                    ORDER BY id LIMIT 1""",
+                    [purpose, t],
+                )
+                if slate_id is not None:
+                    db.conn.execute(
+                        "UPDATE slate SET leased_to = ?, served_at = ?, lease_until = ? WHERE id = ?",
+                        [session_id, timestamp(), timestamp(lease_s), slate_id],
+                    )
+                    return self._slate(slate_id)
+        return None
+
+    def open_slates(self, session_id: str, lease_s: float) -> list[Slate]:
+        """The session's slates without an answer, oldest first; their leases are prolonged."""
+        found = list(
+            self.rows(
+                """SELECT id, lease_until FROM slate WHERE leased_to = ? AND lease_until > ? ORDER BY served_at, id""",
+                [session_id, timestamp()],
+            )
+        )
+        ending = [(timestamp(lease_s), row["id"]) for row in found if row["lease_until"] < timestamp(lease_s / 2)]
+        if ending:
+            with self.write() as db:
+                db.conn.executemany("UPDATE slate SET lease_until = ? WHERE id = ?", ending)
+        return [self._slate(row["id"]) for row in found]
+
+    def retire_slates(self, before_t: int) -> int:
+        """Takes the free slates of generations under `before_t` out of the pool; leased ones stay valid."""
+        with self.write() as db:
+            return db.conn.execute(
+                "UPDATE slate SET retired_at = ? WHERE t < ? AND leased_to IS NULL AND retired_at IS NULL",
+                [timestamp(), before_t],
+            ).rowcount
+
+    def slate_samples(self, slate_ids: Sequence[int]) -> Iterator[dict]:
+        """The samples of slates, by slate and position: slate_id, position, sample_id, t, seed, reward, label."""
+        for start in range(0, len(slate_ids), 500):
+            chunk = slate_ids[start : start + 500]
+            yield from self.rows(
+                f"""SELECT slate_id, position, sample_id, t, seed, reward, label, image_sha256, point_json
+                FROM slate_item JOIN sample ON sample.id = sample_id
+                WHERE slate_id IN ({",".join("?" * len(chunk))}) ORDER BY slate_id, position""",
+                chunk,
+            )
+
+    def shared_samples(self) -> int:
+        """How many samples stand in more than one curation slate of finite K; a disjoint study has none."""
+        return self.value(
+            """SELECT count(*) FROM (SELECT 1 FROM slate_item JOIN slate ON slate.id = slate_id
+            WHERE purpose = 'curation' AND k IS NOT NULL GROUP BY sample_id HAVING count(*) > 1)"""
+        )
+
+    def _slate(self, slate_id: int) -> Slate:
+        row = self.one("SELECT id, t, k, purpose, served_at FROM slate WHERE id = ?", [slate_id])
+        assert row is not None
+        items = self.rows(
+            """SELECT position, image_sha256 FROM slate_item JOIN sample ON sample.id = sample_id
+            WHERE slate_id = ? ORDER BY position""",
+            [slate_id],
+        )
+        return Slate(**row, items=tuple(SlateItem(**item) for item in items))
+
+    def _return_lapsed(self) -> None:
+        """Slates whose lease ended without an answer go back to the pool; the event log keeps who had them."""
+        now = timestamp()
+        if not self.value("SELECT 1 FROM slate WHERE lease_until < ? LIMIT 1", [now]):
+            return
+        with self.write() as db:
+            db.conn.execute(
+                """INSERT INTO event(at, actor, kind, detail_json)
+                SELECT ?, leased_to, 'lease_lapsed', json_object('slate_id', id) FROM slate WHERE lease_until < ?""",
+                [now, now],
+            )
+            db.conn.execute(
+                """UPDATE slate SET leased_to = NULL, lease_until = NULL, served_at = NULL WHERE lease_until < ?""",
+                [now],
+            )

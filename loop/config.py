@@ -1,0 +1,204 @@
+"""study.toml: one frozen model for the whole study, with errors that name the nearest key."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from tomlkit.exceptions import ParseError
+
+from data.config import DataConfig
+from model.config import ClassifierConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CurationConfig(_Table):
+    """The [curation] table: who picks from what."""
+
+    k: int | Literal["inf"] = Field(4, description='samples in a slate; "inf": picks drawn from all samples by weight')
+    picks: int = Field(0, ge=0, description="curated samples a generation; 0 means lam times the real data (all if inf)")
+    extend: Literal["none", "accumulate", "proxy"] = Field(
+        "none", description="people give dozens of picks: train on them alone, on all so far, or on a fitted user's too"
+    )
+    ridge: float = Field(1.0, gt=0, description="proxy: strength of the ridge on the fitted utilities")
+    inf_pool: int = Field(8, ge=2, description='k = "inf": samples drawn for each pick')
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _infinite(cls, k: Any) -> Any:
+        return "inf" if isinstance(k, float) and math.isinf(k) and k > 0 else k
+
+    @field_validator("k")
+    @classmethod
+    def _at_least_two(cls, k: int | str) -> int | str:
+        if isinstance(k, int) and k < 2:
+            raise ValueError('k must be 2 or more, or "inf"')
+        return k
+
+
+class MixConfig(_Table):
+    """The [mix] table: lam is the ratio curated : real in the training mix; inf trains on picks only."""
+
+    lam: float = Field(1.0, gt=0)
+
+
+class ScheduleConfig(_Table):
+    """The [schedule] table: when people's picks lead to a new generation."""
+
+    picks: int = Field(24, ge=1, description="a new generation after this many curation picks")
+    interval_s: float = Field(0, ge=0, description="or after this many seconds if there is any new pick; 0: never")
+
+
+class PoolConfig(_Table):
+    """The [pool] table: slates made ahead of the raters."""
+
+    size: int = Field(96, ge=1, description="curation slates kept free")
+    audit: int = Field(48, ge=0, description="audit slates kept free; they are served while a generation trains")
+    lease_s: float = Field(600, gt=0, description="a slate without an answer goes back after this long")
+
+
+class EvaluationConfig(_Table):
+    """The [evaluation] table: what is measured on fresh samples of every generation."""
+
+    samples: int = Field(2_000, ge=100)
+
+
+class AppConfig(_Table):
+    """The [app] table: the pages."""
+
+    title: str = "Which one do you like best?"
+    password: str = Field("", description="of the researcher's page; empty: open on this machine, generated elsewhere")
+
+
+class StudyConfig(_Table):
+    """All of study.toml."""
+
+    preset: str = ""
+    seed: int = Field(0, ge=0, lt=2**32)
+    generations: int = Field(5, ge=1, description="`curate simulate` stops after this many turns")
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    reward: RewardConfig = RewardConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    curation: CurationConfig = CurationConfig()
+    mix: MixConfig = MixConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    pool: PoolConfig = PoolConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    app: AppConfig = AppConfig()
+
+    def as_json(self) -> dict[str, Any]:
+        """The resolved configuration as plain values, infinity written as 'inf', to be stored with a generation."""
+        return _plain(self.model_dump(exclude={"app"}))
+
+    def to_toml(self) -> str:
+        """study.toml in full, each key with what it means."""
+        document = tomlkit.document()
+        document.add(tomlkit.comment("A curate study. Every setting is written out; change them before the first generation."))
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if not isinstance(value, BaseModel):
+                _add(document, name, value, field.description)
+        for name in type(self).model_fields:
+            table_model = getattr(self, name)
+            if isinstance(table_model, BaseModel):
+                table = tomlkit.table()
+                for key, field in type(table_model).model_fields.items():
+                    _add(table, key, getattr(table_model, key), field.description)
+                document.add(tomlkit.nl())
+                document.add(name, table)
+        return tomlkit.dumps(document)
+
+
+def parse(text: str, source: str = "study.toml") -> StudyConfig:
+    """A configuration from TOML.
+
+    Raises:
+        ValueError: bad TOML, an unknown key (the nearest one is named), or a value that doesn't fit.
+    """
+    try:
+        values = tomlkit.parse(text).unwrap()
+    except ParseError as error:
+        raise ValueError(f"{source} is not valid TOML: {error}") from error
+    return build(values, source)
+
+
+def build(values: Mapping[str, Any], source: str = "the settings") -> StudyConfig:
+    """A configuration from nested values; errors as in `parse`."""
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise ValueError(_unknown_key(path, source)) from None
+        raise ValueError(f"{source}: {'.'.join(path)}: {first['msg']}") from None
+
+
+def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """A copy of nested values with `a.b=v` settings put in; v is read as TOML, else as text.
+
+    Raises:
+        ValueError: no '=', or an unknown key (the nearest one is named).
+    """
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        path = key.strip().split(".")
+        if not equals:
+            raise ValueError(f"--set {setting}: write it as key=value, for example --set curation.k=4")
+        if ".".join(path) not in known_keys():
+            raise ValueError(_unknown_key(path, "--set"))
+        table = merged
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+        table[path[-1]] = _value(text.strip())
+    return merged
+
+
+def known_keys() -> list[str]:
+    """Every setting by its full name, such as `curation.k`."""
+    keys = []
+    for name, field in StudyConfig.model_fields.items():
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            keys += [f"{name}.{key}" for key in table.model_fields]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _unknown_key(path: Sequence[str], source: str) -> str:
+    wrong = ".".join(path)
+    near = difflib.get_close_matches(wrong, known_keys(), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "see `curate new --help` and study.toml for the keys there are."
+    return f"{source}: there is no setting '{wrong}'; {hint}"
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomlkit.parse(f"value = {text}").unwrap()["value"]
+    except ParseError:
+        return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+
+def _add(table: Any, key: str, value: Any, description: str | None) -> None:
+    item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
+    if description:
+        item.comment(description)
+    table.add(key, item)

@@ -1,0 +1,54 @@
+"""The presets of `curate new` and `curate simulate`: what each data set needs to be different from the defaults."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "data": {"dataset": "digits"},
+        "network": {"kind": "digits", "width": 384, "depth": 4},
+        "reward": {"kind": "confidence", "gamma": 5.0},
+        "classifier": {"width": 16, "shift": 1},
+        "curation": {"k": 4, "extend": "proxy"},
+        "mix": {"lam": 1.0},
+    },
+    # Ferbach et al. 2024: 5,000 real points, 10,000 samples curated pairwise to 5,000
+    "moons": {
+        "generations": 5,
+        "data": {"dataset": "moons", "n": 5_000, "noise": 0.1},
+        "reward": {"kind": "ball", "gamma": 10.0, "center": [2.0, 0.5], "r_min": 1.0},
+        "curation": {"k": 2, "picks": 5_000},
+        "mix": {"lam": float("inf")},
+        "evaluation": {"samples": 10_000},
+    },
+    "gaussians": {
+        "generations": 8,
+        "data": {"dataset": "gaussians", "n": 5_000},
+        "reward": {"kind": "ball", "gamma": 10.0, "center": [4.0, 0.0], "r_min": 1.0},
+        "curation": {"k": 2, "picks": 5_000},
+        "mix": {"lam": float("inf")},
+        "evaluation": {"samples": 10_000},
+    },
+    # Ferbach et al. 2024: gamma q_0 (airplane) with gamma = 5, lam = 1/2
+    "cifar10": {
+        "generations": 20,
+        "data": {"dataset": "cifar10"},
+        "network": {"kind": "unet", "width": 128, "depth": 2, "dropout": 0.1},
+        "train": {"pretrain_steps": 400_000, "pretrain_lr": 2e-4, "finetune_steps": 5_000, "finetune_lr": 1e-4,
+                  "batch_size": 128, "warmup_steps": 500, "ema_decay": 0.9999},
+        "sampling": {"batch_size": 256},
+        "reward": {"kind": "class_prob", "gamma": 5.0, "target": 0},
+        "classifier": {"width": 64, "shift": 4, "flip": True},
+        "curation": {"k": 2},
+        "mix": {"lam": 0.5},
+    },
+    "folder": {
+        "data": {"dataset": "folder"},
+        "network": {"kind": "unet", "width": 64, "depth": 1, "dropout": 0.1},
+        "train": {"pretrain_steps": 50_000, "pretrain_lr": 2e-4, "finetune_steps": 1_000, "finetune_lr": 1e-4,
+                  "batch_size": 64, "warmup_steps": 500, "ema_decay": 0.9995},
+        "sampling": {"batch_size": 256},
+        "reward": {"kind": "confidence", "gamma": 5.0},
+        "classifier": {"width": 32, "shift": 2, "flip": True},
+        "curation": {"k": 4, "extend": "proxy"},
+    },
+}  # fmt: skip

@@ -1,0 +1,57 @@
+"""What the app asks of the loop, without torch: which slates a session gets, how far the picks are, what the worker does."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from data.records import Progress, Purpose, Slate
+from data.store import Store
+from loop.config import StudyConfig
+
+AHEAD = 2  # the slate that is shown, and the one the page loads meanwhile
+WORKER_SILENT_S = 15.0
+
+
+def next_slates(store: Store, config: StudyConfig, session_id: str) -> list[Slate]:
+    """The slate the session is at, and the one after it as far as there is one; always the same until it is answered.
+
+    While a generation trains, new slates are audit slates, so that no one waits; then what is left of either kind.
+    """
+    slates = store.open_slates(session_id, config.pool.lease_s)
+    latest = store.latest_cut()
+    if latest is None:
+        return slates
+    purposes = served_purposes(store, config)
+    while len(slates) < AHEAD:
+        slate = store.lease(session_id, purposes, latest[0], config.pool.lease_s)
+        if slate is None:
+            break
+        slates.append(slate)
+    return slates
+
+
+def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
+    """Which slates raters get now, first choice first: audit slates once the picks for the next generation are in."""
+    progress = picks_progress(store, config)
+    training = worker_status(store)["phase"] in ("curating", "training", "publishing")
+    return ("audit",) if training or progress.done >= progress.total else ("curation",)
+
+
+def picks_progress(store: Store, config: StudyConfig, session_id: str | None = None) -> Progress:
+    """Curation picks that the next generation will use, out of the number that starts it."""
+    t, cut = store.latest_cut() or (0, 0)
+    done = store.count_curation_picks(after=cut)
+    yours = store.session_picks(session_id) if session_id else 0
+    return Progress(done=done, total=config.schedule.picks, t=t, yours=yours)
+
+
+def worker_status(store: Store) -> dict[str, Any]:
+    """What the worker does: phase, and for long phases how much is done (0..1) and the seconds left.
+
+    Phases: 'absent' (never started, or silent for 15 s), 'preparing', 'idle', 'curating', 'training', 'publishing'.
+    """
+    status = store.status("worker")
+    if not status:
+        return {"phase": "absent", "done": None, "left_s": None}
+    silent_s = (datetime.now(UTC) - datetime.fromisoformat(status["at"])).total_seconds()
+    phase = "absent" if silent_s > WORKER_SILENT_S else status.get("phase", "idle")
+    return {"phase": phase, "done": status.get("done"), "left_s": status.get("left_s")}

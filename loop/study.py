@@ -1,0 +1,106 @@
+"""A study is a folder: study.toml, study.db, checkpoints/. This is how one is made, opened and found on disk."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from data.errors import NotAStudyError
+from data.real import RealData, load
+from data.store import Store
+from loop.config import StudyConfig, build, override, parse
+from loop.presets import PRESETS
+
+
+class StudyExistsError(ValueError):
+    """There is something at the path already."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """An opened study.
+
+    Attributes:
+        path: its folder.
+        config: study.toml, checked.
+        store: its database.
+    """
+
+    path: Path
+    config: StudyConfig
+    store: Store = field(repr=False)
+
+    @classmethod
+    def create(cls, path: Path, config: StudyConfig) -> Self:
+        """A new study; it appears whole or not at all.
+
+        Raises:
+            StudyExistsError: the path exists.
+        """
+        if path.exists():
+            what = "a study" if (path / "study.toml").exists() else "something"
+            raise StudyExistsError(f"There is {what} at {path} already; choose another name or remove it first.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            (draft / "checkpoints").mkdir()
+            (draft / "study.toml").write_text(config.to_toml(), encoding="utf-8")
+            store = Store.create(draft / "study.db")
+            store.log("curate", "study_created", preset=config.preset, seed=config.seed)
+            store.close()
+            draft.chmod(0o755)
+            os.rename(draft, path)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing study.
+
+        Raises:
+            NotAStudyError: no study there.
+            ValueError: study.toml is wrong, or the database is of a newer version.
+            CorruptDatabaseError: the database can't be read.
+        """
+        settings = path / "study.toml"
+        if not settings.is_file():
+            raise NotAStudyError(f"There is no study at {path}; create one with: curate new {path} --preset digits")
+        config = parse(settings.read_text(encoding="utf-8"), str(settings))
+        return cls(path, config, Store(path / "study.db"))
+
+    @cached_property
+    def real(self) -> RealData:
+        """The real data, loaded once."""
+        return load(self.config.data, self.config.seed)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the generations' weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def classifier_path(self) -> Path:
+        """The weights of the VGG11 that judges this study's images."""
+        return self.path / "classifier.safetensors"
+
+    def checkpoint_path(self, t: int) -> Path:
+        """Where generation t's weights lie."""
+        return self.checkpoints / f"generation-{t:04d}.safetensors"
+
+
+def configure(preset: str, settings: Sequence[str] = (), **top: Any) -> StudyConfig:
+    """A configuration from a preset, `--set a.b=v` settings, and top-level keys such as seed and generations.
+
+    Raises:
+        ValueError: an unknown preset or setting, or a value that doesn't fit.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
+    given = {key: value for key, value in top.items() if value is not None}
+    return build({**override(PRESETS[preset], settings), "preset": preset, **given}, "--set")
