@@ -72,6 +72,7 @@ class AppConfig(_Table):
     """The [app] table: the pages."""
 
     title: str = "Which one do you like best?"
+    reveal: bool = Field(False, description="show raters how the generator moves (a demo, a classroom; not a study)")
     password: str = Field("", description="of the researcher's page; empty: open on this machine, generated elsewhere")
 
 

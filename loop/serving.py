@@ -30,9 +30,15 @@ def next_slates(store: Store, config: StudyConfig, session_id: str) -> list[Slat
 
 
 def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
-    """Which slates raters get now, first choice first: audit slates once the picks for the next generation are in."""
+    """Which slates raters get now, first choice first.
+
+    Audit slates alone once the picks for the next generation are in; with no worker to train it, whatever is left.
+    """
+    phase = worker_status(store)["phase"]
+    if phase == "absent":
+        return ("curation", "audit")
     progress = picks_progress(store, config)
-    training = worker_status(store)["phase"] in ("curating", "training", "publishing")
+    training = phase in ("curating", "training", "publishing")
     return ("audit",) if training or progress.done >= progress.total else ("curation",)
 
 
