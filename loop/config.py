@@ -21,7 +21,9 @@ class CurationConfig(_Table):
     """The [curation] table: who picks from what."""
 
     k: int | Literal["inf"] = Field(4, description='samples in a slate; "inf": picks drawn from all samples by weight')
-    picks: int = Field(0, ge=0, description="curated samples a generation; 0 means lam times the real data (all if inf)")
+    picks: int = Field(
+        0, ge=0, description="curated samples a generation; 0 means lam times the real data (all if inf)"
+    )
     extend: Literal["none", "accumulate", "proxy"] = Field(
         "none", description="people give dozens of picks: train on them alone, on all so far, or on a fitted user's too"
     )
@@ -102,7 +104,9 @@ class StudyConfig(_Table):
     def to_toml(self) -> str:
         """study.toml in full, each key with what it means."""
         document = tomlkit.document()
-        document.add(tomlkit.comment("A curate study. Every setting is written out; change them before the first generation."))
+        document.add(
+            tomlkit.comment("A curate study. Every setting is written out; change them before the first generation.")
+        )
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if not isinstance(value, BaseModel):

@@ -13,7 +13,8 @@ class NetworkConfig(_Table):
     """The [network] table: the velocity field of the flow, or a generator of the user's own."""
 
     kind: str = Field(
-        "mlp", description="mlp (points), digits (8x8 images), unet (torchcfm's), or your own generator as 'module:Class'"
+        "mlp",
+        description="mlp (points), digits (8x8 images), unet (torchcfm's), or your own generator as 'module:Class'",
     )
     width: int = Field(192, ge=4, description="features per layer; for unet the channels of the first level")
     depth: int = Field(3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")
@@ -28,8 +29,11 @@ class TrainConfig(_Table):
     finetune_steps: int = Field(1_000, ge=1)
     finetune_lr: float = Field(1e-3, gt=0)
     batch_size: int = Field(256, ge=2)
+    pair_size: int = Field(128, ge=2, description="the batch is optimally paired with noise in groups of this size")
     warmup_steps: int = Field(50, ge=0, description="the learning rate rises over these, then falls as a cosine to 0")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="reached gradually: min(ema_decay, (1 + step) / (10 + step))")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="reached gradually: min(ema_decay, (1 + step) / (10 + step))"
+    )
     weight_decay: float = Field(0.0, ge=0)
     grad_clip: float = Field(1.0, gt=0)
 
@@ -38,7 +42,9 @@ class SamplingConfig(_Table):
     """The [sampling] table: the fixed-step solver that turns noise into samples."""
 
     solver: Literal["euler", "midpoint", "heun"] = "midpoint"
-    steps: int = Field(12, ge=1, description="steps from t = 0 to 1; midpoint and heun evaluate the network twice a step")
+    steps: int = Field(
+        12, ge=1, description="steps from t = 0 to 1; midpoint and heun evaluate the network twice a step"
+    )
     batch_size: int = Field(1_024, ge=1)
 
 
@@ -65,4 +71,6 @@ class ClassifierConfig(_Table):
     shift: int = Field(4, ge=0, description="augmentation: random shifts by up to this many pixels")
     flip: bool = Field(False, description="augmentation: random mirroring")
     dropout: float = Field(0.2, ge=0, lt=1)
-    holdout: float = Field(0.2, gt=0, lt=1, description="share of the data kept from training to measure the accuracy on")
+    holdout: float = Field(
+        0.2, gt=0, lt=1, description="share of the data kept from training to measure the accuracy on"
+    )

@@ -1,0 +1,140 @@
+"""Making slates: K fresh samples each, scored, ready for the store; and the pool that raters are served from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from data.images import encode_png
+from data.records import NewSlate, Purpose, Sample
+from data.store import Store
+from loop.scoring import Scorer, Scores
+from loop.tensors import draw, to_pixels
+from model.interfaces import Generator
+from model.noise import derive_seed, derive_seeds
+
+Stream = Literal["sim", "pool", "audit", "proxy", "evaluation"]
+STREAMS: dict[Stream, int] = {"sim": 1, "pool": 2, "audit": 3, "proxy": 4, "evaluation": 5}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """n samples of one generation with their seeds and scores."""
+
+    t: int
+    seeds: np.ndarray
+    x: torch.Tensor
+    scores: Scores
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+
+def draw_scored(generator: Generator, scorer: Scorer, t: int, seeds: np.ndarray) -> Drawn:
+    """Samples of generation t, scored."""
+    x = draw(generator, seeds)
+    return Drawn(t, seeds, x, scorer.score(x))
+
+
+def records(drawn: Drawn, seen: Sequence[int] | None = None) -> tuple[list[Sample], list[tuple[str, bytes]]]:
+    """The samples' rows, and the images of those that people see or that train (all, or the indices `seen`)."""
+    images: dict[int, tuple[str, bytes]] = {}
+    if drawn.x.ndim == 4:
+        wanted = range(len(drawn)) if seen is None else seen
+        pixels = to_pixels(drawn.x)
+        images = {int(i): encode_png(pixels[i]) for i in wanted}
+    rows = [
+        Sample(
+            t=drawn.t,
+            seed=int(drawn.seeds[i]),
+            reward=float(drawn.scores.reward[i]),
+            label=int(drawn.scores.labels[i]),
+            image_sha256=images[i][0] if i in images else None,
+            point=tuple(drawn.x[i].tolist()) if drawn.x.ndim == 2 else None,
+            reward_json=None if drawn.scores.probs is None else {"probs": drawn.scores.probs[i].round(4).tolist()},
+        )
+        for i in range(len(drawn))
+    ]
+    return rows, list(images.values())
+
+
+def slates_of(rows: Sequence[Sample], k: int, t: int, purpose: Purpose, seeds: Sequence[int]) -> Iterator[NewSlate]:
+    """Disjoint slates of K consecutive samples each; independent draws need no shuffling."""
+    for i, seed in enumerate(seeds):
+        yield NewSlate(t=t, purpose=purpose, k=k, seed=int(seed), samples=rows[i * k : (i + 1) * k])
+
+
+class Pool:
+    """Keeps free slates in the store, made ahead of the raters.
+
+    Args:
+        store: the study's.
+        scorer: the study's.
+        seed: the study's.
+        k: samples in a slate.
+        batch: samples that the generator makes at once; slates are made in such lots.
+    """
+
+    def __init__(self, store: Store, scorer: Scorer, seed: int, k: int, batch: int):
+        self.store, self.scorer, self.seed, self.k = store, scorer, seed, k
+        self.lot = max(1, batch // k)
+
+    def top_up(self, purpose: Literal["curation", "audit"], size: int, generators: dict[int, Generator], t: int) -> int:
+        """Fills the pool to at least `size` free slates of generation t once it is down to three quarters.
+
+        Args:
+            purpose: 'curation' slates come from generation t alone; 'audit' slates mix all generations given.
+            size: free slates wanted.
+            generators: by generation; t must be among them.
+            t: the generation that is served.
+
+        Returns:
+            How many slates were made.
+        """
+        free = self.store.pool_size(purpose, t)
+        if free > 0.75 * size or size == 0:
+            return 0
+        missing = -(-(size - free) // self.lot) * self.lot
+        first = self.store.count_slates(purpose, t)
+        if purpose == "curation":
+            self._add(generators[t], t, first, missing)
+        else:
+            self._add_audit(generators, t, first, missing)
+        return missing
+
+    def _add(self, generator: Generator, t: int, first: int, n: int) -> None:
+        seeds = self._seeds("pool", t, first, n)
+        drawn = draw_scored(generator, self.scorer, t, seeds.ravel())
+        rows, images = records(drawn)
+        slate_seeds = [derive_seed(self.seed, t, STREAMS["pool"], first + i) for i in range(n)]
+        with self.store.write():
+            self.store.add_images(images)
+            self.store.add_slates(slates_of(rows, self.k, t, "curation", slate_seeds))
+
+    def _add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
+        """Half of an audit slate is generation t's, the rest goes round the others; positions are permuted by its seed."""
+        seeds = self._seeds("audit", t, first, n)
+        others = [other for other in sorted(generators) if other != t] or [t]
+        made_by = np.empty((n, self.k), dtype=np.int64)
+        slate_seeds = [derive_seed(self.seed, t, STREAMS["audit"], first + i) for i in range(n)]
+        for i, slate_seed in enumerate(slate_seeds):
+            plan = [t if j % 2 == 0 else others[(i + j // 2) % len(others)] for j in range(self.k)]
+            made_by[i] = np.random.default_rng(slate_seed).permutation(plan)
+        rows: list[Sample | None] = [None] * (n * self.k)
+        images: list[tuple[str, bytes]] = []
+        for source in np.unique(made_by):
+            places = np.flatnonzero(made_by.ravel() == source)
+            drawn = draw_scored(generators[int(source)], self.scorer, int(source), seeds.ravel()[places])
+            some, pngs = records(drawn)
+            images += pngs
+            for place, row in zip(places, some, strict=True):
+                rows[place] = row
+        done = [row for row in rows if row is not None]
+        with self.store.write():
+            self.store.add_images(images)
+            self.store.add_slates(slates_of(done, self.k, t, "audit", slate_seeds))
+
+    def _seeds(self, stream: Stream, t: int, first: int, n: int) -> np.ndarray:
+        return np.stack([derive_seeds(self.k, self.seed, t, STREAMS[stream], first + i, 1) for i in range(n)])

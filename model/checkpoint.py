@@ -1,0 +1,113 @@
+"""Weights on disk: safetensors, with a JSON sidecar that says what they are and holds their sha256.
+
+A checkpoint exists once its sidecar does: the weights are written and synced first, then the sidecar, each under
+another name that is renamed at the end. Half of one is never read.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+
+FORMAT = "curate-checkpoint/1"
+
+
+class MissingCheckpointError(ValueError):
+    """There are no weights at the path, or no sidecar beside them."""
+
+
+class CorruptCheckpointError(RuntimeError):
+    """The weights are not those that were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights and what they are.
+
+    Attributes:
+        kind: 'flow', 'classifier', or a user's generator by its import path.
+        config: what it takes to build the network again.
+        seed: that trained it.
+        parent: sha256 of the checkpoint it was warm-started from; None for none.
+        sha256: of the weights' file.
+    """
+
+    kind: str
+    tensors: dict[str, torch.Tensor] = field(repr=False)
+    config: dict[str, Any]
+    seed: int
+    parent: str | None = None
+    sha256: str = ""
+
+
+def save(path: Path, checkpoint: Checkpoint) -> str:
+    """Writes weights and sidecar atomically and returns the sha256 of the weights.
+
+    The same tensors always give the same bytes.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    weights = dump_tensors(tensors)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    sidecar = {
+        "format": FORMAT,
+        "kind": checkpoint.kind,
+        "config": checkpoint.config,
+        "seed": checkpoint.seed,
+        "parent": checkpoint.parent,
+        "sha256": sha256,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, weights)
+    _write(sidecar_path(path), json.dumps(sidecar, indent=2).encode())
+    return sha256
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint and verifies it. Half-precision weights come back as float32.
+
+    Raises:
+        MissingCheckpointError: no such checkpoint.
+        CorruptCheckpointError: the weights don't have the sidecar's sha256, or the sidecar can't be read.
+    """
+    if not path.is_file() or not sidecar_path(path).is_file():
+        raise MissingCheckpointError(f"There is no checkpoint at {path} (weights and .json); restore or retrain it.")
+    try:
+        sidecar = json.loads(sidecar_path(path).read_text())
+        if sidecar["format"] != FORMAT:
+            raise MissingCheckpointError(f"{sidecar_path(path)} is of format {sidecar['format']}, not {FORMAT}.")
+        fields = {name: sidecar[name] for name in ("kind", "config", "seed", "parent", "sha256")}
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CorruptCheckpointError(f"{sidecar_path(path)} is damaged; restore it from a backup.") from error
+    weights = path.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != fields["sha256"]:
+        raise CorruptCheckpointError(f"{path} is damaged (its sha256 is not the recorded one); restore or retrain it.")
+    tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in load_tensors(weights).items()}
+    return Checkpoint(tensors=tensors, **fields)
+
+
+def sidecar_path(path: Path) -> Path:
+    """The JSON file beside the weights."""
+    return path.with_suffix(".json")
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,223 @@
+"""OT-CFM: a flow trained on exactly paired minibatches, sampled with a fixed-step solver, averaged by EMA."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
+
+from model import checkpoint
+from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.coupling import pair
+from model.interfaces import OnStep, TrainingData
+from model.networks import build_network
+from model.noise import noise
+from model.solvers import integrate
+
+SCALE_DRAWS = 10_000  # data drawn once to standardise points
+REPORT_STEPS = 20
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training diverged; nothing of it is kept."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A trained (or, from `build`, untrained) flow. Immutable: `fit` gives a new one.
+
+    Attributes:
+        shape: of one sample: (2,) for points, (channels, height, width) for images.
+        network: v(t, x) with the averaged weights, in standardised coordinates.
+        shift: of the data; x = shift + scale * standardised. Images have (0, 1).
+        scale: see shift.
+        seed: that trained it.
+        parent: sha256 of the parent's checkpoint.
+        sha256: of its own checkpoint, once saved or loaded.
+    """
+
+    shape: tuple[int, ...]
+    network: nn.Module
+    network_config: NetworkConfig
+    train: TrainConfig
+    sampling: SamplingConfig
+    shift: tuple[float, ...] = (0.0,)
+    scale: float = 1.0
+    seed: int = 0
+    parent: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def build(
+        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
+    ) -> Self:
+        """An untrained flow."""
+        return cls(shape, build_network(shape, network).to(device()), network, train, sampling)
+
+    @torch.inference_mode()
+    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+        """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
+
+        Every batch is filled up to the same size, so that the arithmetic of a sample is the same in any company.
+        """
+        self.network.eval()
+        size = self.sampling.batch_size
+        out = torch.empty(len(seeds), *self.shape)
+        for start in range(0, len(seeds), size):
+            batch = seeds[start : start + size]
+            filled = np.pad(batch, (0, size - len(batch)), mode="edge")
+            x0 = noise(filled, self.shape).to(device())
+            x1 = integrate(self.network, x0, self.sampling.solver, self.sampling.steps)
+            out[start : start + size] = x1[: len(batch)].cpu()
+        samples = out * self.scale + torch.tensor(self.shift)
+        return samples.clamp_(-1, 1) if len(self.shape) == 3 else samples
+
+    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+        """A new flow: pretrained from fresh weights when parent is None, else fine-tuned from the parent's.
+
+        Args:
+            data: what to learn.
+            parent: the flow to start from; averaged and trained weights both start at its averaged ones.
+            seed: of everything random in it.
+            on_step: called now and then with (done, total).
+
+        Raises:
+            NonFiniteLossError: training diverged.
+        """
+        with torch.random.fork_rng():  # weights, dropout and torchcfm's own draws come from the global generator
+            torch.manual_seed(seed)
+            rng = np.random.default_rng(seed)
+            start = replace(self, seed=seed, parent=parent and parent.sha256, sha256=None)
+            fresh = build_network(self.shape, self.network_config).to(device())
+            if parent is None:
+                start = replace(start, **_standardisation(data, self.shape, rng))
+            else:
+                fresh.load_state_dict(parent.network.state_dict())
+                start = replace(start, shift=parent.shift, scale=parent.scale)
+            return replace(start, network=_train(start, fresh, data, parent is None, rng, on_step))
+
+    def save(self, path: Path) -> str:
+        """Writes the checkpoint and returns its sha256."""
+        return checkpoint.save(
+            path,
+            checkpoint.Checkpoint(
+                kind="flow",
+                tensors=self.network.state_dict(),
+                config={
+                    "shape": list(self.shape),
+                    "network": self.network_config.model_dump(),
+                    "shift": list(self.shift),
+                    "scale": self.scale,
+                },
+                seed=self.seed,
+                parent=self.parent,
+            ),
+        )
+
+    @classmethod
+    def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
+        """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
+        found = checkpoint.load(path)
+        if found.kind != "flow":
+            raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a flow.")
+        flow = cls.build(tuple(found.config["shape"]), NetworkConfig(**found.config["network"]), train, sampling)
+        try:
+            flow.network.load_state_dict(found.tensors)
+        except RuntimeError as error:
+            raise checkpoint.CorruptCheckpointError(
+                f"{path} doesn't hold the weights its sidecar describes."
+            ) from error
+        return replace(
+            flow,
+            shift=tuple(found.config["shift"]),
+            scale=found.config["scale"],
+            seed=found.seed,
+            parent=found.parent,
+            sha256=found.sha256,
+        )
+
+
+def device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _standardisation(data: TrainingData, shape: tuple[int, ...], rng: np.random.Generator) -> dict:
+    """Points are shifted and scaled to unit size; images are in [-1, 1] already."""
+    if len(shape) == 3:
+        return {"shift": (0.0,), "scale": 1.0}
+    x = data.draw(SCALE_DRAWS, rng).double()
+    return {"shift": tuple(x.mean(0).tolist()), "scale": float((x - x.mean(0)).square().mean().sqrt())}
+
+
+def _batches(
+    flow: Flow, data: TrainingData, steps: int, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """`steps` batches of (t, x0, x1), exactly paired; t is spread evenly over [0, 1] to lower the loss's variance."""
+    n, shift = flow.train.batch_size, torch.tensor(flow.shift)
+    for _ in range(steps):
+        x1 = (data.draw(n, rng) - shift) / flow.scale
+        x0 = torch.from_numpy(rng.standard_normal((n, *flow.shape), dtype=np.float32))
+        t = torch.from_numpy(((rng.permutation(n) + rng.random(n)) / n).astype(np.float32))
+        yield t.to(device()), x0.to(device()), pair(x0, x1, flow.train.pair_size).to(device())
+
+
+def _train(
+    flow: Flow,
+    network: nn.Module,
+    data: TrainingData,
+    pretraining: bool,
+    rng: np.random.Generator,
+    on_step: OnStep | None,
+) -> nn.Module:
+    """Trains `network` in place and returns its running average."""
+    train = flow.train
+    steps, lr = (train.pretrain_steps, train.pretrain_lr) if pretraining else (train.finetune_steps, train.finetune_lr)
+    matcher = ConditionalFlowMatcher(sigma=0.0)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=train.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, train.warmup_steps))
+    average = AveragedModel(network, multi_avg_fn=_ema(train.ema_decay), use_buffers=False)
+    average.n_averaged.fill_(1)  # the start counts: the average begins there
+    network.train()
+    for step, (t, x0, x1) in enumerate(_batches(flow, data, steps, rng), start=1):
+        t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1, t)
+        loss = (network(t, xt) - ut).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), train.grad_clip)
+        optimiser.step()
+        schedule.step()
+        average.update_parameters(network)
+        if step % REPORT_STEPS == 0 or step == steps:
+            if not torch.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"The loss is {loss.item()} at step {step}; lower the learning rate in [train]."
+                )
+            if on_step:
+                on_step(step, steps)
+    return average.module.eval().requires_grad_(False)
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """The factor on the learning rate: rises over `warmup` steps (a tenth of all at the most), then a cosine to 0."""
+    warmup = min(warmup, steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _ema(decay: float):
+    """Torch's averaging hook with a decay that is reached gradually, so that a short fine-tune forgets its parent."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], values: list[torch.Tensor], n_averaged: torch.Tensor | int) -> None:
+        n = float(n_averaged)
+        weight = 1 - min(decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_(averages, values, weight)
+
+    return update

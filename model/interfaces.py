@@ -1,0 +1,60 @@
+"""The interfaces a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
+
+Name yours in study.toml by its import path: `network.kind = "my_module:MyGenerator"`, `reward.kind = "my_module:liking"`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+
+from model.config import NetworkConfig, SamplingConfig, TrainConfig
+
+OnStep = Callable[[int, int], None]
+"""Called now and then in long work with (done, total); it may raise to stop the work."""
+
+
+class TrainingData(Protocol):
+    """What a generator is fitted on: a distribution to draw from."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+        """(n, *shape) float32: points in the data's coordinates, images with channels first in [-1, 1]."""
+        ...
+
+
+class Generator(Protocol):
+    """Anything that can be sampled, fitted and saved."""
+
+    @classmethod
+    def build(
+        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
+    ) -> Self:
+        """An untrained generator of samples of a shape; `study.toml`'s tables say the rest."""
+        ...
+
+    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+        """(n, *shape) float32 from (n,) int64 seeds; a sample depends on its own seed alone."""
+        ...
+
+    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+        """A new generator: pretrained when parent is None, else warm-started from it. Same inputs, same weights."""
+        ...
+
+    def save(self, path: Path) -> str:
+        """Writes a checkpoint (see `model.checkpoint`) and returns its sha256."""
+        ...
+
+    @classmethod
+    def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
+        """Reads a checkpoint that `save` wrote."""
+        ...
+
+
+class Reward(Protocol):
+    """A user's own reward."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(n,) finite rewards r(x) of (n, *shape) samples, any scale already in them."""
+        ...
