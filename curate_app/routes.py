@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from curate_app.movement import movement
 from curate_app.sessions import (
     COOKIE,
     COOKIE_AGE_S,
@@ -86,6 +87,13 @@ def build_routes(service: Service) -> APIRouter:
     def withdraw(cookie: SessionCookie = None) -> dict[str, Any]:
         store.withdraw(require_session(store, cookie))
         return {"withdrawn": True}
+
+    @router.get("/api/generations")
+    def generations(response: Response) -> dict[str, Any]:
+        if not config.app.reveal:
+            raise HTTPException(404, "This study does not show how the generator moves.")
+        response.headers["Cache-Control"] = "no-store"
+        return movement(store.generations())
 
     @router.get("/img/{sha256}.png")
     def image(sha256: str) -> Response:

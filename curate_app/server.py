@@ -1,0 +1,86 @@
+"""The composition root of the app: the routes, the static files and the two Gradio pages of one study. No torch."""
+
+import logging
+
+import fastapi
+import gradio as gr
+import uvicorn
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
+
+from curate_app.admin_page import build_admin_page
+from curate_app.door import Door, build_door_routes
+from curate_app.guard import Guard
+from curate_app.html import STATIC, STATIC_URL, head, theme
+from curate_app.rater_page import build_rater_page
+from curate_app.routes import Service, build_routes
+from loop.study import Study
+
+GRACE_S = 5
+
+
+class _Immutable(StaticFiles):
+    """Static files under a path that names their version: a browser need never ask again."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if response.status_code == 200:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastapi.FastAPI:
+    """The app of one study.
+
+    Args:
+        study: opened; the app only ever touches its store and its configuration.
+        admin_open: the researcher's page asks for no password.
+        password: the researcher's; needed unless `admin_open`.
+
+    Raises:
+        ValueError: neither open nor a password.
+    """
+    if not admin_open and not password:
+        raise ValueError("The researcher's page needs a password: set app.password, or serve on this machine only.")
+    door = Door(None if admin_open else password)
+    app = fastapi.FastAPI(title="curate", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(build_routes(Service(study.store, study.config)))
+    app.include_router(build_door_routes(door, study.path.name))
+    app.mount(STATIC_URL, _Immutable(directory=STATIC))
+    _mount(app, build_admin_page(study), "/admin", head("admin.css"))
+    _mount(app, build_rater_page(study), "/", head("rater.css", "rater.js", "api.js", "slate.js", "strings.js"))
+    app.add_middleware(Guard, door=door)
+    return app
+
+
+def serve(app: fastapi.FastAPI, host: str, port: int) -> None:
+    """Serves the app until the process is told to stop; open answers get five seconds to end."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    uvicorn.Server(config).run()
+
+
+def _mount(app: fastapi.FastAPI, blocks: gr.Blocks, path: str, head_tags: str) -> None:
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path=path,
+        theme=theme(),
+        head=head_tags,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+    )

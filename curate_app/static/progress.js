@@ -1,0 +1,43 @@
+// The line and the bar above the slate: how far to the next generation, or what the worker does meanwhile.
+import { timeLeft } from "./strings.js";
+
+const BUSY = ["curating", "training", "publishing"];
+
+export const isBusy = (turn) => Boolean(turn?.worker && [...BUSY, "preparing"].includes(turn.worker.phase));
+
+// {text, share 0..1 or null} for a turn.
+export function progressLine(say, { progress, worker }) {
+  const { done, total, t } = progress;
+  const left = timeLeft(say, worker.left_s);
+  if (BUSY.includes(worker.phase)) return { text: say(worker.phase, { t: t + 1, left }), share: worker.done, busy: true };
+  if (worker.phase === "preparing") return { text: say("preparing", { left }), share: worker.done, busy: true };
+  if (worker.phase === "absent") return { text: say("absent"), share: Math.min(1, done / total), busy: false };
+  if (done >= total) return { text: say("soon", { total, t: t + 1 }), share: 1, busy: true };
+  return { text: say("to_next", { done, total, t: t + 1 }), share: done / total, busy: false };
+}
+
+export function showProgress(root, say, turn) {
+  const { text, share, busy } = progressLine(say, turn);
+  const bar = root.querySelector(".bar");
+  const known = Number.isFinite(share) && share !== null;
+  bar.classList.toggle("busy", busy);
+  bar.classList.toggle("unknown", !known);
+  bar.firstElementChild.style.transform = `scaleX(${known ? share : 1})`;
+  if (known) bar.setAttribute("aria-valuenow", Math.round(100 * share));
+  else bar.removeAttribute("aria-valuenow");
+  root.querySelector(".line").textContent = text;
+}
+
+export function showSaved(root, say, yours, sending) {
+  const saved = say(yours === 0 ? "saved_0" : yours === 1 ? "saved_1" : "saved_n", { n: yours });
+  root.querySelector(".saved").textContent = sending ? say("sending") : saved;
+}
+
+// What the stage says when there is no slate.
+export function calmWords(say, turn) {
+  const phase = turn.worker.phase;
+  if (turn.state === "finished") return ["finished_title", say("finished_more")];
+  if (phase === "preparing") return ["prepare_title", say("prepare_more", { left: timeLeft(say, turn.worker.left_s) })];
+  if (phase === "absent") return ["absent_title", say("absent_more")];
+  return ["wait_title", say("wait_more")];
+}
