@@ -13,7 +13,9 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: DatasetName = "digits"
-    n: int = Field(0, ge=0, description="real data to use; 0 means all there are (5,000 points for moons and gaussians)")
+    n: int = Field(
+        0, ge=0, description="real data to use; 0 means all there are (5,000 points for moons and gaussians)"
+    )
     noise: float = Field(0.1, ge=0, description="moons: standard deviation about the arcs")
     modes: int = Field(8, ge=1, description="gaussians: how many, on a ring")
     radius: float = Field(4.0, gt=0, description="gaussians: of the ring")

@@ -52,9 +52,7 @@ def contact_sheet(images: np.ndarray, columns: int, gap: int = 1, background: in
     """
     n, height, width, channels = images.shape
     rows = -(-n // columns)
-    sheet = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), background, dtype=np.uint8
-    )
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), background, dtype=np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image

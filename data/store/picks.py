@@ -81,9 +81,7 @@ class Picks(Connection):
 
     def count_curation_picks(self, *, after: int, kinds: Sequence[str] = ("human", "sim")) -> int:
         """How many picks `curation_picks` would give."""
-        return self.value(
-            f"SELECT count(*) {_CURATION} AND pick.id > ? AND kind IN ({_marks(kinds)})", [after, *kinds]
-        )
+        return self.value(f"SELECT count(*) {_CURATION} AND pick.id > ? AND kind IN ({_marks(kinds)})", [after, *kinds])
 
     def last_pick(self) -> int:
         """The highest pick id so far; 0 before the first."""

@@ -28,13 +28,31 @@ class Slates(Connection):
                 slate_rows, sample_rows, item_rows = [], [], []
                 for slate in chunk:
                     slate_rows.append(
-                        (next_slate, slate.t, slate.purpose, slate.k, slate.seed, now, picked_by, now if picked_by else None)
+                        (
+                            next_slate,
+                            slate.t,
+                            slate.purpose,
+                            slate.k,
+                            slate.seed,
+                            now,
+                            picked_by,
+                            now if picked_by else None,
+                        )
                     )
                     for position, sample in enumerate(slate.samples):
                         point = None if sample.point is None else json.dumps(sample.point)
                         more = None if sample.reward_json is None else json.dumps(sample.reward_json)
                         sample_rows.append(
-                            (next_sample, sample.t, sample.seed, sample.image_sha256, sample.reward, sample.label, point, more)
+                            (
+                                next_sample,
+                                sample.t,
+                                sample.seed,
+                                sample.image_sha256,
+                                sample.reward,
+                                sample.label,
+                                point,
+                                more,
+                            )
                         )
                         item_rows.append((next_slate, position, next_sample))
                         next_sample += 1
