@@ -1,0 +1,148 @@
+"""What the researcher's page shows, as HTML: read from the store, drawn by templates. Knows nothing of Gradio's events."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate_app.charts import Chart, Line, Point, draw
+from curate_app.html import render
+from curate_app.movement import class_name
+from data.records import Generation
+from loop.serving import picks_progress, worker_status
+from loop.study import Study
+
+EVENTS_SHOWN = 20
+COPYING = 0.5  # a nearest-neighbour ratio under this smells of copying
+PHASES = {
+    "absent": "not running",
+    "preparing": "preparing",
+    "idle": "waiting for picks",
+    "curating": "curating",
+    "training": "training",
+    "publishing": "publishing",
+}
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The parts of the page, each replaced only when it changes."""
+
+    head: str
+    curves: str
+    sheets: str
+    events: str
+    worker_absent: bool
+
+
+def panels(study: Study) -> Panels:
+    """All parts, as they stand now."""
+    store = study.store
+    with store.read():
+        generations, real, worker = store.generations(), store.status("real"), worker_status(store)
+        events = store.events(newest=EVENTS_SHOWN)
+        head = _head(study, generations, worker)
+    return Panels(
+        head=head,
+        curves=render("admin_curves.html", charts=_charts(generations, real)),
+        sheets=render("admin_sheets.html", sheets=[_sheet(generation) for generation in reversed(generations)]),
+        events=render("admin_events.html", events=[_event(event) for event in reversed(events)]),
+        worker_absent=worker["phase"] == "absent",
+    )
+
+
+def _head(study: Study, generations: Sequence[Generation], worker: dict[str, Any]) -> str:
+    counts: Counter[str] = Counter()
+    for row in study.store.pick_counts():
+        counts[row["kind"]] += row["n"]
+    done = worker["done"]
+    return render(
+        "admin_head.html",
+        study=study.path.name,
+        t=generations[-1].t if generations else None,
+        counts=[("people's", counts["human"]), ("simulated", counts["sim"]), ("proxy", counts["proxy"])],
+        progress=picks_progress(study.store, study.config),
+        phase=worker["phase"],
+        phase_words=PHASES.get(worker["phase"], worker["phase"]),
+        done=None if done is None else round(100 * min(1.0, max(0.0, done))),
+        left=_duration(worker["left_s"]),
+    )
+
+
+def _charts(generations: Sequence[Generation], real: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [("Mean reward", reward_chart(generations, real)), ("Class shares", shares_chart(generations, real))]
+    return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in found if chart]
+
+
+def reward_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Chart | None:
+    """Mean reward with two standard errors either side; None before the first measurement."""
+    points = [
+        Point(generation.t, reward["value"], reward.get("se") or 0.0)
+        for generation in generations
+        if (reward := generation.metrics.get("mean_reward")) and reward.get("value") is not None
+    ]
+    if not points:
+        return None
+    spoken = f"Mean reward from {points[0].value:.3g} at generation {points[0].t} to {points[-1].value:.3g} at generation {points[-1].t}."
+    line = Line("generator", points, loud=True)
+    return Chart("mean reward, ± 2 SE", spoken, [line], real.get("mean_reward"), "real data", "{:.3g}".format)
+
+
+def shares_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Chart | None:
+    """The share of every class; the one that moved most is loud, and the real data's share of it is the reference."""
+    measured = [generation for generation in generations if generation.metrics.get("class_shares")]
+    if not measured:
+        return None
+    first, last = measured[0].metrics["class_shares"], measured[-1].metrics["class_shares"]
+    classes = range(min(len(generation.metrics["class_shares"]) for generation in measured))
+    moved = max(classes, key=lambda label: abs(last[label] - first[label]))
+    lines = [
+        Line(
+            class_name(measured[-1], label),
+            [Point(generation.t, generation.metrics["class_shares"][label]) for generation in measured],
+            loud=label == moved,
+        )
+        for label in classes
+    ]
+    name, shares = class_name(measured[-1], moved), real.get("class_shares") or []
+    spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
+    reference = shares[moved] if moved < len(shares) else None
+    return Chart("share of samples", spoken, lines, reference, f"{name}, real data", "{:.0%}".format, floor=0.0)
+
+
+def _sheet(generation: Generation) -> dict[str, Any]:
+    metrics = generation.metrics
+    curated = metrics.get("curated") or {}
+    kinds = [f"{curated[kind]:,} {word}" for kind, word in _CURATED.items() if curated.get(kind)]
+    ratio = metrics.get("nn_ratio")
+    return {
+        "t": generation.t,
+        "image": metrics.get("grid_sha256"),
+        "points": "grid_columns" not in metrics,
+        "facts": [
+            ("real", f"{generation.n_real:,}"),
+            ("curated", " + ".join(kinds) or f"{generation.n_curated:,}"),
+            ("policy", generation.policy),
+            ("nearest-neighbour ratio", "–" if ratio is None else f"{ratio:.2f}"),
+        ],
+        "copying": ratio is not None and ratio < COPYING,
+    }
+
+
+def _event(event: dict[str, Any]) -> dict[str, str]:
+    detail = ", ".join(f"{key} {_short(value)}" for key, value in event["detail"].items())
+    return {"at": event["at"], "time": event["at"][11:19], "actor": event["actor"][:12], "what": event["kind"].replace("_", " "), "detail": detail}
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
+
+
+_CURATED = {"human": "people's", "sim": "simulated", "proxy": "proxy"}
