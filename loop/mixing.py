@@ -32,7 +32,7 @@ class Mixture:
 
     @property
     def curated_share(self) -> float:
-        """lam / (1 + lam)."""
+        """Lam / (1 + lam)."""
         return 1.0 if math.isinf(self.lam) else self.lam / (1 + self.lam)
 
     def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:

@@ -44,11 +44,15 @@ class Scorer:
         self.config, self.classifier, self.label_names = config, classifier, label_names
         kind = config.reward.kind
         if kind in ("class_prob", "confidence") and classifier is None:
-            raise ValueError(f"reward.kind '{kind}' is for images; for points use 'ball' or your own 'module:function'.")
+            raise ValueError(
+                f"reward.kind '{kind}' is for images; for points use 'ball' or your own 'module:function'."
+            )
         if kind == "ball" and classifier is not None:
             raise ValueError("reward.kind 'ball' is for points; for images use class_prob, confidence or your own.")
         if kind == "class_prob" and config.reward.target >= len(label_names):
-            raise ValueError(f"reward.target is {config.reward.target}; the classes go from 0 to {len(label_names) - 1}.")
+            raise ValueError(
+                f"reward.target is {config.reward.target}; the classes go from 0 to {len(label_names) - 1}."
+            )
         built_in = ("ball", "class_prob", "confidence")
         self._own = None if kind in built_in else reward.import_named(kind, "reward.kind")
 

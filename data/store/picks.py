@@ -69,11 +69,11 @@ class Picks(Connection):
         """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
 
         Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
-        t, sample_id, seed, reward, image_sha256, point_json of the picked sample.
+        t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
         """
         yield from self.rows(
             f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
-            sample.reward, sample.image_sha256, sample.point_json
+            sample.reward, sample.image_sha256, sample.point_json, rater.kind
             {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND kind IN ({_marks(kinds)})
             ORDER BY pick.id""",
             [after, until, until, *kinds],
@@ -98,6 +98,13 @@ class Picks(Connection):
     def session_picks(self, session_id: str) -> int:
         """How many answers a session gave."""
         return self.value("SELECT count(*) FROM pick WHERE session_id = ?", [session_id])
+
+    def count_session_picks(self, session_id: str, t: int) -> int:
+        """How many answers a session gave to slates of generation t."""
+        return self.value(
+            "SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id WHERE session_id = ? AND slate.t = ?",
+            [session_id, t],
+        )
 
     def pick_counts(self) -> list[dict]:
         """Answers by rater kind, purpose and outcome: kind, purpose, outcome, t, n."""

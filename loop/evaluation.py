@@ -1,0 +1,87 @@
+"""What is measured on fresh samples of every generation; the same seeds each time, so that differences are the loop's."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from loop.pictures import COLUMNS, picture
+from loop.scoring import Scorer
+from loop.slates import STREAMS, draw_scored
+from loop.study import Study
+from loop.tensors import to_tensor
+from model.interfaces import Generator
+from model.metrics import nearest_ratio, typical_spacing
+from model.noise import derive_seeds
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one generation: the figures, and a picture (sha256, png)."""
+
+    metrics: dict[str, Any]
+    picture: tuple[str, bytes]
+
+
+class Evaluator:
+    """Measures the generations of one study against its real data."""
+
+    def __init__(self, study: Study, scorer: Scorer):
+        self.study, self.scorer = study, scorer
+
+    @cached_property
+    def real(self) -> torch.Tensor:
+        """(n, *shape) the real data as the model sees them."""
+        return to_tensor(self.study.real.x)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Median distance between nearest real data."""
+        return typical_spacing(self.real)
+
+    def of_real(self) -> dict[str, Any]:
+        """The same figures for the real data: what generation 0 should resemble."""
+        scores = self.scorer.score(self.real)
+        return {**reward_figures(scores.reward), **self._shares(scores.labels), "n": len(self.real)}
+
+    def of(self, generator: Generator, t: int, picks: torch.Tensor | None) -> Evaluation:
+        """Figures of a generation on `evaluation.samples` fresh samples.
+
+        Args:
+            generator: to measure.
+            t: its number.
+            picks: (m, *shape) the curated samples it was trained on; None for generation 0.
+        """
+        config = self.study.config
+        seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
+        drawn = draw_scored(generator, self.scorer, t, seeds)
+        sheet = picture(drawn.x, self.study.real.x)
+        shares = self._shares(drawn.scores.labels)
+        real_shares = self._shares(self.study.real.labels)["class_shares"]
+        metrics = {
+            "n": len(drawn),
+            **reward_figures(drawn.scores.reward),
+            **shares,
+            "tv_real": 0.5 * float(np.abs(np.subtract(shares["class_shares"], real_shares)).sum()),
+            "nn_ratio": nearest_ratio(drawn.x, self.real, self.spacing),
+            "nn_picks_ratio": None if picks is None else nearest_ratio(drawn.x, picks, self.spacing),
+            "grid_sha256": sheet[0],
+            "grid_columns": COLUMNS,
+        }
+        return Evaluation(metrics, sheet)
+
+    def _shares(self, labels: np.ndarray) -> dict[str, Any]:
+        names = list(self.scorer.label_names)
+        return {"class_shares": (np.bincount(labels, minlength=len(names)) / len(labels)).tolist(), "class_names": names}
+
+
+def reward_figures(reward: np.ndarray) -> dict[str, Any]:
+    """Means with standard errors of r and of w = exp(r), and the variance of w, from (n,) rewards."""
+    w = np.exp(reward)
+    return {"mean_reward": _mean(reward), "mean_w": _mean(w), "var_w": float(w.var(ddof=1))}
+
+
+def _mean(values: np.ndarray) -> dict[str, float]:
+    return {"value": float(values.mean()), "se": float(values.std(ddof=1) / np.sqrt(len(values)))}

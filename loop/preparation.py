@@ -1,0 +1,114 @@
+"""What a study needs before its first turn: the classifier that judges its images, and generation 0."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import model as model_package
+from data.records import Generation
+from loop.evaluation import Evaluator
+from loop.mixing import real_only
+from loop.scoring import Scorer
+from loop.study import Study
+from loop.tensors import to_tensor
+from model.checkpoint import load as load_checkpoint
+from model.checkpoint import sidecar_path
+from model.classifier import Classifier, train_classifier
+from model.flow import Flow
+from model.interfaces import Generator, OnStep
+from model.noise import derive_seed
+from model.reward import import_named
+
+STARTERS = Path(model_package.__file__).parent / "starters"
+FLOW_KINDS = ("mlp", "digits", "unet")
+Report = Callable[[str, int, int], None]
+"""Called with (phase, done, total) in long work."""
+
+
+def prepare_scorer(study: Study, report: Report) -> Scorer:
+    """The study's scorer; its classifier is copied from the starter, or trained, when the study has none yet."""
+    real = study.real
+    if not real.is_images:
+        return Scorer(study.config, None, real.label_names)
+    if not study.classifier_path.exists() and not _copy_starter(study, "classifier", study.classifier_path):
+        seed = derive_seed(study.config.seed, 0xC1A55)
+        found = train_classifier(
+            to_tensor(real.x), real.labels, real.label_names, study.config.classifier, seed, _phase(report, "classifier")
+        )
+        found.save(study.classifier_path)
+        study.store.log("worker", "classifier_trained", accuracy=found.accuracy)
+    classifier = Classifier.load(study.classifier_path)
+    return Scorer(study.config, classifier, classifier.label_names)
+
+
+def prepare_first_generation(study: Study, scorer: Scorer, report: Report) -> None:
+    """Publishes generation 0, from the starter or by pretraining on the real data, when there is none yet."""
+    if study.store.latest_cut() is not None:
+        return
+    path = study.checkpoint_path(0)
+    evaluator = Evaluator(study, scorer)
+    if not _copy_starter(study, "generator", path):
+        untrained = build_generator(study)
+        seed = derive_seed(study.config.seed, 0, 0xF17)
+        untrained.fit(real_only(evaluator.real), None, seed, _phase(report, "pretraining")).save(path)
+    report("evaluating", 0, 1)
+    generator = load_generator(study, 0)
+    evaluation = evaluator.of(generator, 0, None)
+    with study.store.write() as _:
+        study.store.set_status("real", **evaluator.of_real())
+        study.store.add_images([evaluation.picture])
+        study.store.publish(
+            Generation(
+                t=0,
+                parent_t=None,
+                checkpoint=path.name,
+                checkpoint_sha256=load_checkpoint(path).sha256,
+                n_real=len(study.real),
+                n_curated=0,
+                policy="pretrained on real data",
+                config=study.config.as_json(),
+                metrics=evaluation.metrics,
+            )
+        )
+        study.store.log("worker", "generation_published", t=0)
+
+
+def build_generator(study: Study) -> Generator:
+    """An untrained generator of the kind that study.toml names."""
+    config, shape = study.config, tuple(to_tensor(study.real.x[:1]).shape[1:])
+    return _generator_class(study).build(shape, config.network, config.train, config.sampling)
+
+
+def load_generator(study: Study, t: int) -> Generator:
+    """Generation t from its checkpoint.
+
+    Raises:
+        MissingCheckpointError: it isn't there.
+        CorruptCheckpointError: it isn't what was written.
+    """
+    config = study.config
+    return _generator_class(study).load(study.checkpoint_path(t), config.train, config.sampling)
+
+
+def _generator_class(study: Study) -> type[Generator]:
+    kind = study.config.network.kind
+    return Flow if kind in FLOW_KINDS else import_named(kind, "network.kind")
+
+
+def _copy_starter(study: Study, what: str, path: Path) -> bool:
+    """Copies the weights that ship for this data set, if the study asks for just these; says whether it did."""
+    starter = STARTERS / study.config.data.dataset / f"{what}.safetensors"
+    if study.config.data.n or not sidecar_path(starter).exists():
+        return False
+    config = load_checkpoint(starter).config
+    wanted = study.config.network if what == "generator" else study.config.classifier
+    if config["network" if what == "generator" else "classifier"] != wanted.model_dump():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(starter, path)
+    shutil.copyfile(sidecar_path(starter), sidecar_path(path))
+    return True
+
+
+def _phase(report: Report, phase: str) -> OnStep:
+    return lambda done, total: report(phase, done, total)

@@ -1,0 +1,39 @@
+"""`curate simulate`: the loop with simulated Luce users, turn after turn, in batch."""
+
+from loop.curators import SimulatedUsers, Turn
+from loop.evaluation import Evaluator
+from loop.generation import next_generation
+from loop.lock import only_worker
+from loop.preparation import Report, load_generator, prepare_first_generation, prepare_scorer
+from loop.study import Study
+
+
+def simulate(study: Study, generations: int, report: Report) -> None:
+    """Runs the study up to a number of generations after the pretrained one; it goes on where it was.
+
+    What a turn draws and learns is derived from the study's seed and the turn's number alone, so an interrupted run
+    ends with the same picks and weights as one that wasn't.
+
+    Args:
+        study: the study.
+        generations: the last t.
+        report: called with the phase and how far it is.
+
+    Raises:
+        WorkerRunningError: another process works on this study.
+        ValueError: people have picked in it.
+    """
+    if study.store.raters().get("human"):
+        raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
+    with only_worker(study.path):
+        report("preparing", 0, 1)
+        scorer = prepare_scorer(study, report)
+        prepare_first_generation(study, scorer, report)
+        evaluator, users = Evaluator(study, scorer), SimulatedUsers(study, scorer)
+        latest = study.store.latest_cut()
+        assert latest is not None
+        generator = load_generator(study, latest[0])
+        for t in range(latest[0], generations):
+            report("curating", 0, users.n)
+            turn: Turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
+            generator = next_generation(study, evaluator, generator, turn, report)
