@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from curate_app.admin_view import Panels, panels
-from curate_app.html import TEXT, render
+from curate_app.assets import TEXT, render
 from loop.serving import worker_status
 from loop.study import Study
 

@@ -1,12 +1,12 @@
-"""What the researcher's page shows, as HTML: read from the store, drawn by templates. Knows nothing of Gradio's events."""
+"""What the researcher's page shows, as HTML: read from the store, drawn by templates. Gradio is not in sight here."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate_app.assets import render
 from curate_app.charts import Chart, Line, Point, draw
-from curate_app.html import render
 from curate_app.movement import class_name
 from data.records import Generation
 from loop.serving import picks_progress, worker_status
@@ -83,7 +83,8 @@ def reward_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Cha
     ]
     if not points:
         return None
-    spoken = f"Mean reward from {points[0].value:.3g} at generation {points[0].t} to {points[-1].value:.3g} at generation {points[-1].t}."
+    a, b = points[0], points[-1]
+    spoken = f"Mean reward from {a.value:.3g} at generation {a.t} to {b.value:.3g} at generation {b.t}."
     line = Line("generator", points, loud=True)
     return Chart("mean reward, ± 2 SE", spoken, [line], real.get("mean_reward"), "real data", "{:.3g}".format)
 
@@ -131,7 +132,10 @@ def _sheet(generation: Generation) -> dict[str, Any]:
 
 def _event(event: dict[str, Any]) -> dict[str, str]:
     detail = ", ".join(f"{key} {_short(value)}" for key, value in event["detail"].items())
-    return {"at": event["at"], "time": event["at"][11:19], "actor": event["actor"][:12], "what": event["kind"].replace("_", " "), "detail": detail}
+    # A lapsed lease is logged under the session's id, which is its cookie: only its first letters are shown.
+    actor = event["actor"] if event["actor"].isalpha() and len(event["actor"]) <= 12 else f"{event['actor'][:6]}…"
+    what = event["kind"].replace("_", " ")
+    return {"at": event["at"], "time": event["at"][11:19], "actor": actor, "what": what, "detail": detail}
 
 
 def _short(value: Any) -> str:

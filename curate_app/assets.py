@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+from gradio.themes import Base
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
@@ -40,20 +40,21 @@ def render(template: str, **values: Any) -> str:
     return _templates.get_template(template).render(**values)
 
 
-def head(stylesheet: str, *modules: str) -> str:
-    """Tags for a page's head: our stylesheet last, our modules preloaded, no telephone numbers made of digits."""
-    preloads = "".join(f'<link rel="modulepreload" href="{STATIC_URL}/{module}">' for module in modules)
+def head(*files: str) -> str:
+    """Tags for a page's head: our stylesheets, our modules preloaded, no telephone numbers made of digits."""
+    tags = {".css": '<link rel="stylesheet" href="{}">', ".js": '<link rel="modulepreload" href="{}">'}
+    links = "".join(tags[Path(file).suffix].format(f"{STATIC_URL}/{file}") for file in ("base.css", *files))
     return (
-        f'<link rel="stylesheet" href="{STATIC_URL}/base.css"><link rel="stylesheet" href="{STATIC_URL}/{stylesheet}">'
+        f"{links}"
         f'<link rel="icon" type="image/svg+xml" href="{STATIC_URL}/icon.svg">'
         '<meta name="color-scheme" content="light dark"><meta name="format-detection" content="telephone=no">'
-        f'<meta name="robots" content="noindex">{preloads}'
+        '<meta name="robots" content="noindex">'
     )
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Gradio's plain theme with the system's fonts (its default asks Google for some) and our page colours."""
-    return gr.themes.Base(font=SANS, font_mono=MONO).set(
+    return Base(font=SANS, font_mono=MONO).set(
         body_background_fill="#f7f6f2",
         body_background_fill_dark="#131417",
         body_text_color="#17191e",

@@ -1,4 +1,4 @@
-"""Curves over generations as inline SVG: crisp in light and dark (colours come from admin.css), readable aloud, no scripts.
+"""Curves over generations as inline SVG: crisp in light and dark (colours: admin.css), readable aloud, no scripts.
 
 Each chart is drawn twice, wide and narrow, and the stylesheet shows the one that fits, so that text keeps its size.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from curate_app.html import render
+from curate_app.assets import render
 
 HEIGHT = 270
 TOP, BOTTOM, LEFT = 14, 46, 54

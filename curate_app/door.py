@@ -1,4 +1,4 @@
-"""The researcher's door: a password, a login page, and a cookie that holds a random token known to this process only."""
+"""The researcher's door: a password, a login page, and a cookie with a random token that this process alone knows."""
 
 import secrets
 import time
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import Headers
 
-from curate_app.html import STATIC_URL, TEXT, render
+from curate_app.assets import STATIC_URL, TEXT, render
 
 COOKIE = "curate_admin"
 LOGINS_KEPT = 50

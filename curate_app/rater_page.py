@@ -4,7 +4,7 @@ import json
 
 import gradio as gr
 
-from curate_app.html import STATIC_URL, TEXT, render
+from curate_app.assets import STATIC_URL, TEXT, render
 from loop.study import Study
 
 

@@ -1,4 +1,4 @@
-"""The JSON routes of the rater's page: a session, a slate, a pick, an image. A pick is committed before it is answered."""
+"""The JSON routes of the rater's page: session, slate, pick, image. A pick is committed before it is answered."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any

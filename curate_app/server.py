@@ -10,14 +10,17 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from curate_app.admin_page import build_admin_page
+from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.door import Door, build_door_routes
 from curate_app.guard import Guard
-from curate_app.html import STATIC, STATIC_URL, head, theme
 from curate_app.rater_page import build_rater_page
 from curate_app.routes import Service, build_routes
 from loop.study import Study
 
 GRACE_S = 5
+RATER_FILES = (
+    "rater.css", "overlays.css", "rater.js", "api.js", "progress.js", "reveal.js", "slate.js", "strings.js",
+)  # fmt: skip
 
 
 class _Immutable(StaticFiles):
@@ -49,7 +52,7 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastap
     app.include_router(build_door_routes(door, study.path.name))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
     _mount(app, build_admin_page(study), "/admin", head("admin.css"))
-    _mount(app, build_rater_page(study), "/", head("rater.css", "rater.js", "api.js", "slate.js", "strings.js"))
+    _mount(app, build_rater_page(study), "/", head(*RATER_FILES))
     app.add_middleware(Guard, door=door)
     return app
 

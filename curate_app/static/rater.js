@@ -24,6 +24,7 @@ class RaterPage {
     this.shown = null;
     this.answered = new Set();
     this.paintedAt = 0;
+    this.holdUntil = 0;
     this.showing = 0;
     this.spoken = "";
     this.outbox = new Outbox({
@@ -49,26 +50,30 @@ class RaterPage {
   // --- following the server ---
 
   async begin() {
-    try {
-      await persist(openSession, (trouble) => this.trouble(trouble, "unreachable"));
-    } catch {
-      this.note(this.say("unreachable"), true);
-      return;
-    }
+    await this.openSession();
     await this.refetch();
     this.poll();
   }
 
-  // The server's present word; a session that ended is opened anew.
-  async refetch() {
-    const trouble = (is) => this.trouble(is, "unreachable");
+  async openSession() {
     try {
-      this.follow(await persist(getTurn, trouble));
+      await persist(openSession, (is) => this.trouble(is, "unreachable"));
+    } catch {
+      this.note(this.say("unreachable"), true);
+    }
+  }
+
+  // The server's present word; a session that ended is opened anew. Never throws: the outbox and the poll go on.
+  async refetch() {
+    const ask = async () => this.follow(await persist(getTurn, (is) => this.trouble(is, "unreachable")));
+    try {
+      await ask();
     } catch (error) {
-      if (!(error instanceof Refused) || error.status !== 401) throw error;
-      await persist(openSession, trouble);
-      this.note(this.say("resumed"));
-      this.follow(await persist(getTurn, trouble));
+      if (!(error instanceof Refused)) throw error; // a fault of this page: let it be seen
+      if (error.status !== 401) return this.note(this.say("unreachable"), true);
+      await this.openSession();
+      if (this.turn) this.note(this.say("resumed"));
+      await ask().catch(() => this.note(this.say("unreachable"), true));
     }
   }
 
@@ -87,6 +92,8 @@ class RaterPage {
 
   // Shows the first slate that has no answer yet, unless the one in view is still among them.
   advance() {
+    // The choice stays in view for a moment; `choose` comes back here after it.
+    if (this.state === "picked" && performance.now() < this.holdUntil) return;
     const open = [this.turn, this.turn.upcoming].filter((slate) => slate?.slate_id && !this.answered.has(slate.slate_id));
     const stays = open.some((slate) => slate.slate_id === this.shown?.slate_id);
     if (!stays && open.length) this.show(open[0]);
@@ -97,6 +104,7 @@ class RaterPage {
   async show(slate) {
     const token = ++this.showing;
     this.shown = slate;
+    this.state = "loading";
     let images;
     try {
       images = await loadAll(slate);
@@ -167,8 +175,10 @@ class RaterPage {
     if (outcome === "pick") body.position = position;
     body.viewport = `${innerWidth}x${innerHeight}@${Math.round(devicePixelRatio * 100) / 100}`;
     showSaved(this.root, this.say, this.turn.progress.yours, true);
+    this.holdUntil = performance.now() + CHOSEN_MS;
     this.outbox.put(body);
-    await sleep(CHOSEN_MS);
+    await sleep(CHOSEN_MS + 1);
+    this.holdUntil = 0;
     this.advance();
   }
 

@@ -1,0 +1,121 @@
+"""The door of /admin, the fence around Gradio's endpoints, and the headers."""
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from curate_app.assets import STATIC_URL
+from curate_app.door import TRIES, Door
+from curate_app.server import build_app
+from loop.study import Study
+
+
+@pytest.fixture
+def closed(study: Study) -> TestClient:
+    app = build_app(study, admin_open=False, password="open sesame")
+    return TestClient(app, follow_redirects=False)
+
+
+@pytest.fixture
+def opened(study: Study) -> TestClient:
+    return TestClient(build_app(study, admin_open=True, password=None), follow_redirects=False)
+
+
+def test_the_admin_page_sends_a_stranger_to_the_login(closed: TestClient):
+    for path in ("/admin", "/admin/"):
+        response = closed.get(path)
+        assert (response.status_code, response.headers["location"]) == (303, "/admin/login")
+    assert 'type="password"' in closed.get("/admin/login").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["config", "theme.css", "assets/x.js", "gradio_api/info", "gradio_api/startup-events", "gradio_api/heartbeat/x",
+     "gradio_api/file=x", "gradio_api/queue/data", "login/x", "%2e%2e/admin/config", "loginx"],
+)  # fmt: skip
+def test_nothing_of_admin_answers_without_the_cookie(closed: TestClient, path: str):
+    assert closed.get(f"/admin/{path}").status_code == 401
+    closed.cookies.set("curate_admin", "guess")
+    assert closed.get(f"/admin/{path}").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["run/predict", "queue/join", "call/refresh", "reset", "upload"])
+def test_no_function_of_admin_can_be_called_without_the_cookie(closed: TestClient, path: str):
+    assert closed.post(f"/admin/gradio_api/{path}", json={"data": [], "fn_index": 0}).status_code == 401
+
+
+def test_the_right_password_opens_and_the_cookie_is_kept_from_scripts(closed: TestClient):
+    response = closed.post("/admin/login", data={"password": "open sesame"})
+    assert (response.status_code, response.headers["location"]) == (303, "/admin/")
+    cookie = response.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=lax" in cookie and "path=/admin" in cookie
+    assert "sesame" not in cookie
+    assert closed.get("/admin/").status_code == 200
+    assert closed.get("/admin/login").status_code == 303
+
+
+@pytest.mark.parametrize("password", ["", "open", "open sesame ", "ö"])
+def test_a_wrong_password_says_so(closed: TestClient, password: str):
+    response = closed.post("/admin/login", data={"password": password})
+    assert response.status_code == 401
+    assert "That password is not right" in response.text
+    assert "set-cookie" not in response.headers
+
+
+def test_after_ten_wrong_passwords_even_the_right_one_waits():
+    door = Door("right")
+    for _ in range(TRIES):
+        assert not door.tired_of("here")
+        assert door.login("wrong", "here") is None
+    assert door.tired_of("here")
+    assert not door.tired_of("elsewhere")
+
+
+def test_a_door_needs_a_password(study: Study):
+    with pytest.raises(ValueError, match="password"):
+        build_app(study, admin_open=False, password=None)
+    with pytest.raises(ValueError, match="password"):
+        build_app(study, admin_open=False, password="")
+
+
+def test_on_this_machine_the_admin_page_is_open(opened: TestClient):
+    assert opened.get("/admin/").status_code == 200
+    assert opened.get("/admin/login").headers["location"] == "/admin/"
+
+
+@pytest.mark.parametrize("path", ["upload", "queue/join", "run/predict", "call/x", "component_server", "vibe-edit"])
+def test_the_raters_page_offers_no_function_of_gradio(opened: TestClient, path: str):
+    assert opened.post(f"/gradio_api/{path}", json={}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/proxy=http://x", "gradio_api/openapi.json", "docs"])
+def test_files_proxies_and_api_pages_are_out_of_reach(opened: TestClient, path: str):
+    assert opened.get(f"/{path}").status_code == 404
+    assert opened.get(f"/admin/{path}").status_code == 404
+
+
+def test_large_requests_are_refused_before_they_are_read(opened: TestClient):
+    assert opened.post("/api/pick", content=b"x" * 70_000).status_code == 413
+    assert opened.post("/api/pick", content=iter([b"x"])).status_code == 413
+
+
+def test_every_answer_carries_the_headers(opened: TestClient):
+    for path in ("/", "/admin/", "/api/slate", "/healthz", f"{STATIC_URL}/rater.js"):
+        headers = opened.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_static_files_are_cached_for_good_under_their_version(opened: TestClient):
+    response = opened.get(f"{STATIC_URL}/rater.js")
+    assert "immutable" in response.headers["cache-control"]
+    assert "javascript" in response.headers["content-type"]
+    assert opened.get(f"{STATIC_URL}/../assets.py").status_code == 404
+
+
+def test_the_pages_name_no_other_host_to_load_from(opened: TestClient):
+    for path in ("/", "/admin/", "/theme.css"):
+        text = opened.get(path).text
+        loaded = re.findall(r"""(?:<script[^>]+src|<link[^>]+href|url\()=?["']?(https?:[^"')]+)""", text)
+        assert [url for url in loaded if not url.startswith("http://testserver")] == []
