@@ -1,17 +1,26 @@
-"""Studies of real digits without a worker: published generations, slates, contact sheets."""
+"""Studies of real digits without a worker; a real server on a free port; a real Chromium."""
 
+import shutil
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
+from curate_app.server import build_app
 from data.images import contact_sheet, encode_png
 from data.real import digits
 from data.records import Generation, NewSlate, Sample
 from loop.study import Study, configure
 
 MakeStudy = Callable[..., Study]
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def publish(study: Study, t: int, *, slates: int = 12, audit: int = 4, share: float = 0.1) -> None:
@@ -37,7 +46,8 @@ def publish(study: Study, t: int, *, slates: int = 12, audit: int = 4, share: fl
         made.append(NewSlate(t, "curation" if index < slates else "audit", k, index, samples))
     with store.write():
         store.add_images([(sheet, sheet_png)])
-        store.publish(Generation(t, t - 1 if t else None, f"{t}.safetensors", "ab" * 32, 1797, 0, "mix", metrics=metrics))
+        parent = t - 1 if t else None
+        store.publish(Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1797, 0, "mix lam=1", metrics=metrics))
         store.add_slates(made)
 
 
@@ -53,6 +63,8 @@ def make_study(tmp_path: Path) -> Iterator[MakeStudy]:
             publish(study, t, share=0.1 + 0.05 * t)
         if phase:
             study.store.set_status("worker", phase=phase, done=0.25, left_s=18)
+            with study.store.write() as db:  # alive however slow the test is
+                db.conn.execute("UPDATE status SET at = '2999-01-01T00:00:00.000Z'")
         return study
 
     yield make
@@ -64,3 +76,65 @@ def make_study(tmp_path: Path) -> Iterator[MakeStudy]:
 def study(make_study: MakeStudy) -> Study:
     """One generation, an idle worker."""
     return make_study()
+
+
+@pytest.fixture
+def publish_generation() -> Callable[..., None]:
+    """`publish`, for tests that let a generation arrive while the page is open."""
+    return publish
+
+
+@contextmanager
+def _served(study: Study, password: str | None) -> Iterator[str]:
+    app = build_app(study, admin_open=password is None, password=password)
+    listening = socket.create_server(("127.0.0.1", 0))  # it listens from here on, so a browser may come at once
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listening.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """A factory: serves a study and gives its address."""
+    with ExitStack() as stack:
+        yield lambda study, password=None: stack.enter_context(_served(study, password))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, else Playwright's own."""
+    with sync_playwright() as playwright:
+        found = _launch(playwright)
+        if found is None:
+            pytest.skip("no Chromium: install one, or run `make browser`")
+        yield found
+        found.close()
+
+
+def _launch(playwright: Playwright) -> Browser | None:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+    try:
+        return playwright.chromium.launch(args=CHROMIUM)
+    except PlaywrightError:
+        return None
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh browser profile with a laptop's window."""
+    with browser.new_context(viewport={"width": 1280, "height": 720}) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A tab; an error in its script fails the test that waits for what it should have done."""
+    return context.new_page()
