@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any
 
 import gradio as gr
+from markupsafe import escape
 
 from curate_app.admin_view import Panels, panels
 from curate_app.assets import TEXT, render
@@ -15,9 +16,12 @@ from loop.study import Study
 
 EVERY_S = 2.0
 MOST_USERS = 100_000
+PARTS = ("head", "curves", "sheets", "events", "reason", "retrain", "simulate")
 SAY = TEXT["admin"]
-# A function of an event: no queue (a plain call each), no spinner over what is there, not in any API listing.
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# No spinner over what is there, and no name in an API listing. The timer's calls are plain ones; the buttons' go
+# through the queue, because Gradio can't show a message from outside it.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+PLAIN: dict[str, Any] = {**QUIET, "queue": False}
 
 
 def build_admin_page(study: Study) -> gr.Blocks:
@@ -38,12 +42,12 @@ def build_admin_page(study: Study) -> gr.Blocks:
 
         outputs = [shown, head, curves, sheets, events, reason, retrain, simulate]
         refresh = Refresh(study)
-        gr.Timer(EVERY_S).tick(refresh, shown, outputs, **QUIET)
-        blocks.load(refresh, shown, outputs, **QUIET)
+        gr.Timer(EVERY_S).tick(refresh, shown, outputs, **PLAIN)
+        blocks.load(refresh, shown, outputs, **PLAIN)
         retrain.click(requests.retrain, None, None, **QUIET)
         simulate.click(requests.simulate, users, None, **QUIET)
         label = SAY["simulate"].replace("{n}", "${n ?? 0}")
-        users.change(None, users, simulate, js=f"(n) => `{label}`", queue=False)
+        users.change(None, users, simulate, js=f"(n) => `{label}`", **PLAIN)
     return blocks
 
 
@@ -59,9 +63,8 @@ class Refresh:
         try:
             now = self._parts(panels(self.study))
         except sqlite3.Error as error:
-            gr.Warning(SAY["store_failed"].format(error=error))
-            return [shown] + [gr.skip()] * 7
-        changes = [self._change(name, value) if shown.get(name) != value else gr.skip() for name, value in now.items()]
+            now = {**shown, "reason": _reason(SAY["store_failed"].format(error=error))}
+        changes = [self._change(name, now, shown) for name in PARTS]
         return [now, *changes]
 
     def _parts(self, found: Panels) -> dict[str, Any]:
@@ -73,8 +76,10 @@ class Refresh:
         }  # fmt: skip
 
     @staticmethod
-    def _change(name: str, value: Any) -> Any:
-        return gr.update(interactive=value) if name in ("retrain", "simulate") else value
+    def _change(name: str, now: dict[str, Any], shown: dict[str, Any]) -> Any:
+        if name not in now or (name in shown and shown[name] == now[name]):
+            return gr.skip()
+        return gr.update(interactive=now[name]) if name in ("retrain", "simulate") else now[name]
 
 
 class Requests:
@@ -90,20 +95,25 @@ class Requests:
     def simulate(self, n: float | None) -> None:
         """Asks for simulated users' picks."""
         if n is None or not 1 <= n <= MOST_USERS or n != int(n):
-            gr.Warning(SAY["simulate_range"].format(most=MOST_USERS))
+            _warn("simulate_range", most=MOST_USERS)
             return
         self._ask(SAY["simulate_said"].format(n=int(n)), "simulate_requested", n=int(n))
 
     def _ask(self, said: str, kind: str, **detail: Any) -> None:
         try:
             if worker_status(self.study.store)["phase"] == "absent":
-                gr.Warning(SAY["worker_gone"].format(path=self.study.path))
+                _warn("worker_gone", path=self.study.path)
                 return
             self.study.store.log("researcher", kind, **detail)
         except sqlite3.Error as error:
-            gr.Warning(SAY["store_failed"].format(error=error))
+            _warn("store_failed", error=error)
             return
-        gr.Info(said)
+        gr.Info(said, title=SAY["asked"])
+
+
+def _warn(key: str, **values: Any) -> None:
+    # Gradio reads a message as HTML
+    gr.Warning(SAY[key].format(**{name: escape(value) for name, value in values.items()}), title=SAY["not_asked"])
 
 
 def _part(name: str) -> gr.HTML:

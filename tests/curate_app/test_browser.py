@@ -88,6 +88,39 @@ def test_a_double_click_stores_one_pick(study: Study, serve, page: Page):
     assert [row["image_sha256"] for row in rows(study)] == [images[1]]
 
 
+def test_the_second_half_of_a_double_click_does_not_answer_the_next_slate(study: Study, serve, page: Page):
+    images = ready(page, serve(study))
+    page.locator(".choice").nth(1).hover()
+    page.mouse.down()
+    page.mouse.up()
+    saved(page, 1)
+    assert ready(page) != images
+    page.mouse.down(click_count=2)
+    page.mouse.up(click_count=2)
+    page.keyboard.press("4")
+    saved(page, 2)
+    assert [row["position"] for row in rows(study)] == [1, 3]
+
+
+def test_a_slate_that_has_only_just_appeared_takes_no_answer(study: Study, serve, page: Page):
+    ready(page, serve(study))
+    page.evaluate(
+        """new MutationObserver((changes, watch) => {
+            if (!changes.some(change => change.addedNodes.length)) return;
+            watch.disconnect();
+            document.querySelectorAll('.choice')[0].click();
+            requestAnimationFrame(() => document.querySelectorAll('.choice')[0].click());
+            window.hasty = true;
+        }).observe(document.querySelector('.slate'), {childList: true})"""
+    )
+    page.keyboard.press("3")
+    page.wait_for_function("window.hasty")
+    ready(page)
+    page.keyboard.press("4")
+    saved(page, 2)
+    assert [row["position"] for row in rows(study)] == [2, 3]
+
+
 def test_clicks_faster_than_the_page_store_one_pick(study: Study, serve, page: Page):
     ready(page, serve(study))
     page.evaluate("for (let i = 0; i < 20; i++) document.querySelectorAll('.choice')[i % 4].click()")
@@ -228,13 +261,14 @@ def test_everything_fits_on_the_screen(make_study, serve, browser, width: int, h
     with browser.new_context(viewport={"width": width, "height": height}) as context:
         page = context.new_page()
         ready(page, serve(study))
-        assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [width, height]
+        page_size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        assert page.evaluate(page_size) == [width, height]
         boxes = page.locator(".choice, .none, .help-open").evaluate_all(
             "all => all.map(x => x.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
         )
     assert len(boxes) == k + 2
     for left, top, right, bottom in boxes:
-        assert 0 <= left and 0 <= top and right <= width and bottom <= height
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height
         assert right - left >= 44 and bottom - top >= 44
 
 
@@ -294,6 +328,7 @@ def test_the_researcher_logs_in_and_asks_for_a_generation(make_study, serve, pag
     expect(page.locator(".strip figure")).to_have_count(3)
     expect(page.get_by_role("img", name=re.compile("Mean reward from 1 at generation 0 to 1.2"))).to_be_visible()
     page.get_by_role("button", name="Retrain now").click()
+    expect(page.get_by_text("Asked the worker to train a new generation")).to_be_visible()
     expect(page.locator(".events")).to_contain_text("retrain requested")
     page.get_by_role("spinbutton").fill("50")
     page.get_by_role("button", name="Let 50 simulated users pick").click()

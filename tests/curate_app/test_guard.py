@@ -89,7 +89,9 @@ def test_the_raters_page_offers_no_function_of_gradio(opened: TestClient, path: 
     assert opened.post(f"/gradio_api/{path}", json={}).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["docs", *(f"gradio_api/{x}" for x in ("file=/etc/passwd", "proxy=x", "openapi.json"))])
+@pytest.mark.parametrize(
+    "path", ["docs", "gradio_api/file=/etc/passwd", "gradio_api/proxy=x", "gradio_api/openapi.json"]
+)
 def test_files_proxies_and_api_pages_are_out_of_reach(opened: TestClient, path: str):
     assert opened.get(f"/{path}").status_code == 404
     assert opened.get(f"/admin/{path}").status_code == 404

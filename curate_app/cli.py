@@ -1,0 +1,261 @@
+"""The `curate` command. Imports are inside the verbs, so that --help answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False
+)
+reward_app = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
+app.add_typer(reward_app, name="reward")
+
+StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+PRESET_HELP = "digits, moons, gaussians, cifar10 or folder."
+
+
+@app.callback()
+def curate(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+) -> None:
+    """Ask people which of K generated images they like best, retrain the generator on their picks, see what changes."""
+
+
+@app.command()
+def demo(
+    study: Annotated[Path, typer.Argument(help="Where the demo's study is kept.")] = Path("studies/demo"),
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """The digits study in your browser: pick, and watch the generator follow.
+
+    Example: `curate demo --port 8000`
+    """
+    from curate_app.processes import check_port
+    from loop.study import Study, configure
+
+    check_port(host, port)
+    if not study.exists():
+        Study.create(study, configure("digits", ["app.reveal=true"])).store.close()
+    _serve(study, host, port, worker=True, browser=browser)
+
+
+@app.command()
+def new(
+    study: StudyPath,
+    preset: Annotated[str, typer.Option(help=PRESET_HELP)],
+    setting: Setting = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random comes from it.")] = None,
+) -> None:
+    """Make a study; study.toml is written out in full.
+
+    Example: `curate new my-study --preset digits --set curation.k=6`
+    """
+    from curate_app.console import out
+    from loop.study import Study, configure
+
+    Study.create(study, configure(preset, setting or (), seed=seed)).store.close()
+    out.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
+
+
+@app.command()
+def serve(
+    study: StudyPath,
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    worker: Annotated[bool, typer.Option(help="Start the worker too.")] = True,
+) -> None:
+    """Serve a study's pages, with its worker beside them.
+
+    Example: `curate serve my-study --host 0.0.0.0`
+    """
+    from curate_app.processes import check_port
+
+    check_port(host, port)
+    _serve(study, host, port, worker=worker, browser=False)
+
+
+@app.command()
+def worker(
+    study: StudyPath,
+    once: Annotated[bool, typer.Option(help="Do what there is to do, then end.")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Run a study's worker alone: it fills the slate pool and retrains.
+
+    Example, in the GPU's terminal: `curate worker my-study`
+    """
+    from loop.study import Study
+
+    opened = Study.open(study)
+    _use_threads(beside_app=with_parent)
+    from curate_app.worker_process import run_worker
+
+    run_worker(opened, once=once, with_parent=with_parent)
+
+
+@app.command()
+def simulate(
+    study: StudyPath,
+    preset: Annotated[str | None, typer.Option(help=f"For a new study: {PRESET_HELP}")] = None,
+    generations: Annotated[int | None, typer.Option(min=0, help="The last generation to make.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random comes from it.")] = None,
+    setting: Setting = None,
+    json_: Json = False,
+) -> None:
+    """Run the loop with simulated users; an interrupted run goes on with the same command.
+
+    Example: `curate simulate s --preset digits --generations 5 --seed 0 --set reward.kind=class_prob
+    --set reward.target=7`
+    """
+    from curate_app.console import turn_progress
+    from curate_app.summary import print_status
+    from loop.study import open_or_create
+
+    opened = open_or_create(study, preset, setting or (), seed=seed, generations=generations)
+    _use_threads(beside_app=False)
+    from loop.simulation import simulate as run
+
+    last = generations if generations is not None else opened.config.generations
+    latest = opened.store.latest_cut()
+    with turn_progress(last, latest[0] if latest else 0, quiet=json_) as report:
+        run(opened, last, report)
+    print_status(opened, as_json=json_)
+
+
+@app.command()
+def status(study: StudyPath, json_: Json = False) -> None:
+    """What a study has come to: generations, picks, the worker.
+
+    Example: `curate status my-study --json`
+    """
+    from curate_app.summary import print_status
+    from loop.study import Study
+
+    print_status(Study.open(study), as_json=json_)
+
+
+@app.command()
+def export(
+    study: StudyPath,
+    format_: Annotated[str, typer.Option("--format", help="long-csv: one row per slate and position.")] = "long-csv",
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("choices.csv"),
+    force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write the choice log for other tools.
+
+    Example: `curate export my-study --format long-csv --out choices.csv`
+    """
+    from curate_app.console import out as console
+    from data.choice_log import export_choices
+    from loop.study import Study
+
+    rows = export_choices(Study.open(study).store, study.resolve().name, format_, out, replace=force)
+    console.print(f"Wrote {rows:,} rows to {out}.")
+
+
+@app.command()
+def check(study: StudyPath, json_: Json = False) -> None:
+    """Check a study's integrity: database, images, checkpoints, disjoint slates, counts.
+
+    Example: `curate check my-study`
+    """
+    from curate_app.summary import print_faults
+    from loop.integrity import faults
+    from loop.study import Study
+
+    found = faults(Study.open(study))
+    print_faults(study, found, as_json=json_)
+    if found:
+        raise typer.Exit(1)
+
+
+@reward_app.command("train")
+def reward_train(
+    dataset: Annotated[str, typer.Option(help="digits, cifar10 or folder.")],
+    out: Annotated[Path, typer.Option(help="The weights' file, .safetensors; a .json comes beside it.")],
+    path: Annotated[str, typer.Option(help="A local copy of the images, as class folders.")] = "",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    setting: Setting = None,
+    json_: Json = False,
+) -> None:
+    """Train the VGG11 that judges images, and measure its held-out accuracy.
+
+    A study takes it with `--set classifier.file=PATH`.
+
+    Example: `curate reward train --dataset digits --out digits-vgg11.safetensors`
+    """
+    from loop.study import configure
+
+    if dataset not in ("digits", "cifar10", "folder"):
+        raise ValueError(f"There is no image data set '{dataset}'; choose digits, cifar10 or folder.")
+    paths = [f"data.path={path}"] if path else []
+    config = configure(dataset, [*paths, *(setting or [])], seed=seed)
+    _use_threads(beside_app=False)
+    from curate_app.reward_training import train_reward
+
+    train_reward(config, out, as_json=json_)
+
+
+def main() -> None:
+    """Runs the command line; an error is one sentence on stderr."""
+    from curate_app.console import is_debug, run
+
+    command: Any = typer.main.get_command(app)
+    sys.exit(run(lambda: _exit_quietly(command), is_debug()))
+
+
+def _exit_quietly(command: Any) -> None:
+    # "--debug" is allowed after the verb as well as before it
+    args = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        command(args)
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+
+
+def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> None:
+    from contextlib import nullcontext
+
+    from curate_app.console import out
+    from curate_app.processes import admin_password, is_loopback, worker_beside
+    from loop.study import Study
+
+    study = Study.open(path)
+    password = admin_password(path, study.config.app.password, host)
+    with worker_beside(path) if worker else nullcontext():  # it starts while gradio is imported
+        from curate_app.server import build_app
+        from curate_app.server import serve as serve_app
+
+        url = f"http://{'localhost' if is_loopback(host) else host}:{port}"
+        out.print(f"Raters:      [bold]{url}/[/bold]\nResearcher:  [bold]{url}/admin[/bold]")
+        if password and not study.config.app.password:
+            out.print(f"Password:    {password}   (kept in {path / 'secrets.toml'})")
+        out.print("Ctrl-C stops; nothing is lost.")
+        if browser:
+            _open_soon(url)
+        serve_app(build_app(study, admin_open=password is None, password=password), host, port)
+
+
+def _open_soon(url: str) -> None:
+    import threading
+    import webbrowser
+
+    threading.Timer(1.0, webbrowser.open, [url]).start()
+
+
+def _use_threads(*, beside_app: bool) -> None:
+    """Sets the number of OpenMP threads before torch is imported: two busy pools on the same cores would spin."""
+    import os
+
+    from curate_app.processes import worker_threads
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(worker_threads(beside_app=beside_app)))

@@ -1,0 +1,103 @@
+"""The edge of the command line: progress bars, and errors as one sentence with an exit code."""
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from data.errors import CorruptDatabaseError
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+PHASES = {  # of a turn: what is shown, and how much of the turn's time it takes
+    "curating": ("picking", 0.0, 0.15),
+    "training": ("training", 0.15, 0.8),
+    "publishing": ("measuring", 0.95, 0.05),
+}
+
+
+def run(command: Callable[[], object], debug: bool) -> int:
+    """Runs the command line and gives the exit code: 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+    try:
+        command()
+    except KeyboardInterrupt:
+        err.print("Stopped. Nothing is lost: the same command goes on from here.")
+        return 130
+    except (ValueError, OSError, RuntimeError, sqlite3.Error) as error:
+        if debug:
+            raise
+        err.print(f"Error: {_sentence(error)}", markup=False)
+        return 2 if isinstance(error, ValueError | OSError) else 1
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, CorruptDatabaseError):
+        text = f"the study's database failed: {text}; run `curate check`"
+    return text if text.endswith((".", "?", "!")) else text + "."
+
+
+@contextmanager
+def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over all turns to come, with the phase at hand and the time left; gives the function to report to.
+
+    Args:
+        generations: the last t.
+        done: generations after the first that are there already.
+        quiet: shows nothing.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        turns = bars.add_task("starting", total=max(generations - done, 1))
+        preparing: dict[str, int] = {}
+        published = done
+
+        def report(phase: str, step: int, total: int) -> None:
+            nonlocal published
+            share = step / total if total else 0.0
+            if phase not in PHASES:
+                task = preparing.setdefault(phase, -1)
+                if task < 0:
+                    task = preparing[phase] = int(bars.add_task(phase, total=1.0))
+                bars.update(task, completed=share)  # type: ignore[arg-type]
+                return
+            for task in preparing.values():
+                bars.update(task, visible=False)  # type: ignore[arg-type]
+            name, start, length = PHASES[phase]
+            bars.update(
+                turns,
+                completed=published - done + start + length * share,
+                description=f"generation {published + 1} of {generations}: {name}",
+            )
+            published += int(phase == "publishing" and share == 1)
+
+        yield report
+        bars.update(turns, description=f"generation {generations} of {generations}: done")
+
+
+@contextmanager
+def one_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A single progress bar with the time left; gives the function to report (done, total) to."""
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def is_debug() -> bool:
+    """Whether --debug was asked for anywhere on the line."""
+    return "--debug" in sys.argv[1:]

@@ -1,0 +1,90 @@
+"""Serving a study: the app in this process, the worker in another that ends when this one does."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from curate_app.console import err
+
+RESTART_S = 5.0
+GIVE_UP = 5  # restarts
+
+
+def check_port(host: str, port: int) -> None:
+    """Tries to listen, so that a port in use is told before anything is started.
+
+    Raises:
+        ValueError: the port is taken, or the host isn't this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"Can't listen on {host}:{port} ({error}); choose another with --port.") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host's address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def admin_password(study_path: Path, configured: str, host: str) -> str | None:
+    """The researcher's password: study.toml's, else one generated once and kept in secrets.toml; None on loopback."""
+    if configured or is_loopback(host):
+        return configured or None
+    file = study_path / "secrets.toml"
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as secret:
+            secret.write(f'admin_password = "{secrets.token_urlsafe(12)}"\n')
+    return str(tomllib.loads(file.read_text())["admin_password"])
+
+
+@contextmanager
+def worker_beside(study_path: Path) -> Iterator[None]:
+    """Runs the study's worker as a process of its own while the block runs; it is started again if it fails."""
+    leaving = threading.Event()
+    running: list[subprocess.Popen] = []
+
+    def keep_running() -> None:
+        for attempt in range(GIVE_UP):
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "curate_app", "worker", str(study_path), "--with-parent"],
+                stdin=subprocess.PIPE,  # it ends when this pipe does, however this process ends
+                env={**os.environ, "OMP_NUM_THREADS": str(worker_threads(beside_app=True))},
+            )
+            running[:] = [worker]
+            code = worker.wait()
+            if leaving.is_set() or code in (0, 2):  # 2: a sentence was printed, and trying again would not help
+                return
+            err.print(f"The worker ended with code {code}; starting it again in {RESTART_S:.0f} s ({attempt + 1}).")
+            if leaving.wait(RESTART_S):
+                return
+
+    thread = threading.Thread(target=keep_running, name="worker-keeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        for worker in running:
+            worker.terminate()
+        thread.join(timeout=10)
+
+
+def worker_threads(*, beside_app: bool) -> int:
+    """How many threads torch gets: all cores, less one for an app that runs beside it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1 if beside_app else cores)

@@ -1,0 +1,86 @@
+"""What `curate status` and `curate check` print."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from curate_app.console import out
+from data.records import Generation
+from loop.serving import picks_progress, worker_status
+from loop.study import Study
+
+
+def print_status(study: Study, *, as_json: bool) -> None:
+    """Prints the study's generations, picks and worker."""
+    found = status_of(study)
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    table = Table(title=f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})")
+    for column in ("generation", "real", "curated", "mean reward", "", "largest class", "share", "NN ratio"):
+        table.add_column(column, justify="right")
+    for row in found["generations"]:
+        table.add_row(*_cells(row))
+    out.print(table)
+    picks = ", ".join(f"{n:,} {kind}" for kind, n in found["picks"].items()) or "none"
+    out.print(f"Picks: {picks}.  Worker: {found['worker']['phase']}.")
+
+
+def status_of(study: Study) -> dict[str, Any]:
+    """The study in plain values: path, preset, generations (t, counts, metrics), picks by kind, progress, worker."""
+    picks: dict[str, int] = {}
+    for row in study.store.pick_counts():
+        picks[row["kind"]] = picks.get(row["kind"], 0) + row["n"]
+    progress = picks_progress(study.store, study.config)
+    return {
+        "study": str(study.path),
+        "preset": study.config.preset,
+        "seed": study.config.seed,
+        "generations": [_generation(generation) for generation in study.store.generations()],
+        "picks": picks,
+        "progress": {"done": progress.done, "total": progress.total},
+        "worker": worker_status(study.store),
+    }
+
+
+def print_faults(path: Path, faults: list[str], *, as_json: bool) -> None:
+    """Prints what `curate check` found."""
+    if as_json:
+        out.print_json(json.dumps({"study": str(path), "faults": faults}))
+    elif faults:
+        out.print(f"{len(faults)} fault(s) in {path}:")
+        for fault in faults:
+            out.print(f"  - {fault}", markup=False)
+    else:
+        out.print(f"{path} is sound.")
+
+
+def _generation(generation: Generation) -> dict[str, Any]:
+    return {
+        "t": generation.t,
+        "parent_t": generation.parent_t,
+        "checkpoint_sha256": generation.checkpoint_sha256,
+        "n_real": generation.n_real,
+        "n_curated": generation.n_curated,
+        "policy": generation.policy,
+        "published_at": generation.published_at,
+        "metrics": generation.metrics,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    metrics = row["metrics"]
+    reward, shares = metrics.get("mean_reward"), metrics.get("class_shares") or [0.0]
+    top = max(range(len(shares)), key=shares.__getitem__)
+    return [
+        str(row["t"]),
+        f"{row['n_real']:,}",
+        f"{row['n_curated']:,}",
+        f"{reward['value']:.3f}" if reward else "",
+        f"± {1.96 * reward['se']:.3f}" if reward else "",
+        metrics.get("class_names", [""])[top],
+        f"{shares[top]:.1%}",
+        f"{metrics['nn_ratio']:.2f}" if "nn_ratio" in metrics else "",
+    ]

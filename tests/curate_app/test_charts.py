@@ -1,0 +1,104 @@
+"""The curves: round ticks, labels that don't overlap, and pictures whose coordinates follow from the values."""
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate_app.admin_view import reward_chart, shares_chart
+from curate_app.charts import Chart, Line, Point, apart, draw, ticks
+from data.records import Generation
+
+finite = st.floats(-1e6, 1e6)
+
+
+def generation(t: int, **metrics) -> Generation:
+    return Generation(t, None, "x", "x", 10, 0, "mix", metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (0.93, 1.34, [0.8, 1, 1.2, 1.4]), (3, 3, [2.6, 2.8, 3, 3.2, 3.4])],
+)
+def test_ticks_are_round_and_span_the_values(low: float, high: float, expected: list[float]):
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+@given(finite, finite)
+def test_ticks_span_any_values_with_a_few_marks(one: float, two: float):
+    low, high = min(one, two), max(one, two)
+    marks = ticks(low, high)
+    assert marks[0] <= low + 1e-6 and marks[-1] >= high - 1e-6
+    assert 2 <= len(marks) <= 8
+    assert marks == sorted(set(marks))
+
+
+@given(st.lists(st.floats(0, 200), min_size=1, max_size=12))
+def test_apart_keeps_the_order_and_the_gap(heights: list[float]):
+    placed = apart(heights, 13, 0, 200)
+    gap = min(13, 200 / max(1, len(heights) - 1))
+    inside = sorted(placed)
+    assert inside[0] >= -1e-6 and inside[-1] <= 200 + 1e-6
+    assert all(b - a >= gap - 1e-6 for a, b in pairwise(inside))
+    by_height = sorted(range(len(heights)), key=lambda index: heights[index])
+    assert [placed[index] for index in by_height] == inside
+
+
+def test_apart_leaves_alone_what_has_room():
+    assert apart([10, 50, 30], 13, 0, 200) == [10, 50, 30]
+
+
+def test_a_chart_is_drawn_in_two_sizes_that_say_what_they_show():
+    line = Line("generator", [Point(0, 1.0, 0.1), Point(1, 2.0, 0.1)], loud=True)
+    html = draw(Chart("mean reward", "Up from 1 to 2.", [line], 1.5, "real data"))
+    pictures = ElementTree.fromstring(f"<div>{html}</div>").findall("svg")
+    assert [picture.get("class") for picture in pictures] == ["chart wide", "chart narrow"]
+    for picture in pictures:
+        assert picture.get("aria-label") == "Up from 1 to 2."
+        (path,) = picture.findall("path")
+        (x0, y0), (x1, y1) = re.findall(r"([\d.]+),([\d.]+)", path.get("d") or "")
+        reference = picture.find("line[@class='reference']")
+        assert reference is not None
+        assert float(x0) < float(x1)
+        assert float(reference.get("y1") or 0) == pytest.approx((float(y0) + float(y1)) / 2, abs=0.1)
+
+
+def test_names_from_the_study_are_escaped():
+    html = draw(Chart("<y>", "<spoken>", [Line("<b>", [Point(0, 1.0)], loud=True)], 1.0, "<real>"))
+    assert not re.search("<(y|spoken|b|real)>", html)
+
+
+def test_nothing_measured_draws_nothing():
+    assert reward_chart([], {}) is None
+    assert shares_chart([generation(0)], {}) is None
+    assert draw(Chart("y", "", [Line("a", [])])) == ""
+
+
+def test_the_reward_chart_has_a_point_for_each_measured_generation():
+    found = reward_chart(
+        [
+            generation(0, mean_reward={"value": 1.0, "se": 0.1}),
+            generation(1),
+            generation(2, mean_reward={"value": 3.0}),
+        ],
+        {"mean_reward": 1.5},
+    )
+    assert found is not None
+    assert found.lines[0].points == [Point(0, 1.0, 0.1), Point(2, 3.0)]
+    assert found.reference == 1.5
+
+
+def test_the_class_that_moved_most_is_loud_even_when_it_shrank():
+    shares = [[0.5, 0.3, 0.2], [0.2, 0.45, 0.35]]
+    names = ["cat", "dog", "fox"]
+    found = shares_chart(
+        [generation(t, class_shares=row, class_names=names) for t, row in enumerate(shares)],
+        {"class_shares": [0.4, 0.3, 0.3]},
+    )
+    assert found is not None
+    assert [(line.name, line.loud) for line in found.lines] == [("cat", True), ("dog", False), ("fox", False)]
+    assert found.reference == 0.4
+    assert "cat" in found.spoken and "50% to 20%" in found.spoken
