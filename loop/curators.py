@@ -5,7 +5,7 @@ What trains is then read back from the store, so that it is what was stored; a k
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,13 +41,15 @@ class Turn:
         cut: ... and at most this are its curated set.
         asked: curated samples that the mix calls for.
         fit: of the proxy: hash of the utilities, how many picks they rest on, mean log-likelihood; empty without.
+        request: id of the last 'retrain_requested' event that this turn answers; 0 for none.
     """
 
     t: int
     after: int
     cut: int
     asked: int
-    fit: dict[str, Any]
+    fit: dict[str, Any] = field(default_factory=dict)
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class SimulatedUsers:
             if on_step:
                 on_step(done, self.n)
         after = latest_cut(self.study)
-        return Turn(t + 1, after, store.last_pick(), self.n, {})
+        return Turn(t + 1, after, store.last_pick(), self.n)
 
 
 class People:
@@ -100,8 +102,11 @@ class People:
         """Takes the picks as they are; with `extend = proxy` has a fitted user pick as many more as the mix needs."""
         store, config = self.study.store, self.study.config
         after = 0 if config.curation.extend == "accumulate" else latest_cut(self.study)
+        request = max((event["id"] for event in open_requests(self.study)), default=0)
         if config.curation.extend != "proxy":
-            return Turn(t + 1, after, store.last_pick(), self.n, {})
+            turn = Turn(t + 1, after, store.last_pick(), self.n, request=request)
+            keep_turn(self.study, turn)
+            return turn
         utilities = fit_utilities(self.study, self.scorer)
         missing = max(0, self.n - store.count_curation_picks(after=after))
         drawn: list[DrawnPicks] = []
@@ -115,7 +120,7 @@ class People:
             session = store.bulk_session("proxy", PROXY_NAME)
             for part in drawn:
                 store_picks(store, session, part)
-            turn = Turn(t + 1, after, store.last_pick(), self.n, fitted)
+            turn = Turn(t + 1, after, store.last_pick(), self.n, fitted, request)
             store.log("worker", "proxy_picked", t=t, n=missing, **fitted)
             keep_turn(self.study, turn)
         return turn
@@ -220,6 +225,11 @@ def kept_turn(study: Study, t: int) -> Turn | None:
     kept = study.store.status("turn")
     kept.pop("at", None)
     return Turn(**kept) if kept.get("t") == t else None
+
+
+def open_requests(study: Study) -> list[dict]:
+    """The researcher's requests to retrain that no turn answers yet."""
+    return study.store.events(kinds=("retrain_requested",), after=study.store.status("turn").get("request", 0))
 
 
 def latest_cut(study: Study) -> int:

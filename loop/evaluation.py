@@ -74,7 +74,10 @@ class Evaluator:
 
     def _shares(self, labels: np.ndarray) -> dict[str, Any]:
         names = list(self.scorer.label_names)
-        return {"class_shares": (np.bincount(labels, minlength=len(names)) / len(labels)).tolist(), "class_names": names}
+        return {
+            "class_shares": (np.bincount(labels, minlength=len(names)) / len(labels)).tolist(),
+            "class_names": names,
+        }
 
 
 def reward_figures(reward: np.ndarray) -> dict[str, Any]:

@@ -30,10 +30,17 @@ def prepare_scorer(study: Study, report: Report) -> Scorer:
     real = study.real
     if not real.is_images:
         return Scorer(study.config, None, real.label_names)
+    if study.config.classifier.file and not study.classifier_path.exists():
+        _copy(Path(study.config.classifier.file), study.classifier_path)
     if not study.classifier_path.exists() and not _copy_starter(study, "classifier", study.classifier_path):
         seed = derive_seed(study.config.seed, 0xC1A55)
         found = train_classifier(
-            to_tensor(real.x), real.labels, real.label_names, study.config.classifier, seed, _phase(report, "classifier")
+            to_tensor(real.x),
+            real.labels,
+            real.label_names,
+            study.config.classifier,
+            seed,
+            _phase(report, "classifier"),
         )
         found.save(study.classifier_path)
         study.store.log("worker", "classifier_trained", accuracy=found.accuracy)
@@ -104,10 +111,18 @@ def _copy_starter(study: Study, what: str, path: Path) -> bool:
     wanted = study.config.network if what == "generator" else study.config.classifier
     if config["network" if what == "generator" else "classifier"] != wanted.model_dump():
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(starter, path)
-    shutil.copyfile(sidecar_path(starter), sidecar_path(path))
+    _copy(starter, path)
     return True
+
+
+def _copy(source: Path, path: Path) -> None:
+    """Copies a checkpoint, after verifying it; the weights come last, since they are what is looked for."""
+    load_checkpoint(source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for from_, to in ((sidecar_path(source), sidecar_path(path)), (source, path)):
+        draft = to.with_name(f".{to.name}")
+        shutil.copyfile(from_, draft)
+        draft.replace(to)
 
 
 def _phase(report: Report, phase: str) -> OnStep:

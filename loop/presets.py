@@ -8,6 +8,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "network": {"kind": "digits", "width": 384, "depth": 4},
         "reward": {"kind": "confidence", "gamma": 5.0},
         "classifier": {"width": 16, "shift": 1},
+        "sampling": {"steps": 6, "batch_size": 256},
         "curation": {"k": 4, "extend": "proxy"},
         "mix": {"lam": 1.0},
     },
@@ -15,6 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "moons": {
         "generations": 5,
         "data": {"dataset": "moons", "n": 5_000, "noise": 0.1},
+        "train": {"pair_size": 64},
         "reward": {"kind": "ball", "gamma": 10.0, "center": [2.0, 0.5], "r_min": 1.0},
         "curation": {"k": 2, "picks": 5_000},
         "mix": {"lam": float("inf")},
@@ -23,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gaussians": {
         "generations": 8,
         "data": {"dataset": "gaussians", "n": 5_000},
+        "train": {"pair_size": 64},
         "reward": {"kind": "ball", "gamma": 10.0, "center": [4.0, 0.0], "r_min": 1.0},
         "curation": {"k": 2, "picks": 5_000},
         "mix": {"lam": float("inf")},

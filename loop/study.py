@@ -1,6 +1,5 @@
 """A study is a folder: study.toml, study.db, checkpoints/. This is how one is made, opened and found on disk."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -53,7 +52,7 @@ class Study:
             store.log("curate", "study_created", preset=config.preset, seed=config.seed)
             store.close()
             draft.chmod(0o755)
-            os.rename(draft, path)
+            draft.rename(path)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -104,3 +103,39 @@ def configure(preset: str, settings: Sequence[str] = (), **top: Any) -> StudyCon
         raise ValueError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
     given = {key: value for key, value in top.items() if value is not None}
     return build({**override(PRESETS[preset], settings), "preset": preset, **given}, "--set")
+
+
+def open_or_create(
+    path: Path, preset: str | None, settings: Sequence[str], *, seed: int | None, generations: int | None
+) -> Study:
+    """The study at a path, made from the preset if there is none; an existing one must have the same settings.
+
+    Raises:
+        ValueError: no study and no preset, or a study with other settings (the first difference is named).
+    """
+    if not path.exists():
+        if preset is None:
+            raise NotAStudyError(f"There is no study at {path}; name a preset to make one, such as --preset digits.")
+        return Study.create(path, configure(preset, settings, seed=seed, generations=generations))
+    study = Study.open(path)
+    known = study.config.model_dump()
+    given = {"seed": seed, "preset": preset}
+    asked = override(known, settings) | {key: value for key, value in given.items() if value is not None}
+    wanted = build(asked, "--set").model_dump()
+    if preset is not None:
+        wanted = configure(preset, settings, seed=seed, generations=generations).model_dump()
+    difference = _first_difference({**known, "generations": 0}, {**wanted, "generations": 0})
+    if difference:
+        raise StudyExistsError(f"There is a study at {path} with other settings: {difference}. Choose another name.")
+    return study
+
+
+def _first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str | None:
+    for key, value in known.items():
+        if isinstance(value, dict):
+            found = _first_difference(value, wanted[key], f"{prefix}{key}.")
+            if found:
+                return found
+        elif value != wanted[key]:
+            return f"{prefix}{key} is {value} there, and {wanted[key]} was asked for"
+    return None

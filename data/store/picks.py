@@ -134,6 +134,23 @@ class Picks(Connection):
         if pick.position is not None and not 0 <= pick.position < k:
             raise ValueError(f"position must lie between 0 and {k - 1}, not {pick.position}")
 
+    def choices(self) -> Iterator[dict]:
+        """The whole choice log: one row per position of every answered slate, by pick and position."""
+        with self.read():
+            yield from self.rows(
+                """SELECT pick.id AS choice_id, slate.t AS generation, generation.checkpoint_sha256, pick.slate_id,
+                slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
+                sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+                sample.point_json AS point, sample.label, sample.reward, rater.id AS rater, rater.kind AS rater_kind,
+                rater.type AS rater_type, 's' || session.rowid AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+                pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
+                pick.flags_json AS flags
+                FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+                JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+                JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
+                ORDER BY pick.id, slate_item.position"""
+            )
+
     def _not_yours(self, session_id: str, slate_id: int) -> PickRefusedError:
         lapsed = self.value(
             """SELECT 1 FROM event WHERE kind = 'lease_lapsed' AND actor = ?

@@ -143,6 +143,13 @@ class Slates(Connection):
             WHERE purpose = 'curation' AND k IS NOT NULL GROUP BY sample_id HAVING count(*) > 1)"""
         )
 
+    def uneven_slates(self) -> list[tuple[int, int, int]]:
+        """Slates that don't hold as many samples as they should: (id, K, samples)."""
+        return self.db.conn.execute(
+            """SELECT slate.id, coalesce(k, 1) AS expected, count(sample_id) AS n FROM slate
+            LEFT JOIN slate_item ON slate_id = slate.id GROUP BY slate.id HAVING n != expected"""
+        ).fetchall()
+
     def _slate(self, slate_id: int) -> Slate:
         row = self.one("SELECT id, t, k, purpose, served_at FROM slate WHERE id = ?", [slate_id])
         assert row is not None

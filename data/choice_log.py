@@ -1,0 +1,60 @@
+"""The choice log as a long table: one row per slate and position, written as it is read."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.store import Store
+
+COLUMNS = (
+    "choice_id", "study", "generation", "checkpoint_sha256", "slate_id", "slate_seed", "purpose", "k", "position",
+    "sample_id", "sample_generation", "sample_seed", "image_sha256", "point", "label", "reward", "rater", "rater_kind",
+    "rater_type", "session", "shown_at", "picked_at", "rt_ms", "outcome", "picked", "input", "viewport", "flags",
+)  # fmt: skip
+
+
+def export_choices(store: Store, study: str, format_: str, path: Path, *, replace: bool = False) -> int:
+    """Writes the choice log to a file that appears whole or not at all.
+
+    Args:
+        store: the study's.
+        study: the study's name, for its column.
+        format_: 'long-csv'.
+        path: the file.
+        replace: whether a file that is there may be replaced.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        ValueError: an unknown format, a file that is there already, or no folder for it.
+    """
+    if format_ != "long-csv":
+        raise ValueError(f"There is no format '{format_}'; choose long-csv.")
+    if path.exists() and not replace:
+        raise ValueError(f"{path} is there already; add --force to replace it, or choose another --out.")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent} to write {path.name} into.")
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            n = 0
+            for row in long_rows(store, study):
+                writer.writerow(row.values())
+                n += 1
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return n
+
+
+def long_rows(store: Store, study: str) -> Iterator[dict[str, object]]:
+    """One row per position of every answered slate, by pick and position, with the keys of `COLUMNS`.
+
+    `picked` is 1 at the position that was picked and 0 elsewhere (all 0 for 'none of these').
+    """
+    for row in store.choices():
+        yield {name: study if name == "study" else row[name] for name in COLUMNS}

@@ -1,0 +1,185 @@
+"""The worker: keeps the slate pool full, retrains when the picks are in, and can be killed at any instant.
+
+Everything it decides is in the database before it acts on it: the picks of a turn ('turn' in the status table), a
+generation with its requests answered (one transaction). After a kill it goes on from there.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from data.records import Generation
+from loop.curators import SIM_NAME, People, draw_picks, kept_turn, open_requests, store_picks
+from loop.evaluation import Evaluator
+from loop.generation import next_generation
+from loop.lock import only_worker
+from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
+from loop.scoring import Scorer
+from loop.slates import Pool
+from loop.study import Study
+from model.interfaces import Generator
+
+POLL_S = 0.25
+HEARTBEAT_S = 1.0
+
+
+@dataclass
+class Reporter:
+    """Tells the pages what the worker does, once a second at the most, and lets it tend the pool meanwhile.
+
+    Attributes:
+        study: whose status table is written.
+        tend: called with every heartbeat of a long phase.
+    """
+
+    study: Study
+    tend: Callable[[], None] | None = None
+    phase: str = ""
+    _since: float = 0.0
+    _beat: float = field(default=0.0)
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Reports that `done` of `total` of a phase is done."""
+        now = time.monotonic()
+        if phase != self.phase:
+            self.phase, self._since, self._beat = phase, now, 0.0
+        if now - self._beat < HEARTBEAT_S:
+            return
+        self._beat = now
+        share = done / total if total else None
+        left = (now - self._since) * (1 - share) / share if share else None
+        self.study.store.set_status("worker", phase=phase, done=share, left_s=left and round(left, 1))
+        if self.tend and phase in ("training", "curating"):
+            self.tend()
+
+
+class Worker:
+    """The generator's owner. Make one, then `run`.
+
+    Args:
+        study: a study whose raters are people; K must be finite, the data images.
+
+    Raises:
+        ValueError: such a study can't be shown to people.
+    """
+
+    def __init__(self, study: Study):
+        if study.config.curation.k == "inf":
+            raise ValueError("People can't pick from infinitely many: set curation.k to a number, or use simulate.")
+        if not study.real.is_images:
+            raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown; use simulate.")
+        self.study = study
+        self.report = Reporter(study)
+        self._stop = threading.Event()
+
+    def run(self, once: bool = False) -> None:
+        """Works until `stop` (or, with `once`, until there is nothing to do at the moment).
+
+        Raises:
+            WorkerRunningError: another worker has the study.
+        """
+        with only_worker(self.study.path):
+            self.study.store.log("worker", "worker_started")
+            try:
+                self._prepare()
+                while not self._stop.is_set():
+                    busy = self.tick()
+                    if once and not busy:
+                        return
+                    if not busy:
+                        self._stop.wait(POLL_S)
+            finally:
+                self.study.store.set_status("worker", phase="absent")
+                self.study.store.log("worker", "worker_stopped")
+
+    def stop(self) -> None:
+        """Asks `run` to return after the step at hand. Safe from any thread."""
+        self._stop.set()
+
+    def tick(self) -> bool:
+        """Does the most urgent thing there is; False when there was none."""
+        latest = self.study.store.latest_generation()
+        assert latest is not None
+        if self._answer_simulate_request(latest):
+            return True
+        if kept_turn(self.study, latest.t + 1) or self._due(latest):
+            self._turn(latest)
+            return True
+        self.report("idle", 0, 0)
+        return self._tend_pool(latest.t)
+
+    def _prepare(self) -> None:
+        self.report("preparing", 0, 1)
+
+        def preparing(_phase: str, done: int, total: int) -> None:
+            self.report("preparing", done, total)
+
+        self.scorer: Scorer = prepare_scorer(self.study, preparing)
+        prepare_first_generation(self.study, self.scorer, preparing)
+        config = self.study.config
+        assert isinstance(config.curation.k, int)
+        self.pool = Pool(self.study.store, self.scorer, config.seed, config.curation.k, config.sampling.batch_size)
+        self.evaluator = Evaluator(self.study, self.scorer)
+        self.people = People(self.study, self.scorer)
+        self._generators: dict[int, Generator] = {}
+        self.study.store.retire_slates(self._latest_t())
+
+    def _due(self, latest: Generation) -> bool:
+        """Whether the schedule, or the researcher, calls for a new generation."""
+        store, schedule = self.study.store, self.study.config.schedule
+        picks = store.count_curation_picks(after=latest.pick_cut)
+        if picks == 0:
+            return False
+        if picks >= schedule.picks or open_requests(self.study):
+            return True
+        published = datetime.fromisoformat(latest.published_at)
+        return 0 < schedule.interval_s <= (datetime.now(UTC) - published).total_seconds()
+
+    def _turn(self, latest: Generation) -> None:
+        generator, t = self._generator(latest.t), latest.t
+        self._tend_pool(t)
+        self.report.tend = lambda: self._tend_audit(t)
+        self.report("curating", 0, 0)
+        turn = kept_turn(self.study, t + 1) or self.people.curate(
+            generator, t, lambda done, total: self.report("curating", done, total)
+        )
+        next_generation(self.study, self.evaluator, generator, turn, self.report)
+        self.report.tend = None
+
+    def _answer_simulate_request(self, latest: Generation) -> bool:
+        """Lets as many simulated users pick as the researcher asked for; their picks count like people's."""
+        store = self.study.store
+        answered = store.status("simulated").get("request", 0)
+        for request in store.events(kinds=("simulate_requested",), after=answered)[:1]:
+            generator, n = self._generator(latest.t), int(request["detail"]["n"])
+            self.report("curating", 0, 0)
+            drawn = draw_picks(self.study.config, self.scorer, generator, latest.t, n, "request", request["id"])
+            with store.write():  # picks and the request's answer together: a kill leaves neither or both
+                store_picks(store, store.bulk_session("sim", SIM_NAME), drawn)
+                store.set_status("simulated", request=request["id"])
+            return True
+        return False
+
+    def _tend_pool(self, t: int) -> bool:
+        pool = self.study.config.pool
+        made = self.pool.top_up("curation", pool.size, {t: self._generator(t)}, t)
+        return bool(made + self._tend_audit(t))
+
+    def _tend_audit(self, t: int) -> int:
+        sources = {source: self._generator(source) for source in {0, max(0, t - 1), t}}
+        return self.pool.top_up("audit", self.study.config.pool.audit, sources, t)
+
+    def _generator(self, t: int) -> Generator:
+        """Generation t; only those that audit slates need stay in memory."""
+        if t not in self._generators:
+            latest = self._latest_t()
+            kept = {source: self._generators[source] for source in {0, latest - 1, latest} & self._generators.keys()}
+            self._generators = {**kept, t: load_generator(self.study, t)}
+        return self._generators[t]
+
+    def _latest_t(self) -> int:
+        latest = self.study.store.latest_cut()
+        assert latest is not None
+        return latest[0]
