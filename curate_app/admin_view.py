@@ -9,6 +9,7 @@ from curate_app.assets import render
 from curate_app.charts import Chart, Line, Point, draw
 from curate_app.movement import class_name
 from data.records import Generation
+from data.store import Store
 from loop.serving import picks_progress, worker_status
 from loop.study import Study
 
@@ -35,13 +36,31 @@ class Panels:
     worker_absent: bool
 
 
-def panels(study: Study) -> Panels:
+class PickCounts:
+    """Picks by kind of rater, counted anew only when there is a new one: counting reads every pick."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        self._counted: tuple[int, Counter[str]] = (-1, Counter())
+
+    def __call__(self) -> Counter[str]:
+        """human, sim and proxy picks so far."""
+        last = self._store.last_pick()
+        if last != self._counted[0]:
+            counts: Counter[str] = Counter()
+            for row in self._store.pick_counts():
+                counts[row["kind"]] += row["n"]
+            self._counted = (last, counts)
+        return self._counted[1]
+
+
+def panels(study: Study, counts: PickCounts) -> Panels:
     """All parts, as they stand now."""
     store = study.store
     with store.read():
         generations, real, worker = store.generations(), store.status("real"), worker_status(store)
         events = store.events(newest=EVENTS_SHOWN)
-        head = _head(study, generations, worker)
+        head = _head(study, generations, worker, counts())
     return Panels(
         head=head,
         curves=render("admin_curves.html", charts=_charts(generations, real)),
@@ -51,10 +70,7 @@ def panels(study: Study) -> Panels:
     )
 
 
-def _head(study: Study, generations: Sequence[Generation], worker: dict[str, Any]) -> str:
-    counts: Counter[str] = Counter()
-    for row in study.store.pick_counts():
-        counts[row["kind"]] += row["n"]
+def _head(study: Study, generations: Sequence[Generation], worker: dict[str, Any], counts: Counter[str]) -> str:
     done = worker["done"]
     return render(
         "admin_head.html",

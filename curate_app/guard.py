@@ -11,7 +11,7 @@ from curate_app.door import Door
 
 ADMIN = "/admin"
 MAX_BODY = 64 * 1024
-GRADIO_READS = ("info", "startup-events", "theme.css", "app_id", "heartbeat/")
+GRADIO_READS = ("info", "startup-events", "theme.css", "app_id")
 GRADIO_CALLS = ("queue/join", "queue/data", "run/", "call/", "cancel", "reset")
 # Gradio evaluates its templates, hence 'unsafe-eval'; everything comes from this origin, so the pages work offline.
 POLICY = (
@@ -73,8 +73,8 @@ def _fence(path: str, method: str, at_admin: bool) -> Response | None:
     """Keeps Gradio to what the two pages use: the researcher's calls functions, the rater's has none."""
     if path.startswith("/gradio_api/"):
         name = path.removeprefix("/gradio_api/")
-        if name.startswith("heartbeat/") and not at_admin:
-            # An open stream per tab would use up the browser's six connections; 204 ends it.
+        if name.startswith("heartbeat/"):
+            # An open stream per tab would use up the browser's six connections and hold up a shutdown; 204 ends it.
             return Response(status_code=204)
         allowed = GRADIO_READS + (GRADIO_CALLS if at_admin else ())
         return None if name.startswith(allowed) else PlainTextResponse("Not found", 404)

@@ -58,7 +58,11 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastap
 
 
 def serve(app: fastapi.FastAPI, host: str, port: int) -> None:
-    """Serves the app until the process is told to stop; open answers get five seconds to end."""
+    """Serves the app until the process is told to stop; answers under way get five seconds to end.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, after the server has closed.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     config = uvicorn.Config(
         app,
