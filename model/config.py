@@ -21,6 +21,15 @@ class NetworkConfig(_Table):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+class AugmentConfig(_Table):
+    """The [augment] table: small changes to real images in pretraining (model.augment)."""
+
+    share: float = Field(0.0, ge=0, le=1, description="of the images that are changed; 0 turns augmentation off")
+    degrees: float = Field(5.0, ge=0, description="rotation, at most")
+    zoom: float = Field(0.04, ge=0, lt=1, description="larger or smaller, by at most this factor")
+    shift: float = Field(0.25, ge=0, description="pixels, at most")
+
+
 class TrainConfig(_Table):
     """The [train] table: pretraining of generation 0, and the fine-tuning of each later one from its parent."""
 
@@ -36,6 +45,7 @@ class TrainConfig(_Table):
     )
     weight_decay: float = Field(0.0, ge=0)
     grad_clip: float = Field(1.0, gt=0)
+    augment: AugmentConfig = AugmentConfig()
 
 
 class SamplingConfig(_Table):
@@ -63,6 +73,7 @@ class RewardConfig(_Table):
 class ClassifierConfig(_Table):
     """The [classifier] table: the VGG11 that judges images (rewards, class shares, features)."""
 
+    file: str = Field("", description="a trained one to use, from `curate reward train`; empty: train one")
     width: int = Field(64, ge=4, description="channels of the first layer; VGG11 has 64, digits do with fewer")
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(128, ge=2)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,14 +12,15 @@ from torch.optim.swa_utils import AveragedModel
 from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
 from model import checkpoint
+from model.augment import augment
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.coupling import pair
 from model.interfaces import OnStep, TrainingData
-from model.networks import build_network
+from model.networks import Preconditioned, build_network
 from model.noise import noise
 from model.solvers import integrate
 
-SCALE_DRAWS = 10_000  # data drawn once to standardise points
+STANDARDISE_DRAWS = 20_000  # data that give the means and variances
 REPORT_STEPS = 20
 
 
@@ -33,9 +34,7 @@ class Flow:
 
     Attributes:
         shape: of one sample: (2,) for points, (channels, height, width) for images.
-        network: v(t, x) with the averaged weights, in standardised coordinates.
-        shift: of the data; x = shift + scale * standardised. Images have (0, 1).
-        scale: see shift.
+        network: v(t, x) with the averaged weights.
         seed: that trained it.
         parent: sha256 of the parent's checkpoint.
         sha256: of its own checkpoint, once saved or loaded.
@@ -46,8 +45,6 @@ class Flow:
     network_config: NetworkConfig
     train: TrainConfig
     sampling: SamplingConfig
-    shift: tuple[float, ...] = (0.0,)
-    scale: float = 1.0
     seed: int = 0
     parent: str | None = None
     sha256: str | None = None
@@ -74,8 +71,7 @@ class Flow:
             x0 = noise(filled, self.shape).to(device())
             x1 = integrate(self.network, x0, self.sampling.solver, self.sampling.steps)
             out[start : start + size] = x1[: len(batch)].cpu()
-        samples = out * self.scale + torch.tensor(self.shift)
-        return samples.clamp_(-1, 1) if len(self.shape) == 3 else samples
+        return out.clamp_(-1, 1) if len(self.shape) == 3 else out
 
     def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """A new flow: pretrained from fresh weights when parent is None, else fine-tuned from the parent's.
@@ -95,10 +91,10 @@ class Flow:
             start = replace(self, seed=seed, parent=parent and parent.sha256, sha256=None)
             fresh = build_network(self.shape, self.network_config).to(device())
             if parent is None:
-                start = replace(start, **_standardisation(data, self.shape, rng))
+                if isinstance(fresh, Preconditioned):
+                    fresh.standardise(data.draw(STANDARDISE_DRAWS, rng).to(device()))
             else:
                 fresh.load_state_dict(parent.network.state_dict())
-                start = replace(start, shift=parent.shift, scale=parent.scale)
             return replace(start, network=_train(start, fresh, data, parent is None, rng, on_step))
 
     def save(self, path: Path) -> str:
@@ -108,12 +104,7 @@ class Flow:
             checkpoint.Checkpoint(
                 kind="flow",
                 tensors=self.network.state_dict(),
-                config={
-                    "shape": list(self.shape),
-                    "network": self.network_config.model_dump(),
-                    "shift": list(self.shift),
-                    "scale": self.scale,
-                },
+                config={"shape": list(self.shape), "network": self.network_config.model_dump()},
                 seed=self.seed,
                 parent=self.parent,
             ),
@@ -134,8 +125,6 @@ class Flow:
             ) from error
         return replace(
             flow,
-            shift=tuple(found.config["shift"]),
-            scale=found.config["scale"],
             seed=found.seed,
             parent=found.parent,
             sha256=found.sha256,
@@ -147,21 +136,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _standardisation(data: TrainingData, shape: tuple[int, ...], rng: np.random.Generator) -> dict:
-    """Points are shifted and scaled to unit size; images are in [-1, 1] already."""
-    if len(shape) == 3:
-        return {"shift": (0.0,), "scale": 1.0}
-    x = data.draw(SCALE_DRAWS, rng).double()
-    return {"shift": tuple(x.mean(0).tolist()), "scale": float((x - x.mean(0)).square().mean().sqrt())}
-
-
 def _batches(
-    flow: Flow, data: TrainingData, steps: int, rng: np.random.Generator
+    flow: Flow, data: TrainingData, steps: int, pretraining: bool, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """`steps` batches of (t, x0, x1), exactly paired; t is spread evenly over [0, 1] to lower the loss's variance."""
-    n, shift = flow.train.batch_size, torch.tensor(flow.shift)
+    n, change = flow.train.batch_size, pretraining and flow.train.augment.share > 0 and len(flow.shape) == 3
     for _ in range(steps):
-        x1 = (data.draw(n, rng) - shift) / flow.scale
+        x1 = data.draw(n, rng)
+        if change:
+            x1 = augment(x1, flow.train.augment, rng)
         x0 = torch.from_numpy(rng.standard_normal((n, *flow.shape), dtype=np.float32))
         t = torch.from_numpy(((rng.permutation(n) + rng.random(n)) / n).astype(np.float32))
         yield t.to(device()), x0.to(device()), pair(x0, x1, flow.train.pair_size).to(device())
@@ -181,10 +164,10 @@ def _train(
     matcher = ConditionalFlowMatcher(sigma=0.0)
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=train.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, train.warmup_steps))
-    average = AveragedModel(network, multi_avg_fn=_ema(train.ema_decay), use_buffers=False)
+    average = AveragedModel(network, multi_avg_fn=_ema(train.ema_decay))
     average.n_averaged.fill_(1)  # the start counts: the average begins there
     network.train()
-    for step, (t, x0, x1) in enumerate(_batches(flow, data, steps, rng), start=1):
+    for step, (t, x0, x1) in enumerate(_batches(flow, data, steps, pretraining, rng), start=1):
         t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1, t)
         loss = (network(t, xt) - ut).square().mean()
         optimiser.zero_grad(set_to_none=True)
@@ -211,7 +194,7 @@ def learning_rate(step: int, steps: int, warmup: int) -> float:
     return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _ema(decay: float):
+def _ema(decay: float) -> Any:
     """Torch's averaging hook with a decay that is reached gradually, so that a short fine-tune forgets its parent."""
 
     @torch.no_grad()

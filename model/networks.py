@@ -1,4 +1,4 @@
-"""The velocity fields v(t, x): an MLP for points, a small network for 8x8 digits, torchcfm's UNet for larger images."""
+"""The velocity fields v(t, x): MLPs for points and for 8x8 digits, torchcfm's UNet for larger images."""
 
 import math
 
@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from model.config import NetworkConfig
+
+TIME_FREQUENCIES = 32
+VARIANCE_FLOOR = 0.01  # pixels that never change would make the field infinitely steep
 
 
 def build_network(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
@@ -15,47 +18,124 @@ def build_network(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
         ValueError: an unknown kind, or one that doesn't fit the shape.
     """
     if config.kind == "mlp" and len(shape) == 1:
-        return PointNetwork(shape[0], config.width, config.depth)
+        return Preconditioned(shape, PlainMLP(shape[0], config.width, config.depth))
     if config.kind == "digits" and shape == (1, 8, 8):
-        return PointNetwork(64, config.width, config.depth)
+        return Preconditioned(shape, ResidualMLP(64, config.width, config.depth, config.dropout))
     if config.kind == "unet" and len(shape) == 3:
         return _unet(shape, config)
-    raise ValueError(
-        f"network.kind '{config.kind}' doesn't go with samples of shape {shape}; see network.kind in study.toml"
-    )
+    raise ValueError(f"network.kind '{config.kind}' doesn't go with samples of shape {shape}; see study.toml")
+
+
+class Preconditioned(nn.Module):
+    """A velocity field that starts as the exact one of a Gaussian fit to the data; the inner field learns the rest.
+
+    With the data's means m and variances s2 by coordinate, `y = x - t m` has variance `V = t^2 s2 + (1 - t)^2` along
+    the path, and `v = m + (t s2 - (1 - t)) / V * y + sqrt(s2 / V) * F(t, y / sqrt(V))`: F sees unit scale and gives
+    unit scale at every t, whatever the units of the data.
+
+    Source: Karras et al. 2022 (arXiv 2206.00364), Section 5, carried over to the linear path of flow matching.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+    def __init__(self, shape: tuple[int, ...], field: nn.Module):
+        super().__init__()
+        dimensions = math.prod(shape)
+        self.field = field
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("variance", torch.ones(dimensions))
+
+    def standardise(self, x: torch.Tensor) -> None:
+        """Takes means and variances from (n, *shape) data, once, before pretraining; they stay from then on."""
+        flat = x.flatten(1)
+        self.mean.copy_(flat.mean(0))
+        self.variance.copy_(flat.var(0).clamp_min(VARIANCE_FLOOR))
+
+    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Velocity (n, *shape) at t (n,) and x (n, *shape)."""
+        moment = t[:, None]
+        spread = moment**2 * self.variance + (1 - moment) ** 2
+        y = x.flatten(1) - moment * self.mean
+        gaussian = self.mean + (moment * self.variance - (1 - moment)) / spread * y
+        learned = self.field(t, y * spread.rsqrt())
+        return (gaussian + (self.variance / spread).sqrt() * learned).reshape(x.shape)
 
 
 class TimeFeatures(nn.Module):
-    """t in [0, 1] as (n, 2 * frequencies) sines and cosines of growing frequency."""
+    """t in [0, 1] as (n, 64) sines and cosines of growing frequency."""
 
-    def __init__(self, frequencies: int = 16):
+    frequencies: torch.Tensor
+
+    def __init__(self, highest: float):
         super().__init__()
-        self.register_buffer("angular", math.pi * torch.logspace(0, math.log10(32), frequencies), persistent=False)
+        exponents = torch.linspace(0, math.log(highest), TIME_FREQUENCIES)
+        self.register_buffer("frequencies", math.pi * exponents.exp(), persistent=False)
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:
-        """(n, 2 * frequencies) from (n,)."""
-        angle = t[:, None] * self.angular
-        return torch.cat([angle.sin(), angle.cos()], dim=1)
+        """(n, 64) from (n,)."""
+        angles = t[:, None] * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class PointNetwork(nn.Module):
+class PlainMLP(nn.Module):
     """An MLP over a point and the features of t."""
 
     def __init__(self, dimensions: int, width: int, depth: int):
         super().__init__()
-        self.time = TimeFeatures()
-        layers: list[nn.Module] = [nn.Linear(dimensions + 32, width), nn.SiLU()]
+        self.time = TimeFeatures(highest=32)
+        layers: list[nn.Module] = [nn.Linear(dimensions + 2 * TIME_FREQUENCIES, width), nn.SiLU()]
         for _ in range(depth - 1):
             layers += [nn.Linear(width, width), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(width, dimensions))
+        self.layers = nn.Sequential(*layers, _zeroed(nn.Linear(width, dimensions)))
 
     def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Velocity (n, dimensions) at t (n,) and x (n, dimensions)."""
+        """(n, dimensions) from t (n,) and x (n, dimensions)."""
         return self.layers(torch.cat([x, self.time(t)], dim=1))
 
 
+class ResidualMLP(nn.Module):
+    """Pre-normalised residual blocks over all pixels at once; t scales and shifts each block's hidden layer."""
+
+    def __init__(self, dimensions: int, width: int, depth: int, dropout: float):
+        super().__init__()
+        features = 2 * TIME_FREQUENCIES
+        self.time = nn.Sequential(TimeFeatures(highest=100), nn.Linear(features, features), nn.SiLU())
+        self.start = nn.Linear(dimensions, width)
+        self.blocks = nn.ModuleList(ResidualBlock(width, 2 * width, features, dropout) for _ in range(depth))
+        self.end = nn.Sequential(nn.LayerNorm(width), _zeroed(nn.Linear(width, dimensions)))
+
+    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """(n, dimensions) from t (n,) and x (n, dimensions)."""
+        time, hidden = self.time(t), self.start(x)
+        for block in self.blocks:
+            hidden = block(hidden, time)
+        return self.end(hidden)
+
+
+class ResidualBlock(nn.Module):
+    """One block; it starts as the identity."""
+
+    def __init__(self, width: int, hidden: int, time_features: int, dropout: float):
+        super().__init__()
+        self.norm_up = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden))
+        self.film = _zeroed(nn.Linear(time_features, 2 * hidden))
+        self.down = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), _zeroed(nn.Linear(hidden, width)))
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """(n, width) from x (n, width) and time (n, time_features)."""
+        scale, shift = self.film(time).chunk(2, dim=1)
+        return x + self.down(self.norm_up(x) * (1 + scale) + shift)
+
+
+def _zeroed(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def _unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
-    """Torchcfm's UNet with the hyper-parameters of its CIFAR-10 example, at the study's width."""
+    """torchcfm's UNet with the hyper-parameters of its CIFAR-10 example, at the study's width."""
     from torchcfm.models.unet.unet import UNetModelWrapper
 
     return UNetModelWrapper(
@@ -66,5 +146,5 @@ def _unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
         num_heads=4,
         num_head_channels=64,
         attention_resolutions="16",
-        dropout=config.dropout,
+        dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
     )
