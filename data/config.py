@@ -14,11 +14,11 @@ class DataConfig(BaseModel):
 
     dataset: DatasetName = "digits"
     n: int = Field(
-        0, ge=0, description="real data to use; 0 means all there are (5,000 points for moons and gaussians)"
+        default=0, ge=0, description="real data to use; 0 means all there are (5,000 points for moons and gaussians)"
     )
-    noise: float = Field(0.1, ge=0, description="moons: standard deviation about the arcs")
-    modes: int = Field(8, ge=1, description="gaussians: how many, on a ring")
-    radius: float = Field(4.0, gt=0, description="gaussians: of the ring")
-    std: float = Field(0.3, gt=0, description="gaussians: standard deviation of each mode")
-    path: str = Field("", description="cifar10: a local copy as class folders; folder: the folder of images")
-    size: int = Field(32, ge=8, le=512, description="folder: images are cut and scaled to size x size")
+    noise: float = Field(default=0.1, ge=0, description="moons: standard deviation about the arcs")
+    modes: int = Field(default=8, ge=1, description="gaussians: how many, on a ring")
+    radius: float = Field(default=4.0, gt=0, description="gaussians: of the ring")
+    std: float = Field(default=0.3, gt=0, description="gaussians: standard deviation of each mode")
+    path: str = Field(default="", description="cifar10: a local copy as class folders; folder: the folder of images")
+    size: int = Field(default=32, ge=8, le=512, description="folder: images are cut and scaled to size x size")

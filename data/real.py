@@ -71,9 +71,9 @@ def digits() -> RealData:
     """scikit-learn's 1,797 handwritten digits, 8x8; its 17 grey levels are spread over 0..255."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    return RealData("digits", pixels[..., None], bunch.target.astype(np.int64), tuple("0123456789"))
+    pixels, labels = load_digits(return_X_y=True)
+    levels = np.round(np.asarray(pixels) * (255 / 16)).astype(np.uint8)
+    return RealData("digits", levels.reshape(-1, 8, 8, 1), np.asarray(labels, dtype=np.int64), tuple("0123456789"))
 
 
 def moons(n: int, noise: float, rng: np.random.Generator) -> RealData:
@@ -165,7 +165,8 @@ def _square(file: Path, size: int) -> np.ndarray:
 def _distance_to_arc(points: np.ndarray) -> np.ndarray:
     """From (n, 2) points to the upper half of the unit circle."""
     radius = np.linalg.norm(points, axis=1)
-    ends = np.minimum(np.linalg.norm(points - [1, 0], axis=1), np.linalg.norm(points + [1, 0], axis=1))
+    right = np.array([1.0, 0.0])
+    ends = np.minimum(np.linalg.norm(points - right, axis=1), np.linalg.norm(points + right, axis=1))
     return np.where(points[:, 1] >= 0, np.abs(radius - 1), ends)
 
 

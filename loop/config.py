@@ -20,15 +20,18 @@ class _Table(BaseModel):
 class CurationConfig(_Table):
     """The [curation] table: who picks from what."""
 
-    k: int | Literal["inf"] = Field(4, description='samples in a slate; "inf": picks drawn from all samples by weight')
+    k: int | Literal["inf"] = Field(
+        default=4, description='samples in a slate; "inf": picks drawn from all samples by weight'
+    )
     picks: int = Field(
-        0, ge=0, description="curated samples a generation; 0 means lam times the real data (all if inf)"
+        default=0, ge=0, description="curated samples a generation; 0 means lam times the real data (all if inf)"
     )
     extend: Literal["none", "accumulate", "proxy"] = Field(
-        "none", description="people give dozens of picks: train on them alone, on all so far, or on a fitted user's too"
+        default="none",
+        description="people give dozens of picks: train on them alone, on all so far, or on a fitted user's too",
     )
-    ridge: float = Field(1.0, gt=0, description="proxy: strength of the ridge on the fitted utilities")
-    inf_pool: int = Field(8, ge=2, description='k = "inf": samples drawn for each pick')
+    ridge: float = Field(default=1.0, gt=0, description="proxy: strength of the ridge on the fitted utilities")
+    inf_pool: int = Field(default=8, ge=2, description='k = "inf": samples drawn for each pick')
 
     @field_validator("k", mode="before")
     @classmethod
@@ -46,44 +49,52 @@ class CurationConfig(_Table):
 class MixConfig(_Table):
     """The [mix] table: lam is the ratio curated : real in the training mix; inf trains on picks only."""
 
-    lam: float = Field(1.0, gt=0)
+    lam: float = Field(default=1.0, gt=0)
 
 
 class ScheduleConfig(_Table):
     """The [schedule] table: when people's picks lead to a new generation."""
 
-    picks: int = Field(24, ge=1, description="a new generation after this many curation picks")
-    interval_s: float = Field(0, ge=0, description="or after this many seconds if there is any new pick; 0: never")
+    picks: int = Field(default=24, ge=1, description="a new generation after this many curation picks")
+    interval_s: float = Field(
+        default=0, ge=0, description="or after this many seconds if there is any new pick; 0: never"
+    )
 
 
 class PoolConfig(_Table):
     """The [pool] table: slates made ahead of the raters."""
 
-    size: int = Field(96, ge=1, description="curation slates kept free")
-    audit: int = Field(48, ge=0, description="audit slates kept free; they are served while a generation trains")
-    lease_s: float = Field(600, gt=0, description="a slate without an answer goes back after this long")
+    size: int = Field(default=96, ge=1, description="curation slates kept free")
+    audit: int = Field(
+        default=48, ge=0, description="audit slates kept free; they are served while a generation trains"
+    )
+    lease_s: float = Field(default=600, gt=0, description="a slate without an answer goes back after this long")
 
 
 class EvaluationConfig(_Table):
     """The [evaluation] table: what is measured on fresh samples of every generation."""
 
-    samples: int = Field(2_000, ge=100)
+    samples: int = Field(default=2_000, ge=100)
 
 
 class AppConfig(_Table):
     """The [app] table: the pages."""
 
     title: str = "Which one do you like best?"
-    reveal: bool = Field(False, description="show raters how the generator moves (a demo, a classroom; not a study)")
-    password: str = Field("", description="of the researcher's page; empty: open on this machine, generated elsewhere")
+    reveal: bool = Field(
+        default=False, description="show raters how the generator moves (a demo, a classroom; not a study)"
+    )
+    password: str = Field(
+        default="", description="of the researcher's page; empty: open on this machine, generated elsewhere"
+    )
 
 
 class StudyConfig(_Table):
     """All of study.toml."""
 
     preset: str = ""
-    seed: int = Field(0, ge=0, lt=2**32)
-    generations: int = Field(5, ge=1, description="`curate simulate` stops after this many turns")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    generations: int = Field(default=5, ge=1, description="`curate simulate` stops after this many turns")
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()

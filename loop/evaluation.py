@@ -1,4 +1,4 @@
-"""What is measured on fresh samples of every generation; the same seeds each time, so that differences are the loop's."""
+"""What is measured on fresh samples of every generation; the same seeds each time, so only the loop changes them."""
 
 from dataclasses import dataclass
 from functools import cached_property

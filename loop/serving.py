@@ -1,4 +1,4 @@
-"""What the app asks of the loop, without torch: which slates a session gets, how far the picks are, what the worker does."""
+"""What the app asks of the loop, without torch: a session's slates, how far the picks are, what the worker does."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -114,7 +114,7 @@ class Pool:
             self.store.add_slates(slates_of(rows, self.k, t, "curation", slate_seeds))
 
     def _add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
-        """Half of an audit slate is generation t's, the rest goes round the others; positions are permuted by its seed."""
+        """Half of an audit slate is generation t's, the rest goes round the others; its seed permutes the positions."""
         seeds = self._seeds("audit", t, first, n)
         others = [other for other in sorted(generators) if other != t] or [t]
         made_by = np.empty((n, self.k), dtype=np.int64)

@@ -7,7 +7,7 @@ from model.interfaces import Generator
 
 
 def to_tensor(x: np.ndarray) -> torch.Tensor:
-    """(n, channels, height, width) float32 in [-1, 1] from (n, height, width, channels) uint8; points stay as they are."""
+    """(n, channels, height, width) in [-1, 1] from (n, height, width, channels) uint8; points stay as they are."""
     if x.ndim != 4:
         return torch.from_numpy(np.asarray(x, dtype=np.float32))
     scaled = x.astype(np.float32) / 127.5 - 1

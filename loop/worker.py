@@ -35,7 +35,7 @@ class Reporter:
     """
 
     study: Study
-    tend: Callable[[], None] | None = None
+    tend: Callable[[], object] | None = None
     phase: str = ""
     _since: float = 0.0
     _beat: float = field(default=0.0)

@@ -41,7 +41,7 @@ class Classifier:
     """
 
     shape: tuple[int, ...]
-    network: nn.Module
+    network: nn.Sequential
     config: ClassifierConfig
     label_names: tuple[str, ...]
     accuracy: float

@@ -13,38 +13,44 @@ class NetworkConfig(_Table):
     """The [network] table: the velocity field of the flow, or a generator of the user's own."""
 
     kind: str = Field(
-        "mlp",
+        default="mlp",
         description="mlp (points), digits (8x8 images), unet (torchcfm's), or your own generator as 'module:Class'",
     )
-    width: int = Field(192, ge=4, description="features per layer; for unet the channels of the first level")
-    depth: int = Field(3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    width: int = Field(default=192, ge=4, description="features per layer; for unet the channels of the first level")
+    depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class AugmentConfig(_Table):
     """The [augment] table: small changes to real images in pretraining (model.augment)."""
 
-    share: float = Field(0.0, ge=0, le=1, description="of the images that are changed; 0 turns augmentation off")
-    degrees: float = Field(5.0, ge=0, description="rotation, at most")
-    zoom: float = Field(0.04, ge=0, lt=1, description="larger or smaller, by at most this factor")
-    shift: float = Field(0.25, ge=0, description="pixels, at most")
+    share: float = Field(
+        default=0.0, ge=0, le=1, description="of the images that are changed; 0 turns augmentation off"
+    )
+    degrees: float = Field(default=5.0, ge=0, description="rotation, at most")
+    zoom: float = Field(default=0.04, ge=0, lt=1, description="larger or smaller, by at most this factor")
+    shift: float = Field(default=0.25, ge=0, description="pixels, at most")
 
 
 class TrainConfig(_Table):
     """The [train] table: pretraining of generation 0, and the fine-tuning of each later one from its parent."""
 
-    pretrain_steps: int = Field(2_500, ge=1)
-    pretrain_lr: float = Field(1e-3, gt=0)
-    finetune_steps: int = Field(1_000, ge=1)
-    finetune_lr: float = Field(1e-3, gt=0)
-    batch_size: int = Field(256, ge=2)
-    pair_size: int = Field(128, ge=2, description="the batch is optimally paired with noise in groups of this size")
-    warmup_steps: int = Field(50, ge=0, description="the learning rate rises over these, then falls as a cosine to 0")
-    ema_decay: float = Field(
-        0.999, ge=0, lt=1, description="reached gradually: min(ema_decay, (1 + step) / (10 + step))"
+    pretrain_steps: int = Field(default=2_500, ge=1)
+    pretrain_lr: float = Field(default=1e-3, gt=0)
+    finetune_steps: int = Field(default=1_000, ge=1)
+    finetune_lr: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=256, ge=2)
+    pair_size: int = Field(
+        default=128, ge=2, description="the batch is optimally paired with noise in groups of this size"
     )
-    weight_decay: float = Field(0.0, ge=0)
-    grad_clip: float = Field(1.0, gt=0)
+    warmup_steps: int = Field(
+        default=50, ge=0, description="the learning rate rises over these, then falls as a cosine to 0"
+    )
+    ema_decay: float = Field(
+        default=0.999, ge=0, lt=1, description="reached gradually: min(ema_decay, (1 + step) / (10 + step))"
+    )
+    weight_decay: float = Field(default=0.0, ge=0)
+    grad_clip: float = Field(default=1.0, gt=0)
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -53,35 +59,36 @@ class SamplingConfig(_Table):
 
     solver: Literal["euler", "midpoint", "heun"] = "midpoint"
     steps: int = Field(
-        12, ge=1, description="steps from t = 0 to 1; midpoint and heun evaluate the network twice a step"
+        default=12, ge=1, description="steps from t = 0 to 1; midpoint and heun evaluate the network twice a step"
     )
-    batch_size: int = Field(1_024, ge=1)
+    batch_size: int = Field(default=1_024, ge=1)
 
 
 class RewardConfig(_Table):
     """The [reward] table: what a simulated user likes, r(x). The factor gamma is the only temperature there is."""
 
     kind: str = Field(
-        "confidence", description="ball (points), class_prob, confidence (images), or your own as 'module:function'"
+        default="confidence",
+        description="ball (points), class_prob, confidence (images), or your own as 'module:function'",
     )
-    gamma: float = Field(5.0, description="scale of the reward; negative values prefer the opposite")
-    target: int = Field(0, ge=0, description="class_prob: the class whose probability is liked")
-    center: tuple[float, float] = Field((0.0, 0.0), description="ball: its centre")
-    r_min: float = Field(1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
+    gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
+    target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
+    center: tuple[float, float] = Field(default=(0.0, 0.0), description="ball: its centre")
+    r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
 
 
 class ClassifierConfig(_Table):
     """The [classifier] table: the VGG11 that judges images (rewards, class shares, features)."""
 
-    file: str = Field("", description="a trained one to use, from `curate reward train`; empty: train one")
-    width: int = Field(64, ge=4, description="channels of the first layer; VGG11 has 64, digits do with fewer")
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(128, ge=2)
-    lr: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    shift: int = Field(4, ge=0, description="augmentation: random shifts by up to this many pixels")
-    flip: bool = Field(False, description="augmentation: random mirroring")
-    dropout: float = Field(0.2, ge=0, lt=1)
+    file: str = Field(default="", description="a trained one to use, from `curate reward train`; empty: train one")
+    width: int = Field(default=64, ge=4, description="channels of the first layer; VGG11 has 64, digits do with fewer")
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    lr: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    shift: int = Field(default=4, ge=0, description="augmentation: random shifts by up to this many pixels")
+    flip: bool = Field(default=False, description="augmentation: random mirroring")
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     holdout: float = Field(
-        0.2, gt=0, lt=1, description="share of the data kept from training to measure the accuracy on"
+        default=0.2, gt=0, lt=1, description="share of the data kept from training to measure the accuracy on"
     )

@@ -168,7 +168,7 @@ def _train(
     average.n_averaged.fill_(1)  # the start counts: the average begins there
     network.train()
     for step, (t, x0, x1) in enumerate(_batches(flow, data, steps, pretraining, rng), start=1):
-        t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1, t)
+        t, xt, ut, *_ = matcher.sample_location_and_conditional_flow(x0, x1, t)
         loss = (network(t, xt) - ut).square().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -201,6 +201,6 @@ def _ema(decay: float) -> Any:
     def update(averages: list[torch.Tensor], values: list[torch.Tensor], n_averaged: torch.Tensor | int) -> None:
         n = float(n_averaged)
         weight = 1 - min(decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(averages, values, weight)
+        torch._foreach_lerp_(averages, values, weight)  # pyright: ignore[reportPrivateImportUsage]
 
     return update

@@ -1,6 +1,6 @@
 """The interfaces a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
 
-Name yours in study.toml by its import path: `network.kind = "my_module:MyGenerator"`, `reward.kind = "my_module:liking"`.
+Name yours in study.toml by its import path: `network.kind = "my_module:Mine"`, `reward.kind = "my_module:liking"`.
 """
 
 from collections.abc import Callable

@@ -135,7 +135,7 @@ def _zeroed(layer: nn.Linear) -> nn.Linear:
 
 
 def _unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
-    """torchcfm's UNet with the hyper-parameters of its CIFAR-10 example, at the study's width."""
+    """The UNet of torchcfm with the hyper-parameters of its CIFAR-10 example, at the study's width."""
     from torchcfm.models.unet.unet import UNetModelWrapper
 
     return UNetModelWrapper(

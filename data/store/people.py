@@ -72,6 +72,7 @@ class People(Connection):
         return {
             row["kind"]: row["n"]
             for row in self.rows(
-                "SELECT kind, count(DISTINCT rater.id) AS n FROM rater JOIN session ON rater_id = rater.id GROUP BY kind"
+                """SELECT kind, count(DISTINCT rater.id) AS n FROM rater
+                JOIN session ON rater_id = rater.id GROUP BY kind"""
             )
         }

@@ -37,7 +37,8 @@ class Picks(Connection):
             self._check_position(pick, row["k"])
             db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
             cursor = db.conn.execute(
-                """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input, viewport)
+                """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
+                viewport)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [
                     pick.slate_id,
