@@ -135,7 +135,7 @@ def _sheet(generation: Generation) -> dict[str, Any]:
     return {
         "t": generation.t,
         "image": metrics.get("grid_sha256"),
-        "points": "grid_columns" not in metrics,
+        "points": metrics.get("grid_columns") is None,
         "facts": [
             ("real", f"{generation.n_real:,}"),
             ("curated", " + ".join(kinds) or f"{generation.n_curated:,}"),

@@ -38,7 +38,7 @@ def damaged(images: Iterable[tuple[str, bytes]]) -> list[str]:
     return [sha256 for sha256, png in images if hashlib.sha256(png).hexdigest() != sha256]
 
 
-def contact_sheet(images: np.ndarray, columns: int, gap: int = 1, background: int = 255) -> np.ndarray:
+def contact_sheet(images: np.ndarray, columns: int, gap: int = 1, background: int = 128) -> np.ndarray:
     """Images side by side in rows of `columns`.
 
     Args:

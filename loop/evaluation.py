@@ -68,7 +68,7 @@ class Evaluator:
             "nn_ratio": nearest_ratio(drawn.x, self.real, self.spacing),
             "nn_picks_ratio": None if picks is None else nearest_ratio(drawn.x, picks, self.spacing),
             "grid_sha256": sheet[0],
-            "grid_columns": COLUMNS,
+            "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
         }
         return Evaluation(metrics, sheet)
 

@@ -7,7 +7,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"dataset": "digits"},
         "network": {"kind": "digits", "width": 256, "depth": 4},
         "train": {"pretrain_steps": 13_000, "pretrain_lr": 2e-3, "finetune_steps": 200, "finetune_lr": 1e-3,
-                  "batch_size": 256, "pair_size": 256, "warmup_steps": 200, "augment": {"share": 0.7}},
+                  "batch_size": 256, "pair_size": 256, "warmup_steps": 200, "augment": 0.7},
         "reward": {"kind": "confidence", "gamma": 5.0},
         "classifier": {"width": 16, "shift": 1},
         "sampling": {"steps": 6, "batch_size": 256},

@@ -21,17 +21,6 @@ class NetworkConfig(_Table):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class AugmentConfig(_Table):
-    """The [augment] table: small changes to real images in pretraining (model.augment)."""
-
-    share: float = Field(
-        default=0.0, ge=0, le=1, description="of the images that are changed; 0 turns augmentation off"
-    )
-    degrees: float = Field(default=5.0, ge=0, description="rotation, at most")
-    zoom: float = Field(default=0.04, ge=0, lt=1, description="larger or smaller, by at most this factor")
-    shift: float = Field(default=0.25, ge=0, description="pixels, at most")
-
-
 class TrainConfig(_Table):
     """The [train] table: pretraining of generation 0, and the fine-tuning of each later one from its parent."""
 
@@ -51,7 +40,9 @@ class TrainConfig(_Table):
     )
     weight_decay: float = Field(default=0.0, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
-    augment: AugmentConfig = AugmentConfig()
+    augment: float = Field(
+        default=0.0, ge=0, le=1, description="pretraining: share of real images turned, scaled and shifted a little"
+    )
 
 
 class SamplingConfig(_Table):

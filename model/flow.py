@@ -140,7 +140,7 @@ def _batches(
     flow: Flow, data: TrainingData, steps: int, pretraining: bool, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """`steps` batches of (t, x0, x1), exactly paired; t is spread evenly over [0, 1] to lower the loss's variance."""
-    n, change = flow.train.batch_size, pretraining and flow.train.augment.share > 0 and len(flow.shape) == 3
+    n, change = flow.train.batch_size, pretraining and flow.train.augment > 0 and len(flow.shape) == 3
     for _ in range(steps):
         x1 = data.draw(n, rng)
         if change:
