@@ -21,7 +21,7 @@ lint: $(READY)            ## ruff and pyright
 	$(BIN)/pyright
 
 starter: $(READY)         ## rebuild the digits starter that ships in model/starters (about 15 minutes)
-	$(BIN)/python -m loop.starter
+	OMP_NUM_THREADS=1 $(BIN)/python -m loop.starter
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'

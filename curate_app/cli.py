@@ -120,7 +120,7 @@ def simulate(
     from loop.study import open_or_create
 
     opened = open_or_create(study, preset, setting or (), seed=seed, generations=generations)
-    _use_threads(beside_app=False)
+    _use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
     from loop.simulation import simulate as run
 
     last = generations if generations is not None else opened.config.generations
@@ -252,10 +252,16 @@ def _open_soon(url: str) -> None:
     threading.Timer(1.0, webbrowser.open, [url]).start()
 
 
-def _use_threads(*, beside_app: bool) -> None:
-    """Sets the number of OpenMP threads before torch is imported: two busy pools on the same cores would spin."""
+def _use_threads(*, beside_app: bool, small: bool = False) -> None:
+    """Sets the number of OpenMP threads before torch is imported; waiting threads sleep rather than spin.
+
+    Args:
+        beside_app: one core is left to the app.
+        small: the network is too small for several threads to pay.
+    """
     import os
 
     from curate_app.processes import worker_threads
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(worker_threads(beside_app=beside_app)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(1 if small else worker_threads(beside_app=beside_app)))

@@ -3,11 +3,11 @@
 import time
 
 from data.records import Generation
-from loop.curators import Turn, read_curated
 from loop.evaluation import Evaluator
 from loop.mixing import Mixture
 from loop.preparation import Report, load_generator
 from loop.study import Study
+from loop.turn import Turn, read_curated
 from model.interfaces import Generator
 from model.noise import derive_seed
 

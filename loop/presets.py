@@ -9,7 +9,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"pretrain_steps": 13_000, "pretrain_lr": 2e-3, "finetune_steps": 200, "finetune_lr": 1e-3,
                   "batch_size": 256, "pair_size": 256, "warmup_steps": 200, "augment": 0.7},
         "reward": {"kind": "confidence", "gamma": 5.0},
-        "classifier": {"width": 16, "shift": 1},
+        "classifier": {"width": 16, "shift": 1, "epochs": 40, "lr": 5e-3},
         "sampling": {"steps": 6, "batch_size": 256},
         "curation": {"k": 4, "extend": "proxy"},
         "mix": {"lam": 1.0},

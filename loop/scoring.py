@@ -75,3 +75,14 @@ class Scorer:
         if values.shape != (len(x),) or not np.isfinite(values).all():
             raise ValueError(f"reward '{config.kind}' must give one finite number per sample")
         return values
+
+
+def needed_features(features: np.ndarray | None) -> np.ndarray:
+    """The features, where the data have any.
+
+    Raises:
+        ValueError: points have none.
+    """
+    if features is None:
+        raise ValueError("curation.extend = 'proxy' is for images; points have no classifier features")
+    return features

@@ -1,6 +1,6 @@
 """`curate simulate`: the loop with simulated Luce users, turn after turn, in batch."""
 
-from loop.curators import SimulatedUsers, Turn
+from loop.curators import SimulatedUsers
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.lock import only_worker
@@ -35,5 +35,5 @@ def simulate(study: Study, generations: int, report: Report) -> None:
         generator = load_generator(study, latest[0])
         for t in range(latest[0], generations):
             report("curating", 0, users.n)
-            turn: Turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
+            turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
             generator = next_generation(study, evaluator, generator, turn, report)

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from data.records import Generation
-from loop.curators import SIM_NAME, People, draw_picks, kept_turn, open_requests, store_picks
+from loop.curators import SIM_NAME, People
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.lock import only_worker
+from loop.picking import draw_picks, store_picks
 from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
 from loop.scoring import Scorer
 from loop.slates import Pool
 from loop.study import Study
+from loop.turn import kept_turn, open_requests
 from model.interfaces import Generator
 
 POLL_S = 0.25
@@ -142,9 +144,7 @@ class Worker:
         self._tend_pool(t)
         self.report.tend = lambda: self._tend_audit(t)
         self.report("curating", 0, 0)
-        turn = kept_turn(self.study, t + 1) or self.people.curate(
-            generator, t, lambda done, total: self.report("curating", done, total)
-        )
+        turn = self.people.curate(generator, t, lambda done, total: self.report("curating", done, total))
         next_generation(self.study, self.evaluator, generator, turn, self.report)
         self.report.tend = None
 
@@ -155,7 +155,9 @@ class Worker:
         for request in store.events(kinds=("simulate_requested",), after=answered)[:1]:
             generator, n = self._generator(latest.t), int(request["detail"]["n"])
             self.report("curating", 0, 0)
-            drawn = draw_picks(self.study.config, self.scorer, generator, latest.t, n, "request", request["id"])
+            drawn = draw_picks(
+                self.study.config, self.scorer, generator, latest.t, n, "request", request["id"], keep_all=True
+            )
             with store.write():  # picks and the request's answer together: a kill leaves neither or both
                 store_picks(store, store.bulk_session("sim", SIM_NAME), drawn)
                 store.set_status("simulated", request=request["id"])

@@ -65,9 +65,16 @@ class Picks(Connection):
             )
 
     def curation_picks(
-        self, *, after: int = 0, until: int | None = None, kinds: Sequence[str] = ("human", "sim")
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        t: int | None = None,
+        kinds: Sequence[str] = ("human", "sim"),
     ) -> Iterator[dict]:
         """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
+
+        `t` keeps those of slates of one generation.
 
         Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
         t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
@@ -75,9 +82,9 @@ class Picks(Connection):
         yield from self.rows(
             f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
             sample.reward, sample.image_sha256, sample.point_json, rater.kind
-            {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND kind IN ({_marks(kinds)})
-            ORDER BY pick.id""",
-            [after, until, until, *kinds],
+            {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR slate.t = ?)
+            AND kind IN ({_marks(kinds)}) ORDER BY pick.id""",
+            [after, until, until, t, t, *kinds],
         )
 
     def count_curation_picks(self, *, after: int, kinds: Sequence[str] = ("human", "sim")) -> int:

@@ -1,0 +1,229 @@
+"""The real data sets: shapes, levels, modes, folders, CIFAR-10 from a folder and from a server."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import real
+from data.config import DataConfig
+
+SHARED_CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.gz"
+
+
+def test_digits_are_all_1797_with_17_levels_over_the_whole_range():
+    found = real.load(DataConfig(dataset="digits"), seed=0)
+    assert found.x.shape == (1797, 8, 8, 1) and found.x.dtype == np.uint8 and found.is_images
+    np.testing.assert_array_equal(np.unique(found.x), np.round(np.arange(17) * 255 / 16))
+    assert found.label_names == tuple("0123456789")
+    assert found.shares().sum() == pytest.approx(1) and found.shares().min() > 0.09
+
+
+@pytest.mark.parametrize("dataset", ["digits", "moons", "gaussians"])
+def test_the_same_seed_gives_the_same_data_and_another_one_others(dataset):
+    config = DataConfig(dataset=dataset, n=100)
+    first, again, other = (real.load(config, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.x, again.x)
+    np.testing.assert_array_equal(first.labels, again.labels)
+    assert len(first) == 100 and not np.array_equal(first.x, other.x)
+
+
+def test_a_subset_has_no_datum_twice_and_more_than_there_are_is_refused():
+    subset = real.load(DataConfig(dataset="digits", n=1700), seed=0).x.reshape(1700, -1)
+    assert len(np.unique(subset, axis=0)) == len(np.unique(real.digits().x.reshape(1797, -1), axis=0)) - 97
+    with pytest.raises(ValueError, match="1798 of digits, which has only 1797"):
+        real.load(DataConfig(dataset="digits", n=1798), seed=0)
+
+
+def test_points_are_5000_unless_asked_otherwise():
+    assert real.load(DataConfig(dataset="moons"), 0).x.shape == (5000, 2)
+    assert real.load(DataConfig(dataset="gaussians"), 0).x.shape == (5000, 2)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
+def test_moons_lie_on_their_arcs_up_to_the_noise(noise: float):
+    n = 20_000
+    found = real.load(DataConfig(dataset="moons", n=n, noise=noise), seed=1)
+    arcs = np.where(found.labels[:, None] == 0, found.x, [1.0, 0.5] - found.x)
+    assert found.labels.mean() == pytest.approx(0.5)
+    radii = np.linalg.norm(arcs, axis=1)
+    inner = arcs[:, 1] > 3 * noise  # away from the ends, where the distance to the arc is |radius - 1|
+    assert radii[inner].std() == pytest.approx(noise, rel=0.1, abs=1e-6)
+    assert np.abs(radii[inner] - 1).max() <= 6 * noise + 1e-6
+    if noise == 0:
+        assert arcs[:, 1].min() >= -1e-6
+
+
+def test_gaussians_have_their_centres_and_spread():
+    config = DataConfig(dataset="gaussians", n=40_000, modes=5, radius=3.0, std=0.2)
+    found = real.load(config, seed=2)
+    centres = real.ring(config)
+    np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 3.0)
+    np.testing.assert_allclose(centres[0], [3.0, 0.0])
+    assert centres[1, 1] > 0  # counter-clockwise
+    for mode in range(5):
+        members = found.x[found.labels == mode]
+        assert len(members) == pytest.approx(8_000, rel=0.05)
+        np.testing.assert_allclose(members.mean(0), centres[mode], atol=5 * 0.2 / np.sqrt(len(members)))
+        np.testing.assert_allclose(members.std(0), 0.2, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [DataConfig(dataset="moons", n=2_000, noise=0), DataConfig(dataset="gaussians", n=2_000, std=1e-6, modes=7)],
+    ids=["moons", "gaussians"],
+)
+def test_the_nearest_mode_of_a_noiseless_point_is_its_own(config: DataConfig):
+    found = real.load(config, seed=3)
+    np.testing.assert_array_equal(real.nearest_mode(config, found.x), found.labels)
+
+
+@pytest.mark.parametrize(
+    ("point", "mode"), [([0, 2], 0), ([1, -2], 1), ([-1, -1], 0), ([2, 1.5], 1), ([0, 0.6], 0), ([1, -0.1], 1)]
+)
+def test_the_nearest_moon_of_points_off_the_arcs(point: list[float], mode: int):
+    assert real.nearest_mode(DataConfig(dataset="moons"), np.array([point], float)).tolist() == [mode]
+
+
+def test_images_have_no_modes():
+    with pytest.raises(ValueError, match="classes"):
+        real.nearest_mode(DataConfig(dataset="digits"), np.zeros((1, 2)))
+
+
+def save(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 10), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path)
+
+
+def test_a_folder_of_folders_has_classes_and_squares(tmp_path: Path):
+    save(tmp_path / "b" / "1.png", (0, 255, 0))
+    save(tmp_path / "a" / "deep" / "2.JPG", (255, 0, 0), size=(9, 40))
+    save(tmp_path / "a" / "3.png", (255, 255, 255), mode="L")
+    (tmp_path / "a" / "notes.txt").write_text("not an image")
+    found = real.load(DataConfig(dataset="folder", path=str(tmp_path), size=8), seed=0)
+    assert found.x.shape == (3, 8, 8, 3) and found.label_names == ("a", "b")
+    assert found.labels.tolist() == [0, 0, 1]  # by path: a/3.png, a/deep/2.JPG, b/1.png
+    assert (found.x[0] == 255).all()
+    assert np.abs(found.x[1].astype(int) - [254, 0, 0]).max() <= 2  # a JPEG
+    assert (found.x[2] == [0, 255, 0]).all()
+
+
+def test_a_flat_folder_is_one_class(tmp_path: Path):
+    save(tmp_path / "1.png", (1, 2, 3))
+    found = real.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
+    assert (found.label_names, found.labels.tolist(), found.x.shape) == (("all",), [0], (1, 32, 32, 3))
+
+
+def test_the_middle_of_an_image_is_kept(tmp_path: Path):
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, 8:16] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert (real.folder("folder", tmp_path, 8).x == 255).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n and then nothing"])
+def test_an_image_that_does_not_decode_is_named(tmp_path: Path, content: bytes):
+    save(tmp_path / "good.png", (1, 2, 3))
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.png can't be read as an image"):
+        real.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
+
+
+@pytest.mark.parametrize("path", ["", "nowhere", "empty"])
+def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="There (is no folder|are no images)"):
+        real.load(DataConfig(dataset="folder", path=path), seed=0)
+
+
+def test_cifar10_from_class_folders_of_jpegs(tmp_path: Path):
+    if not SHARED_CIFAR10.is_file():
+        pytest.skip(f"no {SHARED_CIFAR10}")
+    wanted, names = 5, set()
+    with tarfile.open(SHARED_CIFAR10) as archive:
+        for member in archive:
+            parts = Path(member.name).parts
+            if member.isfile() and parts[0] == "train" and int(Path(member.name).stem) < wanted:
+                names.add(parts[1])
+                archive.extract(member, tmp_path, filter="data")
+            if len(names) == 10 and len(list(tmp_path.glob("train/*/*.jpg"))) == 10 * wanted:
+                break
+    found = real.load(DataConfig(dataset="cifar10", path=str(tmp_path)), seed=0)
+    assert found.x.shape == (10 * wanted, 32, 32, 3) and found.name == "cifar10"
+    assert found.label_names == tuple(sorted(names)) and found.label_names[0] == "airplane"
+    np.testing.assert_array_equal(np.bincount(found.labels), [wanted] * 10)
+    first = np.asarray(Image.open(tmp_path / "train" / "airplane" / "0000.jpg").convert("RGB"))
+    np.testing.assert_array_equal(found.x[0], first)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An HTTP server of a folder: its address and the folder."""
+    served = tmp_path / "served"
+    served.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served))) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}", served
+        http.shutdown()
+
+
+def fake_cifar10(path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> np.ndarray:
+    """A tiny archive in CIFAR-10's format, whose MD5 torchvision is made to expect; gives its pixels."""
+    from torchvision.datasets import CIFAR10
+
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    batch = pickle.dumps({"data": pixels.reshape(4, -1), "labels": [0, 9, 3, 0]})
+    meta = pickle.dumps({"label_names": [f"class {i}" for i in range(10)]})
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in (("data_batch_1", batch), ("batches.meta", meta)):
+            member = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(CIFAR10, "url", f"{url}/{path.name}")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", hashlib.md5(batch).hexdigest()]])
+    monkeypatch.setattr(CIFAR10, "test_list", [])
+    monkeypatch.setattr(
+        CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": hashlib.md5(meta).hexdigest()}
+    )
+    return pixels.transpose(0, 2, 3, 1)
+
+
+def test_cifar10_is_downloaded_once(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    url, served = server
+    archive = served / "cifar-10-python.tar.gz"
+    pixels = fake_cifar10(archive, monkeypatch, url)
+    found = real.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(found.x, pixels)
+    assert found.labels.tolist() == [0, 9, 3, 0] and found.label_names[9] == "class 9"
+    archive.unlink()
+    np.testing.assert_array_equal(real.load(DataConfig(dataset="cifar10"), 0, tmp_path / "cache").x, pixels)
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "missing"])
+def test_a_download_that_is_not_what_it_should_be_fails(
+    server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+):
+    url, served = server
+    archive = served / "cifar-10-python.tar.gz"
+    fake_cifar10(archive, monkeypatch, url)
+    archive.unlink()
+    if damage == "other bytes":
+        archive.write_bytes(b"something else")
+    with pytest.raises((OSError, RuntimeError)):
+        real.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
