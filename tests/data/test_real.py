@@ -49,7 +49,7 @@ def test_points_are_5000_unless_asked_otherwise():
     assert real.load(DataConfig(dataset="gaussians"), 0).x.shape == (5000, 2)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
 def test_moons_lie_on_their_arcs_up_to_the_noise(noise: float):
     n = 20_000
     found = real.load(DataConfig(dataset="moons", n=n, noise=noise), seed=1)
@@ -88,7 +88,7 @@ def test_the_nearest_mode_of_a_noiseless_point_is_its_own(config: DataConfig):
 
 
 @pytest.mark.parametrize(
-    ("point", "mode"), [([0, 2], 0), ([1, -2], 1), ([-1, -1], 0), ([2, 1.5], 1), ([0, 0.6], 0), ([1, -0.1], 1)]
+    ("point", "mode"), [([0, 2], 0), ([1, -2], 1), ([-1, -1], 0), ([2, 1.5], 1), ([0, 0.6], 1), ([1, -0.1], 0)]
 )
 def test_the_nearest_moon_of_points_off_the_arcs(point: list[float], mode: int):
     assert real.nearest_mode(DataConfig(dataset="moons"), np.array([point], float)).tolist() == [mode]
