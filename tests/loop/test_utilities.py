@@ -1,0 +1,102 @@
+"""The conditional logit: gradient, recovery of planted utilities, and the ridge."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from loop import utilities
+from loop.utilities import Utilities, fit
+from model.luce import pick
+
+
+def planted(n: int, seed: int, scale: float = 1.0, k: int = 4, d: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, picks of a Luce user, and the user's coefficients on the features as they are."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal([0, 3, -1, 0, 10], [1, 2, 0.5, 1, 4], (n, k, d))
+    truth = scale * np.array([1.0, -0.5, 2.0, 0.0, 0.25])
+    return features, pick(features @ truth, rng), truth
+
+
+def slope(found: Utilities) -> np.ndarray:
+    """Coefficients on the features as they are."""
+    return found.coefficients / found.scale
+
+
+def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def checked(loss, start: np.ndarray, **how: object):
+        at = np.random.default_rng(3).standard_normal(len(start))
+        numeric = optimize.approx_fprime(at, lambda x: loss(x)[0], 1e-6)
+        seen.append((loss(at)[1], numeric))
+        return optimize.minimize(loss, start, **how)
+
+    monkeypatch.setattr(utilities, "minimize", checked)
+    features, picks, _ = planted(40, seed=0)
+    fit(features, picks, ridge=0.7)
+    np.testing.assert_allclose(*seen[0], rtol=1e-4, atol=1e-3)
+
+
+def test_the_loss_is_minus_the_log_likelihood_plus_the_ridge(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr(
+        utilities, "minimize", lambda loss, start, **how: seen.append(loss) or optimize.minimize(loss, start, **how)
+    )
+    features, picks, _ = planted(30, seed=1)
+    found = fit(features, picks, ridge=2.0)
+    c = found.coefficients
+    u = ((features - found.mean) / found.scale) @ c
+    log_likelihood = sum(np.log(np.exp(row[i]) / np.exp(row).sum()) for row, i in zip(u, picks, strict=True))
+    assert seen[0](c)[0] == pytest.approx(-log_likelihood + c @ c)
+    assert found.log_likelihood == pytest.approx(log_likelihood / 30)
+    assert found.n_picks == 30
+
+
+def test_thousands_of_picks_recover_the_planted_utilities():
+    features, picks, truth = planted(8_000, seed=2)
+    found = fit(features, picks, ridge=1e-3)
+    np.testing.assert_allclose(slope(found), truth, atol=0.12)
+    assert found.log_likelihood > -np.log(4)
+
+
+def test_a_rater_who_always_takes_the_best_is_ranked_right():
+    rng = np.random.default_rng(4)
+    features = rng.standard_normal((300, 4, 5))
+    truth = np.array([1.0, -2.0, 0.5, 0.0, 1.5])
+    found = fit(features, (features @ truth).argmax(1), ridge=0.01)
+    fresh = rng.standard_normal((2_000, 2, 5))
+    agree = (found(fresh[:, 0]) > found(fresh[:, 1])) == (fresh[:, 0] @ truth > fresh[:, 1] @ truth)
+    assert agree.mean() > 0.95
+
+
+def test_a_stronger_ridge_gives_smaller_utilities_and_none_at_the_limit():
+    features, picks, _ = planted(200, seed=5)
+    sizes = [np.linalg.norm(fit(features, picks, ridge).coefficients) for ridge in (1e-3, 0.1, 10.0, 1e6)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 2 * sizes[2]
+    assert sizes[3] < 1e-2
+
+
+def test_the_units_of_a_feature_do_not_matter():
+    features, picks, _ = planted(300, seed=6)
+    other = features * [1, 1e3, 1e-3, 1, 1] + [0, 7, 0, -2, 0]
+    one, two = fit(features, picks, 1.0), fit(other, picks, 1.0)
+    np.testing.assert_allclose(two(other[:, 0]), one(features[:, 0]), atol=1e-3)
+
+
+def test_a_feature_that_never_changes_does_no_harm():
+    features, picks, _ = planted(100, seed=7)
+    features[..., 3] = 5.0
+    found = fit(features, picks, 1.0)
+    assert np.isfinite(found(features[:, 0])).all() and found.coefficients[3] == pytest.approx(0)
+
+
+def test_the_hash_names_the_fit():
+    features, picks, _ = planted(50, seed=8)
+    one, again, other = fit(features, picks, 1.0), fit(features, picks, 1.0), fit(features, picks, 2.0)
+    assert one.sha256 == again.sha256 != other.sha256 and len(one.sha256) == 64
+
+
+@pytest.mark.parametrize(("n", "ridge"), [(0, 1.0), (3, 0.0), (3, -1.0)])
+def test_no_picks_or_no_ridge_are_refused(n: int, ridge: float):
+    with pytest.raises(ValueError, match="ridge"):
+        fit(np.zeros((n, 2, 3)), np.zeros(n, np.int64), ridge)
