@@ -19,7 +19,7 @@ def print_status(study: Study, *, as_json: bool) -> None:
         out.print_json(json.dumps(found))
         return
     table = Table(title=f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})")
-    for column in ("generation", "real", "curated", "mean reward", "", "largest class", "share", "NN ratio"):
+    for column in ("t", "real", "curated", "mean reward", "95 %", "largest class", "share", "NN ratio"):
         table.add_column(column, justify="right")
     for row in found["generations"]:
         table.add_row(*_cells(row))

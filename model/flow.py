@@ -18,6 +18,7 @@ from model.coupling import pair
 from model.interfaces import OnStep, TrainingData
 from model.networks import Preconditioned, build_network
 from model.noise import noise
+from model.prefetch import ahead
 from model.solvers import integrate
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
@@ -167,7 +168,7 @@ def _train(
     average = AveragedModel(network, multi_avg_fn=_ema(train.ema_decay))
     average.n_averaged.fill_(1)  # the start counts: the average begins there
     network.train()
-    for step, (t, x0, x1) in enumerate(_batches(flow, data, steps, pretraining, rng), start=1):
+    for step, (t, x0, x1) in enumerate(ahead(_batches(flow, data, steps, pretraining, rng)), start=1):
         t, xt, ut, *_ = matcher.sample_location_and_conditional_flow(x0, x1, t)
         loss = (network(t, xt) - ut).square().mean()
         optimiser.zero_grad(set_to_none=True)

@@ -1,0 +1,21 @@
+"""Makes the next batch while this one trains: the assignment in the pairing frees Python's lock, so both run at once."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """The same items in the same order, up to `depth` of them made ahead in another thread.
+
+    An exception while an item is made is raised where the item would have come.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as maker:
+        pending = deque(maker.submit(next, items, _END) for _ in range(depth))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(maker.submit(next, items, _END))
+            yield item  # type: ignore[misc]
