@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[Callable[[Study], None], str]] = {
         "generation 1: .* is damaged",
     ),
     "an image changed": (
-        sql("UPDATE image SET png = png || x'00' WHERE sha256 = (SELECT min(sha256) FROM image)"),
+        sql("UPDATE image SET png = CAST(png || x'00' AS BLOB) WHERE sha256 = (SELECT min(sha256) FROM image)"),
         "image [0-9a-f]{64} doesn't hold",
     ),
     "an image gone": (

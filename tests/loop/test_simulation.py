@@ -139,7 +139,7 @@ def test_a_study_that_someone_works_on_or_people_picked_in_is_left_alone(make: M
         ("reward.kind=confidence", "for images"),
         ("reward.kind=math:nothing", r"reward\.kind"),
         ("network.kind=unet", r"network\.kind"),
-        ("reward.kind=math:isfinite", ""),
+        ("reward.kind=math:isfinite", "element"),
     ],
 )
 def test_settings_that_do_not_go_together_stop_before_anything_is_published(make: Make, run, setting: str, message):
