@@ -142,7 +142,7 @@ def test_an_image_that_does_not_decode_is_named(tmp_path: Path, content: bytes):
 def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="There (is no folder|are no images)"):
+    with pytest.raises(ValueError, match=r"There (is no folder|are no images)"):
         real.load(DataConfig(dataset="folder", path=path), seed=0)
 
 

@@ -3,7 +3,9 @@
 Run as a script, this file is one of the processes.
 """
 
+import functools
 import json
+import operator
 import subprocess
 import sys
 import threading
@@ -62,7 +64,7 @@ def together(processes: list[subprocess.Popen[str]]) -> list[list[list[int]]]:
 def test_no_slate_is_leased_twice_and_no_pick_lost_or_doubled(tmp_path: Path, fill: Callable[..., list[int]]):
     store = Store.create(tmp_path / "study.db")
     ids = fill(store, n=SLATES)
-    taken = sum(together([start("hammer", store.path, name) for name in ("a", "b")]), [])
+    taken = functools.reduce(operator.iadd, together([start("hammer", store.path, name) for name in ("a", "b")]), [])
     assert sorted(slate for slate, _ in taken) == ids
     assert sorted(pick for _, pick in taken) == list(range(1, SLATES + 1))
     rows = list(store.rows("SELECT id, slate_id, position, session_id FROM pick"))

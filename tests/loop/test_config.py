@@ -93,14 +93,18 @@ def test_a_setting_without_a_value_is_refused():
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="mnist.*digits, moons, gaussians, cifar10, folder"):
+    with pytest.raises(ValueError, match=r"mnist.*digits, moons, gaussians, cifar10, folder"):
         configure("mnist")
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("reward.kind=my.module:Liking", "my.module:Liking"), ("reward.kind='ball'", "ball"), (" reward.kind = ball", "ball")],
-)  # fmt: skip
+    [
+        ("reward.kind=my.module:Liking", "my.module:Liking"),
+        ("reward.kind='ball'", "ball"),
+        (" reward.kind = ball", "ball"),
+    ],
+)
 def test_text_needs_no_quotes(setting: str, value: str):
     assert configure("moons", [setting]).reward.kind == value
 

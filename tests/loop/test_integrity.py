@@ -58,7 +58,10 @@ FAULTS: dict[str, tuple[Callable[[Study], None], str]] = {
         sql("UPDATE slate_item SET sample_id = 1 WHERE slate_id = 2 AND position = 0"),
         r"1 sample\(s\) stand in more than one curation slate",
     ),
-    "a slate too short": (sql("DELETE FROM slate_item WHERE slate_id = 7 AND position = 3"), "slate 7 holds 3 .* K = 4"),
+    "a slate too short": (
+        sql("DELETE FROM slate_item WHERE slate_id = 7 AND position = 3"),
+        "slate 7 holds 3 .* K = 4",
+    ),
     "a slate too long": (
         sql(
             "INSERT INTO sample(id, t, seed) VALUES (100000, 0, 1)",

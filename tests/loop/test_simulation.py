@@ -1,5 +1,6 @@
 """Whole tiny studies with simulated users. Run as a script, this file is a study that is killed half-way."""
 
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from data.images import decode_png
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
 from loop.preparation import load_generator
-from loop.study import Study, configure, open_or_create
+from loop.study import Study, open_or_create
 from loop.tensors import draw, to_pixels
 
 Make = Callable[..., Study]
@@ -57,7 +58,7 @@ def test_a_digits_study_has_what_was_asked_for(simulated_digits: Study):
 def test_the_cuts_divide_the_picks_among_the_generations(simulated_digits: Study):
     cuts = [row.pick_cut for row in simulated_digits.store.generations()]
     assert cuts == [0, 60, 120]
-    for t, (after, until) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for t, (after, until) in enumerate(itertools.pairwise(cuts)):
         rows = list(simulated_digits.store.curation_picks(after=after, until=until))
         assert len(rows) == 60 and {row["t"] for row in rows} == {t}
 

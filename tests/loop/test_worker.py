@@ -1,5 +1,6 @@
 """The worker with people's picks. Run as a script, this file is a worker that is killed half-way."""
 
+import itertools
 import os
 import signal
 import sys
@@ -229,7 +230,7 @@ def test_a_killed_turn_uses_each_pick_once_and_ends_as_an_undisturbed_one(
     windows = [0, *(row.pick_cut for row in resumed.store.generations())]
     used = [
         row["pick_id"]
-        for after, until in zip(windows, windows[1:], strict=False)
+        for after, until in itertools.pairwise(windows)
         for row in resumed.store.curation_picks(after=after, until=until)
     ]
     everyone = [row["pick_id"] for row in resumed.store.curation_picks()]

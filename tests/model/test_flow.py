@@ -160,7 +160,9 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine(step: int, steps: int, w
     assert learning_rate(step, steps, warmup) == pytest.approx(factor, abs=1e-12)
 
 
-@pytest.mark.parametrize(("n", "decay", "weight"), [(1, 0.999, 2 / 11), (90, 0.999, 0.91), (90, 0.5, 0.5), (9, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "decay", "weight"), [(1, 0.999, 2 / 11), (90, 0.999, 0.91), (90, 0.5, 0.5), (9, 0.0, 0.0)]
+)
 def test_the_running_average_keeps_the_smaller_of_decay_and_a_growing_share(n: int, decay: float, weight: float):
     averages, values = [torch.tensor([1.0, 3.0]), torch.tensor([0.0])], [torch.tensor([0.0, 1.0]), torch.tensor([1.0])]
     module._ema(decay)(averages, values, n)

@@ -51,9 +51,7 @@ def exact_operator(p: np.ndarray, rewards: np.ndarray, k: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize(
-    "rewards", [[0.0, 1.0, 2.0, -3.0, 0.5], [5.0, 0.0, 0.0, 0.0, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1]]
-)
+@pytest.mark.parametrize("rewards", [[0.0, 1.0, 2.0, -3.0, 0.5], [5.0, 0.0, 0.0, 0.0, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1]])
 def test_picks_of_disjoint_slates_follow_p_times_the_operator(k: int, rewards: list[float]):
     p = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
     rng = np.random.default_rng([k, len(set(rewards))])

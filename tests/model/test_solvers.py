@@ -1,5 +1,6 @@
 """The solvers against known solutions, and their order of convergence."""
 
+import itertools
 import math
 
 import pytest
@@ -28,7 +29,7 @@ def error(v, exact: float, solver: str, steps: int) -> float:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_halving_the_step_divides_the_error_by_two_to_the_order(v, exact: float, solver: str):
     errors = [error(v, exact, solver, steps) for steps in (40, 80, 160)]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in itertools.pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(ORDER[solver], abs=0.1)
 
 

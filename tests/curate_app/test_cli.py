@@ -1,0 +1,234 @@
+"""The `curate` command in processes of its own: one sentence for each mistake, and nothing changed on disk."""
+
+import csv
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loop.study import Study
+
+Change = Callable[[Path], None]
+
+
+def curate(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "curate_app", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def settings(tiny: tuple[str, ...]) -> list[str]:
+    return [part for setting in tiny for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...]) -> Path:
+    """A moons study of one simulated generation, made by the command line; to be copied, not changed."""
+    path = tmp_path_factory.mktemp("cli") / "s"
+    done = curate("simulate", path, "--preset", "moons", "--generations", 1, "--seed", 7, *settings(tiny_moons))
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture
+def home(simulated: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of the simulated study, as `s`."""
+    shutil.copytree(simulated, tmp_path / "home" / "s")
+    return tmp_path / "home"
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert (done.returncode, done.stdout) == (code, ""), done
+    assert done.stderr.startswith("Error: ") and done.stderr.endswith((".\n", "?\n", "!\n")), done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+MISTAKES = {
+    "unknown preset": (["new", "x", "--preset", "mnist"], ["'mnist'", "digits, moons, gaussians, cifar10, folder"]),
+    "unknown setting": (["new", "x", "--preset", "digits", "--set", "curation.kk=3"], ["did you mean curation.k?"]),
+    "no value": (["new", "x", "--preset", "digits", "--set", "curation.k"], ["key=value"]),
+    "bad value": (["new", "x", "--preset", "digits", "--set", "curation.k=1"], ["curation.k"]),
+    "bad value, simulated": (["simulate", "x", "--preset", "moons", "--set", "mix.lam=0"], ["mix.lam"]),
+    "the study is there": (["new", "s", "--preset", "digits"], ["There is a study at s"]),
+    "a file is there": (["new", "s/study.toml", "--preset", "digits"], ["something at s/study.toml"]),
+    "other settings": (["simulate", "s", "--preset", "digits"], ["with other settings"]),
+    "another K": (["simulate", "s", "--set", "curation.k=5"], ["curation.k is 2 there, and 5 was asked for"]),
+    "another seed": (["simulate", "s", "--seed", "8"], ["seed is 7 there, and 8 was asked for"]),
+    "no study and no preset": (["simulate", "x"], ["no study at x", "--preset"]),
+    "no study to show": (["status", "x"], ["no study at x"]),
+    "no study to check": (["check", "x"], ["no study at x"]),
+    "no study to export": (["export", "x", "--out", "c.csv"], ["no study at x"]),
+    "no study to serve": (["serve", "x", "--no-worker"], ["no study at x"]),
+    "no study to work on": (["worker", "x", "--once"], ["no study at x"]),
+    "points for people": (["worker", "s", "--once"], ["moons are points"]),
+    "a file to export to": (["export", "s", "--out", "s/study.toml"], ["s/study.toml is there already", "--force"]),
+    "no folder to export to": (["export", "s", "--out", "no/c.csv"], ["no folder no"]),
+    "unknown format": (["export", "s", "--format", "xlsx", "--out", "c.csv"], ["'xlsx'", "long-csv"]),
+    "no image data set": (["reward", "train", "--dataset", "moons", "--out", "c.safetensors"], ["'moons'"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "parts"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_sentence_and_changes_nothing(home: Path, contents, arguments: list[str], parts: list[str]):
+    before = contents(home)
+    assert_one_sentence(curate(*arguments, cwd=home), 2, *parts)
+    assert contents(home) == before
+
+
+def test_a_port_in_use_is_told_before_anything_is_started(home: Path, contents):
+    before = contents(home)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for verb in (["serve", "s"], ["demo", "fresh", "--no-browser"]):
+            assert_one_sentence(curate(*verb, "--port", port, cwd=home), 2, f"127.0.0.1:{port}", "--port")
+    assert contents(home) == before
+
+
+def newer(study: Path) -> None:
+    with sqlite3.connect(study / "study.db") as connection:
+        connection.execute("INSERT INTO _sqlite_migrations(migration_set, name) VALUES ('curate', 'm999_later')")
+    connection.close()
+
+
+def cut(name: str) -> Change:
+    def change(study: Path) -> None:
+        content = (study / name).read_bytes()
+        (study / name).write_bytes(content[: len(content) // 2])
+
+    return change
+
+
+def flip(name: str) -> Change:
+    def change(study: Path) -> None:
+        content = bytearray((study / name).read_bytes())
+        content[-1] ^= 1
+        (study / name).write_bytes(content)
+
+    return change
+
+
+def text(name: str, content: str) -> Change:
+    return lambda study: (study / name).write_text(content) and None
+
+
+def gone(name: str) -> Change:
+    return lambda study: (study / name).unlink()
+
+
+WEIGHTS = "checkpoints/generation-0001.safetensors"
+DAMAGES = {
+    "a newer database": (newer, ["status", "s"], 2, ["newer version", "m999_later"]),
+    "a newer database, simulated": (newer, ["simulate", "s", "--generations", "2"], 2, ["newer version"]),
+    "half a database": (cut("study.db"), ["status", "s"], 1, ["study.db", "backup"]),
+    "text for a database": (text("study.db", "hello\n" * 999), ["check", "s"], 1, ["study.db", "backup"]),
+    "no database": (gone("study.db"), ["status", "s"], 2, ["no study database"]),
+    "no settings": (gone("study.toml"), ["status", "s"], 2, ["no study at s"]),
+    "settings that are no TOML": (text("study.toml", "[curation"), ["status", "s"], 2, ["not valid TOML"]),
+    "an unknown key": (text("study.toml", "sed = 1"), ["status", "s"], 2, ["study.toml", "did you mean seed?"]),
+    "no weights": (gone(WEIGHTS), ["simulate", "s", "--generations", "2", "--json"], 2, ["generation-0001"]),
+    "no sidecar": (
+        gone(WEIGHTS.replace("safetensors", "json")),
+        ["simulate", "s", "--generations", "2", "--json"],
+        2,
+        ["generation-0001"],
+    ),
+    "damaged weights": (
+        flip(WEIGHTS),
+        ["simulate", "s", "--generations", "2", "--json"],
+        1,
+        ["generation-0001.safetensors is damaged"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "arguments", "code", "parts"), DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_told_in_one_sentence_and_left_as_it_is(
+    home: Path, contents, damage: Change, arguments: list[str], code: int, parts: list[str]
+):
+    (home / "s" / "worker.lock").touch()
+    damage(home / "s")
+    before = contents(home)
+    assert_one_sentence(curate(*arguments, cwd=home), code, *parts)
+    after = contents(home)
+    assert {**after, "s/worker.lock": ""} == {**before, "s/worker.lock": ""}
+
+
+def test_a_traceback_comes_with_debug_only(tmp_path: Path):
+    done = curate("status", "x", "--debug", cwd=tmp_path)
+    assert done.returncode != 0 and "Traceback" in done.stderr
+
+
+def test_help_lists_the_verbs_and_each_verb_has_an_example():
+    done = curate("--help")
+    assert done.returncode == 0
+    for verb in ("demo", "new", "serve", "worker", "simulate", "status", "export", "check", "reward"):
+        assert f" {verb} " in done.stdout
+    for verb in (["simulate"], ["reward", "train"]):
+        assert "Example" in curate(*verb, "--help").stdout
+
+
+def test_new_writes_everything_out_and_says_what_comes_next(tmp_path: Path):
+    done = curate("new", "mine", "--preset", "digits", "--seed", 3, "--set", "curation.k=6", cwd=tmp_path)
+    assert done.returncode == 0 and "curate serve mine" in done.stdout and done.stderr == ""
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["checkpoints", "study.db", "study.toml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    study = Study.open(tmp_path / "mine")
+    assert (study.config.curation.k, study.config.seed, study.config.preset) == (6, 3, "digits")
+    study.store.close()
+
+
+def test_status_is_json_for_programs_and_a_table_for_people(home: Path, contents):
+    before = contents(home)
+    found = json.loads(curate("status", "s", "--json", cwd=home).stdout)
+    assert (found["preset"], found["seed"], found["picks"]) == ("moons", 7, {"sim": 200})
+    assert [(row["t"], row["n_curated"]) for row in found["generations"]] == [(0, 0), (1, 200)]
+    assert found["worker"]["phase"] == "absent"
+    shown = curate("status", "s", cwd=home)
+    assert shown.returncode == 0 and "200 sim" in shown.stdout
+    assert contents(home) == before
+
+
+def test_check_is_json_for_programs_and_fails_on_faults(home: Path):
+    sound = curate("check", "s", "--json", cwd=home)
+    assert (sound.returncode, json.loads(sound.stdout)) == (0, {"study": "s", "faults": []})
+    flip(WEIGHTS)(home / "s")
+    faulty = curate("check", "s", "--json", cwd=home)
+    assert faulty.returncode == 1 and len(json.loads(faulty.stdout)["faults"]) == 1
+    plain = curate("check", "s", cwd=home)
+    assert plain.returncode == 1 and "1 fault(s)" in plain.stdout and plain.stderr == ""
+
+
+def test_export_writes_the_long_table(home: Path):
+    done = curate("export", "s", "--out", "c.csv", cwd=home)
+    assert done.returncode == 0 and "400 rows" in done.stdout
+    with (home / "c.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 200 * 2 and sum(row["picked"] == "1" for row in rows) == 200
+    assert {row["study"] for row in rows} == {"s"}
+    assert curate("export", "s", "--out", "c.csv", "--force", cwd=home).returncode == 0
+
+
+def test_simulate_goes_on_where_it_was_and_does_nothing_when_done(home: Path):
+    done = curate("simulate", "s", "--generations", 1, "--json", cwd=home)
+    assert done.returncode == 0 and len(json.loads(done.stdout)["generations"]) == 2
+    further = curate("simulate", "s", "--generations", 2, "--json", cwd=home)
+    assert [row["t"] for row in json.loads(further.stdout)["generations"]] == [0, 1, 2]
+    assert json.loads(further.stdout)["picks"] == {"sim": 400}
+    assert json.loads(curate("check", "s", "--json", cwd=home).stdout)["faults"] == []
