@@ -8,6 +8,7 @@ from torch import nn
 from model.config import NetworkConfig
 
 TIME_FREQUENCIES = 32
+FAR = 4.0  # standard deviations; noise beyond it is too rare to learn from (1 in 8,000 points)
 VARIANCE_FLOOR = 0.01  # pixels that never change would make the field infinitely steep
 
 
@@ -79,7 +80,11 @@ class TimeFeatures(nn.Module):
 
 
 class PlainMLP(nn.Module):
-    """An MLP over a point and the features of t."""
+    """An MLP over a point and the features of t.
+
+    It sees a point no farther out than `FAR`: where training showed it nothing it would extrapolate, and over a few
+    generations of collapse a single far sample in ten thousand can then run away to infinity.
+    """
 
     def __init__(self, dimensions: int, width: int, depth: int):
         super().__init__()
@@ -91,7 +96,7 @@ class PlainMLP(nn.Module):
 
     def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """(n, dimensions) from t (n,) and x (n, dimensions)."""
-        return self.layers(torch.cat([x, self.time(t)], dim=1))
+        return self.layers(torch.cat([x.clamp(-FAR, FAR), self.time(t)], dim=1))
 
 
 class ResidualMLP(nn.Module):

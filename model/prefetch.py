@@ -1,4 +1,4 @@
-"""Makes the next batch while this one trains: the assignment in the pairing frees Python's lock, so both run at once."""
+"""Makes the next batch while this one trains: the pairing frees the interpreter's lock, so both run at once."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -185,6 +185,7 @@ def test_a_run_killed_three_times_ends_as_an_undisturbed_one(make: Make, run, ru
     resumed = run(Study.open(study.path))
     assert faults(resumed) == []
     assert fingerprint(resumed) == undisturbed
+    assert resumed.store.value("SELECT count(DISTINCT seed) FROM sample") == 2 * 5100 * 2  # chunks share no draw
     assert {file.suffix for file in resumed.checkpoints.iterdir() if file.name[0] != "."} == {".json", ".safetensors"}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.records import Pick
+from loop import curators
 from loop import worker as module
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
@@ -75,7 +76,8 @@ def test_answers_that_pick_nothing_do_not_count(study: Study, people):
     assert latest_t(work(study)) == 0
 
 
-def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, people):
+def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, people, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(curators, "PROXY_CHUNK", 20)  # three chunks
     study = work(make("digits", *POOL, "curation.extend=proxy"))
     mine = people(study, 8)
     assert latest_t(work(study)) == 1
@@ -90,6 +92,7 @@ def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, peopl
     assert study.store.generations()[1].pick_cut == mine[-1]
     assert picks_progress(study.store, study.config).done == 0  # the proxy's are no one's progress
     assert faults(study) == []
+    assert study.store.value("SELECT count(*) - count(DISTINCT seed) FROM sample") == 0  # chunks share no draw
     people(study, 8)
     work(study)
     assert curated(study, 2) == {"asked": 60, "human": 8, "sim": 0, "proxy": 52}
