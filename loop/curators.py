@@ -17,7 +17,6 @@ from model.interfaces import Generator, OnStep
 CHUNK = 2_500  # slates of a simulated run that are drawn, picked from and committed together
 PROXY_CHUNK = 250  # fewer, so that people's picks never wait long for the database
 SIM_NAME = "simulated Luce users"
-PROXY_NAME = "proxy of the picks"
 
 
 class Curator(Protocol):
@@ -67,7 +66,7 @@ class People:
         if not turn.n_proxy:
             return turn
         store, utilities = self.study.store, fit_utilities(self.study, self.scorer, turn.cut)
-        session = store.bulk_session("proxy", PROXY_NAME)
+        session = store.bulk_session("proxy", utilities.sha256, type_=f"fit to {utilities.n_picks} picks")
         done = store.count_session_picks(session, t)
         while done < turn.n_proxy:
             n, chunk = min(PROXY_CHUNK, turn.n_proxy - done), done // PROXY_CHUNK
@@ -77,7 +76,7 @@ class People:
             if on_step:
                 on_step(done, turn.n_proxy)
         fitted = {"sha256": utilities.sha256, "picks": utilities.n_picks, "log_likelihood": utilities.log_likelihood}
-        return replace(turn, fit=fitted)
+        return replace(turn, fit=fitted, proxy_session=session)
 
     def _begin(self, t: int) -> Turn:
         store, extend = self.study.store, self.study.config.curation.extend

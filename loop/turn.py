@@ -25,7 +25,9 @@ class Turn:
         cut: ... and at most this are its curated set, ...
         n_proxy: ... with this many picks that the proxy makes of generation t - 1.
         asked: curated samples that the mix calls for.
-        fit: of the proxy: hash of the utilities, how many picks they rest on, mean log-likelihood; empty without.
+        fit: of the proxy: sha256 of the utilities (its rater's name), how many picks they rest on, their mean
+            log-likelihood; empty without.
+        proxy_session: under which the proxy picked.
         request: id of the last 'retrain_requested' event that this turn answers; 0 for none.
     """
 
@@ -35,6 +37,7 @@ class Turn:
     asked: int
     n_proxy: int = 0
     fit: dict[str, Any] = field(default_factory=dict)
+    proxy_session: str | None = None
     request: int = 0
 
 
@@ -54,7 +57,7 @@ def read_curated(study: Study, turn: Turn) -> Curated:
     """
     picks = list(study.store.curation_picks(after=turn.after, until=turn.cut))
     if turn.n_proxy:
-        picks += study.store.curation_picks(t=turn.t - 1, kinds=("proxy",))
+        picks += study.store.curation_picks(session_id=turn.proxy_session, kinds=("proxy",))
     counts = {kind: sum(pick["kind"] == kind for pick in picks) for kind in ("human", "sim", "proxy")}
     if not picks:
         raise ValueError("There are no picks to train on yet.")
@@ -83,10 +86,13 @@ def keep_turn(study: Study, turn: Turn) -> None:
 
 
 def kept_turn(study: Study, t: int) -> Turn | None:
-    """The turn to generation t, if one was decided before the worker stopped."""
+    """The turn to generation t that a stopped worker had settled, unless all its raters have withdrawn since."""
     kept = study.store.status("turn")
     kept.pop("at", None)
-    return Turn(**kept) if kept.get("t") == t else None
+    if kept.get("t") != t:
+        return None
+    turn = Turn(**kept)
+    return turn if study.store.count_curation_picks(after=turn.after, until=turn.cut) else None
 
 
 def open_requests(study: Study) -> list[dict]:

@@ -1,14 +1,14 @@
 """OT-CFM: a flow trained on exactly paired minibatches, sampled with a fixed-step solver, averaged by EMA."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
 from model import checkpoint
@@ -165,8 +165,9 @@ def _train(
     matcher = ConditionalFlowMatcher(sigma=0.0)
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=train.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, train.warmup_steps))
-    average = AveragedModel(network, multi_avg_fn=_ema(train.ema_decay))
-    average.n_averaged.fill_(1)  # the start counts: the average begins there
+    average = copy.deepcopy(network).requires_grad_(False)
+    trained: list[torch.Tensor] = list(network.parameters())
+    averaged: list[torch.Tensor] = list(average.parameters())
     network.train()
     for step, (t, x0, x1) in enumerate(ahead(_batches(flow, data, steps, pretraining, rng)), start=1):
         t, xt, ut, *_ = matcher.sample_location_and_conditional_flow(x0, x1, t)
@@ -176,7 +177,9 @@ def _train(
         nn.utils.clip_grad_norm_(network.parameters(), train.grad_clip)
         optimiser.step()
         schedule.step()
-        average.update_parameters(network)
+        with torch.no_grad():
+            weight = 1 - ema_decay(step, train.ema_decay)
+            torch._foreach_lerp_(averaged, trained, weight)  # pyright: ignore[reportPrivateImportUsage]
         if step % REPORT_STEPS == 0 or step == steps:
             if not torch.isfinite(loss):
                 raise NonFiniteLossError(
@@ -184,7 +187,9 @@ def _train(
                 )
             if on_step:
                 on_step(step, steps)
-    return average.module.eval().requires_grad_(False)
+    for kept, latest in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(latest)
+    return average.eval()
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
@@ -195,13 +200,6 @@ def learning_rate(step: int, steps: int, warmup: int) -> float:
     return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _ema(decay: float) -> Any:
-    """Torch's averaging hook with a decay that is reached gradually, so that a short fine-tune forgets its parent."""
-
-    @torch.no_grad()
-    def update(averages: list[torch.Tensor], values: list[torch.Tensor], n_averaged: torch.Tensor | int) -> None:
-        n = float(n_averaged)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(averages, values, weight)  # pyright: ignore[reportPrivateImportUsage]
-
-    return update
+def ema_decay(step: int, decay: float) -> float:
+    """The running average's decay after a step; it grows gradually, so that a short fine-tune forgets its parent."""
+    return min(decay, (1 + step) / (10 + step))

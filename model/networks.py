@@ -143,13 +143,18 @@ def _unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
     """The UNet of torchcfm with the hyper-parameters of its CIFAR-10 example, at the study's width."""
     from torchcfm.models.unet.unet import UNetModelWrapper
 
-    return UNetModelWrapper(
-        dim=shape,
-        num_res_blocks=config.depth,
-        num_channels=config.width,
-        channel_mult=[1, 2, 2, 2],
-        num_heads=4,
-        num_head_channels=64,
-        attention_resolutions="16",
-        dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
-    )
+    if any(side % 8 for side in shape[1:]):
+        raise ValueError(f"network.kind 'unet' needs image sides that are multiples of 8, not {shape[1:]}")
+    try:
+        return UNetModelWrapper(
+            dim=shape,
+            num_res_blocks=config.depth,
+            num_channels=config.width,
+            channel_mult=[1, 2, 2, 2],
+            num_heads=4,
+            num_head_channels=64,
+            attention_resolutions="16",
+            dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
+        )
+    except AssertionError as error:  # torchcfm's word for channels that its attention heads don't divide
+        raise ValueError(f"network.width = {config.width} doesn't fit the attention; use a multiple of 64") from error

@@ -60,10 +60,10 @@ class People(Connection):
                 "UPDATE session SET withdrawn_at = coalesce(withdrawn_at, ?) WHERE id = ?", [timestamp(), session_id]
             )
 
-    def bulk_session(self, kind: RaterKind, name: str) -> str:
-        """The session under which simulated or proxy picks called `name` are written; made when first asked for."""
+    def bulk_session(self, kind: RaterKind, name: str, type_: str | None = None) -> str:
+        """The session under which a simulated or proxy rater called `name` picks; made when first asked for."""
         with self.write():
-            rater_id = self.add_rater(kind, panel="curate", panel_rater_id=name)
+            rater_id = self.add_rater(kind, panel="curate", panel_rater_id=name, type_=type_)
             known = self.value("SELECT id FROM session WHERE rater_id = ?", [rater_id])
             return known or self.add_session(f"{kind}-{rater_id}", rater_id)
 

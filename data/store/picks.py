@@ -69,12 +69,12 @@ class Picks(Connection):
         *,
         after: int = 0,
         until: int | None = None,
-        t: int | None = None,
+        session_id: str | None = None,
         kinds: Sequence[str] = ("human", "sim"),
     ) -> Iterator[dict]:
         """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
 
-        `t` keeps those of slates of one generation.
+        `session_id` keeps those of one session.
 
         Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
         t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
@@ -82,14 +82,20 @@ class Picks(Connection):
         yield from self.rows(
             f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
             sample.reward, sample.image_sha256, sample.point_json, rater.kind
-            {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR slate.t = ?)
+            {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR session.id = ?)
             AND kind IN ({_marks(kinds)}) ORDER BY pick.id""",
-            [after, until, until, t, t, *kinds],
+            [after, until, until, session_id, session_id, *kinds],
         )
 
-    def count_curation_picks(self, *, after: int, kinds: Sequence[str] = ("human", "sim")) -> int:
+    def count_curation_picks(
+        self, *, after: int, until: int | None = None, kinds: Sequence[str] = ("human", "sim")
+    ) -> int:
         """How many picks `curation_picks` would give."""
-        return self.value(f"SELECT count(*) {_CURATION} AND pick.id > ? AND kind IN ({_marks(kinds)})", [after, *kinds])
+        return self.value(
+            f"""SELECT count(*) {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
+            AND kind IN ({_marks(kinds)})""",
+            [after, until, until, *kinds],
+        )
 
     def last_pick(self) -> int:
         """The highest pick id so far; 0 before the first."""
@@ -141,6 +147,14 @@ class Picks(Connection):
             raise ValueError("position goes with outcome 'pick', and only with it")
         if pick.position is not None and not 0 <= pick.position < k:
             raise ValueError(f"position must lie between 0 and {k - 1}, not {pick.position}")
+
+    def lost_picks(self) -> list[tuple[int, int, int]]:
+        """Picks of a position that their slate doesn't have: (pick id, position, slate id)."""
+        return self.db.conn.execute(
+            """SELECT pick.id, pick.position, pick.slate_id FROM pick LEFT JOIN slate_item
+            ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
+            WHERE pick.position IS NOT NULL AND sample_id IS NULL"""
+        ).fetchall()
 
     def choices(self) -> Iterator[dict]:
         """The whole choice log: one row per position of every answered slate, by pick and position."""
