@@ -59,8 +59,16 @@ FAULTS: dict[str, tuple[Callable[[Study], None], str]] = {
         r"1 sample\(s\) stand in more than one curation slate",
     ),
     "a slate too short": (
-        sql("DELETE FROM slate_item WHERE slate_id = 7 AND position = 3"),
+        sql(
+            """DELETE FROM slate_item WHERE slate_id = 7
+            AND position = (SELECT min(p) FROM (SELECT 0 AS p UNION SELECT 1)
+            WHERE p != (SELECT position FROM pick WHERE slate_id = 7))"""
+        ),
         "slate 7 holds 3 .* K = 4",
+    ),
+    "a pick of no sample": (
+        sql("UPDATE pick SET position = 9 WHERE slate_id = 7"),
+        "pick 7 names position 9, which slate 7 lacks",
     ),
     "a slate too long": (
         sql(

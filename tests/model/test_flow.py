@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from model import flow as module
 from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpointError, load, save
-from model.flow import Flow, NonFiniteLossError, learning_rate
+from model.flow import Flow, NonFiniteLossError, ema_decay, learning_rate
 
 Build = Callable[..., Flow]
 SEEDS = np.arange(1_000, 1_037)
@@ -161,23 +160,22 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine(step: int, steps: int, w
 
 
 @pytest.mark.parametrize(
-    ("n", "decay", "weight"), [(1, 0.999, 2 / 11), (90, 0.999, 0.91), (90, 0.5, 0.5), (9, 0.0, 0.0)]
+    ("step", "decay", "kept"), [(1, 0.999, 2 / 11), (90, 0.999, 0.91), (90, 0.5, 0.5), (9, 0.0, 0.0)]
 )
-def test_the_running_average_keeps_the_smaller_of_decay_and_a_growing_share(n: int, decay: float, weight: float):
-    averages, values = [torch.tensor([1.0, 3.0]), torch.tensor([0.0])], [torch.tensor([0.0, 1.0]), torch.tensor([1.0])]
-    module._ema(decay)(averages, values, n)
-    torch.testing.assert_close(averages[0], torch.tensor([weight, 1 + 2 * weight]))
-    torch.testing.assert_close(averages[1], torch.tensor([1 - weight]))
+def test_the_running_average_keeps_the_smaller_of_decay_and_a_growing_share(step: int, decay: float, kept: float):
+    assert ema_decay(step, decay) == pytest.approx(kept, abs=1e-12)
 
 
-def test_what_is_sampled_is_the_average_not_the_last_weights(build: Build, gaussian, monkeypatch: pytest.MonkeyPatch):
-    trained: list[nn.Module] = []
-    monkeypatch.setattr(module, "AveragedModel", lambda net, **how: trained.append(net) or average(net, **how))
-    average = torch.optim.swa_utils.AveragedModel
-    flow = build(ema_decay=0.0).fit(gaussian([1.0, 0.0]), None, 0)  # decay 0: the average is the last weights
-    assert all(torch.equal(tensor, trained[0].state_dict()[name]) for name, tensor in weights(flow).items())
-    slow = build(ema_decay=0.999).fit(gaussian([1.0, 0.0]), None, 0)
-    assert not all(torch.equal(tensor, trained[1].state_dict()[name]) for name, tensor in weights(slow).items())
+def test_what_is_sampled_is_the_running_average(build: Build, gaussian, monkeypatch: pytest.MonkeyPatch):
+    parent = build(finetune_steps=1).fit(gaussian([1.0, 0.0]), None, 0)
+    data = gaussian([3.0, 0.0])
+    monkeypatch.setattr(module, "ema_decay", lambda step, decay: 0.0)  # the average is the trained weights
+    trained = weights(parent.fit(data, parent, 1))
+    monkeypatch.setattr(module, "ema_decay", lambda step, decay: 0.75)
+    averaged = weights(parent.fit(data, parent, 1))
+    for name, before in weights(parent).items():
+        torch.testing.assert_close(averaged[name], 0.75 * before + 0.25 * trained[name])
+    assert any(not torch.equal(tensor, trained[name]) for name, tensor in averaged.items())
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("mlp", (1, 8, 8)), ("digits", (2,)), ("digits", (3, 8, 8)), ("x", (2,))])
