@@ -102,7 +102,8 @@ def reward_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Cha
     a, b = points[0], points[-1]
     spoken = f"Mean reward from {a.value:.3g} at generation {a.t} to {b.value:.3g} at generation {b.t}."
     line = Line("generator", points, loud=True)
-    return Chart("mean reward, ± 2 SE", spoken, [line], real.get("mean_reward"), "real data", "{:.3g}".format)
+    reference = real.get("mean_reward", {}).get("value")
+    return Chart("mean reward, ± 2 SE", spoken, [line], reference, "real data", "{:.3g}".format)
 
 
 def shares_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Chart | None:

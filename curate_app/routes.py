@@ -14,6 +14,7 @@ from curate_app.sessions import (
     SessionCookie,
     open_session,
     require_session,
+    session_name,
 )
 from data.errors import PickRefusedError
 from data.records import Outcome, Pick, Progress, Slate
@@ -58,7 +59,7 @@ def build_routes(service: Service) -> APIRouter:
         session_id = open_session(store, body or PanelParameters(), cookie, request.headers.get("user-agent"))
         response.set_cookie(COOKIE, session_id, max_age=COOKIE_AGE_S, httponly=True, samesite="lax", path="/")
         progress = picks_progress(store, config, session_id)
-        return {"session": session_id[:6], "state": "picking", "progress": _progress(progress)}
+        return {"session": session_name(session_id), "state": "picking", "progress": _progress(progress)}
 
     @router.get("/api/slate")
     def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:

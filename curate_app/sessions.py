@@ -1,5 +1,6 @@
 """Who is asking: a session per rater, known by an HttpOnly cookie or by the panel's ids."""
 
+import hashlib
 import secrets
 from typing import Annotated
 
@@ -42,6 +43,11 @@ def open_session(store: Store, parameters: PanelParameters, cookie: str | None, 
             panel_session_id=parameters.session_id if panel is None else parameters.session_id or "",
             user_agent=(user_agent or "")[:400],
         )
+
+
+def session_name(session_id: str) -> str:
+    """What a page may show of a session: a short hash, which opens nothing."""
+    return hashlib.sha256(session_id.encode()).hexdigest()[:12]
 
 
 def require_session(store: Store, cookie: str | None) -> str:

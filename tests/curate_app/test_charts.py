@@ -85,7 +85,7 @@ def test_the_reward_chart_has_a_point_for_each_measured_generation():
             generation(1),
             generation(2, mean_reward={"value": 3.0}),
         ],
-        {"mean_reward": 1.5},
+        {"mean_reward": {"value": 1.5, "se": 0.1}},
     )
     assert found is not None
     assert found.lines[0].points == [Point(0, 1.0, 0.1), Point(2, 3.0)]
