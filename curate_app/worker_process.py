@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 
 from curate_app.console import err
@@ -30,7 +29,8 @@ def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not through sys.stdin, whose lock this thread would hold when the interpreter ends
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
