@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,8 @@ class Connection:
         database = getattr(self._local, "database", None)
         if database is None:
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+            _use_write_ahead_log(connection)
+            for pragma in ("synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
                 connection.execute(f"PRAGMA {pragma}")
             database = Database(connection)
             self._local.database = database
@@ -128,6 +130,18 @@ class Connection:
                 connection.close()
             self._opened.clear()
         self._local = threading.local()
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Turns WAL on, once in a database's life: SQLite doesn't wait for others with that as it does with all else."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _look_before_opening(path: Path) -> None:
