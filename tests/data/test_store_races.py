@@ -9,6 +9,7 @@ import operator
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,9 @@ def hammer(path: Path, name: str) -> list[list[int]]:
             first, again = store.record_pick(session, answer), store.record_pick(session, answer)
             assert (first.duplicate, again.duplicate, first.id == again.id) == (False, True, True)
             taken.append([slate.id, first.id])
+            (path.parent / f"{name}.begun").touch()
+            while len(list(path.parent.glob("*.begun"))) < 2:  # nobody empties the pool before the other has begun
+                time.sleep(0.001)
 
     threads = [threading.Thread(target=work, args=[f"{name}-{i}"]) for i in range(THREADS)]
     for thread in threads:
