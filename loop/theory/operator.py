@@ -1,0 +1,148 @@
+"""The K-choice operator H^K on a finite support, exactly, for any K, and for users who lapse or favour positions.
+
+`H^K_p(x) = E[ K w(x) / (w(x) + sum_i w(x_i)) ]` over K - 1 other samples of p is what a pick multiplies the density of x
+by. It depends on x only through its reward, so a plain sample of rewards (each of mass 1/n) is support enough.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+K = int | Literal["inf"]
+NODE_STEP = 0.25  # in log u; the trapezoid's error falls as exp(-pi^2 / step), which is 1e-17 here
+TAIL = 38.0  # exp(-38) = 3e-17 is what the ends of the range leave out
+CHUNK = 4_000_000  # entries of support x nodes held at once
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRule:
+    """How a user picks one of K samples.
+
+    Attributes:
+        k: samples in a slate; 1 is no choice at all, 'inf' draws from all samples by weight.
+        lapse: probability of a pick at random, whatever the samples.
+        position_bias: (K,) utility added to whatever stands at each position; empty for none.
+
+    Raises:
+        ValueError: values outside their range, or a bias that doesn't have K entries.
+    """
+
+    k: K = 2
+    lapse: float = 0.0
+    position_bias: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.k != "inf" and self.k < 1:
+            raise ValueError(f'K must be 1 or more, or "inf", not {self.k}')
+        if not 0 <= self.lapse <= 1:
+            raise ValueError(f"lapse is a probability; it can't be {self.lapse}")
+        if self.position_bias and len(self.position_bias) != self.k:
+            raise ValueError(f"position_bias has {len(self.position_bias)} entries for K = {self.k}")
+
+
+def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+    """(n,) or (n, B): H(x_i) under p, so that p * H is the law of the picked sample; its mean under p is 1.
+
+    Args:
+        rewards: (n,) r(x_i); only differences matter.
+        p: (n,) masses that add up to 1, or (n, B) for B laws on the same support (bootstrap replicates).
+        rule: how the user picks.
+
+    Source: Ferbach et al. 2024 (arXiv 2407.09499), Section 2.1, for the operator and its limit w / E[w]; the integral
+    `H = K w int_0^inf exp(-w u) phi(u)^(K-1) du`, `phi(u) = sum_i p_i exp(-w_i u)`, was derived for this project. With a
+    position bias b the integrand becomes `sum_j w e^b_j exp(-w e^b_j u) prod_{i != j} phi(e^b_i u)`.
+    """
+    masses = p[:, None] if p.ndim == 1 else p
+    levels, place = np.unique(rewards, return_inverse=True)
+    if len(levels) < len(rewards):  # equal rewards are one point of the support
+        gathered = np.zeros((len(levels), masses.shape[1]))
+        np.add.at(gathered, place, masses)
+    else:
+        gathered = masses[np.argsort(rewards, kind="stable")]
+    chosen = _luce(levels - levels[-1], gathered, rule)
+    out = (rule.lapse + (1 - rule.lapse) * chosen)[place]
+    return out[:, 0] if p.ndim == 1 else out
+
+
+def step(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+    """(n,) or (n, B): the law of the picked sample, p * H, of total mass 1 exactly (errors would grow K-fold a step)."""
+    picked = p * h(rewards, p, rule)
+    return picked / picked.sum(axis=0)
+
+
+def population_step(
+    rewards: np.ndarray, p: np.ndarray, rules: Sequence[ChoiceRule], weights: Sequence[float]
+) -> np.ndarray:
+    """(n,) or (n, B): the law of the picked sample when rater types pick by their own rewards, `p sum_j a_j H_j`.
+
+    Args:
+        rewards: (types, n), each type's own.
+        p: (n,) or (n, B) masses.
+        rules: of each type.
+        weights: a_j, of each type; they add up to 1.
+
+    Source: heterogeneous curators, arXiv 2511.09002.
+    """
+    return sum(
+        weight * step(own, p, rule) for own, rule, weight in zip(rewards, rules, weights, strict=True) if weight
+    ) + np.zeros_like(p)
+
+
+def _luce(r: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+    """(n, B) H of rewards r <= 0, sorted, without lapses."""
+    if rule.k == 1:
+        return np.ones_like(p)
+    w = np.exp(r)[:, None]
+    if rule.k == "inf":
+        return w / (w * p).sum(axis=0)
+    if rule.position_bias and len(set(rule.position_bias)) > 1:
+        return _biased(r, p, np.asarray(rule.position_bias))
+    log_u = _nodes(r, rule.k)
+    phi = _phi(r, p, log_u)
+    inner = np.exp(log_u)[:, None] * phi ** (rule.k - 1) * (rule.k * NODE_STEP)
+    return w * _transform(r, log_u, inner)
+
+
+def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """(n, B) the same with utilities added by position; positions are exchangeable before them."""
+    bias = bias - bias.max()
+    log_u = _nodes(r, len(bias), spread=float(np.ptp(bias)))
+    phis = [_phi(r, p, log_u + b) for b in bias]
+    total = np.zeros_like(p)
+    for j, b in enumerate(bias):
+        others = math.prod(phi for i, phi in enumerate(phis) if i != j)
+        inner = np.exp(log_u + b)[:, None] * others * NODE_STEP
+        total += np.exp(r)[:, None] * _transform(r + b, log_u, inner)
+    return total
+
+
+def _nodes(r: np.ndarray, k: int, spread: float = 0.0) -> np.ndarray:
+    """(m,) log u, from where exp(-w u) is still 1 for all K samples to where it is 0 for the least weight."""
+    return np.arange(-TAIL - math.log(k), 4.0 - r[0] + spread, NODE_STEP)
+
+
+def _phi(r: np.ndarray, p: np.ndarray, log_u: np.ndarray) -> np.ndarray:
+    """(m, B) sum_i p_i exp(-w_i u)."""
+    out = np.zeros((len(log_u), p.shape[1]))
+    for part in _chunks(len(r), len(log_u)):
+        out += _kernel(r[part], log_u).T @ p[part]
+    return out
+
+
+def _transform(r: np.ndarray, log_u: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """(n, B) sum over nodes of exp(-w_i u) inner(u)."""
+    return np.concatenate([_kernel(r[part], log_u) @ inner for part in _chunks(len(r), len(log_u))])
+
+
+def _kernel(r: np.ndarray, log_u: np.ndarray) -> np.ndarray:
+    """(n, m) exp(-w u), from log w + log u."""
+    exponent = r[:, None] + log_u[None]
+    return np.exp(-np.exp(np.minimum(exponent, 7.0)))  # exp(-exp(7)) is 0
+
+
+def _chunks(n: int, m: int) -> list[slice]:
+    size = max(1, CHUNK // m)
+    return [slice(start, start + size) for start in range(0, n, size)]
