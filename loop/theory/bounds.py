@@ -1,0 +1,103 @@
+"""What the theory promises of the loop, as numbers that a measurement can be held against.
+
+C1, C2, C4, C5 and C6 number the claims as docs/theory.md does. `w = exp(r)`, `w_max` is its largest value on the support.
+"""
+
+import math
+
+import numpy as np
+
+from loop.theory.operator import K
+
+
+def slack(k: K) -> float:
+    """(K - 1) / K, the factor that every gain carries; 1 at K = inf."""
+    return 1.0 if k == "inf" else (k - 1) / k
+
+
+def c1_floor(mean_w: float, var_w: float, w_max: float, k: K) -> float:
+    """C1: the pure loop has at least this E[w] at t + 1, `E_t[w] + (K-1)/K Var_t[w] / w_max`.
+
+    Source: Ferbach et al. 2024 (arXiv 2407.09499), Lemma 2.1 (improvement of the expected reward weight).
+    """
+    return mean_w + slack(k) * var_w / w_max
+
+
+def c4_floor_paper(mean_ref: float, var_ref: float, w_max: float, k: K, lam: float) -> float:
+    """C4 as printed: the mixed loop from p_0 = p_ref has, at every t >= 1, at least this E[w].
+
+    `E_ref[w] + lam / (1 + lam)^3 (K-1)/K Var_ref[w] / w_max`. Source: Ferbach et al. 2024, Theorem 2.4.
+    """
+    return mean_ref + lam / (1 + lam) ** 3 * slack(k) * var_ref / w_max
+
+
+def c4_floor_all(mean_ref: float, var_ref: float, w_max: float, k: K, lam: float) -> float:
+    """C4 sharper: as `c4_floor_paper` with lam / (1 + lam)^2. Derived for this project."""
+    return mean_ref + lam / (1 + lam) ** 2 * slack(k) * var_ref / w_max
+
+
+def c4_floor_step(mean_ref: float, mean_w: float, var_w: float, w_max: float, k: K, lam: float) -> float:
+    """C4 for one step, from any p_t: `E_ref / (1 + lam) + lam / (1 + lam) (E_t + (K-1)/K Var_t / w_max)`. Derived."""
+    return (mean_ref + lam * c1_floor(mean_w, var_w, w_max, k)) / (1 + lam)
+
+
+def c5_applies(k: K, lam: float) -> bool:
+    """Whether lam < 1 / (K - 1), the condition of C5's first bound."""
+    return k == 1 or (k != "inf" and lam * (k - 1) < 1)
+
+
+def c5_ceiling(k: K, lam: float) -> float:
+    """C5: KL(p_t || p_ref) <= -log(1 - lam (K - 1)) at every t, from p_0 = p_ref.
+
+    Raises:
+        ValueError: lam isn't under 1 / (K - 1).
+
+    Source: Ferbach et al. 2024, Theorem 2.5 (stability).
+    """
+    if k == "inf" or not c5_applies(k, lam):
+        raise ValueError(f"C5 needs lam < 1 / (K - 1); lam is {lam:g} and K is {k}")
+    return -math.log1p(-lam * (k - 1))
+
+
+def c5_reverse_ceiling(lam: float) -> float:
+    """C5 reversed: KL(p_ref || p_t) <= log(1 + lam) for t >= 1, any K and p_0: p_t holds p_ref / (1 + lam). Derived."""
+    return math.log1p(lam)
+
+
+def c5_contraction(k: K, lam: float) -> float:
+    """Factor per step by which two mixed loops come closer in total variation, lam K / (1 + lam). Derived."""
+    return math.inf if k == "inf" else lam * k / (1 + lam)
+
+
+def c2_gap(rewards: np.ndarray, p: np.ndarray) -> float:
+    """C2: KL(p* || p) = -log P(r = r_max), p* being p restricted to the highest reward. Derived.
+
+    Args:
+        rewards: (n,).
+        p: (n,) masses; those on the highest reward must not all be 0.
+    """
+    return -math.log(float(p[rewards == rewards.max()].sum()))
+
+
+def c2_tail_ratio(gap: float, k: K) -> float:
+    """C2: what P(next level) shrinks by at each step of the pure loop in the end, `K e^-D / (K - 1 + e^-D)`. Derived.
+
+    Args:
+        gap: D > 0, from the highest reward to the next.
+        k: samples in a slate; at 'inf' the ratio is e^-D.
+    """
+    return math.exp(-gap) if k == "inf" else k * math.exp(-gap) / (k - 1 + math.exp(-gap))
+
+
+def c6_tilt(rewards: np.ndarray, p0: np.ndarray, t: int) -> np.ndarray:
+    """C6: at K = inf the pure loop is at `p_t ~ p_0 exp(t r)`, which maximises E[r] - KL(p || p_0) / t.
+
+    Args:
+        rewards: (n,).
+        p0: (n,) masses.
+        t: steps.
+
+    Source: Ferbach et al. 2024, Section 2.2 (the link to RLHF).
+    """
+    tilted = p0 * np.exp(t * (rewards - rewards.max()))
+    return tilted / tilted.sum()

@@ -1,0 +1,90 @@
+"""H^K against enumeration of all slates, its limits, and its mass."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loop.theory.operator import ChoiceRule, h, population_step, step
+
+
+def enumerated(rewards: np.ndarray, p: np.ndarray, k: int, lapse: float = 0.0, bias: tuple[float, ...] = ()):
+    """H by going through every slate of K samples in order: the definition, and K^n slow."""
+    utility_of_place = np.array(bias or (0.0,) * k)
+    picked = np.zeros(len(p))
+    for slate in itertools.product(range(len(p)), repeat=k):
+        chosen = list(slate)
+        weight = np.exp(rewards[chosen] + utility_of_place)
+        np.add.at(picked, chosen, p[chosen].prod() * (lapse / k + (1 - lapse) * weight / weight.sum()))
+    return picked / p
+
+
+def support(seed: int, n: int = 5, scale: float = 3.0):
+    rng = np.random.default_rng(seed)
+    return scale * rng.standard_normal(n), rng.dirichlet(np.ones(n)), rng
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_what_going_through_all_slates_gives(k: int, seed: int):
+    rewards, p, rng = support(seed)
+    bias = tuple(rng.standard_normal(k))
+    assert h(rewards, p, ChoiceRule(k)) == pytest.approx(enumerated(rewards, p, k), rel=1e-12)
+    everything = ChoiceRule(k, lapse=0.15, position_bias=bias)
+    assert h(rewards, p, everything) == pytest.approx(enumerated(rewards, p, k, 0.15, bias), rel=1e-12)
+
+
+def test_of_two_levels_it_has_a_closed_form():
+    rewards, p = np.array([2.0, 0.0]), np.array([0.3, 0.7])
+    w = np.exp(rewards)
+    by_hand = 2 * w * (p[0] / (w + w[0]) + p[1] / (w + w[1]))
+    assert h(rewards, p, ChoiceRule(2)) == pytest.approx(by_hand, rel=1e-14)
+
+
+def test_large_k_tends_to_the_limit():
+    rewards, p, _ = support(1)
+    limit = np.exp(rewards) / (p @ np.exp(rewards))
+    assert h(rewards, p, ChoiceRule("inf")) == pytest.approx(limit, rel=1e-14)
+    assert h(rewards, p, ChoiceRule(1_000_000)) == pytest.approx(limit, rel=1e-4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.sampled_from([1, 2, 3, 7, 50, 1000]), st.floats(0, 100))
+def test_mass_range_and_order(seed: int, n: int, k: int, scale: float):
+    rewards, p, _ = support(seed, n, scale)
+    found = h(rewards, p, ChoiceRule(k))
+    assert p @ found == pytest.approx(1, abs=1e-9)
+    assert (found >= 0).all() and (found <= k * (1 + 1e-9)).all()
+    assert (np.diff(found[np.argsort(rewards)]) >= -1e-9).all(), "what is liked more must be picked more"
+    assert h(rewards + 17.0, p, ChoiceRule(k)) == pytest.approx(found, rel=1e-9, abs=1e-12)
+
+
+def test_equal_rewards_are_one_point_of_the_support():
+    rewards, p = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.1, 0.2, 0.3, 0.4])
+    merged = h(np.array([1.0, 0.0]), np.array([0.4, 0.6]), ChoiceRule(3))
+    assert h(rewards, p, ChoiceRule(3)) == pytest.approx(merged[[0, 1, 0, 1]], rel=1e-13)
+
+
+def test_many_laws_at_once_are_each_alone():
+    rewards, _, rng = support(4, 30)
+    laws = rng.dirichlet(np.ones(30), size=3).T
+    rule = ChoiceRule(4, position_bias=(0.0, 0.5, 0.0, -1.0))
+    apart = np.stack([step(rewards, laws[:, i], rule) for i in range(3)], axis=1)
+    assert step(rewards, laws, rule) == pytest.approx(apart, rel=1e-12)
+
+
+def test_a_population_picks_as_its_types_in_their_shares():
+    rewards, p, rng = support(5)
+    other, rules = rng.standard_normal(5), (ChoiceRule(2), ChoiceRule(3, lapse=0.2))
+    by_hand = p * (0.7 * enumerated(rewards, p, 2) + 0.3 * enumerated(other, p, 3, 0.2))
+    assert population_step(np.stack([rewards, other]), p, rules, (0.7, 0.3)) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"k": 0}, {"k": 2, "lapse": 1.5}, {"k": 3, "position_bias": (1.0, 0.0)}, {"k": "inf", "position_bias": (1.0,)}]
+)
+def test_a_rule_that_makes_no_sense_is_refused(wrong: dict):
+    with pytest.raises(ValueError, match="K must|lapse is|entries"):
+        ChoiceRule(**wrong)
