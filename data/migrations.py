@@ -111,3 +111,21 @@ def m001_study(db: Database) -> None:
         ) STRICT""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m002_evaluation(db: Database) -> None:
+    """Rewards by which a slate was judged when they aren't the study's, and the samples behind every measurement."""
+    for statement in (
+        "ALTER TABLE sample ADD COLUMN operative_reward REAL",
+        """CREATE TABLE evaluation (
+            id INTEGER PRIMARY KEY,
+            t INTEGER REFERENCES generation(t),
+            n INTEGER NOT NULL CHECK (n > 0),
+            rewards BLOB NOT NULL,
+            labels BLOB NOT NULL,
+            points BLOB
+        ) STRICT""",
+        "CREATE UNIQUE INDEX evaluation_of ON evaluation(coalesce(t, -1))",  # NULL: the real data
+    ):
+        db.execute(statement)

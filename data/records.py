@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import numpy as np
+
 Purpose = Literal["curation", "audit", "attention", "practice"]
 Outcome = Literal["pick", "none", "skip", "timeout"]
 RaterKind = Literal["human", "sim", "proxy"]
@@ -55,6 +57,7 @@ class Sample:
         point: coordinates, for two-dimensional data; None for images.
         label: class (or mode) given by the study's classifier; None where there is none.
         reward_json: more about the reward, such as class probabilities.
+        operative_reward: by which the user who picked from its slate judged it; None where that is `reward`.
     """
 
     t: int
@@ -64,6 +67,24 @@ class Sample:
     image_sha256: str | None = None
     point: tuple[float, ...] | None = None
     reward_json: dict[str, Any] | None = None
+    operative_reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The samples that a generation (or the real data) was measured on, as far as theory needs them.
+
+    Attributes:
+        t: the generation; None for the real data.
+        rewards: (1 + types, n) float64: the study's reward, then that of each rater type where users differ.
+        labels: (n,) int32, class or mode.
+        points: (n, 2) float32; None for images.
+    """
+
+    t: int | None
+    rewards: np.ndarray
+    labels: np.ndarray
+    points: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

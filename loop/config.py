@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from tomlkit.exceptions import ParseError
 
 from data.config import DataConfig
+from loop.policies import DataPolicy, PolicyKind
 from model.config import ClassifierConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
 
 
@@ -21,7 +22,7 @@ class CurationConfig(_Table):
     """The [curation] table: who picks from what."""
 
     k: int | Literal["inf"] = Field(
-        default=4, description='samples in a slate; "inf": picks drawn from all samples by weight'
+        default=4, description='samples in a slate; 1: no choice; "inf": picks drawn from all samples by weight'
     )
     picks: int = Field(
         default=0, ge=0, description="curated samples a generation; 0 means lam times the real data (all if inf)"
@@ -32,6 +33,13 @@ class CurationConfig(_Table):
     )
     ridge: float = Field(default=1.0, gt=0, description="proxy: strength of the ridge on the fitted utilities")
     inf_pool: int = Field(default=8, ge=2, description='k = "inf": samples drawn for each pick')
+    lapse: float = Field(default=0.0, ge=0, le=1, description="simulated users: share of picks made at random")
+    position_bias: tuple[float, ...] = Field(
+        default=(), description="simulated users: utility added to each of the k positions; [] for none"
+    )
+    adversarial: float = Field(
+        default=0.0, ge=0, le=1, description="simulated users: share of picks made by the [adversary]'s reward"
+    )
 
     @field_validator("k", mode="before")
     @classmethod
@@ -40,16 +48,39 @@ class CurationConfig(_Table):
 
     @field_validator("k")
     @classmethod
-    def _at_least_two(cls, k: int | str) -> int | str:
-        if isinstance(k, int) and k < 2:
-            raise ValueError('k must be 2 or more, or "inf"')
+    def _at_least_one(cls, k: int | str) -> int | str:
+        if isinstance(k, int) and k < 1:
+            raise ValueError('k must be 1 (no choice) or more, or "inf"')
         return k
+
+    @model_validator(mode="after")
+    def _one_bias_per_position(self) -> "CurationConfig":
+        if self.position_bias and len(self.position_bias) != self.k:
+            raise ValueError(f"position_bias has {len(self.position_bias)} entries, and a slate has k = {self.k}")
+        return self
+
+
+class AdversaryConfig(RewardConfig):
+    """The [adversary] table: what a share `curation.adversarial` of the picks likes instead."""
+
+    kind: str = Field(default="opposite", description="opposite (minus the study's reward), or a reward as in [reward]")
+
+
+class RaterType(RewardConfig):
+    """One of [[population]]: simulated users of this type have their own reward; each pick draws a type."""
+
+    name: str = Field(min_length=1, description="recorded with each of its picks")
+    weight: float = Field(default=1.0, gt=0, description="its share, relative to the other types'")
 
 
 class MixConfig(_Table):
-    """The [mix] table: lam is the ratio curated : real in the training mix; inf trains on picks only."""
+    """The [mix] table: which data train a generation (see `loop.policies`)."""
 
-    lam: float = Field(default=1.0, gt=0)
+    policy: PolicyKind = Field(
+        default="mix",
+        description="mix (real and latest picks, 1 : lam), replace, accumulate or accumulate_subsample",
+    )
+    lam: float = Field(default=1.0, gt=0, description="mix: curated : real; inf trains on picks only")
 
 
 class ScheduleConfig(_Table):
@@ -100,6 +131,10 @@ class StudyConfig(_Table):
     train: TrainConfig = TrainConfig()
     sampling: SamplingConfig = SamplingConfig()
     reward: RewardConfig = RewardConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
+    population: tuple[RaterType, ...] = Field(
+        default=(), description="types of simulated users, each with a reward of its own; [] for users who are alike"
+    )
     classifier: ClassifierConfig = ClassifierConfig()
     curation: CurationConfig = CurationConfig()
     mix: MixConfig = MixConfig()
@@ -107,6 +142,20 @@ class StudyConfig(_Table):
     pool: PoolConfig = PoolConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     app: AppConfig = AppConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StudyConfig":
+        names = [type_.name for type_ in self.population]
+        if len(set(names)) < len(names) or "adversary" in names:
+            raise ValueError("population: names must differ from each other and from 'adversary'")
+        if self.curation.extend == "accumulate" and self.mix.policy.startswith("accumulate"):
+            raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
+        return self
+
+    @property
+    def policy(self) -> DataPolicy:
+        """The data policy of [mix]."""
+        return DataPolicy(self.mix.policy, self.mix.lam)
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration as plain values, infinity written as 'inf', to be stored with a generation."""
@@ -213,8 +262,20 @@ def _plain(value: Any) -> Any:
     return "inf" if isinstance(value, float) and math.isinf(value) else value
 
 
+def _plain_toml(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    array = tomlkit.array()
+    for entry in value:
+        table = tomlkit.inline_table()
+        if isinstance(entry, BaseModel):
+            table.update({key: list(v) if isinstance(v, tuple) else v for key, v in entry.model_dump().items()})
+        array.append(table if isinstance(entry, BaseModel) else entry)
+    return array
+
+
 def _add(table: Any, key: str, value: Any, description: str | None) -> None:
-    item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
+    item = tomlkit.item(_plain_toml(value))
     if description:
         item.comment(description)
     table.add(key, item)

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from loop.mixing import curated_count
-from loop.picking import draw_picks, store_picks
+from loop.picking import draw_picks, sim_sessions, store_picks
 from loop.scoring import Scorer, needed_features
 from loop.study import Study
 from loop.tensors import to_tensor
@@ -16,7 +16,6 @@ from model.interfaces import Generator, OnStep
 
 CHUNK = 2_500  # slates of a simulated run that are drawn, picked from and committed together
 PROXY_CHUNK = 250  # fewer, so that people's picks never wait long for the database
-SIM_NAME = "simulated Luce users"
 
 
 class Curator(Protocol):
@@ -32,18 +31,16 @@ class SimulatedUsers:
 
     def __init__(self, study: Study, scorer: Scorer):
         self.study, self.scorer = study, scorer
-        self.n = curated_count(study.config.curation.picks, study.config.mix.lam, len(study.real))
+        self.n = curated_count(study.config, len(study.real))
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Picks chunk by chunk; each is a transaction."""
-        store = self.study.store
-        session = store.bulk_session("sim", SIM_NAME)
-        done = store.count_session_picks(session, t)
+        store, config = self.study.store, self.study.config
+        sessions = sim_sessions(store, config)
+        done = store.count_session_picks(sessions, t)
         while done < self.n:
             n = min(CHUNK, self.n - done)
-            store_picks(
-                store, session, draw_picks(self.study.config, self.scorer, generator, t, n, "sim", done // CHUNK)
-            )
+            store_picks(store, sessions, draw_picks(config, self.scorer, generator, t, n, "sim", done // CHUNK))
             done += n
             if on_step:
                 on_step(done, self.n)
@@ -58,7 +55,7 @@ class People:
 
     def __init__(self, study: Study, scorer: Scorer):
         self.study, self.scorer = study, scorer
-        self.n = curated_count(study.config.curation.picks, study.config.mix.lam, len(study.real))
+        self.n = curated_count(study.config, len(study.real))
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Settles the turn first, then has the proxy pick chunk by chunk; each is a transaction."""
@@ -67,11 +64,11 @@ class People:
             return turn
         store, utilities = self.study.store, fit_utilities(self.study, self.scorer, turn.cut)
         session = store.bulk_session("proxy", utilities.sha256, type_=f"fit to {utilities.n_picks} picks")
-        done = store.count_session_picks(session, t)
+        done = store.count_session_picks([session], t)
         while done < turn.n_proxy:
             n, chunk = min(PROXY_CHUNK, turn.n_proxy - done), done // PROXY_CHUNK
             drawn = draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
-            store_picks(store, session, drawn)
+            store_picks(store, [session], drawn)
             done += n
             if on_step:
                 on_step(done, turn.n_proxy)

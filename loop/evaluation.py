@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.records import Evaluated
+from loop.divergence import Cells, cells, divergence
 from loop.pictures import COLUMNS, picture
-from loop.scoring import Scorer
+from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS, draw_scored
 from loop.study import Study
 from loop.tensors import to_tensor
@@ -21,10 +23,11 @@ NEAREST_SAMPLES = 2_000  # enough for a median
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of one generation: the figures, and a picture (sha256, png)."""
+    """What was measured of one generation: the figures, a picture (sha256, png), and the samples behind them."""
 
     metrics: dict[str, Any]
     picture: tuple[str, bytes]
+    samples: Evaluated
 
 
 class Evaluator:
@@ -39,14 +42,28 @@ class Evaluator:
         return to_tensor(self.study.real.x)
 
     @cached_property
+    def real_scores(self) -> Scores:
+        """Rewards and labels of the real data."""
+        return self.scorer.score(self.real)
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The partition on which generations are compared with the real data."""
+        return cells(self.study.config.data, self.real_samples(), len(self.scorer.label_names))
+
+    @cached_property
     def spacing(self) -> float:
         """Median distance between nearest real data."""
         return typical_spacing(self.real)
 
     def of_real(self) -> dict[str, Any]:
         """The same figures for the real data: what generation 0 should resemble."""
-        scores = self.scorer.score(self.real)
+        scores = self.real_scores
         return {**reward_figures(scores.reward), **self._shares(scores.labels), "n": len(self.real)}
+
+    def real_samples(self) -> Evaluated:
+        """The real data as they are kept for predictions."""
+        return _kept(None, self.real, self.real_scores)
 
     def of(self, generator: Generator, t: int, picks: torch.Tensor | None) -> Evaluation:
         """Figures of a generation on `evaluation.samples` fresh samples.
@@ -63,17 +80,19 @@ class Evaluator:
         sheet = picture(drawn.x, self.study.real.x)
         shares = self._shares(drawn.scores.labels)
         real_shares = self._shares(self.study.real.labels)["class_shares"]
+        kept = _kept(t, drawn.x, drawn.scores)
         metrics = {
             "n": len(drawn),
             **reward_figures(drawn.scores.reward),
             **shares,
             "tv_real": 0.5 * float(np.abs(np.subtract(shares["class_shares"], real_shares)).sum()),
+            "divergence": divergence(self.cells, kept),
             "nn_ratio": nearest_ratio(some, self.real, self.spacing),
             "nn_picks_ratio": None if picks is None else nearest_ratio(some, picks, self.spacing),
             "grid_sha256": sheet[0],
             "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
         }
-        return Evaluation(metrics, sheet)
+        return Evaluation(metrics, sheet, kept)
 
     def _shares(self, labels: np.ndarray) -> dict[str, Any]:
         names = list(self.scorer.label_names)
@@ -81,6 +100,14 @@ class Evaluator:
             "class_shares": (np.bincount(labels, minlength=len(names)) / len(labels)).tolist(),
             "class_names": names,
         }
+
+
+def _kept(t: int | None, x: torch.Tensor, scores: Scores) -> Evaluated:
+    rewards = scores.reward[None]
+    if len(scores.operative) > 1 or not np.array_equal(scores.operative[0], scores.reward):
+        rewards = np.concatenate([rewards, scores.operative])
+    points = x.numpy().astype(np.float32) if x.ndim == 2 else None
+    return Evaluated(t, rewards, scores.labels.astype(np.int32), points)
 
 
 def reward_figures(reward: np.ndarray) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """One turn of Algorithm 1: train the next generation on the mix, measure it, publish it in one transaction."""
 
 import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
 
 from data.records import Generation
 from loop.evaluation import Evaluator
-from loop.mixing import Mixture
+from loop.mixing import Mixture, mixture_of
+from loop.policies import Composition
 from loop.preparation import Report, load_generator
 from loop.study import Study
-from loop.turn import Turn, read_curated
+from loop.turn import Curated, Turn, earlier_sets, read_curated
 from model.interfaces import Generator
 from model.noise import derive_seed
 
@@ -29,10 +34,10 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     """
     store, config, t = study.store, study.config, turn.t
     curated = read_curated(study, turn)
-    mixture = Mixture(evaluator.real, curated.x, config.mix.lam)
+    training = training_set(study, evaluator, curated, t)
     started = time.monotonic()
     seed = derive_seed(config.seed, t, 0xF17)
-    child = parent.fit(mixture, parent, seed, lambda done, total: report("training", done, total))
+    child = parent.fit(training.mixture, parent, seed, lambda done, total: report("training", done, total))
     trained = time.monotonic()
     report("publishing", 0, 1)
     path = study.checkpoint_path(t)
@@ -43,6 +48,8 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     metrics = {
         **evaluation.metrics,
         "curated": {"asked": turn.asked, **curated.counts},
+        "training": training.figures(),
+        "turn": asdict(turn),
         "proxy": turn.fit,
         "seconds": seconds,
     }
@@ -54,15 +61,54 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
                 parent_t=t - 1,
                 checkpoint=path.name,
                 checkpoint_sha256=sha256,
-                n_real=len(evaluator.real) if mixture.curated_share < 1 else 0,
+                n_real=training.composition.real,
                 n_curated=len(curated.x),
-                policy=f"mix lam={config.mix.lam:g}, extend={config.curation.extend}",
+                policy=f"{config.policy}, extend={config.curation.extend}",
                 pick_cut=turn.cut,
                 config=config.as_json(),
                 metrics=metrics,
             )
         )
+        store.add_evaluation(evaluation.samples)
         store.retire_slates(t)
         store.log("worker", "generation_published", t=t, **metrics["curated"])
     report("publishing", 1, 1)
     return child
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What one generation is trained on.
+
+    Attributes:
+        mixture: to draw from.
+        composition: rows and shares asked for; the sets are those of turns 1, 2, ... or the latest alone.
+        rewards: of each part (the real data, then the sets), its samples' rewards.
+    """
+
+    mixture: Mixture
+    composition: Composition
+    rewards: tuple[np.ndarray, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """For the generation's metrics: shares asked and achieved, and the mean of r and w over what was trained on."""
+        shares = self.mixture.shares
+        used = [(share, rewards) for share, rewards in zip(shares, self.rewards, strict=True) if share]
+        return {
+            "rows": [self.composition.real, *self.composition.sets],
+            "shares_asked": list(shares),
+            "shares_achieved": list(self.mixture.achieved()),
+            "mean_reward": float(sum(share * rewards.mean() for share, rewards in used)),
+            "mean_w": float(sum(share * np.exp(rewards).mean() for share, rewards in used)),
+        }
+
+
+def training_set(study: Study, evaluator: Evaluator, curated: Curated, t: int) -> TrainingSet:
+    """The training set of generation t under the study's data policy."""
+    policy = study.config.policy
+    sets = [*(earlier_sets(study, t) if policy.accumulates else []), curated]
+    rng = np.random.default_rng(derive_seed(study.config.seed, t, 0x5E75))
+    composition = policy.compose(len(evaluator.real), [len(set_.x) for set_ in sets], rng)
+    mixture = mixture_of(evaluator.real, [set_.x for set_ in sets], composition, rng)
+    rewards = (evaluator.real_scores.reward, *(set_.rewards for set_ in sets))
+    return TrainingSet(mixture, composition, rewards)

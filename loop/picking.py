@@ -1,12 +1,14 @@
 """A simulated user at work: fresh slates of a generation, and the position it picks in each by Luce's rule."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.records import NewSlate
+from data.records import NewSlate, Sample
 from data.store import Store
 from loop.config import StudyConfig
+from loop.rater_types import are_alike, user_types
 from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Stream, draw_scored, records, slates_of
 from loop.utilities import Utilities
@@ -14,14 +16,36 @@ from model import luce
 from model.interfaces import Generator
 from model.noise import derive_seed, derive_seeds
 
+SIM_NAME = "simulated Luce users"
+
 
 @dataclass(frozen=True, slots=True)
 class DrawnPicks:
-    """Slates with the position that a simulated user picked in each, not stored yet."""
+    """Slates with the position that a simulated user picked in each, not stored yet.
+
+    Attributes:
+        slates: n of them.
+        positions: (n,) picked.
+        types: (n,) which type of user picked, an index into `rater_types.user_types`.
+        lapsed: (n,) whether the pick was made at random.
+        images: (sha256, png) of what is kept.
+    """
 
     slates: list[NewSlate]
-    positions: list[int]
+    positions: np.ndarray
+    types: np.ndarray
+    lapsed: np.ndarray
     images: list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Who picked what from n slates: indices of the winners among all samples, and as in `DrawnPicks`."""
+
+    winners: np.ndarray
+    positions: np.ndarray
+    types: np.ndarray
+    lapsed: np.ndarray
 
 
 def draw_picks(
@@ -54,24 +78,84 @@ def draw_picks(
     per_pick = config.curation.inf_pool if k == "inf" else int(k)
     seeds = derive_seeds(n * per_pick, config.seed, t, STREAMS[stream], chunk, 1)
     drawn = draw_scored(generator, scorer, t, seeds)
-    liking = drawn.scores.reward if utilities is None else utilities(needed_features(drawn.scores.features))
-    if k == "inf":
-        winners, positions = luce.pick_from_all(liking, n, rng), np.zeros(n, dtype=np.int64)
+    if utilities is None:
+        choices = choose(drawn.scores.operative, n, config, rng)
     else:
-        positions = luce.pick(liking.reshape(n, per_pick), rng)
-        winners = np.arange(n) * per_pick + positions
-    rows, images = records(drawn, seen=None if keep_all else np.unique(winners).tolist())
+        choices = choose(utilities(needed_features(drawn.scores.features))[None], n, plain(config), rng)
+    alike = utilities is not None or are_alike(config)
+    judged = None if alike else drawn.scores.operative
+    operative = (
+        None if judged is None or k == "inf" else judged[np.repeat(choices.types, per_pick), np.arange(len(drawn))]
+    )
+    rows, images = records(drawn, operative, seen=None if keep_all else np.unique(choices.winners).tolist())
     slate_seeds = rng.integers(2**63, size=n).tolist()
     if k == "inf":
-        slates = [NewSlate(t, "curation", None, seed, [rows[i]]) for seed, i in zip(slate_seeds, winners, strict=True)]
+        slates = _of_one(rows, choices, judged, t, slate_seeds)
     else:
         slates = list(slates_of(rows, per_pick, t, "curation", slate_seeds))
-    return DrawnPicks(slates, positions.tolist(), images)
+    return DrawnPicks(slates, choices.positions, choices.types, choices.lapsed, images)
 
 
-def store_picks(store: Store, session: str, drawn: DrawnPicks) -> None:
-    """Stores slates, items and picks of a simulated user in one transaction."""
+def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Generator) -> Choices:
+    """Has n users pick: by Luce's rule over the rewards of their type and the bias of positions, but for lapses.
+
+    Args:
+        rewards: (types, m) of all samples; K consecutive ones are a slate, or at K = inf all of them.
+        n: picks.
+        config: whose K, types, lapses and bias count.
+        rng: the source of randomness.
+    """
+    k, types = config.curation.k, _draw_types(len(rewards), n, config, rng)
+    lapsed = rng.random(n) < config.curation.lapse if config.curation.lapse else np.zeros(n, dtype=bool)
+    if k == "inf":
+        winners = np.empty(n, dtype=np.int64)
+        for type_ in np.unique(types):
+            mine = types == type_
+            winners[mine] = luce.pick_from_all(rewards[type_], int(mine.sum()), rng)
+        winners[lapsed] = rng.integers(rewards.shape[1], size=int(lapsed.sum()))
+        return Choices(winners, np.zeros(n, dtype=np.int64), types, lapsed)
+    in_slates = rewards.reshape(len(rewards), n, k)[types, np.arange(n)]
+    positions = luce.pick(in_slates + np.asarray(config.curation.position_bias or 0.0), rng)
+    positions[lapsed] = rng.integers(k, size=int(lapsed.sum()))
+    return Choices(np.arange(n) * k + positions, positions, types, lapsed)
+
+
+def plain(config: StudyConfig) -> StudyConfig:
+    """The same study with users who are alike, never lapse and favour no position: the proxy is one."""
+    curation = config.curation.model_copy(update={"lapse": 0.0, "position_bias": (), "adversarial": 0.0})
+    return config.model_copy(update={"curation": curation, "population": ()})
+
+
+def sim_sessions(store: Store, config: StudyConfig) -> list[str]:
+    """The sessions under which simulated users pick, one for each of their types."""
+    return [
+        store.bulk_session("sim", f"{SIM_NAME}: {type_.name}" if type_.name else SIM_NAME, type_=type_.name or None)
+        for type_ in user_types(config)
+    ]
+
+
+def store_picks(store: Store, sessions: Sequence[str], drawn: DrawnPicks) -> None:
+    """Stores slates, items and picks of simulated users in one transaction; a session for each of their types."""
+    owners = [sessions[type_] for type_ in drawn.types]
     with store.write():
         store.add_images(drawn.images)
-        ids = store.add_slates(drawn.slates, picked_by=session)
-        store.add_picks(session, list(zip(ids, drawn.positions, strict=True)))
+        ids = store.add_slates(drawn.slates, picked_by=owners)
+        flags = ({"lapse": True} if lapsed else {} for lapsed in drawn.lapsed)
+        store.add_picks(zip(ids, owners, drawn.positions.tolist(), flags, strict=True))
+
+
+def _draw_types(n_types: int, n: int, config: StudyConfig, rng: np.random.Generator) -> np.ndarray:
+    if n_types == 1:
+        return np.zeros(n, dtype=np.int64)
+    return rng.choice(n_types, size=n, p=[type_.share for type_ in user_types(config)])
+
+
+def _of_one(
+    rows: Sequence[Sample], choices: Choices, judged: np.ndarray | None, t: int, seeds: Sequence[int]
+) -> list[NewSlate]:
+    """K = inf: a slate of each pick holds the picked sample alone; several users may have picked the same."""
+    picked = [rows[i] for i in choices.winners]
+    if judged is not None:
+        liked = judged[choices.types, choices.winners].tolist()
+        picked = [replace(row, operative_reward=value) for row, value in zip(picked, liked, strict=True)]
+    return [NewSlate(t, "curation", None, seed, [row]) for seed, row in zip(seeds, picked, strict=True)]

@@ -58,6 +58,9 @@ class DataPolicy:
         if not self.lam > 0:
             raise ValueError(f"lam must be above 0, not {self.lam}")
 
+    def __str__(self) -> str:
+        return f"mix lam={self.lam:g}" if self.kind == "mix" else self.kind
+
     @property
     def is_pure(self) -> bool:
         """Whether only the latest set trains: the pure loop of the theorem."""
@@ -69,9 +72,19 @@ class DataPolicy:
         return self.kind == "mix" and not math.isinf(self.lam)
 
     @property
+    def accumulates(self) -> bool:
+        """Whether sets of earlier generations train too."""
+        return self.kind in ("accumulate", "accumulate_subsample")
+
+    @property
     def uses_real(self) -> bool:
         """Whether any real data train."""
         return not self.is_pure
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `compose` draws rows at random, and so needs a generator of random numbers."""
+        return self.kind == "accumulate_subsample"
 
     def asked(self, n_real: int) -> int:
         """How many samples each generation's set should hold beside `n_real` real data."""

@@ -77,6 +77,8 @@ def prepare_first_generation(study: Study, scorer: Scorer, report: Report) -> No
                 metrics=evaluation.metrics,
             )
         )
+        study.store.add_evaluation(evaluator.real_samples())
+        study.store.add_evaluation(evaluation.samples)
         study.store.log("worker", "generation_published", t=0)
 
 

@@ -1,5 +1,6 @@
 """What the study thinks of samples: the reward, the label (class or mode), and for images the classifier's view."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,10 @@ import torch
 
 from data.real import nearest_mode
 from loop.config import StudyConfig
+from loop.rater_types import user_types
 from model import reward
 from model.classifier import Classifier
+from model.config import RewardConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +20,14 @@ class Scores:
 
     Attributes:
         reward: (n,) float64, r(x).
+        operative: (types, n) float64, by which each type of simulated user judges; one row, `reward`, if all are alike.
         labels: (n,) int64.
         probs: (n, classes) class probabilities; None for points.
         features: (n, d) what the proxy's utilities are fitted on; None for points.
     """
 
     reward: np.ndarray
+    operative: np.ndarray
     labels: np.ndarray
     probs: np.ndarray | None = None
     features: np.ndarray | None = None
@@ -42,38 +47,58 @@ class Scorer:
 
     def __init__(self, config: StudyConfig, classifier: Classifier | None, label_names: tuple[str, ...]):
         self.config, self.classifier, self.label_names = config, classifier, label_names
-        kind = config.reward.kind
-        if kind in ("class_prob", "confidence") and classifier is None:
-            raise ValueError(
-                f"reward.kind '{kind}' is for images; for points use 'ball' or your own 'module:function'."
-            )
-        if kind == "ball" and classifier is not None:
-            raise ValueError("reward.kind 'ball' is for points; for images use class_prob, confidence or your own.")
-        if kind == "class_prob" and config.reward.target >= len(label_names):
-            raise ValueError(
-                f"reward.target is {config.reward.target}; the classes go from 0 to {len(label_names) - 1}."
-            )
-        built_in = ("ball", "class_prob", "confidence")
-        self._own = None if kind in built_in else reward.import_named(kind, "reward.kind")
+        self._types = user_types(config)
+        self._reward = self._function(config.reward, "reward")
+        self._others = [
+            None if type_.reward is None else self._function(type_.reward, f"the reward of '{type_.name}'")
+            for type_ in self._types
+        ]
 
     def score(self, x: torch.Tensor) -> Scores:
         """Rewards and labels of (n, *shape) samples."""
         if self.classifier is None:
-            return Scores(self._reward(x, np.empty((0, 0))), nearest_mode(self.config.data, x.numpy()))
+            reward, operative = self._rewards(x, np.empty((0, 0)))
+            return Scores(reward, operative, nearest_mode(self.config.data, x.numpy()))
         judged = self.classifier.judge(x)
+        reward, operative = self._rewards(x, judged.probs)
         features = np.concatenate([judged.probs, judged.features], axis=1)
-        return Scores(self._reward(x, judged.probs), judged.probs.argmax(1), judged.probs, features)
+        return Scores(reward, operative, judged.probs.argmax(1), judged.probs, features)
 
-    def _reward(self, x: torch.Tensor, probs: np.ndarray) -> np.ndarray:
-        config = self.config.reward
-        if self._own is not None:
-            values = np.asarray(self._own(x), dtype=np.float64)
-        elif config.kind == "ball":
-            values = reward.ball(x, config)
-        else:
-            values = {"class_prob": reward.class_prob, "confidence": reward.confidence}[config.kind](probs, config)
+    def _rewards(self, x: torch.Tensor, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reward = self._checked(self._reward(x, probs), x, "the reward")
+        operative = [
+            reward if other is None else self._checked(other(x, probs), x, f"the reward of '{type_.name}'")
+            for type_, other in zip(self._types, self._others, strict=True)
+        ]
+        return reward, np.stack(operative)
+
+    def _function(self, config: RewardConfig, name: str) -> Callable[[torch.Tensor, np.ndarray], np.ndarray]:
+        """The reward that a table describes, as a function of samples and class probabilities."""
+        kind = config.kind
+        if kind == "opposite":
+            return lambda x, probs: -self._reward(x, probs)
+        if kind in ("class_prob", "confidence") and self.classifier is None:
+            raise ValueError(
+                f"{name}: kind '{kind}' is for images; for points use 'ball' or your own 'module:function'."
+            )
+        if kind == "ball" and self.classifier is not None:
+            raise ValueError(f"{name}: kind 'ball' is for points; for images use class_prob, confidence or your own.")
+        if kind == "class_prob" and config.target >= len(self.label_names):
+            raise ValueError(
+                f"{name}: target is {config.target}; the classes go from 0 to {len(self.label_names) - 1}."
+            )
+        if kind == "ball":
+            return lambda x, _probs: reward.ball(x, config)
+        if kind in ("class_prob", "confidence"):
+            by_probs = reward.class_prob if kind == "class_prob" else reward.confidence
+            return lambda _x, probs: by_probs(probs, config)
+        own = reward.import_named(kind, f"{name}.kind")
+        return lambda x, _probs: np.asarray(own(x), dtype=np.float64)
+
+    @staticmethod
+    def _checked(values: np.ndarray, x: torch.Tensor, name: str) -> np.ndarray:
         if values.shape != (len(x),) or not np.isfinite(values).all():
-            raise ValueError(f"reward '{config.kind}' must give one finite number per sample")
+            raise ValueError(f"{name} must give one finite number per sample")
         return values
 
 

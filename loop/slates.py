@@ -38,8 +38,16 @@ def draw_scored(generator: Generator, scorer: Scorer, t: int, seeds: np.ndarray)
     return Drawn(t, seeds, x, scorer.score(x))
 
 
-def records(drawn: Drawn, seen: Sequence[int] | None = None) -> tuple[list[Sample], list[tuple[str, bytes]]]:
-    """The samples' rows, and the images of those that people see or that train (all, or the indices `seen`)."""
+def records(
+    drawn: Drawn, operative: np.ndarray | None = None, seen: Sequence[int] | None = None
+) -> tuple[list[Sample], list[tuple[str, bytes]]]:
+    """The samples' rows, and the images of those that people see or that train.
+
+    Args:
+        drawn: n samples.
+        operative: (n,) rewards by which they are judged, where that isn't the study's reward.
+        seen: indices of the samples whose images are kept; all by default.
+    """
     images: dict[int, tuple[str, bytes]] = {}
     if drawn.x.ndim == 4:
         wanted = range(len(drawn)) if seen is None else seen
@@ -53,6 +61,7 @@ def records(drawn: Drawn, seen: Sequence[int] | None = None) -> tuple[list[Sampl
             label=int(drawn.scores.labels[i]),
             image_sha256=images[i][0] if i in images else None,
             point=tuple(drawn.x[i].tolist()) if drawn.x.ndim == 2 else None,
+            operative_reward=None if operative is None else float(operative[i]),
             reward_json=None if drawn.scores.probs is None else {"probs": drawn.scores.probs[i].round(4).tolist()},
         )
         for i in range(len(drawn))

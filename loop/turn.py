@@ -43,9 +43,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """The curated set: (n, *shape) samples, and how many each kind of rater picked."""
+    """The curated set: (n, *shape) samples with their (n,) rewards, and how many each kind of rater picked."""
 
     x: torch.Tensor
+    rewards: np.ndarray
     counts: dict[str, int]
 
 
@@ -63,9 +64,30 @@ def read_curated(study: Study, turn: Turn) -> Curated:
         raise ValueError("There are no picks to train on yet.")
     if counts["proxy"] != turn.n_proxy:
         raise ValueError(f"The turn to generation {turn.t} asked for {turn.n_proxy} proxy picks; {counts} are stored.")
+    rewards = np.array([pick["reward"] for pick in picks])
     if study.real.is_images:
-        return Curated(to_tensor(np.stack([stored_pixels(study, pick["image_sha256"]) for pick in picks])), counts)
-    return Curated(torch.tensor([json.loads(pick["point_json"]) for pick in picks], dtype=torch.float32), counts)
+        x = to_tensor(np.stack([stored_pixels(study, pick["image_sha256"]) for pick in picks]))
+    else:
+        x = torch.tensor([json.loads(pick["point_json"]) for pick in picks], dtype=torch.float32)
+    return Curated(x, rewards, counts)
+
+
+def earlier_sets(study: Study, t: int) -> list[Curated]:
+    """The curated sets that trained the generations before t, oldest first, read back as they were.
+
+    Raises:
+        ValueError: a generation made by an older version of curate doesn't say what trained it.
+    """
+    found = []
+    for generation in study.store.generations():
+        if 0 < generation.t < t:
+            if "turn" not in generation.metrics:
+                raise ValueError(
+                    f"Generation {generation.t} doesn't say which picks trained it (an older version made it), so a "
+                    "policy that accumulates can't go on from here; make a new study."
+                )
+            found.append(read_curated(study, Turn(**generation.metrics["turn"])))
+    return found
 
 
 def stored_pixels(study: Study, sha256: str) -> np.ndarray:

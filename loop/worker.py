@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from data.records import Generation
-from loop.curators import SIM_NAME, People
+from loop.curators import People
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.lock import only_worker
-from loop.picking import draw_picks, store_picks
+from loop.picking import draw_picks, sim_sessions, store_picks
 from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
 from loop.scoring import Scorer
 from loop.slates import Pool
@@ -68,8 +68,8 @@ class Worker:
     """
 
     def __init__(self, study: Study):
-        if study.config.curation.k == "inf":
-            raise ValueError("People can't pick from infinitely many: set curation.k to a number, or use simulate.")
+        if study.config.curation.k in ("inf", 1):
+            raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
         if not study.real.is_images:
             raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown; use simulate.")
         self.study = study
@@ -159,7 +159,7 @@ class Worker:
                 self.study.config, self.scorer, generator, latest.t, n, "request", request["id"], keep_all=True
             )
             with store.write():  # picks and the request's answer together: a kill leaves neither or both
-                store_picks(store, store.bulk_session("sim", SIM_NAME), drawn)
+                store_picks(store, sim_sessions(store, self.study.config), drawn)
                 store.set_status("simulated", request=request["id"])
             return True
         return False

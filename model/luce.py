@@ -40,8 +40,8 @@ def pick_from_all(rewards: np.ndarray, n: int, rng: np.random.Generator) -> np.n
 
 def _checked(rewards: np.ndarray) -> np.ndarray:
     rewards = np.asarray(rewards, dtype=np.float64)
-    if rewards.ndim != 2 or rewards.shape[1] < 2:
-        raise ValueError(f"rewards must be (slates, K) with K of at least 2, not of shape {rewards.shape}")
+    if rewards.ndim != 2 or rewards.shape[1] < 1:
+        raise ValueError(f"rewards must be (slates, K) with K of at least 1, not of shape {rewards.shape}")
     if not np.isfinite(rewards).all():
         raise ValueError("rewards must be finite; check the reward function on these samples")
     return rewards

@@ -5,9 +5,11 @@ people      raters and sessions
 slates      the pool: bulk insertion, leases, retirement
 picks       recording an answer, reading answers back
 generations publishing, metrics, images
+evaluations the samples behind the metrics
 journal     events and the worker's status
 """
 
+from data.store.evaluations import Evaluations
 from data.store.generations import Generations
 from data.store.journal import Journal
 from data.store.people import People
@@ -17,5 +19,5 @@ from data.store.slates import Slates
 __all__ = ["Store"]
 
 
-class Store(Generations, Slates, Picks, People, Journal):
+class Store(Generations, Evaluations, Slates, Picks, People, Journal):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

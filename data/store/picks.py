@@ -1,6 +1,8 @@
 """Recording an answer, once and for good, and reading answers back."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from data.errors import PickRefusedError
 from data.records import Pick, StoredPick, timestamp
@@ -55,13 +57,17 @@ class Picks(Connection):
             assert cursor.lastrowid is not None
         return StoredPick(id=cursor.lastrowid, duplicate=False)
 
-    def add_picks(self, session_id: str, answers: Sequence[tuple[int, int]]) -> None:
-        """Stores simulated or proxy picks in bulk: (slate id, position) each."""
+    def add_picks(self, answers: Iterable[tuple[int, str, int, dict[str, Any]]]) -> None:
+        """Stores simulated or proxy picks in bulk: (slate id, session id, position, flags) each."""
         now = timestamp()
         with self.write() as db:
             db.conn.executemany(
-                "INSERT INTO pick(slate_id, session_id, outcome, position, picked_at) VALUES (?, ?, 'pick', ?, ?)",
-                ((slate_id, session_id, position, now) for slate_id, position in answers),
+                """INSERT INTO pick(slate_id, session_id, outcome, position, picked_at, flags_json)
+                VALUES (?, ?, 'pick', ?, ?, ?)""",
+                (
+                    (slate_id, session_id, position, now, json.dumps(flags) if flags else "{}")
+                    for slate_id, session_id, position, flags in answers
+                ),
             )
 
     def curation_picks(
@@ -113,11 +119,12 @@ class Picks(Connection):
         """How many answers a session gave."""
         return self.value("SELECT count(*) FROM pick WHERE session_id = ?", [session_id])
 
-    def count_session_picks(self, session_id: str, t: int) -> int:
-        """How many answers a session gave to slates of generation t."""
+    def count_session_picks(self, session_ids: Sequence[str], t: int) -> int:
+        """How many answers some sessions gave to slates of generation t."""
         return self.value(
-            "SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id WHERE session_id = ? AND slate.t = ?",
-            [session_id, t],
+            f"""SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
+            WHERE session_id IN ({_marks(session_ids)}) AND slate.t = ?""",
+            [*session_ids, t],
         )
 
     def pick_counts(self) -> list[dict]:
@@ -163,7 +170,8 @@ class Picks(Connection):
                 """SELECT pick.id AS choice_id, slate.t AS generation, generation.checkpoint_sha256, pick.slate_id,
                 slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
                 sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
-                sample.point_json AS point, sample.label, sample.reward, rater.id AS rater, rater.kind AS rater_kind,
+                sample.point_json AS point, sample.label, sample.reward,
+                coalesce(sample.operative_reward, sample.reward) AS operative_reward, rater.id AS rater, rater.kind AS rater_kind,
                 rater.type AS rater_type, 's' || session.rowid AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
                 pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
                 pick.flags_json AS flags

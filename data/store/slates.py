@@ -11,13 +11,13 @@ from data.store.connection import Connection
 class Slates(Connection):
     """Slates and their samples."""
 
-    def add_slates(self, slates: Iterable[NewSlate], *, picked_by: str | None = None) -> list[int]:
+    def add_slates(self, slates: Iterable[NewSlate], *, picked_by: Sequence[str] | None = None) -> list[int]:
         """Stores slates with their samples, and returns the slates' ids in order.
 
         Args:
             slates: any number; they are written as they come.
-            picked_by: a simulated or proxy session to which the slates belong from the start; without it they are
-                free for raters.
+            picked_by: of each slate the simulated or proxy session to which it belongs from the start; without it
+                they are free for raters.
         """
         with self.write() as db:
             first_slate = 1 + (self.value("SELECT max(id) FROM slate") or 0)
@@ -27,18 +27,9 @@ class Slates(Connection):
             while chunk := list(islice(source, 5_000)):
                 slate_rows, sample_rows, item_rows = [], [], []
                 for slate in chunk:
-                    slate_rows.append(
-                        (
-                            next_slate,
-                            slate.t,
-                            slate.purpose,
-                            slate.k,
-                            slate.seed,
-                            now,
-                            picked_by,
-                            now if picked_by else None,
-                        )
-                    )
+                    owner = picked_by[next_slate - first_slate] if picked_by else None
+                    served = now if owner else None
+                    slate_rows.append((next_slate, slate.t, slate.purpose, slate.k, slate.seed, now, owner, served))
                     for position, sample in enumerate(slate.samples):
                         point = None if sample.point is None else json.dumps(sample.point)
                         more = None if sample.reward_json is None else json.dumps(sample.reward_json)
@@ -52,6 +43,7 @@ class Slates(Connection):
                                 sample.label,
                                 point,
                                 more,
+                                sample.operative_reward,
                             )
                         )
                         item_rows.append((next_slate, position, next_sample))
@@ -63,8 +55,8 @@ class Slates(Connection):
                     slate_rows,
                 )
                 db.conn.executemany(
-                    """INSERT INTO sample(id, t, seed, image_sha256, reward, label, point_json, reward_json)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                    """INSERT INTO sample(id, t, seed, image_sha256, reward, label, point_json, reward_json,
+                    operative_reward) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     sample_rows,
                 )
                 db.conn.executemany("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (?, ?, ?)", item_rows)

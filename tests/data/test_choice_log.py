@@ -21,7 +21,7 @@ def answered(store: Store, fill: Callable[..., list[int]]) -> Store:
     assert store.lease("bob", ("curation",), 0, 60)
     sim = store.bulk_session("sim", "luce")
     (slate,) = store.add_slates([NewSlate(0, "curation", None, 9, [Sample(0, 4, 0.5, 1, point=(1.5, 2.0))])])
-    store.add_picks(sim, [(slate, 0)])
+    store.add_picks([(slate, sim, 0, {})])
     return store
 
 

@@ -27,7 +27,8 @@ DOCUMENTED = {  # design.md, "study.db"
 }
 ADDED = {  # ours, beyond the documented ones
     "generation": "pick_cut",
-    "sample": "label point_json",
+    "sample": "label point_json operative_reward",
+    "evaluation": "id t n rewards labels points",
     "slate": "retired_at",
     "session": "created_at",
     "status": "key value_json at",
@@ -85,7 +86,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 1
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 2
     store.close()
     assert contents(path.parent) == before
 

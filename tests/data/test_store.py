@@ -259,7 +259,7 @@ def test_curation_picks_lie_in_their_window(store: Store, after: int, until: int
 def test_kinds_of_raters_are_counted_apart(store: Store, fill: Callable[..., list[int]]):
     proxy = store.bulk_session("proxy", "fitted")
     assert store.bulk_session("proxy", "fitted") == proxy != store.bulk_session("sim", "luce")
-    store.add_picks(proxy, [(1, 0), (2, 1)])
+    store.add_picks([(1, proxy, 0, {}), (2, proxy, 1, {})])
     assert store.count_curation_picks(after=0) == 0
     assert store.count_curation_picks(after=0, kinds=("proxy",)) == 2
     assert store.pick_counts() == [{"kind": "proxy", "purpose": "curation", "outcome": "pick", "t": 0, "n": 2}]
@@ -268,9 +268,9 @@ def test_kinds_of_raters_are_counted_apart(store: Store, fill: Callable[..., lis
 
 def test_a_slate_is_answered_once_even_in_bulk(store: Store):
     sim = store.bulk_session("sim", "luce")
-    store.add_picks(sim, [(1, 0)])
+    store.add_picks([(1, sim, 0, {})])
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        store.add_picks(sim, [(2, 0), (1, 1)])
+        store.add_picks([(2, sim, 0, {}), (1, sim, 1, {})])
     assert n_rows(store, "pick") == 1
 
 

@@ -68,7 +68,7 @@ def test_an_unknown_key_in_the_file_is_an_error_that_names_the_file(text: str):
 @pytest.mark.parametrize(
     "setting",
     [
-        "curation.k=1", "curation.k=0", "curation.k=-inf", "curation.k=nan", "curation.k=2.5", "curation.k=many",
+        "curation.k=0", "curation.lapse=1.5", "curation.position_bias=[1]", "mix.policy=all", "curation.k=-inf", "curation.k=nan", "curation.k=2.5", "curation.k=many",
         "curation.picks=-1", "curation.extend=all", "curation.ridge=0", "mix.lam=0", "mix.lam=-1", "mix.lam=nan",
         "data.dataset=mnist", "data.n=-1", "sampling.solver=rk45", "sampling.steps=0", "train.batch_size=1",
         "evaluation.samples=10", "generations=0", "seed=-1", "seed=4294967296", "schedule.picks=0", "pool.size=0",

@@ -6,22 +6,29 @@ import numpy as np
 import pytest
 import torch
 
-from loop.mixing import Mixture, curated_count, real_only
+from loop.mixing import Mixture, curated_count, mixture_of, real_only
+from loop.policies import DataPolicy
+from loop.study import configure
 
 REAL, CURATED = torch.zeros(50, 2), torch.ones(7, 2)
 
 
+def mix(real: torch.Tensor, curated: torch.Tensor, lam: float) -> Mixture:
+    policy = DataPolicy("mix", lam)
+    return mixture_of(real, [curated], policy.compose(len(real), [len(curated)]), np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(("lam", "share"), [(0.5, 1 / 3), (1.0, 0.5), (3.0, 0.75), (math.inf, 1.0)])
 def test_the_share_of_curated_samples_is_lam_over_one_plus_lam(lam: float, share: float):
-    mixture, rng, n, draws = Mixture(REAL, CURATED, lam), np.random.default_rng(0), 64, 2_000
-    assert mixture.curated_share == pytest.approx(share)
+    mixture, rng, n, draws = mix(REAL, CURATED, lam), np.random.default_rng(0), 64, 2_000
     found = np.array([float(mixture.draw(n, rng)[:, 0].sum()) for _ in range(draws)])
     assert found.mean() / n == pytest.approx(share, abs=4 * 0.5 / n / np.sqrt(draws) + 1e-9)
     assert set(found) <= {math.floor(share * n), math.ceil(share * n)}  # rounded, not binomial
+    assert mixture.achieved() == pytest.approx((1 - share, share), abs=0.001)
 
 
 def test_every_datum_comes_up_equally_often_within_its_part_and_in_any_place():
-    mixture = Mixture(torch.arange(5.0)[:, None], 10 + torch.arange(4.0)[:, None], 1.0)
+    mixture = mix(torch.arange(5.0)[:, None], 10 + torch.arange(4.0)[:, None], 1.0)
     rng = np.random.default_rng(1)
     drawn = torch.stack([mixture.draw(10, rng)[:, 0] for _ in range(4_000)]).numpy()
     counts = np.array([(drawn == value).sum() for value in (*range(5), *range(10, 14))]) / drawn.size
@@ -35,15 +42,45 @@ def test_pretraining_draws_the_real_data_alone():
 
 
 def test_the_same_generator_state_gives_the_same_batch():
-    mixture = Mixture(torch.randn(30, 2), torch.randn(9, 2), 0.7)
+    mixture = mix(torch.randn(30, 2), torch.randn(9, 2), 0.7)
     first, again, other = (mixture.draw(20, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("lam", [1.0, math.inf, -1.0])
-def test_a_mix_without_curated_samples_is_refused(lam: float):
-    with pytest.raises(ValueError, match="curated"):
-        Mixture(REAL, REAL[:0], lam)
+@pytest.mark.parametrize("kind", ["accumulate", "accumulate_subsample"])
+def test_accumulated_sets_are_drawn_in_proportion_to_their_rows(kind: str):
+    sets, rng = [torch.full((30, 1), 1.0), torch.full((20, 1), 2.0)], np.random.default_rng(3)
+    composition = DataPolicy(kind).compose(50, [30, 20], rng)
+    mixture = mixture_of(torch.zeros(50, 1), sets, composition, rng)
+    assert [len(part) for part in mixture.parts] == [composition.real, *composition.sets]
+    assert sum(map(len, mixture.parts)) == (100 if kind == "accumulate" else 50)
+    drawn = np.concatenate([mixture.draw(25, rng)[:, 0].numpy() for _ in range(400)])
+    for value, share in enumerate(mixture.shares):
+        assert (drawn == value).mean() == pytest.approx(share, abs=0.003)
+    assert mixture.achieved() == pytest.approx(mixture.shares, abs=0.003)
+
+
+def test_a_generator_that_draws_nothing_or_something_else_is_found_out():
+    mixture = mix(REAL, CURATED, 1.0)
+    with pytest.raises(RuntimeError, match="without drawing"):
+        mixture.achieved()
+    mixture.draw(64, np.random.default_rng(0))
+    mixture._tally.drawn[:] = (64, 0)
+    with pytest.raises(RuntimeError, match="asked for"):
+        mixture.achieved()
+
+
+@pytest.mark.parametrize(
+    ("parts", "shares", "message"),
+    [
+        ((REAL, REAL[:0]), (0.5, 0.5), "holds no samples"),
+        ((REAL, CURATED), (0.5, 0.6), "adding up"),
+        ((REAL,), (0.5, 0.5), "each part"),
+    ],
+)
+def test_shares_without_samples_and_shares_that_are_none_are_refused(parts, shares, message: str):
+    with pytest.raises(ValueError, match=message):
+        Mixture(parts, shares)
 
 
 @pytest.mark.parametrize(
@@ -51,4 +88,5 @@ def test_a_mix_without_curated_samples_is_refused(lam: float):
     [(0, 1.0, 300, 300), (0, 0.5, 301, 150), (0, math.inf, 300, 300), (60, 2.0, 300, 60), (0, 1e-9, 300, 1)],
 )
 def test_how_many_curated_samples_a_generation_asks_for(asked: int, lam: float, n_real: int, count: int):
-    assert curated_count(asked, lam, n_real) == count
+    config = configure("moons", [f"mix.lam={lam}", f"curation.picks={asked}"])
+    assert curated_count(config, n_real) == count

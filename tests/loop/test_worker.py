@@ -12,9 +12,9 @@ import pytest
 
 from data.records import Pick
 from loop import curators
-from loop import worker as module
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
+from loop.picking import sim_sessions
 from loop.serving import next_slates, picks_progress, worker_status
 from loop.simulation import simulate
 from loop.study import Study
@@ -141,7 +141,7 @@ def test_let_in_simulated_users_pick_once_and_count_like_people(study: Study):
         study.store.log("researcher", "simulate_requested", n=3)
     assert latest_t(work(study)) == 1
     assert curated(study, 1)["sim"] >= 8
-    assert study.store.count_session_picks(study.store.bulk_session("sim", module.SIM_NAME), 0) == 11
+    assert study.store.count_session_picks(sim_sessions(study.store, study.config), 0) == 11
     assert faults(study) == []
 
 

@@ -83,8 +83,9 @@ def test_a_population_picks_as_its_types_in_their_shares():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"k": 0}, {"k": 2, "lapse": 1.5}, {"k": 3, "position_bias": (1.0, 0.0)}, {"k": "inf", "position_bias": (1.0,)}]
+    "wrong",
+    [{"k": 0}, {"k": 2, "lapse": 1.5}, {"k": 3, "position_bias": (1.0, 0.0)}, {"k": "inf", "position_bias": (1.0,)}],
 )
 def test_a_rule_that_makes_no_sense_is_refused(wrong: dict):
-    with pytest.raises(ValueError, match="K must|lapse is|entries"):
+    with pytest.raises(ValueError, match=r"K must|lapse is|entries"):
         ChoiceRule(**wrong)
