@@ -9,7 +9,8 @@ from data.store import Store
 
 COLUMNS = (
     "choice_id", "study", "generation", "checkpoint_sha256", "slate_id", "slate_seed", "purpose", "k", "position",
-    "sample_id", "sample_generation", "sample_seed", "image_sha256", "point", "label", "reward", "operative_reward", "rater", "rater_kind",
+    "sample_id", "sample_generation", "sample_seed", "image_sha256", "point", "label", "reward", "operative_reward",
+    "rater", "rater_kind",
     "rater_type", "session", "shown_at", "picked_at", "rt_ms", "outcome", "picked", "input", "viewport", "flags",
 )  # fmt: skip
 

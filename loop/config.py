@@ -56,7 +56,9 @@ class CurationConfig(_Table):
     @model_validator(mode="after")
     def _one_bias_per_position(self) -> "CurationConfig":
         if self.position_bias and len(self.position_bias) != self.k:
-            raise ValueError(f"position_bias has {len(self.position_bias)} entries, and a slate has k = {self.k}")
+            raise ValueError(
+                f"curation.position_bias has {len(self.position_bias)} entries, and a slate has k = {self.k}"
+            )
         return self
 
 

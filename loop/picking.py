@@ -134,7 +134,7 @@ def sim_sessions(store: Store, config: StudyConfig) -> list[str]:
     ]
 
 
-def store_picks(store: Store, sessions: Sequence[str], drawn: DrawnPicks) -> None:
+def store_picks(store: Store, sessions: list[str], drawn: DrawnPicks) -> None:
     """Stores slates, items and picks of simulated users in one transaction; a session for each of their types."""
     owners = [sessions[type_] for type_ in drawn.types]
     with store.write():

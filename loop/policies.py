@@ -1,7 +1,7 @@
 """Data policies: what a generation's training set is made of. One object, for the flow and for the toy models alike.
 
-Each generation t brings one new set of n_t samples (curated or not) of its generator; a policy says how many rows of the
-real data and of each such set the next generation is trained on.
+Each generation t brings one new set of n_t samples (curated or not) of its generator; a policy says how many rows of
+the real data and of each such set the next generation is trained on.
 """
 
 import math

@@ -171,7 +171,8 @@ class Picks(Connection):
                 slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
                 sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
                 sample.point_json AS point, sample.label, sample.reward,
-                coalesce(sample.operative_reward, sample.reward) AS operative_reward, rater.id AS rater, rater.kind AS rater_kind,
+                coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+                rater.id AS rater, rater.kind AS rater_kind,
                 rater.type AS rater_type, 's' || session.rowid AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
                 pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
                 pick.flags_json AS flags
@@ -180,6 +181,26 @@ class Picks(Connection):
                 JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
                 ORDER BY pick.id, slate_item.position"""
             )
+
+    def audit_comparisons(self) -> list[dict]:
+        """People's audit picks as comparisons between generations: rater, won, lost.
+
+        Each picked sample's generation `won` over the generation `lost` of each unpicked sample in its slate that is of
+        another one. Withdrawn sessions don't count.
+        """
+        return list(
+            self.rows(
+                """SELECT session.rater_id AS rater, winner.t AS won, loser.t AS lost FROM pick
+                JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
+                JOIN rater ON rater.id = session.rater_id
+                JOIN slate_item AS chosen ON chosen.slate_id = slate.id AND chosen.position = pick.position
+                JOIN sample AS winner ON winner.id = chosen.sample_id
+                JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
+                JOIN sample AS loser ON loser.id = other.sample_id
+                WHERE slate.purpose = 'audit' AND pick.outcome = 'pick' AND rater.kind = 'human'
+                AND session.withdrawn_at IS NULL AND winner.t != loser.t"""
+            )
+        )
 
     def _not_yours(self, session_id: str, slate_id: int) -> PickRefusedError:
         lapsed = self.value(

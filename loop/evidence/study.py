@@ -1,0 +1,269 @@
+"""The evidence of one study, read from its database alone: what `curate report` and the researcher's page show."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.records import Evaluated, Generation, timestamp
+from data.store import Store
+from loop.config import StudyConfig
+from loop.evidence import prediction
+from loop.evidence.claims import Loop, examine, value_and_se
+from loop.evidence.people import win_rates
+from loop.evidence.prediction import Moments
+from loop.evidence.schema import CheckResult, Estimate, Evidence, Figures, GenerationEvidence, Transmission
+from loop.evidence.verdicts import judge, summary
+from loop.rater_types import are_alike, choice_rule, curators, user_types
+from loop.study import Study
+from loop.theory import bounds
+
+LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
+UNKNOWN_GAIN = 3.0  # a predicted gain under so many standard errors makes the ratio meaningless
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the database holds of the loop, as moments by generation."""
+
+    generations: list[Generation]
+    found: list[Evaluated]
+    real: Evaluated | None
+    own: list[Moments]
+    real_moments: Moments | None
+    predicted: list[Moments | None]
+    pick_noise: list[tuple[float, float]]
+
+
+def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool = False) -> Evidence:
+    """All evidence of a study as it stands now.
+
+    Args:
+        study: the study; generations that an older version measured without keeping the samples end the evidence.
+        checks: of the picks (see `loop.selfcheck`), to be reported beside it.
+        quick: fewer bootstrap replicates and no prediction over many steps, for a page that is refreshed.
+    """
+    config = study.config
+    with study.store.read():
+        measured = _read(study.store, config, 60 if quick else prediction.REPLICATES)
+        rates = win_rates(study.store, len(measured.generations) - 1)
+    from_start = [] if quick or not _is_simulated(measured.generations) else _from_start(measured, config)
+    generations = _generations(measured, config, from_start)
+    claims, comparisons = judge(examine(_loop(measured, config, from_start)), generations) if generations else ([], 0)
+    return Evidence(
+        study=study.path.resolve().name,
+        created_at=timestamp(),
+        preset=config.preset,
+        seed=config.seed,
+        config=config.as_json(),
+        policy=str(config.policy),
+        k=config.curation.k,
+        lam="inf" if math.isinf(config.mix.lam) else config.mix.lam,
+        users=[{"name": type_.name, "share": type_.share} for type_ in user_types(config)],
+        class_names=list(measured.generations[0].metrics.get("class_names", [])) if generations else [],
+        w_max=_w_max(measured) if generations else 1.0,
+        comparisons=comparisons,
+        real=_figures(measured.real_moments) if measured.real_moments else None,
+        generations=generations,
+        claims=claims,
+        win_rates=rates,
+        checks=checks or [],
+        summary=summary(claims, generations),
+    )
+
+
+def _read(store: Store, config: StudyConfig, replicates: int) -> _Measured:
+    generations, found = store.generations(), []
+    for generation in generations:
+        evaluation = store.evaluation(generation.t)
+        if evaluation is None:
+            break
+        found.append(evaluation)
+    generations = generations[: len(found)]
+    classes = len(generations[0].metrics["class_names"]) if generations else 0
+    masses = [prediction.replicate_masses(len(one.labels), replicates) for one in found]
+    real = store.evaluation(None)
+    real_moments = None
+    if real is not None:
+        exact = np.full((len(real.labels), replicates + 1), 1 / len(real.labels))
+        real_moments = prediction.measured(real, exact, classes)
+    own = [prediction.measured(one, mass, classes) for one, mass in zip(found, masses, strict=True)]
+    predicted, noise = _predict(generations, found, masses, real_moments, config, classes)
+    return _Measured(generations, found, real, own, real_moments, predicted, noise)
+
+
+def _predict(
+    generations: list[Generation],
+    found: list[Evaluated],
+    masses: list[np.ndarray],
+    real: Moments | None,
+    config: StudyConfig,
+    classes: int,
+) -> tuple[list[Moments | None], list[tuple[float, float]]]:
+    """One step ahead of each generation, and what the finite number of picks may add to E[w] and E[r]."""
+    predicted: list[Moments | None] = [None]
+    noise = [(0.0, 0.0)]
+    sets, sizes = [], []
+    for before, now in zip(range(len(found) - 1), generations[1:], strict=True):
+        if not _by_simulated_users(now):
+            predicted.append(None)
+            noise.append((0.0, 0.0))
+            continue
+        sets.append(prediction.picked(found[before], masses[before], curators(config), classes))
+        sizes.append(now.n_curated)
+        shares = config.policy.shares(now.n_real or 1, sizes)
+        predicted.append(prediction.blend(real, sets, shares))
+        noise.append(_pick_noise(sets, sizes, shares[1]))
+    return predicted, noise
+
+
+def _pick_noise(sets: list[Moments], sizes: list[int], shares: tuple[float, ...]) -> tuple[float, float]:
+    """Standard errors of E[w] and E[r] over the training set that finitely many picks make."""
+
+    def error(first: int) -> float:
+        variances = [max(0.0, float(set_.values[first + 1, 0] - set_.values[first, 0] ** 2)) for set_ in sets]
+        return math.sqrt(
+            sum(share**2 * variance / n for share, variance, n in zip(shares, variances, sizes, strict=True))
+        )
+
+    return error(0), error(2)
+
+
+def _from_start(measured: _Measured, config: StudyConfig) -> list[Moments]:
+    if not measured.found:
+        return []
+    n_real = len(measured.real.labels) if measured.real else 1
+    picks = measured.generations[1].n_curated if len(measured.generations) > 1 else config.policy.asked(n_real)
+    classes = len(measured.generations[0].metrics["class_names"])
+    steps = len(measured.found) - 1
+    return prediction.from_start(
+        measured.found[0], measured.real, config.policy, curators(config), (n_real, picks), steps, classes
+    )
+
+
+def _loop(measured: _Measured, config: StudyConfig, from_start: list[Moments]) -> Loop:
+    rule = choice_rule(config)
+    plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)
+    return Loop(
+        rule=rule,
+        policy=config.policy,
+        plain=plain and _is_simulated(measured.generations),
+        own=measured.own,
+        predicted=measured.predicted,
+        from_start=from_start,
+        pick_noise=measured.pick_noise,
+        top_share=_top_shares(measured.found),
+        real=measured.real_moments,
+        divergence=[generation.metrics.get("divergence", {}) for generation in measured.generations],
+        w_max=_w_max(measured),
+    )
+
+
+def _top_shares(found: list[Evaluated]) -> list[np.ndarray]:
+    """The share of samples at the highest reward with its replicates; empty where that is no set of its own."""
+    highest = max(float(one.rewards[0].max()) for one in found)
+    at_top = [one.rewards[0] >= highest - 1e-9 for one in found]
+    if at_top[0].sum() < LEAST_TOP:
+        return []
+    return [top @ prediction.replicate_masses(len(top), prediction.REPLICATES) for top in at_top]
+
+
+def _w_max(measured: _Measured) -> float:
+    found = [*measured.found, *([measured.real] if measured.real else [])]
+    return math.exp(max(float(one.rewards[0].max()) for one in found))
+
+
+def _generations(measured: _Measured, config: StudyConfig, from_start: list[Moments]) -> list[GenerationEvidence]:
+    simulated = _is_simulated(measured.generations)
+    loop = _loop(measured, config, from_start) if measured.found else None
+    out = []
+    for t, generation in enumerate(measured.generations):
+        metrics, predicted = generation.metrics, measured.predicted[t]
+        training = metrics.get("training") or {}
+        out.append(
+            GenerationEvidence(
+                t=t,
+                checkpoint_sha256=generation.checkpoint_sha256,
+                picture_sha256=metrics.get("grid_sha256"),
+                n_evaluated=len(measured.found[t].labels),
+                n_real=generation.n_real,
+                curated=metrics.get("curated") or {},
+                shares_asked=training.get("shares_asked", []),
+                shares_achieved=training.get("shares_achieved", []),
+                measured=_figures(measured.own[t]),
+                predicted=_figures(predicted) if predicted else None,
+                predicted_from_start=_figures(from_start[t]) if from_start else None,
+                divergence=metrics.get("divergence") or {},
+                floors=_floors(loop, t) if loop and simulated else {},
+                ceilings=_ceilings(loop) if loop and simulated and t else {},
+                transmission=_transmission(measured, t, training) if predicted else None,
+            )
+        )
+    return out
+
+
+def _transmission(measured: _Measured, t: int, training: dict[str, Any]) -> Transmission:
+    predicted = measured.predicted[t]
+    assert predicted is not None
+    before, now, noise = measured.own[t - 1].mean_w, measured.own[t].mean_w, measured.pick_noise[t][0]
+    gain, gain_se = value_and_se(predicted.mean_w - before)
+    difference, se = value_and_se(now - predicted.mean_w)
+    se = math.hypot(se, noise)
+    known = abs(gain) >= UNKNOWN_GAIN * math.hypot(gain_se, se)
+    trained = training.get("mean_w")
+    return Transmission(
+        predicted_gain=Estimate.of(gain, gain_se),
+        measured_gain=Estimate.of(*value_and_se(now - before)),
+        ratio=Estimate.of(1 + difference / gain, se / abs(gain)) if known else None,
+        difference=Estimate.of(difference, se),
+        z=difference / se if se else 0.0,
+        sampling=None if trained is None else Estimate.of(*value_and_se(trained - predicted.mean_w)),
+        learning=None if trained is None else Estimate.of(*value_and_se(now - trained)),
+    )
+
+
+def _floors(loop: Loop, t: int) -> dict[str, float]:
+    """Lower bounds on E[w] of generation t, those that apply."""
+    if not loop.plain or t == 0:
+        return {}
+    k, before = loop.rule.k, loop.own[t - 1]
+    mean_w, var_w = float(before.mean_w[0]), float(before.var_w[0])
+    if loop.policy.is_pure:
+        return {"C1": bounds.c1_floor(mean_w, var_w, loop.w_max, k)}
+    if not loop.policy.is_mixed or loop.real is None:
+        return {}
+    ref, var_ref, lam = float(loop.real.mean_w[0]), float(loop.real.var_w[0]), loop.policy.lam
+    return {
+        "C4": bounds.c4_floor_paper(ref, var_ref, loop.w_max, k, lam),
+        "C4 sharper": bounds.c4_floor_step(ref, mean_w, var_w, loop.w_max, k, lam),
+    }
+
+
+def _ceilings(loop: Loop) -> dict[str, float]:
+    """Upper bounds on the divergences, those that apply."""
+    if not loop.plain or not loop.policy.is_mixed:
+        return {}
+    found = {"C5 reversed": bounds.c5_reverse_ceiling(loop.policy.lam)}
+    if bounds.c5_applies(loop.rule.k, loop.policy.lam):
+        found["C5"] = bounds.c5_ceiling(loop.rule.k, loop.policy.lam)
+    return found
+
+
+def _figures(moments: Moments) -> Figures:
+    return Figures(
+        mean_w=Estimate.of(*value_and_se(moments.mean_w)),
+        var_w=Estimate.of(*value_and_se(moments.var_w)),
+        mean_reward=Estimate.of(*value_and_se(moments.mean_reward)),
+        class_shares=[Estimate.of(*value_and_se(share)) for share in moments.shares],
+    )
+
+
+def _is_simulated(generations: list[Generation]) -> bool:
+    """Whether simulated users alone picked, so that the reward behind the picks is known."""
+    return all(_by_simulated_users(generation) for generation in generations[1:])
+
+
+def _by_simulated_users(generation: Generation) -> bool:
+    counts = generation.metrics.get("curated") or {}
+    return not counts.get("human") and not counts.get("proxy")
