@@ -13,12 +13,11 @@ class Judged(Connection):
         """One row per position of every curation slate of generation t, answered or not, by slate and position.
 
         Each is (slate id, K or 0 for infinite, position, sample id, sample's generation, its seed, reward, operative
-        reward (the reward where none is stored), whether an operative reward is stored, picked position or -1,
-        rater id or -1).
+        reward (the reward where none is stored), picked position or -1, rater id or -1).
         """
         yield from self.db.conn.execute(
             """SELECT slate.id, coalesce(slate.k, 0), slate_item.position, sample.id, sample.t, sample.seed,
-            sample.reward, coalesce(sample.operative_reward, sample.reward), sample.operative_reward IS NOT NULL,
+            sample.reward, coalesce(sample.operative_reward, sample.reward),
             coalesce(pick.position, -1), coalesce(session.rater_id, -1)
             FROM slate JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = sample_id
             LEFT JOIN pick ON pick.slate_id = slate.id LEFT JOIN session ON session.id = pick.session_id

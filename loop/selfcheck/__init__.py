@@ -1,0 +1,9 @@
+"""Does a study follow the process that it declares? Picks, slates and counts are compared with the rule; no torch.
+
+`self_checks` reads a study's database and settings and gives a list of `Check`, each with a verdict and a sentence.
+"""
+
+from loop.selfcheck.study import self_checks
+from loop.selfcheck.verdicts import Check, Verdict
+
+__all__ = ["Check", "Verdict", "self_checks"]

@@ -1,0 +1,153 @@
+"""Are slates plain draws of their generation: disjoint, fresh, and exchangeable between slates and positions?
+
+The theorem's slates are K independent samples each. Slates cut from a sorted list (top-k), samples that come back, or a
+position reserved for the good ones are other processes.
+"""
+
+from collections.abc import Mapping
+from zlib import crc32
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import f as f_law
+from scipy.stats import ks_2samp
+
+from loop.selfcheck.verdicts import Finding
+
+LEAST_SLATES = 10
+LEAST_SAMPLES = 30
+
+
+def disjoint(n: int, shared: int, again: int, foreign: int) -> Finding:
+    """No sample in two curation slates, no draw under two names, none of another generation.
+
+    Args:
+        n: samples in curation slates of finite K.
+        shared: of them, in more than one slate.
+        again: drawn with the generation and seed of another (see `drawn_again`).
+        foreign: of another generation than their slate.
+    """
+    return Finding(
+        "disjoint slates",
+        None,
+        n,
+        f"{n:,} samples in curation slates looked through for repeats",
+        f"{shared:,} in more than one slate, {again:,} drawn again with the seed of another, {foreign:,} of another "
+        "generation than their slate",
+        "Slates must hold fresh samples of their own generation; shared ones make the picks depend on each other, "
+        "and the theorem doesn't speak of that.",
+        broken=bool(shared or again or foreign) if n else None,
+        figures={"shared": shared, "drawn_again": again, "foreign": foreign},
+    )
+
+
+def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> Finding:
+    """Rewards of the samples in slates against those of fresh samples of the same generation.
+
+    Args:
+        shown: (n,) rewards.
+        fresh: (m,) rewards.
+        t: the generation.
+
+    Source: the two-sample Kolmogorov-Smirnov test; ties make it cautious.
+    """
+    compared = f"Rewards of {len(shown):,} samples in slates against {len(fresh):,} fresh ones"
+    if min(len(shown), len(fresh)) < LEAST_SAMPLES:
+        return Finding("fresh draws", t, len(shown), compared, "too few to compare")
+    test: tuple[float, float] = tuple(ks_2samp(shown, fresh, method="asymp"))  # pyright: ignore[reportAssignmentType]
+    distance, p = map(float, test)
+    return Finding(
+        "fresh draws",
+        t,
+        len(shown),
+        compared,
+        f"largest difference of the distributions {distance:.4f}, means {shown.mean():.3f} and {fresh.mean():.3f}",
+        "The slates don't show what the generator draws: samples were chosen before users saw them, come from "
+        "another generator, or were judged by another reward.",
+        p=p,
+        figures={"ks": distance, "mean_shown": float(shown.mean()), "mean_fresh": float(fresh.mean())},
+    )
+
+
+def exchangeable(slates: Mapping[int, np.ndarray], t: int | None) -> list[Finding]:
+    """Whether rewards differ between slates, or between positions, more or less than chance lets them.
+
+    Args:
+        slates: (n, K) rewards by K.
+        t: the generation.
+    """
+    found = []
+    for k, rewards in slates.items():
+        if k >= 2 and len(rewards) >= LEAST_SLATES:
+            scores = normal_scores(rewards)
+            found += [_between_slates(scores, k, t), _between_positions(scores, k, t)]
+    return found
+
+
+def normal_scores(rewards: np.ndarray) -> np.ndarray:
+    """(n, K) standard normal quantiles of the rewards' ranks; equal rewards are put in a random order.
+
+    Of exchangeable samples this is a random order of known numbers, whatever the rewards are, so the variance ratios
+    below have the same law for every generator. Source: van der Waerden scores.
+    """
+    flat = rewards.ravel()
+    rng = np.random.default_rng(crc32(flat.tobytes()))  # the same order whenever the same study is looked at
+    order = np.lexsort((rng.random(len(flat)), flat))
+    ranks = np.empty(len(flat))
+    ranks[order] = np.arange(1, len(flat) + 1)
+    return ndtri(ranks / (len(flat) + 1)).reshape(rewards.shape)
+
+
+def variance_ratio(scores: np.ndarray) -> tuple[float, float]:
+    """(F, two-sided p) of the variance between the rows of (n, K) scores over that within them."""
+    n, k = scores.shape
+    means = scores.mean(axis=1, keepdims=True)
+    within = float(((scores - means) ** 2).sum()) / (n * (k - 1))
+    between = k * float(((means - scores.mean()) ** 2).sum()) / (n - 1)
+    ratio = between / within if within else np.inf
+    law = f_law(n - 1, n * (k - 1))
+    return ratio, float(min(1.0, 2 * min(law.sf(ratio), law.cdf(ratio))))
+
+
+def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
+    n, (ratio, p) = len(scores), variance_ratio(scores)
+    alike = (ratio - 1) / (ratio + k - 1) if np.isfinite(ratio) else 1.0
+    more = (
+        "Samples of one slate are alike, as in slates cut from a sorted list (top-k); slates must be plain draws."
+        if ratio > 1
+        else "Slates resemble each other more than plain draws do, as if each were composed on purpose."
+    )
+    return Finding(
+        "slates alike",
+        t,
+        n,
+        f"Rewards between {n:,} slates of {k} against those within",
+        f"variance ratio {ratio:.3f}, correlation of samples in a slate {alike:+.4f}, expected 1 and 0",
+        more,
+        p=p,
+        figures={"f": float(ratio), "correlation": float(alike)},
+    )
+
+
+def _between_positions(scores: np.ndarray, k: int, t: int | None) -> Finding:
+    n, (ratio, p) = len(scores), variance_ratio(scores.T)
+    means = scores.mean(axis=0)
+    worst = int(np.abs(means).argmax())
+    return Finding(
+        "order in slates",
+        t,
+        n,
+        f"Rewards between the {k} positions of {n:,} slates against those within",
+        f"variance ratio {ratio:.3f}; position {worst + 1} is off by {means[worst]:+.3f} standard deviations",
+        "What stands where depends on its reward, as in slates that are sorted; positions must be plain draws.",
+        p=p,
+        figures={"f": float(ratio), "position_means": means.tolist()},
+    )
+
+
+def drawn_again(items: np.ndarray) -> int:
+    """How many samples have generation and seed of another sample."""
+    order = np.lexsort((items["seed"], items["t"]))
+    some = items[order]
+    same = (some["t"][1:] == some["t"][:-1]) & (some["seed"][1:] == some["seed"][:-1])
+    return int((same & (some["sample"][1:] != some["sample"][:-1])).sum())
