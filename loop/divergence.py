@@ -44,8 +44,7 @@ def cells(config: DataConfig, real: Evaluated, classes: int) -> Cells:
     if real.points is None:
         shares = np.bincount(real.labels, minlength=classes) / len(real.labels)
         return Cells("predicted classes", shares, lambda found: found.labels)
-    tree = _density_tree(config)
-    mass = np.bincount(_locate(tree, _density(config)), minlength=2**LEVELS) / DENSITY_DRAWS
+    tree, mass = _density_tree(config.model_dump_json())
     return Cells(f"{2**LEVELS} cells of the known density", mass, lambda found: _locate(tree, _points(found)))
 
 
@@ -64,14 +63,14 @@ def divergence(cells: Cells, found: Evaluated) -> dict[str, Any]:
     sign = np.sign(p - q)
     return {
         "space": cells.name,
-        "kl": _estimate(max(0.0, p @ log_ratio - bias), p @ log_ratio**2 - (p @ log_ratio) ** 2, n),
-        "kl_reverse": _estimate(max(0.0, -(q @ log_ratio) - bias_reverse), q @ (q / smoothed) - 1, n),
+        "kl": _estimate(p @ log_ratio - bias, p @ log_ratio**2 - (p @ log_ratio) ** 2, n),
+        "kl_reverse": _estimate(-(q @ log_ratio) - bias_reverse, q @ (q / smoothed) - 1, n),
         "tv": _estimate(0.5 * np.abs(p - q).sum(), (p @ sign**2 - (p @ sign) ** 2) / 4, n),
     }
 
 
-def _estimate(value: float, variance: float, n: int) -> dict[str, float]:
-    return {"value": float(value), "se": float(np.sqrt(max(0.0, variance) / n))}
+def _estimate(value: np.ndarray | float, variance: np.ndarray | float, n: int) -> dict[str, float]:
+    return {"value": max(0.0, float(value)), "se": float(np.sqrt(max(0.0, float(variance)) / n))}
 
 
 def _points(found: Evaluated) -> np.ndarray:
@@ -80,15 +79,14 @@ def _points(found: Evaluated) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _density(config: DataConfig) -> np.ndarray:
-    """(DENSITY_DRAWS, 2) from the density that the real data were drawn from; always the same."""
-    return load(config.model_copy(update={"n": DENSITY_DRAWS}), seed=0xCE11).x
+def _density_tree(config_json: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """A k-d tree of equal masses of the known density, and the masses of its cells.
 
-
-@lru_cache(maxsize=4)
-def _density_tree(config: DataConfig) -> list[tuple[np.ndarray, np.ndarray]]:
-    """A k-d tree of equal masses, by level: (axis, threshold) of each node; every node splits its wider side."""
-    groups, tree = [_density(config)], []
+    By level it holds (axis, threshold) of each node; every node splits its wider side. The draws are always the same.
+    """
+    config = DataConfig.model_validate_json(config_json)
+    draws = load(config.model_copy(update={"n": DENSITY_DRAWS}), seed=0xCE11).x
+    groups, tree = [draws], []
     for _ in range(LEVELS):
         axes = np.array([int(np.ptp(group, axis=0).argmax()) for group in groups])
         cuts = np.array([np.median(group[:, axis]) for group, axis in zip(groups, axes, strict=True)])
@@ -98,7 +96,7 @@ def _density_tree(config: DataConfig) -> list[tuple[np.ndarray, np.ndarray]]:
             for group, axis, cut in zip(groups, axes, cuts, strict=True)
             for side in (group[group[:, axis] <= cut], group[group[:, axis] > cut])
         ]
-    return tree
+    return tree, np.bincount(_locate(tree, draws), minlength=2**LEVELS) / DENSITY_DRAWS
 
 
 def _locate(tree: list[tuple[np.ndarray, np.ndarray]], points: np.ndarray) -> np.ndarray:

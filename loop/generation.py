@@ -8,6 +8,7 @@ import numpy as np
 
 from data.records import Generation
 from loop.evaluation import Evaluator
+from loop.evidence import study as evidence
 from loop.mixing import Mixture, mixture_of
 from loop.policies import Composition
 from loop.preparation import Report, load_generator
@@ -72,6 +73,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
         store.add_evaluation(evaluation.samples)
         store.retire_slates(t)
         store.log("worker", "generation_published", t=t, **metrics["curated"])
+    evidence.keep(study)
     report("publishing", 1, 1)
     return child
 

@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "reward": {"kind": "ball", "gamma": 10.0, "center": [2.0, 0.5], "r_min": 1.0},
         "curation": {"k": 2, "picks": 5_000},
         "mix": {"lam": float("inf")},
-        "evaluation": {"samples": 10_000},
+        "evaluation": {"samples": 20_000},
     },
     "gaussians": {
         "generations": 8,
@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "reward": {"kind": "ball", "gamma": 10.0, "center": [4.0, 0.0], "r_min": 1.0},
         "curation": {"k": 2, "picks": 5_000},
         "mix": {"lam": float("inf")},
-        "evaluation": {"samples": 10_000},
+        "evaluation": {"samples": 20_000},
     },
     # Ferbach et al. 2024: gamma q_0 (airplane) with gamma = 5, lam = 1/2
     "cifar10": {

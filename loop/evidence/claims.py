@@ -99,7 +99,13 @@ C5_REVERSE = Claim("C5 reversed", "KL(p_ref || p_t) stays under log(1 + lam)", "
 C6 = Claim("C6", "at K = inf the loop is at p_0 exp(t r), as RLHF with beta = 1/t", "theorem", "equal")
 STEP = Claim("one step", "E[w] is what the exact operator predicts from the generation before", "prediction", "equal")
 MANY = Claim("many steps", "E[w] is what the exact operator predicts from generation 0", "prediction", "equal")
-ALL = (C1, C2, C3, C4, C4_STEP, C5, C5_REVERSE, C6, STEP, MANY)
+TRANSMISSION = Claim(
+    "transmission",
+    "over all generations E[w] gained what the exact operator predicts, step by step",
+    "prediction",
+    "equal",
+)
+ALL = (C1, C2, C3, C4, C4_STEP, C5, C5_REVERSE, C6, STEP, MANY, TRANSMISSION)
 
 
 def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
@@ -115,6 +121,7 @@ def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
         (C6, _needs_pure(loop) or _needs_k_infinite(loop), _many),
         (STEP, _needs_prediction(loop), _step),
         (MANY, _needs_prediction(loop) or _needs_start(loop), _many),
+        (TRANSMISSION, _needs_prediction(loop), _overall),
     ):
         if conditions:
             yield Inapplicable(claim, conditions)
@@ -184,6 +191,16 @@ def _many(loop: Loop, claim: Claim) -> Iterator[Margin]:
         noise = math.sqrt(sum(loop.pick_noise[turn][0] ** 2 for turn in range(1, t + 1)))
         tolerance = TOLERANCE * abs(float(predicted[0]))
         yield _equal(loop, claim, t, now[:size], predicted[:size], noise, tolerance)
+
+
+def _overall(loop: Loop, claim: Claim) -> Iterator[Margin]:
+    """All steps together: their differences are nearly independent, so their errors add up in squares."""
+    turns = [t for t, predicted in enumerate(loop.predicted) if predicted is not None]
+    wanted = sum(now.mean_w - loop.own[t - 1].mean_w for t, now in enumerate(loop.predicted) if now is not None)
+    gained = sum(loop.own[t].mean_w - loop.own[t - 1].mean_w for t in turns)
+    noise = math.sqrt(sum(loop.pick_noise[t][0] ** 2 for t in turns))
+    tolerance = TOLERANCE * abs(float(np.asarray(wanted)[0]))
+    yield _equal(loop, claim, turns[-1], np.asarray(gained), np.asarray(wanted), noise, tolerance)
 
 
 def _above(loop: Loop, claim: Claim, t: int, now: np.ndarray, floor: np.ndarray, noise: float) -> Margin:

@@ -1,6 +1,7 @@
 """The next generation's E[w], E[r] and class shares, from a plain sample of rewards, with bootstrap intervals.
 
-The law of the reward under p_{t+1} follows from that under p_t: H^K depends on a sample through its reward alone. So what holds for points holds for images, and nothing but rewards and labels is needed.
+The law of the reward under p_{t+1} follows from that under p_t: H^K depends on a sample through its reward alone.
+So what holds for points holds for images, and nothing but rewards and labels is needed.
 """
 
 from collections.abc import Sequence

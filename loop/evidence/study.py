@@ -13,7 +13,7 @@ from loop.evidence import prediction
 from loop.evidence.claims import Loop, examine, value_and_se
 from loop.evidence.people import win_rates
 from loop.evidence.prediction import Moments
-from loop.evidence.schema import CheckResult, Estimate, Evidence, Figures, GenerationEvidence, Transmission
+from loop.evidence.schema import VERSION, CheckResult, Estimate, Evidence, Figures, GenerationEvidence, Transmission
 from loop.evidence.verdicts import judge, summary
 from loop.rater_types import are_alike, choice_rule, curators, user_types
 from loop.study import Study
@@ -71,6 +71,20 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
         checks=checks or [],
         summary=summary(claims, generations),
     )
+
+
+def keep(study: Study) -> None:
+    """Leaves the evidence for the researcher's page, which must not spend time on it (status 'evidence')."""
+    study.store.set_status("evidence", **build(study, quick=True).model_dump(exclude={"config"}))
+
+
+def kept(study: Study) -> Evidence | None:
+    """What `keep` left last; None before the first generation, or when another version left it."""
+    found = study.store.status("evidence")
+    found.pop("at", None)
+    if found.get("schema_version") != VERSION:
+        return None
+    return Evidence.model_validate({**found, "config": study.config.as_json()})
 
 
 def _read(store: Store, config: StudyConfig, replicates: int) -> _Measured:

@@ -45,9 +45,12 @@ def summary(claims: Sequence[ClaimVerdict], generations: Sequence[GenerationEvid
 
 def overall(verdicts: Iterable[VerdictWord]) -> VerdictWord:
     """One word for a claim at all its generations: the worst that was found."""
-    counts = Counter(verdicts)
+    found = set(verdicts)
     order: tuple[VerdictWord, ...] = ("fails", "can't tell", "holds")
-    return next((word for word in order if counts[word]), "not applicable")
+    for word in order:
+        if word in found:
+            return word
+    return "not applicable"
 
 
 def _verdict(one: Margin, z: float, generations: dict[int, GenerationEvidence]) -> ClaimVerdict:
