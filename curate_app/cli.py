@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from curate_app.theory_command import app as theory_app
+
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False
 )
 reward_app = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
 app.add_typer(reward_app, name="reward")
+app.add_typer(theory_app, name="theory")
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]

@@ -2,7 +2,7 @@
 
 The truth is Zipf's law over a vocabulary. The first fit, n = 1 (the paper's p^(1)), is the frequencies of N real rows;
 fit n makes a set of rows, and the policy composes the training set whose frequencies are fit n + 1. What is measured is
-the diversity, the probability that two tokens differ: 1 - S, S = sum_i p_i^2. At total collapse, one token alone, it is 0.
+the diversity, the probability that two tokens differ: 1 - S, S = sum_i p_i^2. At total collapse, one token, it is 0.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """The curated loop on a finite support: finite picks, simulated, beside the exact population loop and its promises.
 
 Generation t = 0 is learned from N real rows drawn from p_ref; a set of picks follows from each generation, and the
-policy composes the training set whose frequencies are generation t + 1. What is measured is E_t[w] / w*, w = exp(r), the
-quantity of the theorem (Ferbach et al. 2024, arXiv 2407.09499), and KL(p_t || p_ref).
+policy composes the training set whose frequencies are generation t + 1. What is measured is E_t[w] / w*, w = exp(r),
+the quantity of the theorem (Ferbach et al. 2024, arXiv 2407.09499), and KL(p_t || p_ref).
 """
 
 from collections.abc import Sequence
@@ -102,8 +102,8 @@ def curated_curves(
 
     `exact` is the population loop, from which finite samples stray by about 1/N. So z is of simulated minus
     `extra["expected"]`: the mean, over the repetitions, of what generation t must come to in expectation given the
-    generations before it, by the operator at each repetition's own law. That is exact for any N. z is in standard errors
-    of the difference (`se` is simulated's own), and its points are uncorrelated from one generation to the next.
+    generations before it, by the operator at each repetition's own law. That is exact for any N. z is in standard
+    errors of that difference (`se` is simulated's own); it is uncorrelated from one generation to the next.
     """
     check(generations, repetitions, seed)
     check_policies(policies)

@@ -1,7 +1,7 @@
 """A Gaussian fitted to samples of itself, one dimension: its variance shrinks as its mean wanders off.
 
-The first fit, n = 1, is on N real points of N(0, 1); fit n draws a set of points, and the policy composes what fit n + 1
-is made from: their mean, and their biased variance (1/N, maximum likelihood).
+The first fit, n = 1, is on N real points of N(0, 1); fit n draws a set of points, and the policy composes what fit
+n + 1 is made from: their mean, and their biased variance (1/N, maximum likelihood).
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class GaussianModel:
         return spread(policy, self.rows, generations)
 
     def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
-        """The drift's expectation: 1 minus the variance's under every policy, for a fitted law has the truth for its mean.
+        """The drift's expectation: 1 minus the variance's under every policy, as the fitted law averages to the truth.
 
         Derived for this project: every policy keeps E[x^2] under the fitted law, from one fit to the next.
         """
