@@ -17,6 +17,7 @@ from model.classifier import Classifier, train_classifier
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
 from model.noise import derive_seed
+from model.resampler import Resampler
 from model.reward import import_named
 
 STARTERS = Path(model_package.__file__).parent / "starters"
@@ -101,6 +102,8 @@ def load_generator(study: Study, t: int) -> Generator:
 
 def _generator_class(study: Study) -> type[Generator]:
     kind = study.config.network.kind
+    if kind == "resample":
+        return Resampler
     return Flow if kind in FLOW_KINDS else import_named(kind, "network.kind")
 
 

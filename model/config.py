@@ -14,7 +14,8 @@ class NetworkConfig(_Table):
 
     kind: str = Field(
         default="mlp",
-        description="mlp (points), digits (8x8 images), unet (torchcfm's), or your own generator as 'module:Class'",
+        description="mlp (points), digits (8x8 images), unet (torchcfm's), resample (the control: copies its training "
+        "set), or your own generator as 'module:Class'",
     )
     width: int = Field(default=192, ge=4, description="features per layer; for unet the channels of the first level")
     depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")

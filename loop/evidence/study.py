@@ -20,6 +20,7 @@ from loop.study import Study
 from loop.theory import bounds
 
 LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
+QUICK = (10_000, 60)  # samples and replicates
 UNKNOWN_GAIN = 3.0  # a predicted gain under so many standard errors makes the ratio meaningless
 
 
@@ -42,11 +43,11 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
     Args:
         study: the study; generations that an older version measured without keeping the samples end the evidence.
         checks: of the picks (see `loop.selfcheck`), to be reported beside it.
-        quick: fewer bootstrap replicates and no prediction over many steps, for a page that is refreshed.
+        quick: fewer samples and replicates, and no prediction over many steps, for a page that is refreshed.
     """
     config = study.config
     with study.store.read():
-        measured = _read(study.store, config, 60 if quick else prediction.REPLICATES)
+        measured = _read(study.store, config, *(QUICK if quick else (None, prediction.REPLICATES)))
         rates = win_rates(study.store, len(measured.generations) - 1)
     from_start = [] if quick or not _is_simulated(measured.generations) else _from_start(measured, config)
     generations = _generations(measured, config, from_start)
@@ -87,13 +88,13 @@ def kept(study: Study) -> Evidence | None:
     return Evidence.model_validate({**found, "config": study.config.as_json()})
 
 
-def _read(store: Store, config: StudyConfig, replicates: int) -> _Measured:
+def _read(store: Store, config: StudyConfig, most: int | None, replicates: int) -> _Measured:
     generations, found = store.generations(), []
     for generation in generations:
         evaluation = store.evaluation(generation.t)
         if evaluation is None:
             break
-        found.append(evaluation)
+        found.append(_first(evaluation, most))
     generations = generations[: len(found)]
     classes = len(generations[0].metrics["class_names"]) if generations else 0
     masses = [prediction.replicate_masses(len(one.labels), replicates) for one in found]
@@ -105,6 +106,12 @@ def _read(store: Store, config: StudyConfig, replicates: int) -> _Measured:
     own = [prediction.measured(one, mass, classes) for one, mass in zip(found, masses, strict=True)]
     predicted, noise = _predict(generations, found, masses, real_moments, config, classes)
     return _Measured(generations, found, real, own, real_moments, predicted, noise)
+
+
+def _first(found: Evaluated, n: int | None) -> Evaluated:
+    """The first n samples, as fair a sample as all of them."""
+    points = None if found.points is None else found.points[:n]
+    return Evaluated(found.t, found.rewards[:, :n], found.labels[:n], points)
 
 
 def _predict(

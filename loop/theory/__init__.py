@@ -1,0 +1,1 @@
+"""What theory says: the exact operator and loops, the bounds, and the models of collapse without curation."""

@@ -1,6 +1,6 @@
 """What the theory promises of the loop, as numbers that a measurement can be held against.
 
-C1, C2, C4, C5 and C6 number the claims as docs/theory.md does. `w = exp(r)`, `w_max` is its largest value on the support.
+C1, C2, C4, C5 and C6 are the claims' names in reports. `w = exp(r)`, and `w_max` is its largest value on the support.
 """
 
 import math

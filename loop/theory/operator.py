@@ -1,7 +1,7 @@
 """The K-choice operator H^K on a finite support, exactly, for any K, and for users who lapse or favour positions.
 
-`H^K_p(x) = E[ K w(x) / (w(x) + sum_i w(x_i)) ]` over K - 1 other samples of p is what a pick multiplies the density of x
-by. It depends on x only through its reward, so a plain sample of rewards (each of mass 1/n) is support enough.
+`H^K_p(x) = E[ K w(x) / (w(x) + sum_i w(x_i)) ]` over K - 1 other samples of p is what a pick multiplies the density of
+x by. It depends on x only through its reward, so a plain sample of rewards (each of mass 1/n) is support enough.
 """
 
 import math
@@ -52,8 +52,8 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
         rule: how the user picks.
 
     Source: Ferbach et al. 2024 (arXiv 2407.09499), Section 2.1, for the operator and its limit w / E[w]; the integral
-    `H = K w int_0^inf exp(-w u) phi(u)^(K-1) du`, `phi(u) = sum_i p_i exp(-w_i u)`, was derived for this project. With a
-    position bias b the integrand becomes `sum_j w e^b_j exp(-w e^b_j u) prod_{i != j} phi(e^b_i u)`.
+    `H = K w int_0^inf exp(-w u) phi(u)^(K-1) du`, `phi(u) = sum_i p_i exp(-w_i u)`, was derived for this project. With
+    a position bias b the integrand becomes `sum_j w e^b_j exp(-w e^b_j u) prod_{i != j} phi(e^b_i u)`.
     """
     masses = p[:, None] if p.ndim == 1 else p
     levels, place = np.unique(rewards, return_inverse=True)
@@ -68,7 +68,7 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
 
 
 def step(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
-    """(n,) or (n, B): the law of the picked sample, p * H, of total mass 1 exactly (errors would grow K-fold a step)."""
+    """(n,) or (n, B): the law of the picked sample, p * H; its mass is 1 exactly, for errors would grow K-fold a step."""
     picked = p * h(rewards, p, rule)
     return picked / picked.sum(axis=0)
 
