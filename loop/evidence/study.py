@@ -174,20 +174,20 @@ def _loop(measured: _Measured, config: StudyConfig, from_start: list[Moments]) -
         predicted=measured.predicted,
         from_start=from_start,
         pick_noise=measured.pick_noise,
-        top_share=_top_shares(measured.found),
+        top_share=_top_shares(measured.found, measured.own[0].values.shape[1] - 1),
         real=measured.real_moments,
         divergence=[generation.metrics.get("divergence", {}) for generation in measured.generations],
         w_max=_w_max(measured),
     )
 
 
-def _top_shares(found: list[Evaluated]) -> list[np.ndarray]:
+def _top_shares(found: list[Evaluated], replicates: int) -> list[np.ndarray]:
     """The share of samples at the highest reward with its replicates; empty where that is no set of its own."""
     highest = max(float(one.rewards[0].max()) for one in found)
     at_top = [one.rewards[0] >= highest - 1e-9 for one in found]
     if at_top[0].sum() < LEAST_TOP:
         return []
-    return [top @ prediction.replicate_masses(len(top), prediction.REPLICATES) for top in at_top]
+    return [top @ prediction.replicate_masses(len(top), replicates) for top in at_top]
 
 
 def _w_max(measured: _Measured) -> float:

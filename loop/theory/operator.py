@@ -68,7 +68,7 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
 
 
 def step(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
-    """(n,) or (n, B): the law of the picked sample, p * H; its mass is 1 exactly, for errors would grow K-fold a step."""
+    """(n,) or (n, B): the law of the picked sample, p * H, with mass 1: errors would grow K-fold a step."""
     picked = p * h(rewards, p, rule)
     return picked / picked.sum(axis=0)
 
