@@ -159,6 +159,13 @@ class StudyConfig(_Table):
         """The data policy of [mix]."""
         return DataPolicy(self.mix.policy, self.mix.lam)
 
+    @property
+    def pretraining(self) -> str:
+        """All that generation 0 and the classifier follow from, as text: where it is equal, so are their weights."""
+        train = {key: value for key, value in self.train if not key.startswith("finetune_")}
+        parts = self.model_dump(include={"seed", "data", "network", "sampling", "classifier"})
+        return repr({**parts, "train": train})
+
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration as plain values, infinity written as 'inf', to be stored with a generation."""
         return _plain(self.model_dump(exclude={"app"}))
@@ -215,18 +222,30 @@ def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: no '=', or an unknown key (the nearest one is named).
     """
-    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    merged = put(values, {}, "--set")
     for setting in settings:
         key, equals, text = setting.partition("=")
-        path = key.strip().split(".")
         if not equals:
             raise ValueError(f"--set {setting}: write it as key=value, for example --set curation.k=4")
-        if ".".join(path) not in known_keys():
-            raise ValueError(_unknown_key(path, "--set"))
+        merged = put(merged, {key.strip(): read_value(text.strip())}, "--set")
+    return merged
+
+
+def put(values: Mapping[str, Any], given: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A copy of nested values with some set by their full names, such as `curation.k`; source is named in errors.
+
+    Raises:
+        ValueError: an unknown key (the nearest one is named).
+    """
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for key, value in given.items():
+        path = key.split(".")
+        if key not in known_keys():
+            raise ValueError(_unknown_key(path, source))
         table = merged
         for part in path[:-1]:
             table = table.setdefault(part, {})
-        table[path[-1]] = _value(text.strip())
+        table[path[-1]] = value
     return merged
 
 
@@ -249,7 +268,8 @@ def _unknown_key(path: Sequence[str], source: str) -> str:
     return f"{source}: there is no setting '{wrong}'; {hint}"
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """A value written as TOML, or as plain text."""
     try:
         return tomlkit.parse(f"value = {text}").unwrap()["value"]
     except ParseError:

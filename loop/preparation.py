@@ -26,14 +26,18 @@ Report = Callable[[str, int, int], None]
 """Called with (phase, done, total) in long work."""
 
 
-def prepare_scorer(study: Study, report: Report) -> Scorer:
-    """The study's scorer; its classifier is copied from the starter, or trained, when the study has none yet."""
+def prepare_scorer(study: Study, report: Report, donor: Study | None = None) -> Scorer:
+    """The study's scorer; its classifier is copied from the starter or a donor, or trained, when it has none yet."""
     real = study.real
     if not real.is_images:
         return Scorer(study.config, None, real.label_names)
     if study.config.classifier.file and not study.classifier_path.exists():
         _copy(Path(study.config.classifier.file), study.classifier_path)
-    if not study.classifier_path.exists() and not _copy_starter(study, "classifier", study.classifier_path):
+    if (
+        not study.classifier_path.exists()
+        and not _copy_starter(study, "classifier", study.classifier_path)
+        and not _copy_donated(study, donor, "classifier", study.classifier_path)
+    ):
         seed = derive_seed(study.config.seed, 0xC1A55)
         found = train_classifier(
             to_tensor(real.x),
@@ -49,13 +53,24 @@ def prepare_scorer(study: Study, report: Report) -> Scorer:
     return Scorer(study.config, classifier, classifier.label_names)
 
 
-def prepare_first_generation(study: Study, scorer: Scorer, report: Report) -> None:
-    """Publishes generation 0, from the starter or by pretraining on the real data, when there is none yet."""
+def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor: Study | None = None) -> None:
+    """Publishes generation 0, from the starter, a donor, or by pretraining on the real data, if there is none yet.
+
+    Args:
+        study: the study.
+        scorer: its scorer.
+        report: called with the phase and how far it is.
+        donor: a study with the same pretraining (`StudyConfig.pretraining`), whose generation 0 is copied: the same
+            weights as pretraining again would give.
+
+    Raises:
+        ValueError: the donor's pretraining is another.
+    """
     if study.store.latest_cut() is not None:
         return
     path = study.checkpoint_path(0)
     evaluator = Evaluator(study, scorer)
-    if not _copy_starter(study, "generator", path):
+    if not _copy_starter(study, "generator", path) and not _copy_donated(study, donor, "generator", path):
         untrained = build_generator(study)
         seed = derive_seed(study.config.seed, 0, 0xF17)
         untrained.fit(real_only(evaluator.real), None, seed, _phase(report, "pretraining")).save(path)
@@ -117,6 +132,20 @@ def _copy_starter(study: Study, what: str, path: Path) -> bool:
     if config["network" if what == "generator" else "classifier"] != wanted.model_dump():
         return False
     _copy(starter, path)
+    return True
+
+
+def _copy_donated(study: Study, donor: Study | None, what: str, path: Path) -> bool:
+    """Copies a donor's generation 0 or classifier, if there is one; says whether it did."""
+    if donor is None:
+        return False
+    if donor.config.pretraining != study.config.pretraining:
+        raise ValueError(f"{donor.path} was pretrained with other settings or another seed than {study.path}.")
+    source = donor.checkpoint_path(0) if what == "generator" else donor.classifier_path
+    if not source.exists() or (what == "generator" and donor.store.latest_cut() is None):
+        return False
+    _copy(source, path)
+    study.store.log("worker", f"{what}_copied", source=donor.path.resolve().name)
     return True
 
 

@@ -8,7 +8,7 @@ from loop.preparation import Report, load_generator, prepare_first_generation, p
 from loop.study import Study
 
 
-def simulate(study: Study, generations: int, report: Report) -> None:
+def simulate(study: Study, generations: int, report: Report, donor: Study | None = None) -> None:
     """Runs the study up to a number of generations after the pretrained one; it goes on where it was.
 
     What a turn draws and learns is derived from the study's seed and the turn's number alone, so an interrupted run
@@ -18,17 +18,18 @@ def simulate(study: Study, generations: int, report: Report) -> None:
         study: the study.
         generations: the last t.
         report: called with the phase and how far it is.
+        donor: a study to copy generation 0 and the classifier from, if they are still to be made.
 
     Raises:
         WorkerRunningError: another process works on this study.
-        ValueError: people have picked in it.
+        ValueError: people have picked in it, or the donor's pretraining is another.
     """
     if study.store.raters().get("human"):
         raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
     with only_worker(study.path):
         report("preparing", 0, 1)
-        scorer = prepare_scorer(study, report)
-        prepare_first_generation(study, scorer, report)
+        scorer = prepare_scorer(study, report, donor)
+        prepare_first_generation(study, scorer, report, donor)
         evaluator, users = Evaluator(study, scorer), SimulatedUsers(study, scorer)
         latest = study.store.latest_cut()
         assert latest is not None

@@ -124,16 +124,17 @@ def open_or_create(
     wanted = build(asked, "--set").model_dump()
     if preset is not None:
         wanted = configure(preset, settings, seed=seed, generations=generations).model_dump()
-    difference = _first_difference({**known, "generations": 0}, {**wanted, "generations": 0})
+    difference = first_difference({**known, "generations": 0}, {**wanted, "generations": 0})
     if difference:
         raise StudyExistsError(f"There is a study at {path} with other settings: {difference}. Choose another name.")
     return study
 
 
-def _first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str | None:
+def first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str | None:
+    """The first setting in which two configurations (as nested values) differ, in words; None if they are equal."""
     for key, value in known.items():
         if isinstance(value, dict):
-            found = _first_difference(value, wanted[key], f"{prefix}{key}.")
+            found = first_difference(value, wanted[key], f"{prefix}{key}.")
             if found:
                 return found
         elif value != wanted[key]:
