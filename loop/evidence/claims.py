@@ -118,7 +118,7 @@ def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
         (C4_STEP, _needs_mixed(loop), _c4_step),
         (C5, _needs_mixed(loop) or _needs_little_lam(loop), _c5),
         (C5_REVERSE, _needs_mixed(loop), _c5_reverse),
-        (C6, _needs_pure(loop) or _needs_k_infinite(loop), _many),
+        (C6, _needs_pure(loop) or _needs_k_infinite(loop) or _needs_start(loop), _many),
         (STEP, _needs_prediction(loop), _step),
         (MANY, _needs_prediction(loop) or _needs_start(loop), _many),
         (TRANSMISSION, _needs_prediction(loop), _overall),
