@@ -166,17 +166,19 @@ def export(
 
 @app.command()
 def check(study: StudyPath, json_: Json = False) -> None:
-    """Check a study's integrity: database, images, checkpoints, disjoint slates, counts.
+    """Check a study: is it whole (database, images, checkpoints, counts), and do its picks follow the declared rule?
 
     Example: `curate check my-study`
     """
-    from curate_app.summary import print_faults
+    from curate_app.summary import print_check
     from loop.integrity import faults
+    from loop.selfcheck import self_checks
     from loop.study import Study
 
-    found = faults(Study.open(study))
-    print_faults(study, found, as_json=json_)
-    if found:
+    opened = Study.open(study)
+    found, checks = faults(opened), self_checks(opened.store, opened.config)
+    print_check(study, found, checks, as_json=json_)
+    if found or any(check.verdict == "fail" for check in checks):
         raise typer.Exit(1)
 
 

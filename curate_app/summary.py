@@ -1,6 +1,8 @@
 """What `curate status` and `curate check` print."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from rich.table import Table
 
 from curate_app.console import out
 from data.records import Generation
+from loop.selfcheck import VERDICTS, Check
 from loop.serving import picks_progress, worker_status
 from loop.study import Study
 
@@ -45,16 +48,22 @@ def status_of(study: Study) -> dict[str, Any]:
     }
 
 
-def print_faults(path: Path, faults: list[str], *, as_json: bool) -> None:
-    """Prints what `curate check` found."""
+def print_check(path: Path, faults: Sequence[str], checks: Sequence[Check], *, as_json: bool) -> None:
+    """Prints what `curate check` found: faults, the self-check's verdicts, and what didn't pass in full."""
     if as_json:
-        out.print_json(json.dumps({"study": str(path), "faults": faults}))
-    elif faults:
-        out.print(f"{len(faults)} fault(s) in {path}:")
-        for fault in faults:
-            out.print(f"  - {fault}", markup=False)
-    else:
-        out.print(f"{path} is sound.")
+        found = {"study": str(path), "faults": list(faults), "checks": [check.as_json() for check in checks]}
+        out.print_json(json.dumps(found))
+        return
+    odd = [check for check in checks if check.verdict in ("fail", "suspicious")]
+    wrong = [*faults, *(f"{check.name}: {check.sentence}" for check in odd if check.verdict == "fail")]
+    out.print(f"{len(wrong)} fault(s) in {path}:" if wrong else f"{path} is sound.")
+    for fault in wrong:
+        out.print(f"  - {fault}", markup=False)
+    tally = Counter(check.verdict for check in checks)
+    out.print(f"Self-check: {', '.join(f'{tally[verdict]} {verdict}' for verdict in VERDICTS if tally[verdict])}.")
+    for check in checks:
+        if check.verdict == "suspicious" or (check.verdict == "pass" and check.t is None):
+            out.print(f"  [{check.verdict}] {check.name}: {check.sentence}", markup=False)
 
 
 def _generation(generation: Generation) -> dict[str, Any]:

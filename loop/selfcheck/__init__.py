@@ -4,6 +4,6 @@
 """
 
 from loop.selfcheck.study import self_checks
-from loop.selfcheck.verdicts import Check, Verdict
+from loop.selfcheck.verdicts import VERDICTS, Check, Verdict
 
-__all__ = ["Check", "Verdict", "self_checks"]
+__all__ = ["VERDICTS", "Check", "Verdict", "self_checks"]

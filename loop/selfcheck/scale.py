@@ -45,8 +45,7 @@ def scale(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
         t,
         n,
         compared,
-        f"factor {_number(found.beta)} on the declared rewards (95 % {_number(found.low)} to {_number(found.high)}; "
-        f"1 is as declared)",
+        _told(found),
         _meaning(found, float(best)),
         p=test[1],
         figures={"beta": found.beta, "low": found.low, "high": found.high, "z": test[0], "best_share": float(best)},
@@ -95,6 +94,15 @@ def _edge(likelihood: Callable[[float], float], target: float, inner: float, end
         return math.copysign(math.inf, end)
     found = brentq(lambda v: likelihood(math.sinh(v)) - target, math.asinh(inner), math.asinh(end), xtol=1e-4)
     return math.sinh(float(found))  # pyright: ignore[reportArgumentType]
+
+
+def _told(found: Scale) -> str:
+    if math.isinf(found.low) and math.isinf(found.high):
+        return "the rewards in a slate differ too little to tell the factor on them"
+    return (
+        f"factor {_number(found.beta)} on the declared rewards (95 % {_number(found.low)} to {_number(found.high)}; "
+        "1 is as declared)"
+    )
 
 
 def _meaning(found: Scale, best: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Verdict = Literal["pass", "suspicious", "fail", "not applicable"]
 FAIL, SUSPICIOUS = 1e-6, 1e-3  # chance that an honest study gets the verdict, over all its checks together
-RANK: tuple[Verdict, ...] = ("fail", "suspicious", "pass", "not applicable")
+VERDICTS: tuple[Verdict, ...] = ("fail", "suspicious", "pass", "not applicable")
 
 
 @dataclass(frozen=True, slots=True)

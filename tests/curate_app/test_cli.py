@@ -207,12 +207,31 @@ def test_status_is_json_for_programs_and_a_table_for_people(home: Path, contents
 
 def test_check_is_json_for_programs_and_fails_on_faults(home: Path):
     sound = curate("check", "s", "--json", cwd=home)
-    assert (sound.returncode, json.loads(sound.stdout)) == (0, {"study": "s", "faults": []})
+    found = json.loads(sound.stdout)
+    assert (sound.returncode, found["study"], found["faults"]) == (0, "s", [])
+    assert {check["name"] for check in found["checks"]} >= {"pick frequencies", "scale", "positions", "counts"}
+    assert {check["verdict"] for check in found["checks"]} <= {"pass", "not applicable"}
+    told = curate("check", "s", cwd=home)
+    assert told.returncode == 0 and "s is sound." in told.stdout and "Self-check: " in told.stdout
     flip(WEIGHTS)(home / "s")
     faulty = curate("check", "s", "--json", cwd=home)
     assert faulty.returncode == 1 and len(json.loads(faulty.stdout)["faults"]) == 1
     plain = curate("check", "s", cwd=home)
     assert plain.returncode == 1 and "1 fault(s)" in plain.stdout and plain.stderr == ""
+
+
+def test_check_fails_on_picks_that_do_not_follow_the_rule(home: Path):
+    study = Study.open(home / "s")
+    study.store.db.conn.execute(
+        """UPDATE pick SET position = (SELECT position FROM slate_item JOIN sample ON sample.id = sample_id
+        WHERE slate_item.slate_id = pick.slate_id ORDER BY reward LIMIT 1)"""
+    )
+    study.store.db.conn.commit()
+    study.store.close()
+    told = curate("check", "s", cwd=home)
+    assert told.returncode == 1 and "another reward is at work" in " ".join(told.stdout.split()) and told.stderr == ""
+    found = json.loads(curate("check", "s", "--json", cwd=home).stdout)
+    assert found["faults"] == [] and "fail" in {check["verdict"] for check in found["checks"]}
 
 
 def test_export_writes_the_long_table(home: Path):

@@ -1,0 +1,169 @@
+"""The numbers behind the self-check: honest data give uniform p-values, faulty data tiny ones."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import kstest
+
+from loop.selfcheck.counts import shares
+from loop.selfcheck.draws import against_evaluation, normal_scores, variance_ratio
+from loop.selfcheck.frequencies import frequencies, positions
+from loop.selfcheck.infinite import weighed_draws
+from loop.selfcheck.rule import Rule, tally
+from loop.selfcheck.scale import estimate
+from loop.selfcheck.score import score_test
+from loop.selfcheck.tables import Choices
+from loop.selfcheck.verdicts import Finding, judge
+from model import luce
+
+THIRTY = {"a": 0.3, "b": 0.7}
+PLAIN = Rule()
+BIASED = Rule(lapse=0.2, bias=(1.0, 0.0, -0.5, 0.0))
+
+
+def users(n: int, rng: np.random.Generator, rule: Rule = PLAIN, factor: float = 1.0, spread: float = 1.5) -> Choices:
+    """n slates of four with picks by a rule in which `factor` multiplies the rewards."""
+    rewards = spread * rng.normal(size=(n, 4))
+    picked = luce.pick(factor * rewards + np.asarray(rule.bias or 0.0), rng)
+    lapsed = rng.random(n) < rule.lapse
+    picked[lapsed] = rng.integers(4, size=int(lapsed.sum()))
+    return Choices(rewards, picked)
+
+
+def p_of(finding: Finding) -> float:
+    assert finding.p is not None, finding
+    return finding.p
+
+
+def score_p(blocks: list[Choices], rule: Rule) -> float:
+    found = score_test(blocks, rule)
+    assert found is not None
+    return found[1]
+
+
+HONEST: dict[str, Callable[[np.random.Generator], float]] = {
+    "pick frequencies": lambda rng: p_of(frequencies([users(400, rng)], Rule(), 0)),
+    "pick frequencies, lapses and bias": lambda rng: p_of(frequencies([users(400, rng, BIASED)], BIASED, 0)),
+    "pick frequencies, two blocks": lambda rng: p_of(frequencies([users(200, rng), users(150, rng)], Rule(), None)),
+    "positions": lambda rng: p_of(positions([users(400, rng)], Rule(), 0)),
+    "positions, lapses and bias": lambda rng: p_of(positions([users(400, rng, BIASED)], BIASED, 0)),
+    "scale": lambda rng: score_p([users(400, rng)], Rule()),
+    "scale, few picks far apart": lambda rng: score_p([users(60, rng, spread=6)], Rule()),
+    "scale, lapses and bias": lambda rng: score_p([users(400, rng, BIASED)], BIASED),
+    "slates alike": lambda rng: variance_ratio(normal_scores(rng.exponential(size=(200, 4))))[1],
+    "slates alike, ties": lambda rng: variance_ratio(normal_scores(rng.integers(3, size=(200, 4)) * 1.0))[1],
+    "order in slates": lambda rng: variance_ratio(normal_scores(rng.exponential(size=(200, 4))).T)[1],
+    "fresh draws": lambda rng: p_of(against_evaluation(rng.normal(size=997), rng.normal(size=1103), 0)),
+    "rater types": lambda rng: p_of(shares({"a": (n := int(rng.binomial(5_000, 0.3))), "b": 5_000 - n}, THIRTY)),
+    "weighed draws": lambda rng: _weighed(rng, factor=1.0),
+    "weighed draws, lapses": lambda rng: _weighed(rng, factor=1.0, lapse=0.3),
+}  # fmt: skip
+
+
+def _weighed(rng: np.random.Generator, factor: float, lapse: float = 0.0) -> float:
+    pool = -np.abs(rng.normal(size=4_000))
+    winners = luce.pick_from_all(factor * pool, 500, rng)
+    lapsed = rng.random(500) < lapse
+    winners[lapsed] = rng.integers(4_000, size=int(lapsed.sum()))
+    return p_of(weighed_draws(pool[winners], -np.abs(rng.normal(size=1_000)), lapse, 8, 0))
+
+
+@pytest.mark.parametrize("draw", HONEST.values(), ids=HONEST)
+def test_p_values_of_honest_data_are_uniform(draw: Callable[[np.random.Generator], float]):
+    values = [draw(np.random.default_rng([17, i])) for i in range(300)]
+    assert kstest(values, "uniform").pvalue > 1e-3
+    assert min(values) > 1e-5
+
+
+FAULTY: dict[str, Callable[[np.random.Generator], float]] = {
+    "temperature 0.8": lambda rng: score_p([users(4_000, rng, factor=1.25)], Rule()),
+    "temperature 0.8, by frequency": lambda rng: p_of(frequencies([users(4_000, rng, factor=1.25)], Rule(), 0)),
+    "lapses nobody declared": lambda rng: score_p([users(4_000, rng, Rule(0.1))], Rule()),
+    "lapses that don't happen": lambda rng: score_p([users(4_000, rng)], Rule(0.1)),
+    "a bias nobody declared": lambda rng: p_of(positions([users(4_000, rng, Rule(0, (0.5, 0, 0, 0)))], Rule(), 0)),
+    "weights against the reward": lambda rng: _weighed(rng, factor=-1.0),
+    "weights of ten times the reward": lambda rng: _weighed(rng, factor=10.0),
+    "another generator's samples": lambda rng: p_of(
+        against_evaluation(rng.normal(size=5_000) + 0.4, rng.normal(size=2_000), 0)
+    ),
+    "slates that share a lot": lambda rng: variance_ratio(
+        normal_scores(rng.normal(size=(1_000, 4)) + 0.7 * rng.normal(size=(1_000, 1)))
+    )[1],
+    "slates of one good and three bad": lambda rng: variance_ratio(
+        normal_scores(rng.normal(size=(1_000, 4)) + np.array([3.0, 0, 0, 0]))
+    )[1],
+    "a type that is missing": lambda rng: p_of(shares({"a": 100}, {"a": 0.5, "b": 0.5})),
+}
+
+
+@pytest.mark.parametrize("draw", FAULTY.values(), ids=FAULTY)
+def test_p_values_of_faulty_data_are_tiny(draw: Callable[[np.random.Generator], float]):
+    assert max(draw(np.random.default_rng([18, i])) for i in range(5)) < 1e-6
+
+
+def test_the_covariance_of_the_counts_is_what_repeating_the_picks_gives():
+    rng = np.random.default_rng(1)
+    rewards = rng.normal(size=(50, 4))
+    p, bins = luce.probabilities(rewards), rng.integers(3, size=(50, 4))
+    counts = []
+    for _ in range(4_000):
+        found = tally([(Choices(rewards, luce.pick(rewards, rng)), p)], lambda _: bins, 3)
+        counts.append(found.observed)
+    np.testing.assert_allclose(np.mean(counts, axis=0), found.expected, atol=0.3)
+    np.testing.assert_allclose(np.cov(np.array(counts).T), found.covariance, atol=0.8)
+    assert found.items.sum() == 200 and found.covariance.sum() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 10.0, -1.0])
+def test_the_scale_is_the_maximum_of_the_likelihood_and_its_interval_covers(factor: float):
+    rng = np.random.default_rng(2)
+    block = users(2_000, rng, factor=factor)
+    found = estimate([block], Rule())
+
+    def loss(beta: float) -> float:
+        return -np.log(luce.probabilities(beta * block.rewards)[np.arange(2_000), block.picked]).sum()
+
+    by_scipy = minimize_scalar(loss, bounds=(factor - 2, factor + 2), method="bounded")
+    assert found.beta == pytest.approx(by_scipy.x, abs=1e-3)
+    assert found.low < found.beta < found.high and abs(found.beta - factor) < 2 * (found.high - found.low)
+    assert loss(found.low) - by_scipy.fun == pytest.approx(1.92, abs=0.02)
+
+
+def test_picks_of_the_best_alone_are_an_infinite_scale_and_their_chance_is_exact():
+    rewards = np.random.default_rng(3).normal(size=(30, 4))
+    block = Choices(rewards, rewards.argmax(axis=1))
+    found = estimate([block], Rule())
+    assert found.beta == np.inf == found.high and found.low > 1
+    assert score_p([block], Rule()) == pytest.approx(2 * np.prod(luce.probabilities(rewards).max(axis=1)), rel=1e-2)
+
+
+def test_ten_picks_and_equal_rewards_get_no_verdict():
+    few, rng = users(10, np.random.default_rng(4)), np.random.default_rng(5)
+    assert frequencies([few], Rule(), 0).p is None and positions([few], Rule(), 0).p is None
+    equal = Choices(np.ones((500, 4)), rng.integers(4, size=500))
+    assert score_test([equal], Rule()) is None and frequencies([equal], Rule(), 0).p is None
+    assert positions([equal], Rule(), 0).p is not None
+
+
+def test_one_odd_pick_makes_no_verdict():
+    """A pick of probability 1e-4 among 200 sure ones happens in 2 of 100 studies; a plain chi-square calls it 1e-23."""
+    rewards = np.tile([10.0, 0.8], (200, 1))
+    picked = np.zeros(200, dtype=int)
+    picked[0] = 1
+    for check in (frequencies, positions):
+        assert check([Choices(rewards, picked)], Rule(), 0).p is None
+    assert 1e-3 < score_p([Choices(rewards, picked)], Rule()) < 0.2
+
+
+def test_the_verdict_allows_for_the_number_of_checks():
+    def verdicts(p: float, others: int) -> str:
+        extra = [Finding("x", None, 1, "a", "b", p=0.5)] * others
+        return judge([Finding("x", 3, 1, "Apples", "rotten", "Eat none.", p=p), *extra])[0].verdict
+
+    assert [verdicts(p, 0) for p in (1e-2, 5e-4, 5e-7)] == ["pass", "suspicious", "fail"]
+    assert [verdicts(p, 99) for p in (5e-4, 5e-7, 5e-9)] == ["pass", "suspicious", "fail"]
+    broken = judge([Finding("x", 3, 1, "Apples", "rotten", "Eat none.", broken=True)])[0]
+    assert (broken.verdict, broken.sentence) == ("fail", "Generation 3: Apples: rotten. Eat none.")
+    assert judge([Finding("x", 3, 1, "Apples", "fine", "Eat none.", broken=False)])[0].sentence.endswith("fine.")
