@@ -1,0 +1,88 @@
+"""Simulated users at the level of single picks: frequencies against the exact operator, for every kind of user."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from loop.config import StudyConfig
+from loop.picking import choose, plain
+from loop.rater_types import ADVERSARY, are_alike, choice_rule, curators, user_types
+from loop.study import configure
+
+TWO_TYPES = 'population=[{name="near", kind="ball", weight=3}, {name="far", kind="ball", weight=1, gamma=2}]'
+USERS = [
+    (),
+    ("curation.k=1",),
+    ("curation.k=4",),
+    ("curation.k=inf",),
+    ("curation.lapse=0.3",),
+    ("curation.position_bias=[0.0, 1.5]",),
+    ("curation.k=3", "curation.lapse=0.1", "curation.position_bias=[0.5, 0.0, -1.0]"),
+    ("curation.adversarial=0.25",),
+    (TWO_TYPES,),
+    ("curation.k=inf", "curation.lapse=0.2", TWO_TYPES, "curation.adversarial=0.5"),
+]
+
+
+def config_of(settings: tuple[str, ...]) -> StudyConfig:
+    return configure("moons", list(settings))
+
+
+@pytest.mark.parametrize("settings", USERS, ids=lambda settings: "+".join(settings)[:60] or "alike")
+def test_what_users_pick_is_what_the_operator_says(settings: tuple[str, ...]):
+    config, rng = config_of(settings), np.random.default_rng(7)
+    p, types = np.array([0.15, 0.25, 0.4, 0.2]), user_types(config)
+    rewards = rng.normal(scale=1.5, size=(len(types), len(p)))
+    n, k = 60_000, config.curation.k
+    per_pick = 4 if k == "inf" else k
+    at = rng.choice(len(p), size=n * per_pick, p=p)
+    found = choose(rewards[:, at], n, config, rng)
+    exact = n * curators(config).pick(rewards, p)
+    assert exact.sum() == pytest.approx(n)
+    assert chisquare(np.bincount(at[found.winners], minlength=len(p)), exact).pvalue > 1e-4
+    if len(types) > 1:
+        assert chisquare(np.bincount(found.types), [n * type_.share for type_ in types]).pvalue > 1e-4
+    assert found.lapsed.mean() == pytest.approx(config.curation.lapse, abs=0.01)
+    wrong = n * curators(plain(config)).pick(rewards[0], p)
+    if choice_rule(config) != choice_rule(plain(config)) or len(types) > 1:
+        assert chisquare(np.bincount(at[found.winners], minlength=len(p)), wrong).pvalue < 1e-6, "the test has no power"
+
+
+def test_positions_are_favoured_as_declared_when_all_samples_are_alike():
+    config = config_of(("curation.k=3", "curation.position_bias=[1.0, 0.0, 0.0]"))
+    found = choose(np.zeros((1, 90_000)), 30_000, config, np.random.default_rng(0))
+    weights = np.exp([1.0, 0.0, 0.0])
+    assert chisquare(np.bincount(found.positions, minlength=3), 30_000 * weights / weights.sum()).pvalue > 1e-4
+
+
+def test_types_have_shares_and_adversaries_come_off_them_all():
+    types = user_types(config_of((TWO_TYPES, "curation.adversarial=0.2")))
+    assert [(t.name, round(t.share, 6)) for t in types] == [("near", 0.6), ("far", 0.2), (ADVERSARY, 0.2)]
+    assert are_alike(config_of(())) and not are_alike(config_of(("curation.adversarial=0.1",)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('population=[{name="a"}, {name="a"}]', "names must differ"),
+        ('population=[{name="adversary"}]', "names must differ"),
+        ('population=[{name="a", weight=0}]', "weight"),
+        ('population=[{name="a", gama=3}]', "gama"),
+        ("population=[{weight=1}]", "name"),
+        ("curation.adversarial=2", "adversarial"),
+        ("curation.position_bias=[1, 2, 3]", "position_bias has 3 entries"),
+    ],
+)
+def test_users_that_make_no_sense_are_refused(setting: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        config_of((setting,))
+
+
+def test_study_toml_keeps_every_kind_of_user():
+    from loop.config import parse
+
+    for settings in product((TWO_TYPES, "population=[]"), ("curation.adversarial=0.2", "mix.policy=accumulate")):
+        config = configure("moons", ["curation.position_bias=[0.5, 0.25]", *settings])
+        assert parse(config.to_toml()) == config
