@@ -94,7 +94,7 @@ def test_the_more_real_data_stay_the_less_is_lost(rows: int):
 MODELS = {
     "linear": (LinearModel(4, 20), 3_000),
     "linear, fresh rows": (LinearModel(3, 12, fresh=True), 3_000),
-    "Gaussian": (GaussianModel(6), 8_000),
+    "Gaussian": (GaussianModel(20), 8_000),
     "tokens": (CategoricalModel(6, 8), 8_000),
     "two tokens, two rows": (CategoricalModel(2, 2), 8_000),
 }
