@@ -228,13 +228,17 @@ def _share_noise(share: float, noise_w: float, own: Moments) -> float:
     return noise_w / spread * math.sqrt(max(share * (1 - share), 0.0)) if spread else 0.0
 
 
+def _named(policy: DataPolicy) -> str:
+    return "the pure loop" if policy.is_pure else str(policy)
+
+
 def _needs_plain(loop: Loop) -> str:
     return "" if loop.plain else "it speaks of users who all pick by one known reward, without lapses or a bias"
 
 
 def _needs_pure(loop: Loop) -> str:
     return _needs_plain(loop) or (
-        "" if loop.policy.is_pure else f"it speaks of the pure loop; here it is {loop.policy}"
+        "" if loop.policy.is_pure else f"it speaks of the pure loop; here it is {_named(loop.policy)}"
     )
 
 
@@ -242,7 +246,7 @@ def _needs_mixed(loop: Loop) -> str:
     if loop.policy.is_mixed and loop.real is None:
         return "the real data's rewards weren't kept"
     return _needs_plain(loop) or (
-        "" if loop.policy.is_mixed else f"it speaks of a mix with real data; here it is {loop.policy}"
+        "" if loop.policy.is_mixed else f"it speaks of a mix with real data; here it is {_named(loop.policy)}"
     )
 
 

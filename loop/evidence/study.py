@@ -1,6 +1,7 @@
 """The evidence of one study, read from its database alone: what `curate report` and the researcher's page show."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,20 +134,32 @@ def _predict(
             continue
         sets.append(prediction.picked(found[before], masses[before], curators(config), classes))
         sizes.append(now.n_curated)
-        shares = config.policy.shares(now.n_real or 1, sizes)
+        training = now.metrics.get("training")
+        if config.policy.accumulates and training:  # what was drawn, rather than what was to be expected
+            shares = training["shares_asked"][0], tuple(training["shares_asked"][1:])
+            rows = training["rows"]
+        else:
+            shares, rows = config.policy.shares(now.n_real or 1, sizes), [now.n_real, *sizes]
         predicted.append(prediction.blend(real, sets, shares))
-        noise.append(_pick_noise(sets, sizes, shares[1]))
+        is_subset = config.policy.kind == "accumulate_subsample"
+        parts = [real if is_subset else None, *sets]
+        noise.append(_pick_noise(parts, rows, (shares[0], *shares[1])))
     return predicted, noise
 
 
-def _pick_noise(sets: list[Moments], sizes: list[int], shares: tuple[float, ...]) -> tuple[float, float]:
-    """Standard errors of E[w] and E[r] over the training set that finitely many picks make."""
+def _pick_noise(parts: Sequence[Moments | None], rows: Sequence[int], shares: Sequence[float]) -> tuple[float, float]:
+    """Standard errors of E[w] and E[r] over a training set, from the finite number of rows of its parts.
+
+    A part that is None is there as a whole and has no error: the real data, which the theorem takes as they are.
+    """
 
     def error(first: int) -> float:
-        variances = [max(0.0, float(set_.values[first + 1, 0] - set_.values[first, 0] ** 2)) for set_ in sets]
-        return math.sqrt(
-            sum(share**2 * variance / n for share, variance, n in zip(shares, variances, sizes, strict=True))
-        )
+        total = 0.0
+        for part, n, share in zip(parts, rows, shares, strict=True):
+            if part is not None and n and share:
+                values = part.values[:, 0]
+                total += share**2 * max(0.0, float(values[first + 1] - values[first] ** 2)) / n
+        return math.sqrt(total)
 
     return error(0), error(2)
 
