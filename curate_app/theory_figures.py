@@ -80,7 +80,7 @@ def _draw(figure: "Figure", model: Model, curves: Sequence[Curve], caption: str)
 
 
 def _panel(axes: "Axes", panel: Panel, curves: Sequence[Curve]) -> None:
-    bounds = []
+    bounded = False
     kept = [curve for curve in curves if curve.policy.kind != panel.without] or list(curves)
     for curve in kept:
         colour, mark = LOOKS[curve.policy.kind]
@@ -92,21 +92,14 @@ def _panel(axes: "Axes", panel: Panel, curves: Sequence[Curve]) -> None:
             elinewidth=1.0, capsize=1.8, markevery=-(-len(n) // MOST_MARKS), errorevery=-(-len(n) // MOST_MARKS),
             linestyle="none",
         )  # fmt: skip
-        bounds.append((colour, *_values(curve, panel.bound)))
-    bounds = [bound for bound in bounds if bound[1]]
-    _bounds(axes, bounds)
+        n, bound = _values(curve, panel.bound)
+        axes.plot(n, bound, color=colour, linewidth=1.0, linestyle=(0, (4, 2)))
+        bounded = bounded or bool(bound)
     left_out = f", without {panel.without}" if len(kept) < len(curves) else ""
-    axes.set_title(panel.title + left_out + (f"; dashed: {panel.bound_name}" if bounds else ""))
+    axes.set_title(panel.title + left_out + (f"; dashed: {panel.bound_name}" if bounded else ""))
     axes.set_ylabel(panel.y_label)
     axes.grid(axis="y", color="#e8e8e8", linewidth=0.6)
     axes.set_axisbelow(True)
-
-
-def _bounds(axes: "Axes", bounds: Sequence[tuple[str, list[int], list[float]]]) -> None:
-    """Dashed lines, in the policies' colours; once and in grey where they are all the same."""
-    alike = len({tuple(value) for _, _, value in bounds}) == 1 and len(bounds) > 1
-    for colour, n, value in bounds[:1] if alike else bounds:
-        axes.plot(n, value, color=FAINT if alike else colour, linewidth=1.0, linestyle=(0, (4, 2)))
 
 
 def _residuals(axes: "Axes", curves: Sequence[Curve], against: str) -> None:

@@ -7,7 +7,7 @@ from loop.theory.toy.categorical import CategoricalModel
 from loop.theory.toy.curated import CuratedModel
 from loop.theory.toy.curve import Point
 from loop.theory.toy.gaussian import GaussianModel
-from loop.theory.toy.linear import ACCUMULATE_BOUND, LinearModel
+from loop.theory.toy.linear import LinearModel
 
 Value = Callable[[Point], float | None]
 Model = LinearModel | GaussianModel | CategoricalModel | CuratedModel
@@ -54,7 +54,11 @@ def title(model: Model) -> str:
 def panels(model: Model) -> tuple[Panel, Panel]:
     """The two upper panels."""
     if isinstance(model, LinearModel):
-        return _linear(model)
+        label, bound = "excess error / v", _extra("bound")
+        return (
+            Panel("Excess test error", label, _simulated, _exact, errors=True),
+            Panel("Close up", label, _simulated, _exact, bound, "bound, π²/6", errors=True, without="replace"),
+        )
     if isinstance(model, GaussianModel):
         drift = _extra("drift_squared"), _extra("drift_squared_exact")
         return (
@@ -80,17 +84,6 @@ def panels(model: Model) -> tuple[Panel, Panel]:
             of_n=False,
         ),
         Panel("Divergence from the real data", "KL($p_t$ ‖ $p_{ref}$)", *divergence, "C5 of mix", of_n=False),
-    )
-
-
-def _linear(model: LinearModel) -> tuple[Panel, Panel]:
-    def bound(point: Point) -> float | None:
-        return None if model.fresh else ACCUMULATE_BOUND
-
-    label, close = "excess error / v", "Close up"
-    return (
-        Panel("Excess test error", label, _simulated, _exact, errors=True),
-        Panel(close, label, _simulated, _exact, bound, "π²/6", errors=True, without="replace"),
     )
 
 

@@ -45,8 +45,7 @@ def summary(model: Model, found: Sequence[Curve]) -> list[str]:
         lines.append(f"No closed form is known, so simulated alone: {', '.join(open_)}.")
     if isinstance(model, LinearModel):
         lines.append(f"v = d / (T - d - 1) = {model.v:.4g}, for noise of variance 1.")
-        if not model.fresh:
-            lines.append(f"replace is n exactly; accumulate stays under pi^2 / 6 = {ACCUMULATE_BOUND:.4f}.")
+        lines.append(f"By theory replace is n, and accumulate stays under pi^2 / 6 = {ACCUMULATE_BOUND:.4f}.")
     return lines + (_promised(found) if isinstance(model, CuratedModel) else [])
 
 

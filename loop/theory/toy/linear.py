@@ -15,7 +15,7 @@ from loop.policies import DataPolicy
 from loop.theory.toy.curve import check_range
 from loop.theory.toy.rows import weights
 
-ACCUMULATE_BOUND = np.pi**2 / 6  # of the excess error in units of v, whatever n
+ACCUMULATE_BOUND = np.pi**2 / 6  # of accumulate's excess error in units of v, whatever n
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class LinearModel:
         return None
 
     def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
-        """Nothing."""
-        return {}
+        """The bound of accumulate, pi^2 / 6 (Gerstgrasser et al., Section 2); fresh rows make each term smaller."""
+        return {"bound": np.full(generations, ACCUMULATE_BOUND)} if policy.kind == "accumulate" else {}
 
     def simulate(
         self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
