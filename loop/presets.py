@@ -3,7 +3,7 @@
 from typing import Any
 
 # A high rate for pretraining sharpens the arcs; half of it carries curation over without far samples running away.
-POINTS = {"pretrain_steps": 2_500, "pretrain_lr": 4e-3, "finetune_steps": 600, "finetune_lr": 2e-3, "pair_size": 64}
+POINTS = {"pretrain_steps": 2_500, "pretrain_lr": 4e-3, "finetune_steps": 1_200, "finetune_lr": 2e-3, "pair_size": 64}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
