@@ -3,10 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradio.themes import Base
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+if TYPE_CHECKING:
+    from gradio.themes import Base
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -52,8 +54,10 @@ def head(*files: str) -> str:
     )
 
 
-def theme() -> Base:
+def theme() -> "Base":
     """Gradio's plain theme with the system's fonts (its default asks Google for some) and our page colours."""
+    from gradio.themes import Base  # seconds, which a report needn't spend
+
     return Base(font=SANS, font_mono=MONO).set(
         body_background_fill="#f7f6f2",
         body_background_fill_dark="#131417",

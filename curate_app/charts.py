@@ -1,4 +1,4 @@
-"""Curves over generations as inline SVG: crisp in light and dark (colours: admin.css), readable aloud, no scripts.
+"""Curves over generations as inline SVG: crisp in light and dark (colours: charts.css), readable aloud, no scripts.
 
 Each chart is drawn twice, wide and narrow, and the stylesheet shows the one that fits, so that text keeps its size.
 """
@@ -6,6 +6,7 @@ Each chart is drawn twice, wide and narrow, and the stylesheet shows the one tha
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -15,24 +16,59 @@ HEIGHT = 270
 TOP, BOTTOM, LEFT = 14, 46, 54
 LABEL_GAP = 13.0
 WIDTHS = (("wide", 580), ("narrow", 350))
+HUES = 8
+TWO_SE = 1.96
+
+Look = Literal["line", "dashed", "rings", "bound", "marks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a generation, with its standard error where it has one."""
+    """A value at a generation, with its standard error or its interval where it has one."""
 
     t: int
     value: float
     se: float = 0.0
+    interval: tuple[float, float] | None = None
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The 95 % interval; the value itself where it is exact."""
+        return self.interval or (self.value - TWO_SE * self.se, self.value + TWO_SE * self.se)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve; the loud one is emphasised, the others stay in the background."""
+    """One curve; a loud one is emphasised and named at its end, the others stay in the background.
+
+    Attributes:
+        look: 'line': measured, with a band where there are intervals. 'dashed' and 'rings': predicted. 'bound': thin.
+            'marks': values that stand each for themselves, with whiskers.
+        hue: one of the colours 0 .. 7 that tell lines apart; None for the page's own.
+        legend: what such a line is called under the chart; lines of one legend are named there once.
+        named: whether its name stands at its end; as a rule that of loud lines and bounds does.
+        aside: pixels to the right, so that marks at the same generation don't hide each other.
+    """
 
     name: str
     points: Sequence[Point]
     loud: bool = False
+    look: Look = "line"
+    hue: int | None = None
+    legend: str = ""
+    named: bool | None = None
+    aside: float = 0.0
+
+    @property
+    def has_label(self) -> bool:
+        """Whether its name always stands at its end."""
+        return (self.loud or self.look == "bound") if self.named is None else self.named
+
+    @property
+    def css(self) -> str:
+        """Classes for the stylesheet."""
+        hue = "" if self.hue is None else f" hue-{self.hue % HUES}"
+        return f"{self.look} {'loud' if self.loud else 'quiet'}{hue}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +97,23 @@ def draw(chart: Chart) -> Markup:
     if not any(line.points for line in chart.lines):
         return Markup("")
     pictures = [_Picture(chart, name, width).values() for name, width in WIDTHS]
-    return Markup(render("chart.html", chart=chart, pictures=pictures))  # the template escapes
+    return Markup(render("chart.html", chart=chart, pictures=pictures, legend=_legend(chart)))  # the template escapes
+
+
+def _legend(chart: Chart) -> list[dict]:
+    """Each way of drawing that has a name, once; without a colour where it is drawn in several."""
+    found: dict[str, list[Line]] = {}
+    for line in chart.lines:
+        if line.legend and line.points:
+            found.setdefault(line.legend, []).append(line)
+    entries = []
+    for name, lines in found.items():
+        several = len({line.hue for line in lines}) > 1
+        css = f"{lines[0].look} loud several" if several else lines[0].css
+        entries.append({"name": name, "css": css, "look": lines[0].look, "band": any(map(_has_band, lines))})
+    if chart.reference is not None and entries:
+        entries.append({"name": chart.reference_name, "css": "reference", "look": "reference", "band": False})
+    return entries
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -94,17 +146,18 @@ class _Picture:
 
     def __init__(self, chart: Chart, name: str, width: int):
         self.chart, self.name, self.width = chart, name, width
-        longest = max([len(line.name) for line in chart.lines] + [len(chart.reference_name) * 0.9])
+        self.lines = [line for line in chart.lines if line.points]
+        longest = max([len(line.name) for line in self.lines if _labelled(line)] + [len(chart.reference_name) * 0.9])
         self.right = width - 14 - min(96, 7.2 * longest)
-        points = [point for line in chart.lines for point in line.points]
-        reach = [point.value + sign * 2 * point.se for point in points for sign in (-1, 1)]
+        points = [point for line in self.lines for point in line.points]
+        reach = [end for point in points for end in point.reach]
         reach += [] if chart.reference is None else [chart.reference]
         self.marks = [mark for mark in ticks(max(chart.floor, min(reach)), max(reach)) if mark >= chart.floor]
         self.first, self.last = min(point.t for point in points), max(point.t for point in points)
 
     def values(self) -> dict:
         """Everything the template needs."""
-        loud_last = sorted(self.chart.lines, key=lambda line: line.loud)
+        loud_last = sorted(self.lines, key=lambda line: (line.loud, line.look == "rings"))
         return {
             "name": self.name,
             "width": self.width,
@@ -135,29 +188,53 @@ class _Picture:
         return list(range(self.first, self.last + 1, step))
 
     def _line(self, line: Line) -> dict:
-        dots = [(self._x(point.t), self._y(point.value)) for point in line.points]
-        return {"path": "M" + " L".join(f"{x},{y}" for x, y in dots), "dots": dots, "loud": line.loud}
+        dots = [(round(self._x(point.t) + line.aside, 1), self._y(point.value)) for point in line.points]
+        whiskers = []
+        if line.look == "marks":
+            reaches = [(x, *map(self._y, p.reach)) for (x, _), p in zip(dots, line.points, strict=True)]
+            whiskers = [(x, low, high) for x, low, high in reaches if low != high]
+        return {
+            "css": line.css,
+            "path": "" if line.look == "rings" else "M" + " L".join(f"{x},{y}" for x, y in dots),
+            "rings": dots if line.look == "rings" else [],
+            "dots": dots if self._has_dots(line) else [],
+            "whiskers": whiskers,
+        }
 
-    def _band(self, line: Line) -> str:
-        if not any(point.se for point in line.points) or len(line.points) < 2:
-            return ""
-        upper = [(self._x(p.t), self._y(p.value + 2 * p.se)) for p in line.points]
-        lower = [(self._x(p.t), self._y(p.value - 2 * p.se)) for p in reversed(line.points)]
-        return " ".join(f"{x},{y}" for x, y in upper + lower)
+    @staticmethod
+    def _has_dots(line: Line) -> bool:
+        return line.look == "marks" or (line.look == "line" and (line.loud or len(line.points) == 1))
+
+    def _band(self, line: Line) -> dict | None:
+        if not _has_band(line):
+            return None
+        upper = [(self._x(p.t), self._y(p.reach[1])) for p in line.points]
+        lower = [(self._x(p.t), self._y(p.reach[0])) for p in reversed(line.points)]
+        return {"css": line.css, "points": " ".join(f"{x},{y}" for x, y in upper + lower)}
 
     def _labels(self) -> list[dict]:
         """Names at the lines' ends; a quiet one only where it has room, for a moved label would name another line."""
-        lines = self.chart.lines
-        ends = [(self._y(line.points[-1].value), line.name, "loud") for line in lines if line.loud]
+        ends = [
+            (self._y(line.points[-1].value), line.name, f"label {line.css}") for line in self.lines if line.has_label
+        ]
         if self.chart.reference is not None:
-            ends.append((self._y(self.chart.reference), self.chart.reference_name, "reference"))
+            ends.append((self._y(self.chart.reference), self.chart.reference_name, "label reference"))
         heights = apart([height for height, _, _ in ends], LABEL_GAP, TOP, HEIGHT - BOTTOM)
-        placed = [(y, name, kind) for y, (_, name, kind) in zip(heights, ends, strict=True)]
-        for line in sorted(lines, key=_moved, reverse=True):
+        placed = [(y, name, css) for y, (_, name, css) in zip(heights, ends, strict=True)]
+        for line in sorted(self.lines, key=_moved, reverse=True):
             y = self._y(line.points[-1].value)
-            if not line.loud and all(abs(y - other) >= LABEL_GAP for other, _, _ in placed):
-                placed.append((y, line.name, "quiet"))
-        return [{"y": round(y + 4, 1), "name": name, "kind": kind} for y, name, kind in placed]
+            if _labelled(line) and not line.has_label and all(abs(y - other) >= LABEL_GAP for other, _, _ in placed):
+                placed.append((y, line.name, f"label {line.css}"))
+        return [{"y": round(y + 4, 1), "name": name, "css": css} for y, name, css in placed]
+
+
+def _labelled(line: Line) -> bool:
+    """Whether its name may stand at its end."""
+    return line.has_label or (line.named is None and line.look == "line")
+
+
+def _has_band(line: Line) -> bool:
+    return line.look == "line" and len(line.points) > 1 and any(p.reach[0] < p.reach[1] for p in line.points)
 
 
 def _moved(line: Line) -> float:

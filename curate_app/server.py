@@ -51,7 +51,7 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastap
     app.include_router(build_routes(Service(study.store, study.config)))
     app.include_router(build_door_routes(door, study.path.name))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
-    _mount(app, build_admin_page(study), "/admin", head("admin.css"))
+    _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css"))
     _mount(app, build_rater_page(study), "/", head(*RATER_FILES))
     app.add_middleware(Guard, door=door)
     return app

@@ -108,6 +108,7 @@ class CheckResult(_Part):
     n: int = 0
     p: float | None = None
     figures: dict[str, float] = {}
+    t: int | None = Field(default=None, description="the generation whose slates it is about; None for the whole study")
 
 
 class Evidence(_Part):
@@ -132,3 +133,7 @@ class Evidence(_Part):
     win_rates: list[WinRate]
     checks: list[CheckResult]
     summary: list[str]
+    unmeasured: int = Field(
+        default=0, description="published generations that aren't in here: an older version kept no samples of them"
+    )
+    software: dict[str, str] = Field(default={}, description="versions of what made the report, by name")

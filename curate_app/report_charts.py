@@ -1,0 +1,222 @@
+"""The curves of a report, from its evidence alone: measured, predicted over them, and the bounds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from curate_app.charts import Chart, Line, Point
+from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence
+
+MOVED_SHOWN = 3  # classes in colour; the others stay grey
+MEASURED, ONE_STEP, FROM_START = "measured, with its 95 % interval", "predicted, one step", "predicted from t = 0"
+BOUND = "bound that a claim sets"
+Value = Callable[[Figures], Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """A chart with its heading and what there is to say of it."""
+
+    title: str
+    chart: Chart
+    note: str = ""
+
+
+def study_charts(evidence: Evidence) -> list[Titled]:
+    """All curves that there is something to draw of, the most telling first."""
+    if not evidence.generations:
+        return []
+    charts = [
+        mean_w(evidence),
+        mean_reward(evidence),
+        win_rates(evidence),
+        variance(evidence),
+        shares(evidence),
+        transmission(evidence),
+        errors(evidence),
+        divergences(evidence),
+    ]
+    return [chart for chart in charts if chart]
+
+
+def mean_w(evidence: Evidence) -> Titled | None:
+    """E[w] with its predictions and floors; nothing where people picked, whose reward is unknown."""
+    if not is_simulated(evidence):
+        return None
+    floors = sorted({name for generation in evidence.generations for name in generation.floors})
+    bounds = [
+        Line(name, _points(evidence, lambda g, name=name: g.floors.get(name)), look="bound", legend=BOUND)
+        for name in floors
+    ]
+    return _curve(evidence, "E[w], what the theorem is about", "E[w],  w = exp(r)", lambda law: law.mean_w, bounds)
+
+
+def mean_reward(evidence: Evidence) -> Titled | None:
+    """E[r] with its predictions."""
+    found = _curve(evidence, "Mean reward", "E[r]", lambda law: law.mean_reward)
+    if is_simulated(evidence):
+        return found
+    return Titled("Mean reward of the study's yardstick", found.chart, "Not what people like: that is unknown.")
+
+
+def variance(evidence: Evidence) -> Titled | None:
+    """Var[w] with its predictions."""
+    if not is_simulated(evidence):
+        return None
+    return _curve(evidence, "Variance of w", "Var[w]", lambda law: law.var_w, floor=0.0)
+
+
+def shares(evidence: Evidence) -> Titled | None:
+    """The shares of the classes that moved most, with predictions; all others in grey."""
+    moved = moved_classes(evidence)
+    if not moved:
+        return None
+    lines = []
+    for label in range(len(evidence.class_names)):
+        hue = moved.index(label) if label in moved[:MOVED_SHOWN] else None
+        lines += _laws(evidence, lambda law, label=label: law.class_shares[label], evidence.class_names[label], hue)
+    first, last = (share_of(one, moved[0]) for one in (evidence.generations[0], evidence.generations[-1]))
+    name = evidence.class_names[moved[0]]
+    spoken = f"Share of class {name}, which moved most: {first:.1%} at first, {last:.1%} at last."
+    return Titled("Class shares", Chart("share of samples", spoken, lines, form="{:.0%}".format, floor=0.0))
+
+
+def transmission(evidence: Evidence) -> Titled | None:
+    """Measured over predicted gain, by generation."""
+    points = _points(evidence, lambda g: g.transmission.ratio if g.transmission else None)
+    if not points:
+        return None
+    said = ", ".join(f"{point.value:.2f} at generation {point.t}" for point in points)
+    line = Line("transmission", points, loud=True, look="marks", legend="transmission, 95 % interval", named=False)
+    chart = Chart("measured / predicted gain", f"Transmission: {said}.", [line], 1.0, "all of it", "{:.3g}".format)
+    missing = sum(g.transmission is not None for g in evidence.generations) - len(points)
+    note = f"{missing} left out: too small a predicted gain to divide by." if missing else ""
+    return Titled("Transmission: how much of the predicted gain was made", chart, note)
+
+
+def errors(evidence: Evidence) -> Titled | None:
+    """Where the difference between measured and predicted E[w] comes from."""
+    parts = [
+        ("sampling", "sampling: the picks are finitely many", 2, -5.0),
+        ("learning", "learning: the generator isn't its training set", 1, 5.0),
+    ]
+    lines = [
+        Line(name, points, loud=True, look="marks", hue=hue, legend=legend, named=False, aside=aside)
+        for name, legend, hue, aside in parts
+        if (points := _points(evidence, lambda g, name=name: getattr(g.transmission, name) if g.transmission else None))
+    ]
+    if not lines:
+        return None
+    last = lines[0].points[-1].t
+    spoken = f"Errors of E[w] at generation {last}: " + ", ".join(
+        f"{line.name} {line.points[-1].value:+.3g}" for line in lines
+    )
+    chart = Chart("error of E[w]", f"{spoken}.", lines, 0.0, "none", "{:.3g}".format)
+    return Titled("Where the difference comes from", chart)
+
+
+def divergences(evidence: Evidence) -> Titled | None:
+    """Both Kullback-Leibler divergences from the real data, with their ceilings."""
+    names = {"kl": "KL(p_t || p_ref)", "kl_reverse": "KL(p_ref || p_t)"}
+    lines = [
+        Line(name, _divergence(evidence, key), loud=True, hue=hue, legend=f"{name}, 95 % interval", named=False)
+        for hue, (key, name) in enumerate(names.items())
+    ]
+    ceilings = sorted({name for generation in evidence.generations for name in generation.ceilings})
+    lines += [
+        Line(name, _points(evidence, lambda g, name=name: g.ceilings.get(name)), look="bound", legend=BOUND)
+        for name in ceilings
+    ]
+    if not lines[0].points:
+        return None
+    spoken = ", ".join(f"{line.name} {line.points[-1].value:.3g}" for line in lines[:2])
+    space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
+    chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, form="{:.3g}".format, floor=0.0)
+    return Titled("Distance from the real data", chart, f"Between shares of {space}." if space else "")
+
+
+def win_rates(evidence: Evidence) -> Titled | None:
+    """People's choices between generations in audit slates."""
+    lines = []
+    for hue, (name, against) in enumerate([("t = 0", lambda t: 0), ("t - 1", lambda t: t - 1)]):
+        rates = [rate for rate in evidence.win_rates if rate.against == against(rate.t) and (hue == 0 or rate.t > 1)]
+        points = [Point(rate.t, rate.rate.value, interval=(rate.rate.low, rate.rate.high)) for rate in rates]
+        lines.append(
+            Line(name, points, True, "marks", hue, f"against {name}, 95 % interval", named=False, aside=10.0 * hue - 5)
+        )
+    if not any(line.points for line in lines):
+        return None
+    said = [f"{rate.rate.value:.0%} of {rate.n} against generation {rate.against}" for rate in evidence.win_rates[-2:]]
+    spoken = f"The last generation won {' and '.join(said)} in audit slates."
+    chart = Chart("comparisons won", spoken, lines, 0.5, "indifference", "{:.0%}".format)
+    return Titled("What people prefer: win rates in audit slates", chart)
+
+
+def is_simulated(evidence: Evidence) -> bool:
+    """Whether simulated users alone picked, so that the reward behind the picks is known."""
+    return not any(g.curated.get(kind) for g in evidence.generations for kind in ("human", "proxy"))
+
+
+def moved_classes(evidence: Evidence) -> list[int]:
+    """Labels by how far their share is from where it began, the farthest first."""
+    if not evidence.generations:
+        return []
+    first, last = (one.measured.class_shares for one in (evidence.generations[0], evidence.generations[-1]))
+    return sorted(range(len(first)), key=lambda label: -abs(last[label].value - first[label].value))
+
+
+def share_of(generation: GenerationEvidence, label: int) -> float:
+    """The measured share of a class."""
+    return generation.measured.class_shares[label].value
+
+
+def predictions(
+    generations: Sequence[GenerationEvidence], value: Value, hue: int | None = None, quiet: bool = False
+) -> list[Line]:
+    """The dashed curve from generation 0 and the rings one step ahead, those that there are."""
+    start = [Point(g.t, value(g.predicted_from_start).value) for g in generations if g.predicted_from_start]
+    ahead = [Point(g.t, value(g.predicted).value) for g in generations if g.predicted]
+    lines = [
+        Line("from t = 0", start, not quiet, "dashed", hue, FROM_START, named=False),
+        Line("one step", ahead, not quiet, "rings", hue, ONE_STEP, named=False),
+    ]
+    return [line for line in lines if len(line.points) > (line.look == "dashed")]
+
+
+def _curve(
+    evidence: Evidence, title: str, label: str, value: Value, bounds: Sequence[Line] = (), floor: float | None = None
+) -> Titled:
+    lines = [*_laws(evidence, value, "measured"), *(line for line in bounds if line.points)]
+    first, last = (value(one.measured) for one in (evidence.generations[0], evidence.generations[-1]))
+    spoken = f"{first.value:.4g} ± {1.96 * first.se:.2g} at first, {last.value:.4g} ± {1.96 * last.se:.2g} at last"
+    ahead = evidence.generations[-1].predicted
+    if ahead:
+        spoken += f", where one step of theory predicts {value(ahead).value:.4g}"
+    reference = value(evidence.real).value if evidence.real else None
+    low = {} if floor is None else {"floor": floor}
+    return Titled(title, Chart(label, f"{spoken}.", lines, reference, "real data", "{:.3g}".format, **low))
+
+
+def _laws(evidence: Evidence, value: Value, name: str, hue: int | None = -1) -> list[Line]:
+    """Measured and predicted curves; hue -1 is the page's own, None makes the measured one quiet and stand alone."""
+    points = _points(evidence, lambda g: value(g.measured))
+    if hue is None:
+        return [Line(name, [Point(point.t, point.value) for point in points])]
+    colour = None if hue < 0 else hue
+    return [
+        Line(name, points, True, hue=colour, legend=MEASURED),
+        *predictions(evidence.generations, value, colour),
+    ]
+
+
+def _points(evidence: Evidence, value: Callable[[GenerationEvidence], Estimate | float | None]) -> list[Point]:
+    found = [(generation.t, value(generation)) for generation in evidence.generations]
+    return [
+        Point(t, one.value, interval=(one.low, one.high)) if isinstance(one, Estimate) else Point(t, one)
+        for t, one in found
+        if one is not None
+    ]
+
+
+def _divergence(evidence: Evidence, key: str) -> list[Point]:
+    found = [(g.t, g.divergence[key]) for g in evidence.generations if key in g.divergence]
+    return [Point(t, one["value"], one["se"]) for t, one in found]
