@@ -13,6 +13,9 @@ from data.config import DataConfig
 from loop.policies import DataPolicy, PolicyKind
 from model.config import ClassifierConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
 
+POINT_SETS = ("moons", "gaussians")
+IMAGE_REWARDS = ("class_prob", "confidence")
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -152,7 +155,20 @@ class StudyConfig(_Table):
             raise ValueError("population: names must differ from each other and from 'adversary'")
         if self.curation.extend == "accumulate" and self.mix.policy.startswith("accumulate"):
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
+        if self.reward.kind == "opposite":
+            raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
+        for name, kind in self._reward_kinds():
+            if kind in IMAGE_REWARDS and self.data.dataset in POINT_SETS:
+                raise ValueError(f"{name} '{kind}' is for images; for points use 'ball' or your own 'module:function'")
+            if kind == "ball" and self.data.dataset not in POINT_SETS:
+                raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence or your own")
         return self
+
+    def _reward_kinds(self) -> list[tuple[str, str]]:
+        """The kinds of all rewards that are used, by the setting that names them."""
+        adversary = [("adversary.kind", self.adversary.kind)] if self.curation.adversarial else []
+        types = [(f"population '{type_.name}': kind", type_.kind) for type_ in self.population]
+        return [("reward.kind", self.reward.kind), *adversary, *types]
 
     @property
     def policy(self) -> DataPolicy:
@@ -168,7 +184,7 @@ class StudyConfig(_Table):
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration as plain values, infinity written as 'inf', to be stored with a generation."""
-        return _plain(self.model_dump(exclude={"app"}))
+        return plain(self.model_dump(exclude={"app"}))
 
     def to_toml(self) -> str:
         """study.toml in full, each key with what it means."""
@@ -213,7 +229,8 @@ def build(values: Mapping[str, Any], source: str = "the settings") -> StudyConfi
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             raise ValueError(_unknown_key(path, source)) from None
-        raise ValueError(f"{source}: {'.'.join(path)}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(": ".join([source, *filter(None, [".".join(path)]), message])) from None
 
 
 def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -276,9 +293,10 @@ def read_value(text: str) -> Any:
         return text
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Plain values for JSON: tuples as lists, infinity as "inf"."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return list(value)
     return "inf" if isinstance(value, float) and math.isinf(value) else value

@@ -77,12 +77,6 @@ class Scorer:
         kind = config.kind
         if kind == "opposite":
             return lambda x, probs: -self._reward(x, probs)
-        if kind in ("class_prob", "confidence") and self.classifier is None:
-            raise ValueError(
-                f"{name}: kind '{kind}' is for images; for points use 'ball' or your own 'module:function'."
-            )
-        if kind == "ball" and self.classifier is not None:
-            raise ValueError(f"{name}: kind 'ball' is for points; for images use class_prob, confidence or your own.")
         if kind == "class_prob" and config.target >= len(self.label_names):
             raise ValueError(
                 f"{name}: target is {config.target}; the classes go from 0 to {len(self.label_names) - 1}."

@@ -68,7 +68,8 @@ def test_an_unknown_key_in_the_file_is_an_error_that_names_the_file(text: str):
 @pytest.mark.parametrize(
     "setting",
     [
-        "curation.k=0", "curation.lapse=1.5", "curation.position_bias=[1]", "mix.policy=all", "curation.k=-inf", "curation.k=nan", "curation.k=2.5", "curation.k=many",
+        "curation.k=0", "curation.lapse=1.5", "curation.position_bias=[1]", "mix.policy=all",
+        "curation.k=-inf", "curation.k=nan", "curation.k=2.5", "curation.k=many",
         "curation.picks=-1", "curation.extend=all", "curation.ridge=0", "mix.lam=0", "mix.lam=-1", "mix.lam=nan",
         "data.dataset=mnist", "data.n=-1", "sampling.solver=rk45", "sampling.steps=0", "train.batch_size=1",
         "evaluation.samples=10", "generations=0", "seed=-1", "seed=4294967296", "schedule.picks=0", "pool.size=0",
@@ -113,3 +114,20 @@ def test_overriding_leaves_the_preset_as_it_was():
     before = StudyConfig.model_validate(PRESETS["digits"])
     override(PRESETS["digits"], ["curation.k=9", "train.batch_size=8"])
     assert StudyConfig.model_validate(PRESETS["digits"]) == before
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "message"),
+    [
+        ("moons", ["reward.kind=confidence"], "reward.kind 'confidence' is for images"),
+        ("digits", ["reward.kind=ball"], "reward.kind 'ball' is for points"),
+        ("moons", ["reward.kind=opposite"], "is for an adversary"),
+        ("moons", ['population=[{name="a", kind="class_prob"}]'], "population 'a': kind 'class_prob' is for images"),
+        ("digits", ["curation.adversarial=0.1", "adversary.kind=ball"], "adversary.kind 'ball'"),
+        ("digits", ["curation.extend=accumulate", "mix.policy=accumulate"], "both accumulate"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(preset: str, settings: list[str], message: str):
+    with pytest.raises(ValueError, match=message) as refused:
+        configure(preset, settings)
+    assert "Value error" not in str(refused.value) and ": :" not in str(refused.value)

@@ -137,7 +137,6 @@ def test_a_study_that_someone_works_on_or_people_picked_in_is_left_alone(make: M
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("reward.kind=confidence", "for images"),
         ("reward.kind=math:nothing", r"reward\.kind"),
         ("network.kind=unet", r"network\.kind"),
         ("reward.kind=math:isfinite", "element"),
