@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate_app.report_command import report
 from curate_app.theory_command import app as theory_app
 
 app = typer.Typer(
@@ -143,6 +144,9 @@ def status(study: StudyPath, json_: Json = False) -> None:
     from loop.study import Study
 
     print_status(Study.open(study), as_json=json_)
+
+
+app.command()(report)
 
 
 @app.command()
