@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from curate_app.report_command import report
+from curate_app.sweep_command import sweep
 from curate_app.theory_command import app as theory_app
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
 reward_app = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
 app.add_typer(reward_app, name="reward")
 app.add_typer(theory_app, name="theory")
+app.command()(sweep)
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]

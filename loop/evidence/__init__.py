@@ -6,4 +6,5 @@ claims      the theorem's promises held against measurements: margins with stand
 verdicts    holds, fails or can't tell, corrected for many comparisons; and sentences in plain words
 people      what can be said when the reward is people's own: win rates in audit slates
 study       puts it together from a study's database; no generator and no torch is needed
+file        leaves it in the study's folder, evidence.json
 """

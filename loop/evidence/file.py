@@ -1,0 +1,47 @@
+"""The evidence of a study in its folder, evidence.json, so that the seconds that it takes are spent once."""
+
+import hashlib
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import loop
+from loop.evidence.schema import Evidence
+from loop.evidence.study import build
+from loop.study import Study
+
+FILE = "evidence.json"
+MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures follow from
+
+
+def evidence_of(study: Study) -> Evidence:
+    """What was left in the folder if it is of these generations and this code; else built anew, and left there."""
+    state = [_code(), *(row.checkpoint_sha256 for row in study.store.generations())]
+    try:
+        found = json.loads((study.path / FILE).read_text(encoding="utf-8"))
+        if found["state"] == state:
+            return Evidence.model_validate(found["evidence"])
+    except (FileNotFoundError, ValueError, ValidationError, KeyError, TypeError):
+        pass  # none, or not ours: it is written again
+    return _write(study, build(study), state)
+
+
+def _write(study: Study, evidence: Evidence, state: list[str]) -> Evidence:
+    draft = study.path / f".{FILE}.{os.getpid()}"
+    try:
+        draft.write_text(json.dumps({"state": state, "evidence": evidence.model_dump()}), encoding="utf-8")
+        draft.replace(study.path / FILE)
+    finally:
+        draft.unlink(missing_ok=True)
+    return evidence
+
+
+@cache
+def _code() -> str:
+    """A hash of the code that makes the evidence."""
+    root = Path(loop.__file__).parent
+    files = sorted(file for part in MADE_BY for file in (root / part).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

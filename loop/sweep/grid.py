@@ -1,0 +1,207 @@
+"""Which studies a sweep has: every combination of the grid's values, once for each seed; all checked beforehand."""
+
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import ParseError
+
+from loop.config import StudyConfig, build, override, put, read_value
+from loop.presets import PRESETS
+
+OTHERWISE = {"seed": "--seeds", "generations": "--generations", "preset": "--preset"}
+MOST_STUDIES = 10_000
+LONGEST_NAME = 40  # of one value in a folder's name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One study of a sweep.
+
+    Attributes:
+        name: of its folder, such as 'k=2,lam=inf,seed=0'.
+        values: the swept settings by full name, as the configuration holds them.
+        config: all its settings.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    config: StudyConfig
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The swept settings as they are written in names."""
+        return {key: label(value) for key, value in self.values.items()}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep runs.
+
+    Attributes:
+        preset: of every study.
+        grid: values by a setting's full name, in the order given.
+        seeds: studies of each combination, with seeds 0 .. seeds - 1.
+        settings: of every study, as for `--set`.
+        generations: the last t of every study; None for the preset's.
+    """
+
+    preset: str
+    grid: Mapping[str, Sequence[Any]]
+    seeds: int = 1
+    settings: tuple[str, ...] = ()
+    generations: int | None = None
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The settings that all studies share, as nested values; ValueError if one is unknown."""
+        if self.preset not in PRESETS:
+            raise ValueError(f"There is no preset '{self.preset}'; choose one of {', '.join(PRESETS)}.")
+        top = {} if self.generations is None else {"generations": self.generations}
+        return {**override(PRESETS[self.preset], self.settings), **top, "preset": self.preset}
+
+    @property
+    def last(self) -> int:
+        """The last generation of every study."""
+        return int(self.base.get("generations", StudyConfig().generations))
+
+    def cells(self) -> list[Cell]:
+        """The studies, all combinations of the first seed before those of the second.
+
+        Raises:
+            ValueError: an unknown or doubly given setting, no values, two that are the same, a combination that
+                doesn't fit, or too many studies.
+        """
+        self._check()
+        combined = [self._combination(values) for values in itertools.product(*self.grid.values())]
+        self._refuse_equal_values(combined)
+        short = short_names(self.grid)
+        cells = []
+        for seed, config in itertools.product(range(self.seeds), combined):
+            values = {key: _of(config, key) for key in self.grid}
+            words = [*(f"{short[key]}={label(value)}" for key, value in values.items()), f"seed={seed}"]
+            cells.append(Cell(",".join(words), values, config.model_copy(update={"seed": seed})))
+        return cells
+
+    def _check(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"--seeds must be 1 or more, not {self.seeds}.")
+        if not self.grid:
+            raise ValueError("A sweep needs something to vary: give --grid, for example --grid curation.k=2,4,8")
+        put({}, dict.fromkeys(self.grid), "--grid")
+        fixed = {setting.partition("=")[0].strip() for setting in self.settings}
+        for key, option in OTHERWISE.items():
+            if key in self.grid or key in fixed:
+                raise ValueError(f"{key} is given neither by --grid nor by --set in a sweep; use {option}.")
+        for key, values in self.grid.items():
+            if key in fixed:
+                raise ValueError(f"{key} is both in --grid and in --set; leave one of them out.")
+            if not values:
+                raise ValueError(f"--grid {key} has no values; give some, for example --grid curation.k=2,4,8")
+        n = math.prod(map(len, self.grid.values())) * self.seeds
+        if n > MOST_STUDIES:
+            raise ValueError(f"That would be {n:,} studies; a sweep has {MOST_STUDIES:,} at the most.")
+
+    def _combination(self, values: Sequence[Any]) -> StudyConfig:
+        given = dict(zip(self.grid, values, strict=True))
+        said = " ".join(f"{key}={_toml(value)}" for key, value in given.items())
+        return build(put(self.base, given, "--grid"), f"--grid {said}")
+
+    def _refuse_equal_values(self, combined: Sequence[StudyConfig]) -> None:
+        step = len(combined)
+        for key, values in self.grid.items():
+            step //= len(values)
+            seen: dict[str, Any] = {}
+            for index, value in enumerate(values):
+                resolved = repr(_of(combined[index * step], key))
+                if resolved in seen:
+                    raise ValueError(f"--grid {key}: {_toml(seen[resolved])} and {_toml(value)} are the same value.")
+                seen[resolved] = value
+
+
+def parse_grid(options: Sequence[str]) -> dict[str, list[Any]]:
+    """A grid from the command line's `key=v1,v2,...`; values with commas in them as `key=[[2.0, 0.5], [0, 0]]`.
+
+    Raises:
+        ValueError: no '=', an empty value, or the same key twice.
+    """
+    grid: dict[str, list[Any]] = {}
+    for option in options:
+        key, equals, text = (part.strip() for part in option.partition("="))
+        if not equals or not key:
+            raise ValueError(f"--grid {option}: write it as key=value,value, for example --grid curation.k=2,4,8")
+        if key in grid:
+            raise ValueError(f"--grid {key} is given twice; put all its values into one --grid.")
+        grid[key] = _values(key, text)
+    return grid
+
+
+def short_names(keys: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+    """Settings without their table where that is clear: 'k' for 'curation.k'."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {
+        key: name if last.count(name) == 1 and name != "seed" else key for key, name in zip(keys, last, strict=True)
+    }
+
+
+def label(value: Any) -> str:
+    """A value as it stands in a folder's name: 2, inf, 0.5, 2_0.5 for a pair; long or odd ones end with a hash."""
+    plain = _plain(value)
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", plain)
+    if len(name) > LONGEST_NAME or (isinstance(value, str) and name != plain) or not name or isinstance(value, dict):
+        digest = hashlib.sha256(repr(value).encode()).hexdigest()[:6]
+        return f"{name[: LONGEST_NAME - 7]}-{digest}"
+    return name
+
+
+def describe(sweep: Sweep) -> str:
+    """What is varied, in words: 'curation.k (3) x mix.lam (2) x 3 seeds'."""
+    seeds = f"{sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}"
+    return " x ".join([*(f"{key} ({len(values)})" for key, values in sweep.grid.items()), seeds])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "_".join(_plain(each) for each in value) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _values(key: str, text: str) -> list[Any]:
+    if not text:
+        return []
+    for array in (text, f"[{text}]") if text.startswith("[") else (f"[{text}]",):
+        try:
+            return list(tomlkit.parse(f"values = {array}").unwrap()["values"])
+        except ParseError:
+            continue
+    pieces = [piece.strip() for piece in text.split(",")]
+    if not all(pieces):
+        raise ValueError(f"--grid {key}={text}: there is an empty value; write values with one comma between them.")
+    return [read_value(piece) for piece in pieces]
+
+
+def _of(config: StudyConfig, key: str) -> Any:
+    found: Any = config.model_dump()
+    for part in key.split("."):
+        found = found[part]
+    return found
+
+
+def _toml(value: Any) -> str:
+    return value if isinstance(value, str) else tomlkit.item(value).as_string()
+
+
+def combinations(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """The cells that differ only in their seed, together."""
+    together: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        together.setdefault(tuple(cell.labels.values()), []).append(cell)
+    yield from together.values()

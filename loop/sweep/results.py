@@ -1,0 +1,110 @@
+"""Doses and responses: what each combination of a sweep came to at the last generation, over its seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from loop.evidence.file import evidence_of
+from loop.evidence.schema import Estimate, Evidence
+from loop.study import Study
+from loop.sweep.grid import Cell, combinations
+
+
+class OverSeeds(Estimate):
+    """A mean over seeds, with what each of them gave."""
+
+    each: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What one combination came to at its last generation; intervals are over seeds where there are two or more.
+
+    Attributes:
+        values: the swept settings.
+        seeds: how many studies it rests on.
+        t: the generation.
+        mean_reward: E[r].
+        gain: of E[w], w = exp(r), since generation 0.
+        transmission: measured over predicted gains of E[w], each summed over the generations.
+        mean_reward_predicted: from generation 0 by the exact operator, mean over seeds; None where unknown.
+        gain_predicted: likewise.
+    """
+
+    values: dict[str, Any]
+    seeds: int
+    t: int
+    mean_reward: OverSeeds
+    gain: OverSeeds
+    transmission: OverSeeds | None
+    mean_reward_predicted: float | None
+    gain_predicted: float | None
+
+
+def responses(folder: Path, cells: Sequence[Cell], last: int) -> list[Response]:
+    """What each combination came to, from its studies that have reached generation `last`."""
+    found = []
+    for together in combinations(cells):
+        evidence = [_evidence(folder / cell.name) for cell in together if (folder / cell.name).exists()]
+        reached = [one for one in evidence if len(one.generations) > last]
+        if reached:
+            found.append(response(dict(together[0].values), reached, last))
+    return found
+
+
+def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> Response:
+    """What one combination came to at generation `last`, from its studies, one a seed."""
+    ends = [(one.generations[0], one.generations[last]) for one in studies]
+    predicted = [(first, end.predicted_from_start) for first, end in ends if end.predicted_from_start]
+    carried = [found for one in studies if (found := transmission(one, last))]
+    return Response(
+        values=values,
+        seeds=len(studies),
+        t=last,
+        mean_reward=over_seeds([end.measured.mean_reward for _, end in ends]),
+        gain=over_seeds([_difference(end.measured.mean_w, first.measured.mean_w) for first, end in ends]),
+        transmission=over_seeds(carried) if carried else None,
+        mean_reward_predicted=_mean([end.mean_reward.value for _, end in predicted]),
+        gain_predicted=_mean([end.mean_w.value - first.measured.mean_w.value for first, end in predicted]),
+    )
+
+
+def transmission(study: Evidence, last: int) -> Estimate | None:
+    """Measured over predicted gain of E[w], each summed over the generations; None if there was little to gain."""
+    found = [one.transmission for one in study.generations[1 : last + 1] if one.transmission]
+    predicted = sum(one.predicted_gain.value for one in found)
+    se = math.sqrt(sum(one.difference.se**2 for one in found))
+    if not found or abs(predicted) < 3 * se or not predicted:
+        return None
+    return Estimate.of(sum(one.measured_gain.value for one in found) / predicted, se / abs(predicted))
+
+
+def over_seeds(values: Sequence[Estimate]) -> OverSeeds:
+    """The mean over seeds with Student's 95 % interval from their spread; one seed keeps its own interval."""
+    n, each = len(values), tuple(one.value for one in values)
+    if n == 1:
+        return OverSeeds(**values[0].model_dump(include=set(Estimate.model_fields)), each=each)
+    mean = sum(each) / n
+    se = math.sqrt(sum((value - mean) ** 2 for value in each) / (n - 1) / n)
+    reach = float(student_t.ppf(0.975, n - 1)) * se
+    return OverSeeds(value=mean, se=se, low=mean - reach, high=mean + reach, each=each)
+
+
+def _evidence(path: Path) -> Evidence:
+    study = Study.open(path)
+    try:
+        return evidence_of(study)
+    finally:
+        study.store.close()
+
+
+def _difference(a: Estimate, b: Estimate) -> Estimate:
+    return Estimate.of(a.value - b.value, math.hypot(a.se, b.se))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
