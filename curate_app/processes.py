@@ -1,18 +1,17 @@
 """Serving a study: the app in this process, the worker in another that ends when this one does."""
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
 from curate_app.console import err
+from curate_app.secret_file import kept_secret
 
 RESTART_S = 5.0
 GIVE_UP = 5  # restarts
@@ -45,11 +44,7 @@ def admin_password(study_path: Path, configured: str, host: str) -> str | None:
     """The researcher's password: study.toml's, else one generated once and kept in secrets.toml; None on loopback."""
     if configured or is_loopback(host):
         return configured or None
-    file = study_path / "secrets.toml"
-    if not file.exists():
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as secret:
-            secret.write(f'admin_password = "{secrets.token_urlsafe(12)}"\n')
-    return str(tomllib.loads(file.read_text())["admin_password"])
+    return kept_secret(study_path, "admin_password", length=12)
 
 
 @contextmanager

@@ -7,15 +7,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from curate_app.movement import movement
-from curate_app.sessions import (
-    COOKIE,
-    COOKIE_AGE_S,
-    PanelParameters,
-    SessionCookie,
-    open_session,
-    require_session,
-    session_name,
-)
+from curate_app.sessions import PanelParameters, SessionCookie, Sessions, session_name
 from data.errors import PickRefusedError
 from data.records import Outcome, Pick, Progress, Slate
 from data.store import Store
@@ -45,30 +37,31 @@ class Service:
 
     store: Store
     config: StudyConfig
+    sessions: Sessions
 
 
 def build_routes(service: Service) -> APIRouter:
     """The routes of one study. Plain functions: FastAPI runs them in threads, each with its own connection."""
     router = APIRouter()
-    store, config = service.store, service.config
+    store, config, sessions = service.store, service.config, service.sessions
 
     @router.post("/api/session")
     def session(
         request: Request, response: Response, cookie: SessionCookie = None, body: PanelParameters | None = None
     ) -> dict[str, Any]:
-        session_id = open_session(store, body or PanelParameters(), cookie, request.headers.get("user-agent"))
-        response.set_cookie(COOKIE, session_id, max_age=COOKIE_AGE_S, httponly=True, samesite="lax", path="/")
+        session_id = sessions.open(body or PanelParameters(), cookie, request.headers.get("user-agent"))
+        sessions.remember(request, response, session_id)
         progress = picks_progress(store, config, session_id)
         return {"session": session_name(session_id), "state": "picking", "progress": _progress(progress)}
 
     @router.get("/api/slate")
     def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        return _turn(service, require_session(store, cookie))
+        return _turn(service, sessions.require(cookie))
 
     @router.post("/api/pick")
     def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
-        session_id = require_session(store, cookie)
+        session_id = sessions.require(cookie)
         try:
             stored = store.record_pick(session_id, Pick(**body.model_dump()))
         except PickRefusedError as error:
@@ -86,7 +79,7 @@ def build_routes(service: Service) -> APIRouter:
 
     @router.post("/api/withdraw")
     def withdraw(cookie: SessionCookie = None) -> dict[str, Any]:
-        store.withdraw(require_session(store, cookie))
+        store.withdraw(sessions.require(cookie))
         return {"withdrawn": True}
 
     @router.get("/api/generations")
