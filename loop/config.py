@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tomlkit.exceptions import ParseError
 
 from data.config import DataConfig
+from loop.crowd_config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from loop.policies import DataPolicy, PolicyKind
 from model.config import ClassifierConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
 
@@ -117,6 +118,7 @@ class AppConfig(_Table):
     """The [app] table: the pages."""
 
     title: str = "Which one do you like best?"
+    language: Literal["en", "fr"] = Field(default="en", description="of the rater's page; a link may say ?lang=fr")
     reveal: bool = Field(
         default=False, description="show raters how the generator moves (a demo, a classroom; not a study)"
     )
@@ -147,6 +149,10 @@ class StudyConfig(_Table):
     pool: PoolConfig = PoolConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     app: AppConfig = AppConfig()
+    journey: JourneyConfig = JourneyConfig()
+    panel: PanelConfig = PanelConfig()
+    slates: SlatesConfig = SlatesConfig()
+    quality: QualityConfig = QualityConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "StudyConfig":
@@ -184,7 +190,7 @@ class StudyConfig(_Table):
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration as plain values, infinity written as 'inf', to be stored with a generation."""
-        return plain(self.model_dump(exclude={"app"}))
+        return plain(self.model_dump(exclude={"app", "journey", "panel"}))
 
     def to_toml(self) -> str:
         """study.toml in full, each key with what it means."""
