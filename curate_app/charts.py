@@ -5,7 +5,7 @@ Each chart is drawn twice, wide and narrow, and the stylesheet shows the one tha
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from markupsafe import Markup
@@ -79,7 +79,7 @@ class Chart:
         y_label: what the vertical axis shows, with its unit.
         spoken: the chart in one or two sentences, for those who don't see it.
         reference: a horizontal dotted line, such as the real data's value.
-        form: how a value of the vertical axis is written.
+        form: how a value of the vertical axis is written; as a rule with the decimals that its steps need.
         floor: the axis never goes lower.
     """
 
@@ -88,7 +88,7 @@ class Chart:
     lines: Sequence[Line]
     reference: float | None = None
     reference_name: str = ""
-    form: Callable[[float], str] = field(default="{:g}".format)
+    form: Callable[[float], str] | None = None
     floor: float = -math.inf
 
 
@@ -116,6 +116,17 @@ def _legend(chart: Chart) -> list[dict]:
     return entries
 
 
+def number(value: float, digits: int = 4) -> str:
+    """A number in few digits, with a proper minus sign, and without exponents where it can be read so."""
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value))) if math.isfinite(value) else 0
+    text = f"{value:,.{max(0, digits - 1 - size)}f}" if -4 <= size <= 6 else f"{value:.{digits}g}"
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace("-", "−")
+
+
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round numbers that span low..high, about so many."""
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
@@ -125,6 +136,14 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+
+
+def _tick_texts(marks: Sequence[float]) -> list[str]:
+    """Ticks with as many decimals as their steps need, all alike."""
+    decimals = [len(f"{mark:.12g}".partition(".")[2]) if "e" not in f"{mark:.12g}" else 99 for mark in marks]
+    if max(decimals) > 8 or max(map(abs, marks)) >= 1e7:
+        return [number(mark, 3) for mark in marks]
+    return [f"{mark:,.{max(decimals)}f}".replace("-", "−") for mark in marks]
 
 
 def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -148,11 +167,13 @@ class _Picture:
         self.chart, self.name, self.width = chart, name, width
         self.lines = [line for line in chart.lines if line.points]
         longest = max([len(line.name) for line in self.lines if _labelled(line)] + [len(chart.reference_name) * 0.9])
-        self.right = width - 14 - min(96, 7.2 * longest)
+        self.right = width - 14 - min(100, 7.8 * longest)
         points = [point for line in self.lines for point in line.points]
         reach = [end for point in points for end in point.reach]
         reach += [] if chart.reference is None else [chart.reference]
         self.marks = [mark for mark in ticks(max(chart.floor, min(reach)), max(reach)) if mark >= chart.floor]
+        self.texts = [chart.form(mark) for mark in self.marks] if chart.form else _tick_texts(self.marks)
+        self.left = round(max(LEFT, 30 + 6.8 * max(map(len, self.texts))), 1)
         self.first, self.last = min(point.t for point in points), max(point.t for point in points)
 
     def values(self) -> dict:
@@ -162,11 +183,11 @@ class _Picture:
             "name": self.name,
             "width": self.width,
             "height": HEIGHT,
-            "left": LEFT,
+            "left": self.left,
             "right": round(self.right, 1),
             "bottom": HEIGHT - BOTTOM,
-            "middle": round((LEFT + self.right) / 2, 1),
-            "y_marks": [(self._y(mark), self.chart.form(mark)) for mark in self.marks],
+            "middle": round((self.left + self.right) / 2, 1),
+            "y_marks": [(self._y(mark), text) for mark, text in zip(self.marks, self.texts, strict=True)],
             "x_marks": [(self._x(t), t) for t in self._generations()],
             "bands": [band for line in loud_last if (band := self._band(line))],
             "lines": [self._line(line) for line in loud_last],
@@ -177,7 +198,7 @@ class _Picture:
     def _x(self, t: float) -> float:
         span = self.last - self.first
         share = (t - self.first) / span if span else 0.5
-        return round(LEFT + 8 + share * (self.right - LEFT - 16), 1)
+        return round(self.left + 8 + share * (self.right - self.left - 16), 1)
 
     def _y(self, value: float) -> float:
         low, high = self.marks[0], self.marks[-1]

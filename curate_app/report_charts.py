@@ -1,9 +1,10 @@
 """The curves of a report, from its evidence alone: measured, predicted over them, and the bounds."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from curate_app.charts import Chart, Line, Point
+from curate_app.charts import Chart, Line, Point, number
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
@@ -26,9 +27,9 @@ def study_charts(evidence: Evidence) -> list[Titled]:
     if not evidence.generations:
         return []
     charts = [
+        win_rates(evidence),
         mean_w(evidence),
         mean_reward(evidence),
-        win_rates(evidence),
         variance(evidence),
         shares(evidence),
         transmission(evidence),
@@ -87,7 +88,7 @@ def transmission(evidence: Evidence) -> Titled | None:
         return None
     said = ", ".join(f"{point.value:.2f} at generation {point.t}" for point in points)
     line = Line("transmission", points, loud=True, look="marks", legend="transmission, 95 % interval", named=False)
-    chart = Chart("measured / predicted gain", f"Transmission: {said}.", [line], 1.0, "all of it", "{:.3g}".format)
+    chart = Chart("measured / predicted gain", f"Transmission: {said}.", [line], 1.0, "all of it")
     missing = sum(g.transmission is not None for g in evidence.generations) - len(points)
     note = f"{missing} left out: too small a predicted gain to divide by." if missing else ""
     return Titled("Transmission: how much of the predicted gain was made", chart, note)
@@ -108,15 +109,15 @@ def errors(evidence: Evidence) -> Titled | None:
         return None
     last = lines[0].points[-1].t
     spoken = f"Errors of E[w] at generation {last}: " + ", ".join(
-        f"{line.name} {line.points[-1].value:+.3g}" for line in lines
+        f"{line.name} {line.points[-1].value:+.3g}".replace("-", "−") for line in lines
     )
-    chart = Chart("error of E[w]", f"{spoken}.", lines, 0.0, "none", "{:.3g}".format)
+    chart = Chart("error of E[w]", f"{spoken}.", lines, 0.0, "none")
     return Titled("Where the difference comes from", chart)
 
 
 def divergences(evidence: Evidence) -> Titled | None:
     """Both Kullback-Leibler divergences from the real data, with their ceilings."""
-    names = {"kl": "KL(p_t || p_ref)", "kl_reverse": "KL(p_ref || p_t)"}
+    names = {"kl": "KL(generation ‖ real)", "kl_reverse": "KL(real ‖ generation)"}
     lines = [
         Line(name, _divergence(evidence, key), loud=True, hue=hue, legend=f"{name}, 95 % interval", named=False)
         for hue, (key, name) in enumerate(names.items())
@@ -128,10 +129,10 @@ def divergences(evidence: Evidence) -> Titled | None:
     ]
     if not lines[0].points:
         return None
-    spoken = ", ".join(f"{line.name} {line.points[-1].value:.3g}" for line in lines[:2])
+    spoken = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines[:2])
     space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
-    chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, form="{:.3g}".format, floor=0.0)
-    return Titled("Distance from the real data", chart, f"Between shares of {space}." if space else "")
+    chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, floor=0.0)
+    return Titled("Distance from the real data", chart, f"Measured on {space}." if space else "")
 
 
 def win_rates(evidence: Evidence) -> Titled | None:
@@ -169,6 +170,15 @@ def share_of(generation: GenerationEvidence, label: int) -> float:
     return generation.measured.class_shares[label].value
 
 
+def with_error(one: Estimate) -> str:
+    """A value with the half of its 95 % interval, both to the same decimal."""
+    half = 1.96 * one.se
+    if not half > 1e-12:
+        return number(one.value)
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{one.value:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", "−")
+
+
 def predictions(
     generations: Sequence[GenerationEvidence], value: Value, hue: int | None = None, quiet: bool = False
 ) -> list[Line]:
@@ -183,17 +193,16 @@ def predictions(
 
 
 def _curve(
-    evidence: Evidence, title: str, label: str, value: Value, bounds: Sequence[Line] = (), floor: float | None = None
+    evidence: Evidence, title: str, label: str, value: Value, bounds: Sequence[Line] = (), floor: float = -math.inf
 ) -> Titled:
     lines = [*_laws(evidence, value, "measured"), *(line for line in bounds if line.points)]
     first, last = (value(one.measured) for one in (evidence.generations[0], evidence.generations[-1]))
-    spoken = f"{first.value:.4g} ± {1.96 * first.se:.2g} at first, {last.value:.4g} ± {1.96 * last.se:.2g} at last"
+    spoken = f"{with_error(first)} at first, {with_error(last)} at last"
     ahead = evidence.generations[-1].predicted
     if ahead:
-        spoken += f", where one step of theory predicts {value(ahead).value:.4g}"
+        spoken += f", where one step of theory predicts {number(value(ahead).value)}"
     reference = value(evidence.real).value if evidence.real else None
-    low = {} if floor is None else {"floor": floor}
-    return Titled(title, Chart(label, f"{spoken}.", lines, reference, "real data", "{:.3g}".format, **low))
+    return Titled(title, Chart(label, f"{spoken}.", lines, reference, "real data", floor=floor))
 
 
 def _laws(evidence: Evidence, value: Value, name: str, hue: int | None = -1) -> list[Line]:

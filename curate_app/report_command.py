@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from loop.evidence.schema import ClaimVerdict, Evidence
     from loop.study import Study
 
+ODD_SHOWN = 6  # self-checks told one by one
 STYLES = {"holds": "green", "fails": "bold red", "can't tell": "yellow", "not applicable": "dim"}
 
 
@@ -97,25 +98,36 @@ def _print_summary(evidence: "Evidence") -> None:
     from curate_app.report_words import lede
 
     out.print(f"[bold]{escape(evidence.study)}[/bold]  {escape(' '.join(lede(evidence)))}", highlight=False)
-    for check in odd_checks(evidence.checks):
+    odd = odd_checks(evidence.checks)
+    for check in odd[:ODD_SHOWN]:
         out.print(f"[bold red]Self-check {check.verdict}[/bold red]: {escape(check.sentence)}", highlight=False)
+    if len(odd) > ODD_SHOWN:
+        out.print(f"... and {len(odd) - ODD_SHOWN} more; see curate check.")
+    if len(evidence.generations) < 2:
+        return
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=24)
+    table.add_column()
+    idle: dict[str, list[str]] = {}
     for name, verdicts in by_claim(evidence.claims).items():
         word = word_of(verdicts)
-        table.add_row(f"[{STYLES[word]}]{word}[/]", name, escape(_told(verdicts)))
+        if word == "not applicable":
+            idle.setdefault(verdicts[0].reason, []).append(name)
+        else:
+            table.add_row(f"[{STYLES[word]}]{word}[/]", name, escape(_told(verdicts)))
+    for reason, names in idle.items():
+        table.add_row("[dim]not applicable[/]", ", ".join(names), escape(reason))
     out.print(table, highlight=False)
 
 
 def _told(verdicts: Sequence["ClaimVerdict"]) -> str:
-    """A claim's statement, and at how many generations it was found so; why not, where it isn't applicable."""
-    from curate_app.report_tables import word_of
+    """A claim's statement, and at how many generations it was found so."""
+    from curate_app.report_tables import how_often, word_of
 
     word, statement = word_of(verdicts), verdicts[0].statement
-    if word == "not applicable":
-        return f"{statement}: {verdicts[0].reason}"
-    found = [str(verdict.t) for verdict in verdicts if verdict.verdict == word]
-    where = f", t = {', '.join(found)}" if len(found) < len(verdicts) else ""
-    return f"{statement}: {len(found)} of {len(verdicts)}{where}"
+    often = how_often(verdicts, word)
+    return f"{statement}: {often}" if often else statement
 
 
 def _print_places(html: Path | None) -> None:

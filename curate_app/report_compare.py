@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 from curate_app import report_tables as tables
 from curate_app.assets import render
-from curate_app.charts import HUES, Chart, Line, Point
+from curate_app.charts import HUES, Chart, Line, Point, number
 from curate_app.report_charts import Titled, is_simulated, moved_classes, share_of
 from curate_app.report_page import drawn, frame
 from curate_app.report_pictures import Gallery, data_address
@@ -79,7 +79,7 @@ def verdicts(evidences: Sequence[Evidence]) -> list[dict[str, Any]]:
         any_ = next(one[name][0] for one in found if name in one)
         cells = [_summary(one.get(name, [])) for one in found]
         rows.append({"name": name, "statement": any_.statement, "source": any_.source, "cells": cells})
-    return rows
+    return sorted(rows, key=lambda row: all(not cell or cell["word"] == "not applicable" for cell in row["cells"]))
 
 
 def _summary(verdicts: Sequence[Any]) -> dict[str, str] | None:
@@ -88,9 +88,7 @@ def _summary(verdicts: Sequence[Any]) -> dict[str, str] | None:
     word = tables.word_of(verdicts)
     if word == "not applicable":
         return {"word": word, "count": "", "why": verdicts[0].reason}
-    n = sum(verdict.verdict == word for verdict in verdicts)
-    failed = f", t = {', '.join(str(v.t) for v in verdicts if v.verdict == word)}" if word == "fails" else ""
-    return {"word": word, "count": f"{n} of {len(verdicts)}{failed}", "why": ""}
+    return {"word": word, "count": tables.how_often(verdicts, word), "why": ""}
 
 
 def compared_charts(evidences: Sequence[Evidence], names: Sequence[str]) -> list[Titled]:
@@ -132,8 +130,10 @@ def _overlaid(
     lines = [line for line in lines if line.points]
     if not lines:
         return None
-    spoken = "; ".join(f"{line.legend} {line.points[-1].value:.4g} at generation {line.points[-1].t}" for line in lines)
-    return Titled(title, Chart(y_label, f"At the last: {spoken}.", lines, **{"form": "{:.3g}".format, **more}))
+    spoken = "; ".join(
+        f"{line.legend} {number(line.points[-1].value)} at generation {line.points[-1].t}" for line in lines
+    )
+    return Titled(title, Chart(y_label, f"At the last: {spoken}.", lines, **more))
 
 
 def _relative(evidence: Evidence) -> Value:

@@ -9,7 +9,7 @@ from curate_app.assets import STATIC, render
 from curate_app.charts import draw
 from curate_app.report_charts import Titled, is_simulated, study_charts
 from curate_app.report_pictures import Gallery
-from curate_app.report_words import SAY, glossary, lede
+from curate_app.report_words import SAY, glossary, lede, pretty
 from loop.evidence.schema import Evidence
 
 STYLES = ("base.css", "charts.css", "report.css")
@@ -18,17 +18,20 @@ STYLES = ("base.css", "charts.css", "report.css")
 def page(evidence: Evidence, gallery: Gallery) -> str:
     """The report of one study as a whole HTML document."""
     heads, rows = tables.figures(evidence) if evidence.generations else ([], [])
+    judged = len(evidence.generations) > 1
     return render(
         "report.html",
         **frame(evidence.study),
         e=evidence,
         lede=lede(evidence),
-        tally=tables.tally(evidence),
+        tally=tables.tally(evidence) if judged else [],
         simulated=is_simulated(evidence),
         odd=tables.odd_checks(evidence.checks),
+        odd_shown=tables.ODD_SHOWN,
         checks=tables.check_rows(evidence.checks),
         checks_said=checks_said(evidence),
-        blocks=tables.verdict_blocks(evidence) if evidence.claims else [],
+        blocks=tables.verdict_blocks(evidence) if judged else [],
+        idle=tables.idle_claims(evidence),
         failures=tables.failures(evidence),
         charts=drawn(study_charts(evidence)),
         gallery=gallery,
@@ -46,7 +49,7 @@ def page(evidence: Evidence, gallery: Gallery) -> str:
 def frame(title: str) -> dict[str, Any]:
     """What every report needs: its title, the styles to be written into it, and who made it."""
     styles = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
-    return {"title": title, "styles": styles, "made_by": f"curate {own_version()}"}
+    return {"title": title, "pretty": pretty, "styles": styles, "made_by": f"curate {own_version()}"}
 
 
 def drawn(charts: Sequence[Titled]) -> list[dict[str, Any]]:

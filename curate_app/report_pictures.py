@@ -108,9 +108,9 @@ def _densities(found: Sequence[tuple[str, np.ndarray]], reward: dict) -> Gallery
     x, y = ((low, high) for low, high in zip(frame.low, frame.high, strict=True))
     note = (
         f"Samples per unit area on one scale for all, from 0 to {highest:.2g} (square-root steps); "
-        f"x from {x[0]:.3g} to {x[1]:.3g}, y from {y[0]:.3g} to {y[1]:.3g}."
+        f"x from {x[0]:.2f} to {x[1]:.2f}, y from {y[0]:.2f} to {y[1]:.2f}."
     )
-    return Gallery(pictures, (float(width), float(height)), _ring(frame, reward), note)
+    return Gallery(pictures, (float(width), float(height)), _ring(frame, reward), note.replace(" -", " −"))
 
 
 def _said(title: str) -> str:
@@ -119,6 +119,8 @@ def _said(title: str) -> str:
 
 def _frame(points: Sequence[np.ndarray], reward: dict) -> _Frame:
     ends = [np.quantile(some[np.isfinite(some).all(1)], [OUTSIDE, 1 - OUTSIDE], axis=0) for some in points]
+    if reward.get("kind") == "ball":  # where it is highest shall be in sight
+        ends.append(np.array([reward["center"], reward["center"]], dtype=float))
     low, high = np.min([end[0] for end in ends], axis=0), np.max([end[1] for end in ends], axis=0)
     room = 0.06 * float((high - low).max()) + 1e-9
     return _Frame(low - room, high + room)

@@ -1,10 +1,12 @@
 """The tables of a report as plain rows for the templates: verdicts, self-checks, figures, training sets, settings."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from curate_app.report_charts import moved_classes
+from curate_app.charts import number as plain_number
+from curate_app.report_charts import moved_classes, with_error
 from loop.evidence.schema import CheckResult, ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord
 from loop.evidence.verdicts import overall
 
@@ -13,6 +15,7 @@ CHECK_WORDS = ("fail", "suspicious", "pass", "not applicable")
 ROOMY = 6  # generations whose cells have room for margins
 BLOCK = 10  # generations in one table
 HASH = 12
+ODD_SHOWN = 8  # self-checks told one by one
 
 
 def tally(evidence: Evidence) -> list[tuple[VerdictWord, int]]:
@@ -44,10 +47,10 @@ def _rows(evidence: Evidence, block: Sequence[int], *, first: bool) -> Iterator[
     several = sum(generation.t > 0 for generation in evidence.generations) > 1
     for name, verdicts in by_claim(evidence.claims).items():
         one = verdicts[0]
-        row = {"name": name, "statement": one.statement, "source": one.source, "cells": [], "all": None, "why": ""}
         if one.verdict == "not applicable":
-            row["why"] = one.reason
-        elif len(verdicts) == 1 and several:
+            continue
+        row = {"name": name, "statement": one.statement, "source": one.source, "cells": [], "all": None}
+        if len(verdicts) == 1 and several:
             row["all"] = cell(one)
         else:
             cells = {verdict.t: cell(verdict) for verdict in verdicts}
@@ -56,16 +59,34 @@ def _rows(evidence: Evidence, block: Sequence[int], *, first: bool) -> Iterator[
             yield row
 
 
+def idle_claims(evidence: Evidence) -> list[tuple[str, str]]:
+    """The claims that don't apply, together where it is for the same reason: names, reason."""
+    found: dict[str, list[str]] = {}
+    for claim in evidence.claims:
+        if claim.verdict == "not applicable":
+            found.setdefault(claim.reason, []).append(claim.claim)
+    return [(", ".join(names), reason) for reason, names in found.items()]
+
+
 def cell(verdict: ClaimVerdict) -> dict[str, Any]:
     """A verdict as the templates show it."""
     margin = verdict.margin
     return {
         "t": verdict.t,
         "word": verdict.verdict,
-        "margin": signed(margin.value) if margin else "",
-        "interval": f"{signed(margin.low)} to {signed(margin.high)}" if margin else "",
+        **(_margin(margin) if margin else {"margin": "", "interval": ""}),
         "reason": verdict.reason,
     }
+
+
+def _margin(margin: Estimate) -> dict[str, str]:
+    """A margin and its interval, to the decimals that the interval's width deserves."""
+    half = (margin.high - margin.low) / 2
+    if half <= 0:
+        return {"margin": signed(margin.value), "interval": ""}
+    decimals = min(12, max(0, 1 - math.floor(math.log10(half))))
+    value, low, high = (f"{one:+,.{decimals}f}".replace("-", "−") for one in (margin.value, margin.low, margin.high))
+    return {"margin": value, "interval": f"{low} to {high}"}
 
 
 def failures(evidence: Evidence) -> list[dict[str, Any]]:
@@ -82,7 +103,7 @@ def margins(evidence: Evidence) -> list[list[str]]:
     return [
         [
             claim.claim, str(claim.t), claim.verdict, number(claim.measured.value), number(claim.bound),
-            signed(claim.margin.value), f"{signed(claim.margin.low)} to {signed(claim.margin.high)}",
+            *_margin(claim.margin).values(),
             signed(claim.z), number(claim.p, 2),
         ]
         for claim in evidence.claims
@@ -91,7 +112,7 @@ def margins(evidence: Evidence) -> list[list[str]]:
 
 
 def check_rows(checks: Sequence[CheckResult]) -> list[dict[str, Any]]:
-    """Each check once: its worst verdict, its verdicts counted, and what it says of the whole study if it does."""
+    """Each check once: its worst verdict, its verdicts counted, and the worst in words."""
     found: dict[str, list[CheckResult]] = {}
     for check in checks:
         found.setdefault(check.name, []).append(check)
@@ -99,15 +120,16 @@ def check_rows(checks: Sequence[CheckResult]) -> list[dict[str, Any]]:
     for name, some in found.items():
         counts = Counter(check.verdict for check in some)
         worst = next(word for word in CHECK_WORDS if counts[word])
-        whole = next((check for check in some if check.t is None), some[-1])
+        whole = min(some, key=lambda check: (CHECK_WORDS.index(check.verdict), check.t is not None, check.p or 0.0))
         said = ", ".join(f"{counts[word]} {word}" for word in CHECK_WORDS if counts[word])
         rows.append({"name": name, "word": worst, "said": said, "sentence": whole.sentence})
     return rows
 
 
 def odd_checks(checks: Sequence[CheckResult]) -> list[CheckResult]:
-    """Those that failed, then the suspicious ones."""
-    return [check for word in CHECK_WORDS[:2] for check in checks if check.verdict == word]
+    """Those that failed, then the suspicious ones; of each those about the whole study first."""
+    odd = [check for check in checks if check.verdict in CHECK_WORDS[:2]]
+    return sorted(odd, key=lambda check: (CHECK_WORDS.index(check.verdict), check.t is not None, check.t or 0))
 
 
 def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
@@ -126,15 +148,18 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
 
 def _figures(one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
     law, ahead = one.measured, one.predicted
-    far = [_with_error(found["value"], found["se"]) if (found := one.divergence.get(key)) else "" for key in _DISTANCES]
+    far = [
+        with_error(Estimate.of(found["value"], found["se"])) if (found := one.divergence.get(key)) else ""
+        for key in _DISTANCES
+    ]
     return [
         str(one.t),
         f"{one.n_evaluated:,}",
-        _estimate(law.mean_reward),
-        _estimate(law.mean_w),
-        _estimate(ahead.mean_w) if ahead else "",
-        _estimate(law.var_w),
-        *(_estimate(law.class_shares[label]) for label in moved),
+        with_error(law.mean_reward),
+        with_error(law.mean_w),
+        with_error(ahead.mean_w) if ahead else "",
+        with_error(law.var_w),
+        *(with_error(law.class_shares[label]) for label in moved),
         *far,
     ]
 
@@ -144,11 +169,11 @@ def gains(evidence: Evidence) -> list[list[str]]:
     return [
         [
             str(one.t),
-            _estimate(found.predicted_gain),
-            _estimate(found.measured_gain),
-            _estimate(found.ratio) if found.ratio else "too small a gain",
-            _estimate(found.sampling) if found.sampling else "",
-            _estimate(found.learning) if found.learning else "",
+            with_error(found.predicted_gain),
+            with_error(found.measured_gain),
+            with_error(found.ratio) if found.ratio else "too small a gain",
+            with_error(found.sampling) if found.sampling else "",
+            with_error(found.learning) if found.learning else "",
         ]
         for one in evidence.generations
         if (found := one.transmission)
@@ -203,22 +228,23 @@ def word_of(verdicts: Sequence[ClaimVerdict]) -> VerdictWord:
     return overall(verdict.verdict for verdict in verdicts)
 
 
+def how_often(verdicts: Sequence[ClaimVerdict], word: VerdictWord) -> str:
+    """At how many generations a claim was found so, and at which where it isn't all; nothing for a claim on all."""
+    if len(verdicts) == 1:
+        return ""
+    found = [str(verdict.t) for verdict in verdicts if verdict.verdict == word]
+    where = f", t = {', '.join(found)}" if len(found) < len(verdicts) else ""
+    return f"{len(found)} of {len(verdicts)}{where}"
+
+
 def number(value: float | None, digits: int = 4) -> str:
-    """A number for a table, with a proper minus sign."""
-    return "" if value is None else f"{value:.{digits}g}".replace("-", "−")
+    """A number for a table; nothing for None."""
+    return "" if value is None else plain_number(value, digits)
 
 
 def signed(value: float | None) -> str:
     """A number with its sign."""
     return "" if value is None else f"{value:+.3g}".replace("-", "−")
-
-
-def _estimate(one: Estimate) -> str:
-    return _with_error(one.value, one.se)
-
-
-def _with_error(value: float, se: float) -> str:
-    return f"{number(value)} ± {number(1.96 * se, 2)}" if se > 1e-12 else number(value)
 
 
 def _shares(shares: Sequence[float]) -> str:

@@ -1,11 +1,28 @@
 """A report in plain words: what was done and what came of it, in a paragraph; what the claims and terms mean."""
 
+import re
+
+from markupsafe import Markup, escape
+
 from curate_app.assets import TEXT
 from curate_app.report_charts import is_simulated
 from curate_app.report_tables import by_claim, tally
 from loop.evidence.schema import Evidence
 
 SAY = TEXT["report"]
+SIGNS = {
+    r"\blam\s?=\s?": "λ = ", r"\blam\b": "λ", r"\bbeta\b": "β", r"\|\|": "‖", r"\binf\b": "∞",
+    r"(?<=[\w)])-(?=\d)": "−", r"(?<![\w.])-(?=[\d\w])": "−", r" - (?=\w)": " − ",
+    r"\b(p|E|Var)_(ref|t)\b": r"\1<sub>\2</sub>", r"\bp_0\b": "p<sub>0</sub>", r"\^3": "<sup>3</sup>", r"(?<=\d) %": "\u00a0%",
+}  # fmt: skip
+
+
+def pretty(text: str) -> Markup:
+    """A sentence with its formulas in proper signs and letters, escaped."""
+    written = str(escape(text))
+    for plain, proper in SIGNS.items():
+        written = re.sub(plain, proper, written)
+    return Markup(written)
 
 
 def lede(evidence: Evidence) -> list[str]:
@@ -39,10 +56,13 @@ def counted(evidence: Evidence) -> list[str]:
     return [SAY["verdicts"].format(total=sum(counts.values()), counted=listed)]
 
 
-def glossary(evidence: Evidence) -> list[tuple[str, str]]:
-    """What each claim of the study and each term means."""
-    claims = [(name, SAY["claims"][name]) for name in by_claim(evidence.claims) if name in SAY["claims"]]
-    terms = [(name, text.format(n=evidence.comparisons)) for name, text in SAY["terms"].items()]
+def glossary(evidence: Evidence) -> list[dict[str, str]]:
+    """What each term and each claim means, with the claim's statement and source."""
+    terms = [{"term": name, "text": text.format(n=evidence.comparisons)} for name, text in SAY["terms"].items()]
+    claims = [
+        {"term": name, "text": SAY["claims"].get(name, ""), "statement": one[0].statement, "source": one[0].source}
+        for name, one in by_claim(evidence.claims).items()
+    ]
     return [*terms, *claims]
 
 
