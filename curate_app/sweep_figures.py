@@ -75,7 +75,12 @@ def _draw(figure: "Figure", keys: Sequence[str], found: Sequence[Response]) -> N
         axes[0].set_ylabel(f"by {_symbol(key)}", fontweight="bold")
         if len(lines) > 1:
             axes[-1].legend(
-                loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, handletextpad=0.4, borderaxespad=0
+                *axes[0].get_legend_handles_labels(),
+                loc="center left",
+                bbox_to_anchor=(1.02, 0.5),
+                frameon=False,
+                handletextpad=0.4,
+                borderaxespad=0,
             )
     seeds = sorted({one.seeds for one in found})
     over = f"over {seeds[-1]} seeds" if seeds[0] > 1 else "of one seed's samples"

@@ -171,7 +171,7 @@ def _plain(value: Any) -> str:
         return "_".join(_plain(each) for each in value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(value).removesuffix(".0")
 
 
 def _values(key: str, text: str) -> list[Any]:

@@ -182,11 +182,10 @@ class _Pool:
             Study.create(path, cell.config).store.close()
         if cell.name not in self.begun:
             donor = self.donors.get(cell.config.pretraining)
-        command = [sys.executable, "-m", "loop.sweep.cell", str(path), str(self.last), *([str(donor)] if donor else [])]
         log = path / ERRORS
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                command,
+                command(path, self.last, donor),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -196,6 +195,11 @@ class _Pool:
         assert process.stdout is not None
         threading.Thread(target=_listen, args=(cell.name, process.stdout, self.events), daemon=True).start()
         return _Child(cell, process, log)
+
+
+def command(path: Path, last: int, donor: Path | None) -> list[str]:
+    """What runs one study."""
+    return [sys.executable, "-m", "loop.sweep.cell", str(path), str(last), *([str(donor)] if donor else [])]
 
 
 def _listen(name: str, lines: IO[bytes], events: queue.Queue) -> None:

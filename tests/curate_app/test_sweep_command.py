@@ -1,0 +1,163 @@
+"""`curate sweep` in processes of its own: studies, a failing one, JSON, the figure and the report."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from curate_app import sweep_figures
+from curate_app.console import PHASES
+from curate_app.summary import status_of
+from curate_app.sweep_progress import COPYING, Work
+from curate_app.sweep_report import run_sweep
+from data.images import decode_png
+from loop.evidence.schema import Estimate
+from loop.integrity import faults
+from loop.study import Study
+from loop.sweep import run as running
+from loop.sweep.grid import Sweep, label
+from loop.sweep.record import asked_for
+from loop.sweep.results import OverSeeds, Response
+from loop.sweep.run import Ended, Standing, Step
+
+
+def curate(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "curate_app", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...]) -> tuple[Path, dict]:
+    """A folder with a sweep `s`, one of whose three studies fails, and what it said as JSON."""
+    home = tmp_path_factory.mktemp("sweep")
+    settings = [part for setting in tiny_moons for part in ("--set", setting)]
+    grid = ["--grid", "train.finetune_lr=1e30,2e-3,1e-3", "--generations", 1]
+    done = curate("sweep", "s", "--preset", "moons", *grid, *settings, "--json", cwd=home)
+    assert done.returncode == 1, done.stderr
+    return home, json.loads(done.stdout)
+
+
+def test_each_cell_is_an_ordinary_study(swept: tuple[Path, dict]):
+    home, told = swept
+    shas = []
+    for row, t in zip(told["studies"], (0, 1, 1), strict=True):
+        study = Study.open(home / row["path"])
+        status = status_of(study)
+        assert [one["t"] for one in status["generations"]] == list(range(t + 1)) and faults(study) == []
+        assert (row["generation"], row["seed"], status["seed"]) == (t, 0, 0)
+        assert study.config.train.finetune_lr == row["values"]["train.finetune_lr"] and study.config.generations == 1
+        shas.append(status["generations"][0]["checkpoint_sha256"])
+    assert len(set(shas)) == 1  # one pretrained, and the others copied
+
+
+def test_the_json_tells_what_failed_and_what_came_of_the_others(swept: tuple[Path, dict]):
+    home, told = swept
+    assert [row["study"] for row in told["studies"]] == [
+        "finetune_lr=1e+30,seed=0", "finetune_lr=0.002,seed=0", "finetune_lr=0.001,seed=0",
+    ]  # fmt: skip
+    assert ["loss is nan" in (row["error"] or "") for row in told["studies"]] == [True, False, False]
+    for one, row in zip(told["responses"], told["studies"][1:], strict=True):
+        metrics = Study.open(home / row["path"]).store.generations()[1].metrics
+        assert one["values"] == row["values"] and one["seeds"] == 1
+        assert one["mean_reward"]["value"] == pytest.approx(metrics["mean_reward"]["value"])
+    names = {"dose-response.svg", "dose-response.png", "report.html", "report.json"}
+    assert {Path(file).name for file in told["files"]} == names
+    assert all((home / file).exists() for file in told["files"])
+    page = (home / "s" / "report.html").read_text()
+    assert "finetune_lr=0.001,seed=0" in page and "Dose and response" in page and "1e+30" not in page
+    assert len(json.loads((home / "s" / "report.json").read_text())["studies"]) == 2
+
+
+def test_the_same_sweep_goes_on_with_what_failed(
+    swept: tuple[Path, dict], contents, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    home, _ = swept
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(running, "command", lambda path, last, donor: [sys.executable, "-c", "raise SystemExit(1)"])
+    before = contents(home / "s" / "finetune_lr=0.002,seed=0")
+    asked = asked_for(Path("s"), None, {}, None, (), None)
+    assert run_sweep(Path("s"), asked, 2, as_json=False) is False
+    told = capsys.readouterr()
+    plan = "3 studies in s: train.finetune_lr (3) x 1 seed, moons to generation 1, 2 at a time; 2 done, 1 begun."
+    assert plan in " ".join(told.out.split()) and "Wrote s/report.html." in told.out
+    assert "1 of 3 studies failed; the same command tries them again:" in told.err
+    assert "finetune_lr=1e+30,seed=0: its process ended with code 1. More in s/finetune_lr=1e+30,seed=0/" in told.err
+    assert contents(home / "s" / "finetune_lr=0.002,seed=0") == before
+
+
+MISTAKES = {
+    "nothing to vary": (["s", "--preset", "moons"], "--grid curation.k=2,4,8"),
+    "no preset": (["s", "--grid", "curation.k=2"], "name a preset"),
+    "unknown key": (["s", "--preset", "moons", "--grid", "curation.kk=2"], "did you mean curation.k?"),
+    "a bad value, last": (["s", "--preset", "moons", "--grid", "mix.lam=1,inf,-1"], "mix.lam=-1"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "part"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_sentence_and_nothing_is_made(tmp_path: Path, arguments: list[str], part: str):
+    done = curate("sweep", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    assert done.stderr.startswith("Error: ") and part in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def response(k: int | str, lam: float, reward: float) -> Response:
+    found = OverSeeds(**Estimate.of(reward, 0.1).model_dump(), each=(reward - 0.1, reward + 0.1))
+    return Response({"curation.k": k, "mix.lam": lam}, 2, 5, found, found, None, reward + 0.05, reward)
+
+
+def test_the_figure_has_a_row_for_each_number_that_is_swept(tmp_path: Path):
+    found = [response(k, lam, lam / (1 + lam)) for k in (2, 16, "inf") for lam in (0.5, 1.0)]
+    assert sweep_figures.rows(found) == ["curation.k", "mix.lam"]
+    svg, png = sweep_figures.save(tmp_path, found)
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    assert decode_png(png.read_bytes()).std() > 0
+    assert sweep_figures.markup(svg).startswith("<svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dose-response.png", "dose-response.svg"]
+
+
+def test_a_figure_of_one_value_or_of_words_has_a_row_too(tmp_path: Path):
+    assert sweep_figures.rows([response(2, 1.0, 0.5)]) == ["curation.k", "mix.lam"]
+    words = [
+        Response({"reward.kind": kind}, 1, 1, *(response(2, 1.0, 0.5).gain,) * 2, None, None, None) for kind in "ab"
+    ]
+    assert sweep_figures.rows(words) == ["reward.kind"]
+    sweep_figures.save(tmp_path, words)
+
+
+def test_infinity_stands_beyond_the_largest_value():
+    places, is_log = sweep_figures._places([math.inf, 1.0, 4.0, 16.0])
+    assert is_log and places["4"] == pytest.approx(math.log(4)) and places["inf"] > places["16"]
+    places, is_log = sweep_figures._places([2, 4, "inf"])
+    assert not is_log and (places["2"], places["4"]) == (2, 4) and places[label(math.inf)] > 4
+
+
+def test_the_bar_counts_turns_and_ends_at_the_whole():
+    cells = Sweep("moons", {"curation.k": [2, 4]}).cells()
+    work = Work(cells, {cell.name: Standing(None, made=False) for cell in cells}, 5)
+    train = cells[0].config.train
+    first = PHASES["training"][2] * train.pretrain_steps / train.finetune_steps
+    assert work.total == pytest.approx(first + 5 + COPYING + 5)
+    shown = []
+    for step in (Step(0, "preparing", 0), Step(0, "pretraining", 0.5), Step(1, "curating", 0), Step(1, "training", 0.5),
+                 Step(1, "publishing", 1.0), Step(2, "curating", 0), Ended(9.0, None)):  # fmt: skip
+        work.report(cells[0], step)
+        shown.append(work.completed)
+    assert shown == sorted(shown) and shown[1] == pytest.approx(first / 2) and shown[-2] == pytest.approx(first + 1)
+    work.report(cells[1], Ended(1.0, "it can't be"))
+    assert work.completed == pytest.approx(work.total)
