@@ -17,10 +17,10 @@ class _Part(BaseModel):
 class Estimate(_Part):
     """A value with its standard error (0 where it is exact) and its 95 % interval."""
 
-    value: float
-    se: float = 0.0
-    low: float
-    high: float
+    value: float = Field(description="the estimate")
+    se: float = Field(default=0.0, description="its standard error; 0 where it is exact")
+    low: float = Field(description="lower end of the interval")
+    high: float = Field(description="upper end of the interval")
 
     @classmethod
     def of(cls, value: float, se: float = 0.0) -> "Estimate":
@@ -31,10 +31,10 @@ class Estimate(_Part):
 class Figures(_Part):
     """Of one law of samples. `w = exp(r)`; class shares are in the order of `class_names`."""
 
-    mean_w: Estimate
-    var_w: Estimate
-    mean_reward: Estimate
-    class_shares: list[Estimate]
+    mean_w: Estimate = Field(description="E[w]")
+    var_w: Estimate = Field(description="Var[w]")
+    mean_reward: Estimate = Field(description="E[r]")
+    class_shares: list[Estimate] = Field(description="of samples, in the order of class_names")
 
 
 class Transmission(_Part):
@@ -44,95 +44,111 @@ class Transmission(_Part):
     (a finite number of picks), learning is the generation's less its training set's (the generator's own error).
     """
 
-    predicted_gain: Estimate
-    measured_gain: Estimate
+    predicted_gain: Estimate = Field(description="of E[w], by the exact operator from the generation before")
+    measured_gain: Estimate = Field(description="of E[w]")
     ratio: Estimate | None = Field(description="None where the predicted gain is under three standard errors")
-    difference: Estimate
+    difference: Estimate = Field(
+        description="measured less predicted gain, with the error that finitely many picks add"
+    )
     z: float = Field(description="difference over its standard error")
     sampling: Estimate | None = Field(description="None where the training set's rewards weren't kept")
-    learning: Estimate | None
+    learning: Estimate | None = Field(description="generation's E[w] less its training set's")
 
 
 class GenerationEvidence(_Part):
     """One generation."""
 
-    t: int
-    checkpoint_sha256: str
-    picture_sha256: str | None
-    n_evaluated: int
-    n_real: int
+    t: int = Field(description="0 is the first, before any pick")
+    checkpoint_sha256: str = Field(description="of the generator's weights")
+    picture_sha256: str | None = Field(description="of the stored sample grid or scatter plot")
+    n_evaluated: int = Field(description="fresh samples that it was measured on")
+    n_real: int = Field(description="real data in its training set")
     curated: dict[str, int] = Field(description="asked, and got by kind of rater; empty for generation 0")
     shares_asked: list[float] = Field(description="of the real data and each set in what was trained on")
-    shares_achieved: list[float]
-    measured: Figures
+    shares_achieved: list[float] = Field(description="of the rows that training in fact drew")
+    measured: Figures = Field(description="on the fresh samples")
     predicted: Figures | None = Field(description="from the generation before, one step; None for generation 0")
     predicted_from_start: Figures | None = Field(description="from generation 0, t steps")
     divergence: dict[str, Any] = Field(description="space, kl, kl_reverse, tv: {value, se} each, from the real data")
     floors: dict[str, float] = Field(description="lower bounds on E[w] by claim")
     ceilings: dict[str, float] = Field(description="upper bounds on divergences by claim")
-    transmission: Transmission | None
+    transmission: Transmission | None = Field(description="None for generation 0, and where people picked")
 
 
 class ClaimVerdict(_Part):
     """One claim at one generation: `margin` is how far on the right side of the claim the measurement lies."""
 
-    claim: str
-    t: int
-    statement: str
-    source: Literal["theorem", "derived", "prediction"]
-    verdict: VerdictWord
+    claim: str = Field(description="its short name")
+    t: int = Field(description="the generation; the last one for a claim on all together, 0 where it isn't applicable")
+    statement: str = Field(description="what is claimed")
+    source: Literal["theorem", "derived", "prediction"] = Field(
+        description="theorem: of the paper; derived: from it, for this project; prediction: of the exact operator"
+    )
+    verdict: VerdictWord = Field(
+        description="holds where the whole margin's interval is on the right side, fails where it is on the wrong one"
+    )
     reason: str = Field(description="why it isn't applicable, or what a failure is made of; may be empty")
-    measured: Estimate | None = None
+    measured: Estimate | None = Field(default=None, description="what is claimed about")
     bound: float | None = Field(default=None, description="floor, ceiling or predicted value")
     margin: Estimate | None = Field(default=None, description="with the interval that is corrected for all claims")
-    z: float | None = None
-    p: float | None = Field(default=None, description="of the claim being true, uncorrected")
+    z: float | None = Field(default=None, description="margin over its standard error")
+    p: float | None = Field(
+        default=None,
+        description="chance of so low a margin, or for predictions of so large a one, were the true one 0; uncorrected",
+    )
 
 
 class WinRate(_Part):
     """People's choices between two generations in audit slates; 0.5 is indifference."""
 
-    t: int
-    against: int
+    t: int = Field(description="the generation")
+    against: int = Field(description="the generation it is compared with")
     n: int = Field(description="comparisons: a picked sample of one generation with an unpicked one of the other")
-    raters: int
+    raters: int = Field(description="people who made the comparisons")
     rate: Estimate = Field(description="interval clustered by rater")
 
 
 class CheckResult(_Part):
     """One self-check: whether the stored picks can have come from the declared rule."""
 
-    name: str
-    verdict: Literal["pass", "suspicious", "fail", "not applicable"]
-    sentence: str
-    n: int = 0
-    p: float | None = None
-    figures: dict[str, float] = {}
+    name: str = Field(description="of the check")
+    verdict: Literal["pass", "suspicious", "fail", "not applicable"] = Field(
+        description="fail: an honest study would get it once in a million; suspicious: once in a thousand"
+    )
+    sentence: str = Field(description="what was compared and found, and what it would mean")
+    n: int = Field(default=0, description="picks, slates or samples that it rests on")
+    p: float | None = Field(default=None, description="before correction; None where nothing is left to chance")
+    figures: dict[str, float] = Field(default={}, description="statistics and effect sizes by name")
     t: int | None = Field(default=None, description="the generation whose slates it is about; None for the whole study")
 
 
 class Evidence(_Part):
     """All that is known about one study's loop."""
 
-    schema_version: str = VERSION
-    study: str
-    created_at: str
-    preset: str
-    seed: int
-    config: dict[str, Any]
-    policy: str
-    k: int | Literal["inf"]
-    lam: float | Literal["inf"]
+    schema_version: str = Field(
+        default=VERSION,
+        description="changes when the meaning of a field does; new fields with defaults may come without",
+    )
+    study: str = Field(description="its folder's name")
+    created_at: str = Field(description="of the report, UTC")
+    preset: str = Field(description="that the study was made from; may be empty")
+    seed: int = Field(description="everything random in the study comes from it")
+    config: dict[str, Any] = Field(description="all settings, as in study.toml")
+    policy: str = Field(description="what trains a generation, in words")
+    k: int | Literal["inf"] = Field(description="samples in a slate")
+    lam: float | Literal["inf"] = Field(description="curated : real in the training mix")
     users: list[dict[str, Any]] = Field(description="types of simulated users: name, share")
-    class_names: list[str]
+    class_names: list[str] = Field(description="classes, or modes of points")
     w_max: float = Field(description="largest exp(r) in any sample or real datum: the bounds' w*")
     comparisons: int = Field(description="verdicts that share the 5 % of error")
-    real: Figures | None
-    generations: list[GenerationEvidence]
-    claims: list[ClaimVerdict]
-    win_rates: list[WinRate]
-    checks: list[CheckResult]
-    summary: list[str]
+    real: Figures | None = Field(description="the real data's own figures; None where they weren't kept")
+    generations: list[GenerationEvidence] = Field(description="in order of t")
+    claims: list[ClaimVerdict] = Field(description="by claim, then t")
+    win_rates: list[WinRate] = Field(description="of people; empty where nobody compared generations")
+    checks: list[CheckResult] = Field(description="of the stored picks and slates")
+    summary: list[str] = Field(
+        description="sentences: how the reward moved, what was transmitted, then one for each claim"
+    )
     unmeasured: int = Field(
         default=0, description="published generations that aren't in here: an older version kept no samples of them"
     )
