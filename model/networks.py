@@ -9,6 +9,7 @@ from model.config import NetworkConfig
 
 TIME_FREQUENCIES = 32
 FAR = 4.0  # standard deviations; noise beyond it is too rare to learn from (1 in 8,000 points)
+POINT_SCALE = 16.0  # on a point's two numbers, so that 64 features of t don't drown them; docs/transmission.md
 VARIANCE_FLOOR = 0.01  # pixels that never change would make the field infinitely steep
 
 
@@ -96,7 +97,7 @@ class PlainMLP(nn.Module):
 
     def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """(n, dimensions) from t (n,) and x (n, dimensions)."""
-        return self.layers(torch.cat([x.clamp(-FAR, FAR), self.time(t)], dim=1))
+        return self.layers(torch.cat([POINT_SCALE * x.clamp(-FAR, FAR), self.time(t)], dim=1))
 
 
 class ResidualMLP(nn.Module):

@@ -83,10 +83,10 @@ def test_it_learns_two_modes_that_no_gaussian_has(build: Build):
             side = rng.choice([-2.0, 2.0], size=(n, 1))
             return torch.from_numpy((side * [[1, 0]] + 0.2 * rng.standard_normal((n, 2))).astype(np.float32))
 
-    flow = build(width=64, pretrain_steps=400, batch_size=128, ema_decay=0.99, pretrain_lr=4e-3)
+    flow = build(width=64, pretrain_steps=200, batch_size=128, ema_decay=0.99, pretrain_lr=4e-3)
     fine = replace(flow, sampling=flow.sampling.model_copy(update={"steps": 20}))
     across = fine.fit(TwoModes(), None, 0).sample(np.arange(500))[:, 0]
-    assert ((across.abs() - 2).abs() < 0.8).float().mean() > 0.8  # of the Gaussian fit it is 0.3
+    assert ((across.abs() - 2).abs() < 0.8).float().mean() > 0.9  # 0.4 where features of t drown the point
     assert 0.4 < (across > 0).float().mean() < 0.6
 
 
