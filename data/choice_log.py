@@ -12,6 +12,7 @@ COLUMNS = (
     "sample_id", "sample_generation", "sample_seed", "image_sha256", "point", "label", "reward", "operative_reward",
     "rater", "rater_kind",
     "rater_type", "session", "shown_at", "picked_at", "rt_ms", "outcome", "picked", "input", "viewport", "flags",
+    "session_flags", "server_ms", "blur_count", "copy_of", "answer", "withdrawn",
 )  # fmt: skip
 
 

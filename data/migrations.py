@@ -129,3 +129,54 @@ def m002_evaluation(db: Database) -> None:
         "CREATE UNIQUE INDEX evaluation_of ON evaluation(coalesce(t, -1))",  # NULL: the real data
     ):
         db.execute(statement)
+
+
+@migrations()
+def m003_journey(db: Database) -> None:
+    """A rater's way through a session, check slates, answers in words, panel ids and invitations, what didn't train."""
+    for statement in (
+        "ALTER TABLE session ADD COLUMN instructed_at TEXT",
+        "ALTER TABLE session ADD COLUMN understood_at TEXT",
+        "ALTER TABLE session ADD COLUMN failed_at TEXT",
+        "ALTER TABLE session ADD COLUMN closed_at TEXT",
+        "ALTER TABLE pick ADD COLUMN blur_count INTEGER",
+        "ALTER TABLE pick ADD COLUMN server_ms INTEGER",
+        # a slate with the samples of another one in the order of its own seed; `answer` is the position that is right
+        "ALTER TABLE slate ADD COLUMN copy_of INTEGER REFERENCES slate(id)",
+        "ALTER TABLE slate ADD COLUMN answer INTEGER",
+        "CREATE INDEX slate_copy ON slate(leased_to, copy_of) WHERE copy_of IS NOT NULL",
+        """CREATE INDEX slate_template ON slate(purpose, t)
+            WHERE purpose IN ('attention', 'practice') AND copy_of IS NULL""",
+        """CREATE TABLE answer (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            session_id TEXT NOT NULL REFERENCES session(id),
+            question TEXT NOT NULL CHECK (question IN ('comprehension', 'closing')),
+            attempt INTEGER NOT NULL CHECK (attempt >= 1),
+            text TEXT NOT NULL,
+            correct INTEGER CHECK (correct IN (0, 1)),
+            at TEXT NOT NULL,
+            UNIQUE (session_id, question, attempt)
+        ) STRICT""",
+        # who a rater is to the panel stands here alone; rater.panel_rater_id holds a pseudonym
+        """CREATE TABLE identity (
+            rater_id INTEGER PRIMARY KEY REFERENCES rater(id),
+            panel TEXT NOT NULL,
+            panel_rater_id TEXT NOT NULL,
+            panel_study_id TEXT,
+            panel_session_id TEXT,
+            at TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE invite (
+            token_sha256 TEXT PRIMARY KEY CHECK (length(token_sha256) = 64),
+            created_at TEXT NOT NULL,
+            rater_id INTEGER UNIQUE REFERENCES rater(id),
+            used_at TEXT
+        ) STRICT""",
+        """CREATE TABLE exclusion (
+            t INTEGER NOT NULL,
+            pick_id INTEGER NOT NULL REFERENCES pick(id),
+            flag TEXT NOT NULL,
+            PRIMARY KEY (t, pick_id)
+        ) STRICT, WITHOUT ROWID""",
+    ):
+        db.execute(statement)

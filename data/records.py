@@ -89,13 +89,17 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class NewSlate:
-    """K samples in display order, ready to be stored. K = inf is written as k None with the picked sample alone."""
+    """K samples in display order, ready to be stored. K = inf is written as k None with the picked sample alone.
+
+    `answer` is the position that is right, of attention slates.
+    """
 
     t: int
     purpose: Purpose
     k: int | None
     seed: int
     samples: Sequence[Sample]
+    answer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Pick:
     rt_ms: int | None = None
     input: str | None = None
     viewport: str | None = None
+    blur_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +151,11 @@ class Progress:
     total: int
     t: int
     yours: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which flags keep picks out of training: those of the pick itself, and those of any session of its rater."""
+
+    picks: tuple[str, ...] = ()
+    raters: tuple[str, ...] = ()

@@ -2,7 +2,10 @@
 
 connection  opening, pragmas, migrations, transactions
 people      raters and sessions
+journeys    a person's way through a session, panel ids, invitations
 slates      the pool: bulk insertion, leases, retirement
+checks      attention, practice and repeated slates: copies in another order
+flags       flags on answers and sessions, and what they keep out of training
 picks       recording an answer, reading answers back
 generations publishing, metrics, images
 evaluations the samples behind the metrics
@@ -10,16 +13,17 @@ judged      what the self-check reads
 journal     events and the worker's status
 """
 
+from data.store.checks import Checks
 from data.store.evaluations import Evaluations
+from data.store.flags import Flags
 from data.store.generations import Generations
 from data.store.journal import Journal
+from data.store.journeys import Journeys
 from data.store.judged import Judged
-from data.store.people import People
 from data.store.picks import Picks
-from data.store.slates import Slates
 
 __all__ = ["Store"]
 
 
-class Store(Generations, Evaluations, Slates, Picks, People, Judged, Journal):
+class Store(Generations, Evaluations, Checks, Picks, Journeys, Flags, Judged, Journal):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

@@ -32,7 +32,8 @@ class Judged(Connection):
     def stored_picks(self, after: int, until: int, t: int) -> list[dict[str, Any]]:
         """Picks of curation slates that generation t + 1 may have been trained on, counted.
 
-        People's and simulated users' with `after < pick id <= until`, the proxies' of slates of generation t: kind,
+        Those that a rule on flags left out aren't among them. People's and simulated users' with
+        `after < pick id <= until`, the proxies' of slates of generation t: kind,
         name (the rater's in its panel), withdrawn (0 or 1), n.
         """
         return list(
@@ -42,7 +43,8 @@ class Judged(Connection):
                 FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
                 JOIN rater ON rater.id = session.rater_id
                 WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND
-                CASE kind WHEN 'proxy' THEN slate.t = ? ELSE pick.id > ? AND pick.id <= ? END GROUP BY 1, 2, 3""",
-                [t, after, until],
+                CASE kind WHEN 'proxy' THEN slate.t = ? ELSE pick.id > ? AND pick.id <= ? END AND NOT EXISTS
+                (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id) GROUP BY 1, 2, 3""",
+                [t, after, until, t + 1],
             )
         )

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from data.errors import PickRefusedError
-from data.records import Pick, StoredPick, timestamp
+from data.records import Pick, Rule, StoredPick, timestamp
 from data.store.connection import Connection
+from data.store.flags import FLAGGED_RATER
 
 
 class Picks(Connection):
@@ -18,7 +20,8 @@ class Picks(Connection):
         The same answer again gives the first one's id.
 
         Raises:
-            PickRefusedError: the slate was never this session's, its lease lapsed, or another answer is stored.
+            PickRefusedError: the slate was never this session's, its lease lapsed, another answer is stored, or the
+                session has withdrawn.
             ValueError: a position outside the slate.
         """
         with self.write() as db:
@@ -34,24 +37,30 @@ class Picks(Connection):
                 raise PickRefusedError("contradicts", f"Slate {pick.slate_id} has another answer already.")
             if row is None or row["leased_to"] != session_id:
                 raise self._not_yours(session_id, pick.slate_id)
+            if self.value("SELECT 1 FROM session WHERE id = ? AND withdrawn_at IS NOT NULL", [session_id]):
+                raise PickRefusedError("lapsed", "This session has withdrawn; nothing more is stored.")
             if row["lease_until"] is None or row["lease_until"] < timestamp():
                 raise PickRefusedError("lapsed", f"Slate {pick.slate_id} was open too long and went to someone else.")
             self._check_position(pick, row["k"])
+            now = timestamp()
+            waited_since = self._waited_since(session_id, row["served_at"], now)
             db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
             cursor = db.conn.execute(
                 """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
-                viewport)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                viewport, blur_count, server_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [
                     pick.slate_id,
                     session_id,
                     pick.outcome,
                     pick.position,
                     row["served_at"] if pick.rt_ms is None else timestamp(-pick.rt_ms / 1000),
-                    timestamp(),
+                    now,
                     pick.rt_ms,
                     pick.input,
                     pick.viewport,
+                    pick.blur_count,
+                    _milliseconds(waited_since, now),
                 ],
             )
             assert cursor.lastrowid is not None
@@ -77,10 +86,11 @@ class Picks(Connection):
         until: int | None = None,
         session_id: str | None = None,
         kinds: Sequence[str] = ("human", "sim"),
+        without: int = 0,
     ) -> Iterator[dict]:
         """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
 
-        `session_id` keeps those of one session.
+        `session_id` keeps those of one session; `without` leaves out what is excluded from generation `without`.
 
         Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
         t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
@@ -89,18 +99,31 @@ class Picks(Connection):
             f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
             sample.reward, sample.image_sha256, sample.point_json, rater.kind
             {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR session.id = ?)
-            AND kind IN ({_marks(kinds)}) ORDER BY pick.id""",
-            [after, until, until, session_id, session_id, *kinds],
+            AND kind IN ({_marks(kinds)}) {_NOT_EXCLUDED} ORDER BY pick.id""",
+            [after, until, until, session_id, session_id, *kinds, without],
         )
 
     def count_curation_picks(
-        self, *, after: int, until: int | None = None, kinds: Sequence[str] = ("human", "sim")
+        self,
+        *,
+        after: int,
+        until: int | None = None,
+        kinds: Sequence[str] = ("human", "sim"),
+        without: int = 0,
+        rule: Rule | None = None,
     ) -> int:
-        """How many picks `curation_picks` would give."""
+        """How many picks `curation_picks` would give; with a rule, those that its flags would leave."""
+        rule = rule or Rule()
         return self.value(
             f"""SELECT count(*) {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
-            AND kind IN ({_marks(kinds)})""",
-            [after, until, until, *kinds],
+            AND kind IN ({_marks(kinds)}) {_NOT_EXCLUDED if without else ""}
+            {" AND json_extract(pick.flags_json, ?) IS NULL" * len(rule.picks)}
+            {f" AND NOT {FLAGGED_RATER}" * len(rule.raters)}""",
+            [
+                *(after, until, until, *kinds),
+                *([without] if without else []),
+                *(f"$.{flag}" for flag in (*rule.picks, *rule.raters)),
+            ],
         )
 
     def last_pick(self) -> int:
@@ -116,8 +139,12 @@ class Picks(Connection):
         )
 
     def session_picks(self, session_id: str) -> int:
-        """How many answers a session gave."""
-        return self.value("SELECT count(*) FROM pick WHERE session_id = ?", [session_id])
+        """How many answers a session gave, without those to practice slates."""
+        return self.value(
+            """SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
+            WHERE session_id = ? AND purpose != 'practice'""",
+            [session_id],
+        )
 
     def count_session_picks(self, session_ids: Sequence[str], t: int) -> int:
         """How many answers some sessions gave to slates of generation t."""
@@ -148,6 +175,11 @@ class Picks(Connection):
             )
         )
 
+    def _waited_since(self, session_id: str, served_at: str, now: str) -> str:
+        """When the slate came into view as the server sees it: when it was served, or after the answer before it."""
+        last = self.value("SELECT picked_at FROM pick WHERE session_id = ? ORDER BY id DESC LIMIT 1", [session_id])
+        return min(now, max(served_at, last or served_at))
+
     @staticmethod
     def _check_position(pick: Pick, k: int) -> None:
         if (pick.outcome == "pick") != (pick.position is not None):
@@ -175,7 +207,8 @@ class Picks(Connection):
                 rater.id AS rater, rater.kind AS rater_kind,
                 rater.type AS rater_type, 's' || session.rowid AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
                 pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
-                pick.flags_json AS flags
+                pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+                slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn
                 FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
                 JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
                 JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
@@ -218,6 +251,12 @@ _CURATION = """FROM pick JOIN slate ON slate.id = pick.slate_id
     JOIN sample ON sample.id = slate_item.sample_id
     JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
     WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND session.withdrawn_at IS NULL"""
+
+_NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
+
+
+def _milliseconds(since: str, until: str) -> int:
+    return round((datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds() * 1000)
 
 
 def _marks(values: Sequence[str]) -> str:

@@ -29,7 +29,9 @@ class Slates(Connection):
                 for slate in chunk:
                     owner = picked_by[next_slate - first_slate] if picked_by else None
                     served = now if owner else None
-                    slate_rows.append((next_slate, slate.t, slate.purpose, slate.k, slate.seed, now, owner, served))
+                    slate_rows.append(
+                        (next_slate, slate.t, slate.purpose, slate.k, slate.seed, now, owner, served, slate.answer)
+                    )
                     for position, sample in enumerate(slate.samples):
                         point = None if sample.point is None else json.dumps(sample.point)
                         more = None if sample.reward_json is None else json.dumps(sample.reward_json)
@@ -50,8 +52,8 @@ class Slates(Connection):
                         next_sample += 1
                     next_slate += 1
                 db.conn.executemany(
-                    """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                    """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, answer)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     slate_rows,
                 )
                 db.conn.executemany(
@@ -164,6 +166,7 @@ class Slates(Connection):
                 [now, now],
             )
             db.conn.execute(
-                """UPDATE slate SET leased_to = NULL, lease_until = NULL, served_at = NULL WHERE lease_until < ?""",
-                [now],
+                """UPDATE slate SET leased_to = NULL, lease_until = NULL, served_at = NULL,
+                retired_at = CASE WHEN copy_of IS NULL THEN retired_at ELSE ? END WHERE lease_until < ?""",
+                [now, now],  # a copy was one rater's own
             )

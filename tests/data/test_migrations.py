@@ -29,8 +29,13 @@ ADDED = {  # ours, beyond the documented ones
     "generation": "pick_cut",
     "sample": "label point_json operative_reward",
     "evaluation": "id t n rewards labels points",
-    "slate": "retired_at",
-    "session": "created_at",
+    "slate": "retired_at copy_of answer",
+    "session": "created_at instructed_at understood_at failed_at closed_at",
+    "pick": "blur_count server_ms",
+    "answer": "id session_id question attempt text correct at",
+    "identity": "rater_id panel panel_rater_id panel_study_id panel_session_id at",
+    "invite": "token_sha256 created_at rater_id used_at",
+    "exclusion": "t pick_id flag",
     "status": "key value_json at",
 }
 
@@ -86,7 +91,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 2
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 3
     store.close()
     assert contents(path.parent) == before
 

@@ -19,6 +19,7 @@ import pytest
 from data.records import Pick
 from data.store import Store
 
+MIGRATIONS = ["m001_study", "m002_evaluation", "m003_journey"]
 THREADS = 3
 SLATES = 120
 
@@ -87,7 +88,7 @@ def test_two_processes_that_open_a_fresh_database_at_once_migrate_it_once(tmp_pa
     path.touch()
     assert together([start("open", path, name) for name in ("a", "b")]) == [[], []]
     store = Store(path)
-    assert [row["name"] for row in store.rows("SELECT name FROM _sqlite_migrations")] == ["m001_study", "m002_evaluation"]
+    assert [row["name"] for row in store.rows("SELECT name FROM _sqlite_migrations")] == MIGRATIONS
     assert store.value("SELECT count(*) FROM event WHERE kind = 'opened'") == 2
     store.close()
 

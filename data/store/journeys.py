@@ -1,0 +1,157 @@
+"""A rater's way through a session: who came from where, which steps are done, what was answered in words."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from data.records import timestamp
+from data.store.people import People
+
+Milestone = Literal["consented", "instructed", "understood", "failed", "closed", "finished"]
+Question = Literal["comprehension", "closing"]
+
+
+@dataclass(frozen=True, slots=True)
+class PanelIds:
+    """Who a rater is to a panel; an open study has none."""
+
+    panel: str
+    rater_id: str
+    study_id: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """How far a session is: the milestones it reached, and what it answered.
+
+    Attributes:
+        reached: milestones, and 'withdrawn'.
+        practised: practice slates answered.
+        answered: other slates answered.
+        tries: at the comprehension question.
+    """
+
+    reached: frozenset[str]
+    practised: int
+    answered: int
+    tries: int
+
+
+class Journeys(People):
+    """Sessions of people. A milestone is reached once; nothing here is ever taken back."""
+
+    def find_session(self, ids: PanelIds) -> str | None:
+        """The session of a panel's rater: one and the same whenever, and on whatever device, the rater comes."""
+        return self.value(
+            """SELECT session.id FROM session JOIN rater ON rater.id = rater_id
+            WHERE panel = ? AND panel_rater_id = ? ORDER BY session.rowid LIMIT 1""",
+            [ids.panel, pseudonym(ids)],
+        )
+
+    def admit(self, session_id: str, ids: PanelIds | None, *, user_agent: str, consented: bool) -> str:
+        """Stores a new person's session; a panel's rater who has one keeps that one, and its id is returned."""
+        with self.write() as db:
+            if ids is None:
+                self.add_session(session_id, self.add_rater("human"), user_agent=user_agent)
+            else:
+                known = self.find_session(ids)
+                if known is not None:
+                    return known
+                rater_id = self.add_rater("human", panel=ids.panel, panel_rater_id=pseudonym(ids))
+                self.add_session(session_id, rater_id, panel_study_id=ids.study_id, user_agent=user_agent)
+                now = timestamp()
+                db.conn.execute(
+                    "INSERT OR IGNORE INTO identity VALUES (?, ?, ?, ?, ?, ?)",
+                    [rater_id, ids.panel, ids.rater_id, ids.study_id, ids.session_id, now],
+                )
+                db.conn.execute(
+                    "UPDATE invite SET rater_id = ?, used_at = ? WHERE token_sha256 = ? AND rater_id IS NULL",
+                    [rater_id, now, _sha256(ids.rater_id)],
+                )
+            if consented:
+                self.reach(session_id, "consented")
+        return session_id
+
+    def journey(self, session_id: str) -> Journey:
+        """How far a session is.
+
+        Raises:
+            ValueError: there is no such session.
+        """
+        columns = ", ".join(f"{name}_at" for name in (*get_args(Milestone), "withdrawn"))
+        row = self.one(f"SELECT {columns} FROM session WHERE id = ?", [session_id])
+        if row is None:
+            raise ValueError("There is no such session.")
+        counts = self.one(
+            """SELECT coalesce(sum(purpose = 'practice'), 0) AS practised, count(*) AS total
+            FROM pick JOIN slate ON slate.id = slate_id WHERE session_id = ?""",
+            [session_id],
+        )
+        assert counts is not None
+        return Journey(
+            reached=frozenset(name.removesuffix("_at") for name, at in row.items() if at),
+            practised=counts["practised"],
+            answered=counts["total"] - counts["practised"],
+            tries=self.tries(session_id),
+        )
+
+    def reach(self, session_id: str, milestone: Milestone, code: str | None = None) -> None:
+        """Marks a milestone, once; `code` is the completion code that goes with it."""
+        if milestone not in get_args(Milestone):
+            raise ValueError(f"There is no milestone '{milestone}'.")
+        column = f"{milestone}_at"
+        with self.write() as db:
+            db.conn.execute(
+                f"""UPDATE session SET {column} = ?, completion_code = coalesce(?, completion_code)
+                WHERE id = ? AND {column} IS NULL""",
+                [timestamp(), code, session_id],
+            )
+
+    def tries(self, session_id: str) -> int:
+        """How often a session answered the comprehension question."""
+        return self.value(
+            "SELECT count(*) FROM answer WHERE session_id = ? AND question = 'comprehension'", [session_id]
+        )
+
+    def add_answer(self, session_id: str, question: Question, text: str, correct: bool | None = None) -> None:
+        """Stores what a session answered in words."""
+        with self.write() as db:
+            db.conn.execute(
+                """INSERT INTO answer(session_id, question, attempt, text, correct, at)
+                SELECT ?, ?, count(*) + 1, ?, ?, ? FROM answer WHERE session_id = ? AND question = ?""",
+                [session_id, question, text, correct, timestamp(), session_id, question],
+            )
+
+    def add_invites(self, tokens: Iterable[str]) -> None:
+        """Makes one-time links possible: only the tokens' hashes are stored."""
+        now = timestamp()
+        with self.write() as db:
+            db.conn.executemany(
+                "INSERT INTO invite(token_sha256, created_at) VALUES (?, ?)", ((_sha256(one), now) for one in tokens)
+            )
+
+    def is_invited(self, token: str) -> bool:
+        """Whether the token was given out. Once used it leads to its owner's session and to no other."""
+        return bool(self.value("SELECT 1 FROM invite WHERE token_sha256 = ?", [_sha256(token)]))
+
+    def funnel(self) -> dict[str, int]:
+        """People's sessions by how far they came: arrived, each milestone, withdrawn; and declined, of no session."""
+        columns = ", ".join(f"count({name}_at) AS {name}" for name in (*get_args(Milestone), "withdrawn"))
+        row = self.one(
+            f"""SELECT count(*) AS arrived, {columns} FROM session JOIN rater ON rater.id = rater_id
+            WHERE kind = 'human'"""
+        )
+        assert row is not None
+        declined = self.value("SELECT count(*) FROM event WHERE kind = 'declined'")
+        return {**row, "arrived": row["arrived"] + declined, "declined": declined}
+
+
+def pseudonym(ids: PanelIds) -> str:
+    """What stands for a panel's id everywhere but in the identity table."""
+    return _sha256(f"{ids.panel}\0{ids.rater_id}")[:32]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
