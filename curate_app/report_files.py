@@ -12,8 +12,8 @@ from markupsafe import Markup
 from curate_app.report_compare import comparison_json, comparison_page
 from curate_app.report_page import own_version, page
 from curate_app.report_pictures import Gallery, gather
+from loop.evidence.file import evidence_of
 from loop.evidence.schema import CheckResult, Evidence
-from loop.evidence.study import build
 from loop.selfcheck import Check, self_checks
 from loop.study import Study
 
@@ -33,9 +33,9 @@ def read(study: Study) -> Found:
     """The evidence of a study with its self-checks, and its pictures; everything of the same moment."""
     with study.store.read():
         checks = [as_result(check) for check in self_checks(study.store, study.config)]
-        evidence = build(study, checks)
+        evidence = evidence_of(study, leave=False)
         missing = len(study.store.generations()) - len(evidence.generations)
-        evidence = evidence.model_copy(update={"unmeasured": missing, "software": software()})
+        evidence = evidence.model_copy(update={"checks": checks, "unmeasured": missing, "software": software()})
         return Found(evidence, gather(study.store, evidence))
 
 

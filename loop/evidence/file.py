@@ -5,8 +5,7 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Any
 
 import loop
 from loop.evidence.schema import Evidence
@@ -17,26 +16,33 @@ FILE = "evidence.json"
 MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures follow from
 
 
-def evidence_of(study: Study) -> Evidence:
-    """What was left in the folder if it is of these generations and this code; else built anew, and left there."""
+def evidence_of(study: Study, *, leave: bool = True) -> Evidence:
+    """What was left in the folder if it is of these generations and this code, else built anew.
+
+    Args:
+        study: the study.
+        leave: what is built is left there.
+    """
     state = [_code(), *(row.checkpoint_sha256 for row in study.store.generations())]
     try:
         found = json.loads((study.path / FILE).read_text(encoding="utf-8"))
         if found["state"] == state:
             return Evidence.model_validate(found["evidence"])
-    except (FileNotFoundError, ValueError, ValidationError, KeyError, TypeError):
-        pass  # none, or not ours: it is written again
-    return _write(study, build(study), state)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass  # none, or not ours
+    evidence = build(study)
+    if leave:
+        _write(study, {"state": state, "evidence": evidence.model_dump()})
+    return evidence
 
 
-def _write(study: Study, evidence: Evidence, state: list[str]) -> Evidence:
+def _write(study: Study, content: dict[str, Any]) -> None:
     draft = study.path / f".{FILE}.{os.getpid()}"
     try:
-        draft.write_text(json.dumps({"state": state, "evidence": evidence.model_dump()}), encoding="utf-8")
+        draft.write_text(json.dumps(content), encoding="utf-8")
         draft.replace(study.path / FILE)
     finally:
         draft.unlink(missing_ok=True)
-    return evidence
 
 
 @cache

@@ -319,6 +319,8 @@ def test_evidence_is_kept_until_generations_or_code_change(
     make: Callable[..., Study], run: Callable, monkeypatch: pytest.MonkeyPatch
 ):
     study, built = run(make("moons"), 1), []
+    evidence_file.evidence_of(study, leave=False)
+    assert not (study.path / evidence_file.FILE).exists()
     build = evidence_file.build
     monkeypatch.setattr(evidence_file, "build", lambda study: built.append(1) or build(study))
     first = evidence_file.evidence_of(study)
