@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import escape
 
+from curate_app.admin_charts import KeptEvidence
 from curate_app.admin_view import Panels, PickCounts, panels
 from curate_app.assets import TEXT, render
 from loop.serving import worker_status
@@ -57,12 +58,13 @@ class Refresh:
     def __init__(self, study: Study):
         self.study = study
         self.counts = PickCounts(study.store)
+        self.evidence = KeptEvidence(study)
         self.gone = SAY["absent"].format(path=study.path)
 
     def __call__(self, shown: dict[str, Any]) -> list[Any]:
         """(what is shown now, then the changes to each part)."""
         try:
-            now = self._parts(panels(self.study, self.counts))
+            now = self._parts(panels(self.study, self.counts, self.evidence()))
         except sqlite3.Error as error:
             now = {**shown, "reason": _reason(SAY["store_failed"].format(error=error))}
         changes = [self._change(name, now, shown) for name in PARTS]

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate_app.admin_charts import reward_chart, shares_chart, weight_chart
 from curate_app.assets import render
-from curate_app.charts import Chart, Line, Point, draw
-from curate_app.movement import class_name
+from curate_app.charts import draw
+from curate_app.report_charts import transmission
+from curate_app.report_words import findings, pretty
 from data.records import Generation
 from data.store import Store
+from loop.evidence.schema import Evidence
 from loop.serving import picks_progress, worker_status
 from loop.study import Study
 
@@ -54,8 +57,8 @@ class PickCounts:
         return self._counted[1]
 
 
-def panels(study: Study, counts: PickCounts) -> Panels:
-    """All parts, as they stand now."""
+def panels(study: Study, counts: PickCounts, evidence: Evidence | None = None) -> Panels:
+    """All parts, as they stand now; predictions are those of the evidence, which may lag a generation behind."""
     store = study.store
     with store.read():
         generations, real, worker = store.generations(), store.status("real"), worker_status(store)
@@ -63,7 +66,12 @@ def panels(study: Study, counts: PickCounts) -> Panels:
         head = _head(study, generations, worker, counts())
     return Panels(
         head=head,
-        curves=render("admin_curves.html", charts=_charts(generations, real)),
+        curves=render(
+            "admin_curves.html",
+            charts=_charts(generations, real, evidence),
+            said=pretty(" ".join(findings(evidence))) if evidence and len(evidence.generations) > 1 else "",
+            until=len(evidence.generations) - 1 if evidence else 0,
+        ),
         sheets=render("admin_sheets.html", sheets=[_sheet(generation) for generation in reversed(generations)]),
         events=render("admin_events.html", events=[_event(event) for event in reversed(events)]),
         worker_absent=worker["phase"] == "absent",
@@ -85,47 +93,15 @@ def _head(study: Study, generations: Sequence[Generation], worker: dict[str, Any
     )
 
 
-def _charts(generations: Sequence[Generation], real: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [("Mean reward", reward_chart(generations, real)), ("Class shares", shares_chart(generations, real))]
+def _charts(generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None) -> list[dict[str, Any]]:
+    found = [
+        ("Mean reward", reward_chart(generations, real, evidence)),
+        ("E[w], what the theorem is about", weight_chart(generations, real, evidence)),
+        ("Class shares", shares_chart(generations, real, evidence)),
+    ]
+    passed_on = transmission(evidence) if evidence else None
+    found += [(passed_on.title, passed_on.chart)] if passed_on else []
     return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in found if chart]
-
-
-def reward_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Chart | None:
-    """Mean reward with two standard errors either side; None before the first measurement."""
-    points = [
-        Point(generation.t, reward["value"], reward.get("se") or 0.0)
-        for generation in generations
-        if (reward := generation.metrics.get("mean_reward")) and reward.get("value") is not None
-    ]
-    if not points:
-        return None
-    a, b = points[0], points[-1]
-    spoken = f"Mean reward from {a.value:.3g} at generation {a.t} to {b.value:.3g} at generation {b.t}."
-    line = Line("generator", points, loud=True)
-    reference = real.get("mean_reward", {}).get("value")
-    return Chart("mean reward, ± 2 SE", spoken, [line], reference, "real data", "{:.3g}".format)
-
-
-def shares_chart(generations: Sequence[Generation], real: dict[str, Any]) -> Chart | None:
-    """The share of every class; the one that moved most is loud, and the real data's share of it is the reference."""
-    measured = [generation for generation in generations if generation.metrics.get("class_shares")]
-    if not measured:
-        return None
-    first, last = measured[0].metrics["class_shares"], measured[-1].metrics["class_shares"]
-    classes = range(min(len(generation.metrics["class_shares"]) for generation in measured))
-    moved = max(classes, key=lambda label: abs(last[label] - first[label]))
-    lines = [
-        Line(
-            class_name(measured[-1], label),
-            [Point(generation.t, generation.metrics["class_shares"][label]) for generation in measured],
-            loud=label == moved,
-        )
-        for label in classes
-    ]
-    name, shares = class_name(measured[-1], moved), real.get("class_shares") or []
-    spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
-    reference = shares[moved] if moved < len(shares) else None
-    return Chart("share of samples", spoken, lines, reference, f"{name}, real data", "{:.0%}".format, floor=0.0)
 
 
 def _sheet(generation: Generation) -> dict[str, Any]:
