@@ -3,17 +3,19 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 
 from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError
 from data.migrations import migrations
+from data.store.sharing import Sharing
 
 BUSY_TIMEOUT_S = 60.0
+T = TypeVar("T")
 
 
 class Connection:
@@ -33,6 +35,8 @@ class Connection:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opened_lock = threading.Lock()
+        self._writing = threading.Lock()  # threads of one process wait here rather than poll for SQLite's lock
+        self._sharing = Sharing(self._writing, lambda: self.db.conn)
         _look_before_opening(self.path)
         if migrations.pending(self.db):
             # Two processes may arrive here together: the write lock makes one of them find nothing left to do.
@@ -82,13 +86,21 @@ class Connection:
             with db.atomic():
                 yield db
             return
-        db.conn.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.rollback()
-            raise
-        db.commit()
+        with self._writing:
+            db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Runs `work` in a write transaction shared with all that wait at this moment; returns once it is committed.
+
+        A work may run in another thread and must keep to this store; one that raises is rolled back alone.
+        """
+        return work() if self.db.conn.in_transaction else self._sharing.run(work)
 
     @contextmanager
     def read(self) -> Iterator[Database]:

@@ -1,0 +1,93 @@
+"""Group commit: what is shared, what isn't, and what an error leaves behind."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from data.store import Store
+from data.store.sharing import Sharing
+
+
+def kinds(store: Store) -> list[str]:
+    return [event["kind"] for event in store.events()]
+
+
+def test_a_work_is_committed_before_it_returns(store: Store):
+    assert store.together(lambda: store.log("test", "done")) == 1
+    with Store(store.path).read() as other:
+        assert other.conn.execute("SELECT count(*) FROM event").fetchone() == (1,)
+
+
+def test_a_work_within_a_transaction_belongs_to_it(store: Store):
+    with pytest.raises(RuntimeError, match="outer"), store.write():
+        store.together(lambda: store.log("test", "lost"))
+        raise RuntimeError("outer")
+    assert kinds(store) == []
+
+
+def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch):
+    commits: list[int] = []
+    run = Sharing._run_waiting
+    monkeypatch.setattr(Sharing, "_run_waiting", lambda self: commits.append(len(self._works)) or run(self))
+    ready, go = threading.Barrier(9), threading.Event()
+
+    def work(n: int) -> int:
+        ready.wait()
+        return store.together(lambda: store.log("test", f"k{n}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        with store._writing:  # all eight queue up behind this
+            waiting = [pool.submit(work, n) for n in range(8)]
+            ready.wait()
+            while len(store._sharing._works) < 8:
+                go.wait(0.001)
+        ids = [each.result(10) for each in waiting]
+    assert sorted(ids) == list(range(1, 9))
+    assert sorted(kinds(store)) == [f"k{n}" for n in range(8)]
+    assert commits == [8]
+
+
+def test_one_that_raises_is_rolled_back_alone(store: Store):
+    outcomes: dict[int, object] = {}
+
+    def fail() -> None:
+        store.log("test", "half done")
+        raise ValueError("mine")
+
+    def run(n: int) -> None:
+        try:
+            outcomes[n] = store.together(fail if n % 2 else lambda: store.log("test", f"k{n}"))
+        except ValueError as error:
+            outcomes[n] = str(error)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(10)]
+    with store._writing:
+        for thread in threads:
+            thread.start()
+        while len(store._sharing._works) < 10:
+            threading.Event().wait(0.001)
+    for thread in threads:
+        thread.join(10)
+    assert [outcomes[n] for n in (1, 3, 5, 7, 9)] == ["mine"] * 5
+    assert sorted(kinds(store)) == ["k0", "k2", "k4", "k6", "k8"]
+
+
+def test_a_failed_commit_is_everyones_error_and_stores_nothing(store: Store):
+    def spoil() -> None:
+        store.log("test", "lost")
+        store.db.conn.execute("ROLLBACK")  # as SQLite does by itself on a full disk
+
+    with pytest.raises(sqlite3.OperationalError):
+        store.together(spoil)
+    assert kinds(store) == []
+    assert store.together(lambda: store.log("test", "fine"))
+
+
+def test_hundreds_of_works_from_many_threads(store: Store):
+    with ThreadPoolExecutor(40) as pool:
+        ids = list(pool.map(lambda n: store.together(lambda: store.log("test", f"k{n}")), range(600)))
+    assert sorted(ids) == list(range(1, 601))
+    by_id = {event["id"]: event["kind"] for event in store.events()}
+    assert all(by_id[id_] == f"k{n}" for n, id_ in enumerate(ids))
