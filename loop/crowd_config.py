@@ -4,6 +4,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from data.records import Rule
+
 Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
 PanelKind = Literal["open", "prolific", "mturk", "link"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
@@ -82,7 +84,7 @@ class QualityConfig(_Table):
     too_fast_share: float = Field(default=0.3, gt=0, le=1, description="a session with this share of them is flagged")
     failed_attention: int = Field(default=2, ge=1, description="failed attention slates that flag a session")
     one_position_share: float = Field(default=0.9, gt=0, le=1, description="of one position: flags a session")
-    one_position_picks: int = Field(default=10, ge=2, description="with at least this many picks")
+    least_answers: int = Field(default=10, ge=2, description="both shares need at least this many answers")
     consistency: float = Field(default=0.4, ge=0, le=1, description="share of repeats answered alike; less is flagged")
     consistency_repeats: int = Field(default=4, ge=1, description="with at least this many repeats")
     exclude_picks: tuple[Flag, ...] = Field(default=(), description="picks with one of these flags don't train")
@@ -99,3 +101,8 @@ class QualityConfig(_Table):
     def excludes(self) -> bool:
         """Whether any flag keeps picks out of training."""
         return bool(self.exclude_picks or self.exclude_raters)
+
+    @property
+    def rule(self) -> Rule:
+        """The declared rule of training."""
+        return Rule(self.exclude_picks, self.exclude_raters)

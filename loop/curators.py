@@ -7,6 +7,7 @@ import numpy as np
 
 from loop.mixing import curated_count
 from loop.picking import draw_picks, sim_sessions, store_picks
+from loop.quality import refresh
 from loop.scoring import Scorer, needed_features
 from loop.study import Study
 from loop.tensors import to_tensor
@@ -62,7 +63,7 @@ class People:
         turn = kept_turn(self.study, t + 1) or self._begin(t)
         if not turn.n_proxy:
             return turn
-        store, utilities = self.study.store, fit_utilities(self.study, self.scorer, turn.cut)
+        store, utilities = self.study.store, fit_utilities(self.study, self.scorer, turn.cut, turn.t)
         session = store.bulk_session("proxy", utilities.sha256, type_=f"fit to {utilities.n_picks} picks")
         done = store.count_session_picks([session], t)
         while done < turn.n_proxy:
@@ -79,8 +80,11 @@ class People:
         store, extend = self.study.store, self.study.config.curation.extend
         request = max((event["id"] for event in open_requests(self.study)), default=0)
         with store.write():
-            after, cut = latest_cut(self.study), store.last_pick()
-            found = store.count_curation_picks(after=after)
+            after, cut, quality = latest_cut(self.study), store.last_pick(), self.study.config.quality
+            refresh(store, quality)
+            since = after if extend == "none" else 0
+            excluded = store.exclude(t + 1, since, cut, quality.rule) if quality.excludes else {}
+            found = store.count_curation_picks(after=after, without=t + 1)
             turn = Turn(
                 t=t + 1,
                 after=0 if extend == "accumulate" else after,
@@ -88,15 +92,19 @@ class People:
                 asked=self.n,
                 n_proxy=max(0, self.n - found) if extend == "proxy" else 0,
                 request=request,
+                excluded=excluded,
             )
             keep_turn(self.study, turn)
-            store.log("worker", "turn_started", t=t + 1, picks=found, n_proxy=turn.n_proxy)
+            store.log("worker", "turn_started", t=t + 1, picks=found, n_proxy=turn.n_proxy, excluded=excluded)
         return turn
 
 
-def fit_utilities(study: Study, scorer: Scorer, until: int) -> Utilities:
-    """The utilities behind all picks of people (and let-in simulated users) up to a pick id, of every generation."""
-    picks = list(study.store.curation_picks(until=until))
+def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utilities:
+    """The utilities behind all picks of people (and let-in simulated users) up to a pick id, of every generation.
+
+    What the rule on flags keeps out of generation t is left out.
+    """
+    picks = list(study.store.curation_picks(until=until, without=t))
     shown: dict[int, list[str]] = {}
     for item in study.store.slate_samples([pick["slate_id"] for pick in picks]):
         shown.setdefault(item["slate_id"], []).append(item["image_sha256"])

@@ -45,7 +45,7 @@ def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
 def picks_progress(store: Store, config: StudyConfig, session_id: str | None = None) -> Progress:
     """Curation picks that the next generation will use, out of the number that starts it."""
     t, cut = store.latest_cut() or (0, 0)
-    done = store.count_curation_picks(after=cut)
+    done = store.count_curation_picks(after=cut, rule=config.quality.rule)
     yours = store.session_picks(session_id) if session_id else 0
     return Progress(done=done, total=config.schedule.picks, t=t, yours=yours)
 

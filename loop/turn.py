@@ -29,6 +29,7 @@ class Turn:
             log-likelihood; empty without.
         proxy_session: under which the proxy picked.
         request: id of the last 'retrain_requested' event that this turn answers; 0 for none.
+        excluded: picks that the declared rule on flags keeps out of this turn, by flag.
     """
 
     t: int
@@ -39,6 +40,7 @@ class Turn:
     fit: dict[str, Any] = field(default_factory=dict)
     proxy_session: str | None = None
     request: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def read_curated(study: Study, turn: Turn) -> Curated:
     Raises:
         ValueError: there are no picks in it, or the proxy's are not as many as the turn says.
     """
-    picks = list(study.store.curation_picks(after=turn.after, until=turn.cut))
+    picks = list(study.store.curation_picks(after=turn.after, until=turn.cut, without=turn.t))
     if turn.n_proxy:
         picks += study.store.curation_picks(session_id=turn.proxy_session, kinds=("proxy",))
     counts = {kind: sum(pick["kind"] == kind for pick in picks) for kind in ("human", "sim", "proxy")}
@@ -114,7 +116,8 @@ def kept_turn(study: Study, t: int) -> Turn | None:
     if kept.get("t") != t:
         return None
     turn = Turn(**kept)
-    return turn if study.store.count_curation_picks(after=turn.after, until=turn.cut) else None
+    left = study.store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
+    return turn if left else None
 
 
 def open_requests(study: Study) -> list[dict]:

@@ -17,6 +17,7 @@ from loop.generation import next_generation
 from loop.lock import only_worker
 from loop.picking import draw_picks, sim_sessions, store_picks
 from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
+from loop.quality import refresh
 from loop.scoring import Scorer
 from loop.slates import Pool
 from loop.study import Study
@@ -25,6 +26,7 @@ from model.interfaces import Generator
 
 POLL_S = 0.25
 HEARTBEAT_S = 1.0
+FLAG_S = 5.0
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Worker:
         self.study = study
         self.report = Reporter(study)
         self._stop = threading.Event()
+        self._flagged = 0.0
 
     def run(self, once: bool = False) -> None:
         """Works until `stop` (or, with `once`, until there is nothing to do at the moment).
@@ -110,6 +113,7 @@ class Worker:
             self._turn(latest)
             return True
         self.report("idle", 0, 0)
+        self._flag()
         return self._tend_pool(latest.t)
 
     def _prepare(self) -> None:
@@ -130,8 +134,10 @@ class Worker:
 
     def _due(self, latest: Generation) -> bool:
         """Whether the schedule, or the researcher, calls for a new generation."""
-        store, schedule = self.study.store, self.study.config.schedule
-        picks = store.count_curation_picks(after=latest.pick_cut)
+        store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
+        picks = store.count_curation_picks(after=latest.pick_cut, rule=rule)
+        if picks >= schedule.picks and refresh(store, self.study.config.quality):
+            picks = store.count_curation_picks(after=latest.pick_cut, rule=rule)
         if picks == 0:
             return False
         if picks >= schedule.picks or open_requests(self.study):
@@ -163,6 +169,12 @@ class Worker:
                 store.set_status("simulated", request=request["id"])
             return True
         return False
+
+    def _flag(self) -> None:
+        """Keeps the flags on answers and sessions up to date, every few seconds."""
+        if time.monotonic() - self._flagged > FLAG_S:
+            refresh(self.study.store, self.study.config.quality)
+            self._flagged = time.monotonic()
 
     def _tend_pool(self, t: int) -> bool:
         pool = self.study.config.pool

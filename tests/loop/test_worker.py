@@ -15,6 +15,7 @@ from loop import curators
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
 from loop.picking import sim_sessions
+from loop.selfcheck import self_checks
 from loop.serving import next_slates, picks_progress, worker_status
 from loop.simulation import simulate
 from loop.study import Study
@@ -66,6 +67,24 @@ def test_a_new_generation_comes_with_the_scheduled_pick_and_not_before(study: St
     audit = study.store.lease("ann", ("audit",), 1, 60)
     assert audit is not None and {row["t"] for row in study.store.slate_samples([audit.id])} == {0, 1}
     assert picks_progress(study.store, study.config).done == 0 and faults(study) == []
+
+
+def test_flagged_picks_do_not_train_where_the_rule_says_so(make: Make, people):
+    rule = ("quality.too_fast_ms=301", 'quality.exclude_picks=["too_fast"]')  # ann takes 300 ms, bob a second
+    study = work(make("digits", *POOL, *rule, "curation.extend=none"))
+    people(study, 8)
+    assert latest_t(work(study)) == 0 and picks_progress(study.store, study.config).done == 0
+    rater = study.store.add_rater("human", panel="test", panel_rater_id="bob")
+    bob = study.store.add_session("bob", rater)
+    for _ in range(8):
+        slate = study.store.lease(bob, ("curation",), 0, 600)
+        assert slate is not None
+        study.store.record_pick(bob, Pick(slate.id, "pick", 0, rt_ms=1_000))
+    assert latest_t(work(study)) == 1
+    assert curated(study, 1)["human"] == 8
+    assert study.store.generations()[1].metrics["turn"]["excluded"] == {"too_fast": 8}
+    assert study.store.value("SELECT count(*) FROM pick") == 16 and faults(study) == []
+    assert [check.verdict for check in self_checks(study.store, study.config)].count("fail") == 0
 
 
 def test_answers_that_pick_nothing_do_not_count(study: Study, people):
