@@ -1,5 +1,6 @@
 """The JSON routes of the rater's page: session, slate, pick, image. A pick is committed before it is answered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from curate_app.movement import movement
 from curate_app.sessions import PanelParameters, SessionCookie, Sessions, session_name
 from data.errors import PickRefusedError
-from data.records import Outcome, Pick, Progress, Slate
+from data.records import Outcome, Pick, Progress, Slate, StoredPick
 from data.store import Store
 from loop.config import StudyConfig
 from loop.serving import next_slates, picks_progress, worker_status
 
 REFUSALS = {"unknown": 404, "contradicts": 409, "lapsed": 410}
-IMAGE_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
 
 class PickBody(BaseModel):
@@ -57,18 +57,24 @@ def build_routes(service: Service) -> APIRouter:
     @router.get("/api/slate")
     def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        return _turn(service, sessions.require(cookie))
+        session_id = sessions.require(cookie)
+        return _turn(service, session_id, next_slates(store, config, session_id))
 
     @router.post("/api/pick")
     def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
         session_id = sessions.require(cookie)
+        given = Pick(**body.model_dump())
+
+        def answer() -> tuple[StoredPick, list[Slate]]:  # one commit for the pick and the next slate's lease
+            return store.record_pick(session_id, given), next_slates(store, config, session_id)
+
         try:
-            stored = store.record_pick(session_id, Pick(**body.model_dump()))
+            stored, slates = store.together(answer)
         except PickRefusedError as error:
             raise HTTPException(REFUSALS[error.reason], str(error)) from None
         except ValueError as error:
             raise HTTPException(422, [{"loc": ["body", "position"], "msg": str(error)}]) from None
-        turn = _turn(service, session_id)
+        turn = _turn(service, session_id, slates)
         return {
             "saved": True,
             "pick_id": stored.id,
@@ -89,13 +95,6 @@ def build_routes(service: Service) -> APIRouter:
         response.headers["Cache-Control"] = "no-store"
         return movement(store.generations())
 
-    @router.get("/img/{sha256}.png")
-    def image(sha256: str) -> Response:
-        png = store.image(sha256)
-        if png is None:
-            raise HTTPException(404, "No such image.")
-        return Response(png, media_type="image/png", headers=IMAGE_HEADERS)
-
     @router.get("/healthz")
     def healthz() -> dict[str, Any]:
         latest = store.latest_cut()
@@ -104,9 +103,8 @@ def build_routes(service: Service) -> APIRouter:
     return router
 
 
-def _turn(service: Service, session_id: str) -> dict[str, Any]:
+def _turn(service: Service, session_id: str, slates: Sequence[Slate]) -> dict[str, Any]:
     """What the page shows now, and `upcoming`: the slate after it, for the page to load ahead."""
-    slates = next_slates(service.store, service.config, session_id)
     progress = _progress(picks_progress(service.store, service.config, session_id))
     worker = worker_status(service.store)
     if not slates:

@@ -13,6 +13,7 @@ from curate_app.admin_page import build_admin_page
 from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.door import Door, build_door_routes
 from curate_app.guard import Guard
+from curate_app.pictures import Pictures
 from curate_app.rater_page import build_rater_page
 from curate_app.routes import Service, build_routes
 from curate_app.secret_file import kept_secret
@@ -58,6 +59,7 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastap
     _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css"))
     _mount(app, build_rater_page(study), "/", head(*RATER_FILES))
     app.add_middleware(Guard, door=door)
+    app.add_middleware(Pictures, store=study.store)
     return app
 
 
@@ -74,6 +76,8 @@ def serve(app: fastapi.FastAPI, host: str, port: int) -> None:
         port=port,
         access_log=False,
         log_level="warning",
+        http="httptools",
+        loop="uvloop",
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )

@@ -5,24 +5,32 @@ from typing import Any
 
 from data.records import Progress, Purpose, Slate
 from data.store import Store
+from loop.checks import check_slate, practice_slate
 from loop.config import StudyConfig
 
 AHEAD = 2  # the slate that is shown, and the one the page loads meanwhile
 WORKER_SILENT_S = 15.0
 
 
-def next_slates(store: Store, config: StudyConfig, session_id: str) -> list[Slate]:
+def next_slates(store: Store, config: StudyConfig, session_id: str, *, practice_left: int = 0) -> list[Slate]:
     """The slate the session is at, and the one after it as far as there is one; always the same until it is answered.
 
-    While a generation trains, new slates are audit slates, so that no one waits; then what is left of either kind.
+    While a generation trains, new slates are audit slates, so that no one waits; then what is left of either kind. Some
+    are checks (see `loop.checks`), and with `practice_left` all are practice slates.
     """
     slates = store.open_slates(session_id, config.pool.lease_s)
     latest = store.latest_cut()
     if latest is None:
         return slates
+    answered = store.session_picks(session_id)
+    left = practice_left or (config.journey.picks - answered if config.journey.picks else AHEAD)
     purposes = served_purposes(store, config)
-    while len(slates) < AHEAD:
-        slate = store.lease(session_id, purposes, latest[0], config.pool.lease_s)
+    while len(slates) < min(AHEAD, left):
+        if practice_left:
+            slate = practice_slate(store, config, session_id, practice_left - len(slates))
+        else:
+            slate = check_slate(store, config, session_id, answered + len(slates))
+            slate = slate or store.lease(session_id, purposes, latest[0], config.pool.lease_s)
         if slate is None:
             break
         slates.append(slate)
@@ -45,7 +53,7 @@ def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
 def picks_progress(store: Store, config: StudyConfig, session_id: str | None = None) -> Progress:
     """Curation picks that the next generation will use, out of the number that starts it."""
     t, cut = store.latest_cut() or (0, 0)
-    done = store.count_curation_picks(after=cut, rule=config.quality.rule)
+    done = store.curation_picks_since(cut, config.quality.rule)
     yours = store.session_picks(session_id) if session_id else 0
     return Progress(done=done, total=config.schedule.picks, t=t, yours=yours)
 

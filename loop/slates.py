@@ -15,8 +15,10 @@ from loop.tensors import draw, to_pixels
 from model.interfaces import Generator
 from model.noise import derive_seed, derive_seeds
 
-Stream = Literal["sim", "pool", "audit", "proxy", "evaluation", "request"]
-STREAMS: dict[Stream, int] = {"sim": 1, "pool": 2, "audit": 3, "proxy": 4, "evaluation": 5, "request": 6}
+Stream = Literal["sim", "pool", "audit", "proxy", "evaluation", "request", "practice", "attention"]
+STREAMS: dict[Stream, int] = {
+    "sim": 1, "pool": 2, "audit": 3, "proxy": 4, "evaluation": 5, "request": 6, "practice": 7, "attention": 8,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from loop.quality import refresh
 from loop.scoring import Scorer
 from loop.slates import Pool
 from loop.study import Study
+from loop.templates import make_templates
 from loop.turn import kept_turn, open_requests
 from model.interfaces import Generator
 
@@ -178,8 +179,9 @@ class Worker:
 
     def _tend_pool(self, t: int) -> bool:
         pool = self.study.config.pool
+        made_templates = make_templates(self.study.config, self.pool, self._generator(t), t)
         made = self.pool.top_up("curation", pool.size, {t: self._generator(t)}, t)
-        return bool(made + self._tend_audit(t))
+        return bool(made_templates + made + self._tend_audit(t))
 
     def _tend_audit(self, t: int) -> int:
         sources = {source: self._generator(source) for source in {0, max(0, t - 1), t}}

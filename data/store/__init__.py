@@ -7,6 +7,7 @@ slates      the pool: bulk insertion, leases, retirement
 checks      attention, practice and repeated slates: copies in another order
 flags       flags on answers and sessions, and what they keep out of training
 picks       recording an answer, reading answers back
+counted     picks toward the next generation, kept up from pick to pick
 generations publishing, metrics, images
 evaluations the samples behind the metrics
 judged      what the self-check reads
@@ -14,16 +15,16 @@ journal     events and the worker's status
 """
 
 from data.store.checks import Checks
+from data.store.counted import Counted
 from data.store.evaluations import Evaluations
 from data.store.flags import Flags
 from data.store.generations import Generations
 from data.store.journal import Journal
 from data.store.journeys import Journeys
 from data.store.judged import Judged
-from data.store.picks import Picks
 
 __all__ = ["Store"]
 
 
-class Store(Generations, Evaluations, Checks, Picks, Journeys, Flags, Judged, Journal):
+class Store(Generations, Evaluations, Checks, Counted, Journeys, Flags, Judged, Journal):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

@@ -1,0 +1,269 @@
+"""A crowd against a real server and a real worker: picks a second, latencies, memory, and every pick accounted for.
+
+    python benchmarks/crowd.py --raters 300 --seconds 300             # the worker idle
+    python benchmarks/crowd.py --raters 300 --seconds 300 --training  # while a generation trains
+    python benchmarks/crowd.py --raters 300 --seconds 300 --kill 10   # and the server is killed ten times
+
+The study is made in a temporary folder: digits, generation 0 from the starter, and enough slates of perturbed real
+digits that the pool never runs dry (drawing 300 slates a second is a GPU's work). Clients, server and worker share
+the machine's cores. Targets with two cores: 285 picks/s of 300, p95 under 100 ms idle and 250 ms while training.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+from crowd_clients import Tally, crowd
+
+from data.images import encode_png
+from data.real import digits
+from data.records import NewSlate, Sample
+from loop.study import Study, configure
+
+IMAGES = 20_000
+CURATE = [sys.executable, "-m", "curate_app"]
+
+
+def main() -> None:
+    options = arguments()
+    with tempfile.TemporaryDirectory(prefix="crowd-") as folder:
+        study = Study.open(options.study) if options.study else make_study(Path(folder) / "study", options)
+        before = study.store.last_pick()
+        server = Server(study.path)
+        tally = Tally()
+        try:
+            server.start()
+            if options.training:
+                start_training(study)
+            threading.Thread(target=server.watch, daemon=True).start()
+            if options.kill:
+                threading.Thread(target=server.kill_often, args=(options.kill, options.seconds), daemon=True).start()
+            asyncio.run(crowd("127.0.0.1", server.port, options.raters, options.seconds, tally, vars(options)))
+            metrics = server.metrics()
+        finally:
+            server.stop()
+        print_times(tally, options)
+        print_server(server, metrics)
+        faults = compare(study, tally, before)
+        study.store.close()
+    sys.exit(bool(faults))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raters", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--period", type=float, default=1.0, help="seconds between one rater's picks")
+    parser.add_argument("--ramp", type=float, default=5.0, help="seconds over which they arrive")
+    parser.add_argument("--reload", type=float, default=0.005, help="reloads of the page for each pick")
+    parser.add_argument("--drop", type=float, default=0.002, help="share of raters that leave each second")
+    parser.add_argument("--kill", type=int, default=0, help="kill -9 the server so often")
+    parser.add_argument("--training", action="store_true", help="a generation trains meanwhile")
+    parser.add_argument("--picks", type=int, default=0, help="picks in the study before it begins")
+    parser.add_argument("--study", type=Path, help="an existing study, instead of a new one")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def make_study(path: Path, options: argparse.Namespace) -> Study:
+    """A digits study with generation 0, slates for the whole run, and as many picks as asked for."""
+    wanted = int(1.2 * options.raters * (options.seconds / options.period + 4)) + 2_000
+    settings = ["train.finetune_steps=1000000", "schedule.picks=100000000", "pool.size=96", "pool.audit=48"]  # fmt: skip
+    study = Study.create(path, configure("digits", settings))
+    run = [*CURATE, "worker", str(path), "--once"]
+    subprocess.run(run, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    names = add_images(study)
+    add_slates(study, names, "audit" if options.training else "curation", wanted)
+    if options.picks:
+        add_picks(study, names, options.picks)
+    print(f"study: {wanted:,} free slates, {options.picks:,} picks, made in {time.monotonic() - began:.0f} s")
+    return study
+
+
+def add_images(study: Study) -> list[str]:
+    """Distinct images: real digits, perturbed."""
+    rng, real = np.random.default_rng(0), digits().x
+    noisy = real[rng.integers(len(real), size=IMAGES)].astype(int)
+    noisy += rng.integers(0, 32, noisy.shape)
+    pngs = [encode_png(pixels) for pixels in noisy.clip(0, 255).astype(np.uint8)]
+    study.store.add_images(pngs)
+    return [sha256 for sha256, _ in pngs]
+
+
+def add_slates(study: Study, names: list[str], purpose: str, n: int, sessions: list[str] | None = None) -> list[int]:
+    """n slates of four; free, or answered by the sessions in turn."""
+    rng, ids = np.random.default_rng(n), []
+    for start in range(0, n, 50_000):
+        size = min(50_000, n - start)
+        which = rng.integers(len(names), size=(size, 4))
+        slates = (
+            NewSlate(0, purpose, 4, start + i, [Sample(0, 4 * i + j, 0.5, 1, names[m]) for j, m in enumerate(row)])
+            for i, row in enumerate(which.tolist())
+        )
+        owners = [sessions[i % len(sessions)] for i in range(size)] if sessions else None
+        ids += study.store.add_slates(slates, picked_by=owners)
+    return ids
+
+
+def add_picks(study: Study, names: list[str], n: int) -> None:
+    """Picks that a thousand people gave before."""
+    store = study.store
+    sessions = [
+        store.add_session(f"before-{i}", store.add_rater("human", panel="past", panel_rater_id=str(i)))
+        for i in range(1_000)
+    ]
+    ids = add_slates(study, names, "curation", n, sessions)
+    store.add_picks((slate, sessions[i % 50_000 % 1_000], i % 4, {}) for i, slate in enumerate(ids))
+
+
+def start_training(study: Study) -> None:
+    """Asks for a generation, and waits until it trains."""
+    store = study.store
+    if store.count_curation_picks(after=0) == 0:
+        session = store.bulk_session("sim", "starter")
+        (slate,) = store.add_slates([NewSlate(0, "curation", 4, 0, [Sample(0, 10**6 + j, 0.5, 1) for j in range(4)])],
+                                    picked_by=[session])  # fmt: skip
+        store.add_picks([(slate, session, 0, {})])
+    store.log("researcher", "retrain_requested")
+    until = time.monotonic() + 120
+    while store.status("worker").get("phase") != "training":
+        if time.monotonic() > until:
+            raise SystemExit("the worker didn't begin to train")
+        time.sleep(0.2)
+
+
+class Server:
+    """`curate serve` as a process, watched and killed."""
+
+    def __init__(self, study: Path):
+        self.study = study
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.process: subprocess.Popen | None = None
+        self.memory: list[tuple[float, float, float]] = []
+        self.down: list[float] = []
+        self.leaving = False
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        run = [*CURATE, "serve", str(self.study), "--port", str(self.port)]
+        self.process = subprocess.Popen(run, stdout=subprocess.DEVNULL)
+        while True:
+            try:
+                self._get("/healthz")
+                return
+            except OSError:
+                time.sleep(0.1)
+
+    def watch(self) -> None:
+        """Notes memory and processor time once a second."""
+        began = time.monotonic()
+        while not self.leaving:
+            try:
+                assert self.process
+                status = Path(f"/proc/{self.process.pid}/status").read_text()
+                stat = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+                resident = int(status.split("VmRSS:")[1].split()[0]) / 1024
+                ticks = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+                self.memory.append((time.monotonic() - began, resident, ticks))
+            except (OSError, IndexError):
+                pass
+            time.sleep(1)
+
+    def kill_often(self, n: int, seconds: float) -> None:
+        """kill -9, n times, spread over the run; each time it is started again at once."""
+        for _ in range(n):
+            time.sleep(seconds / (n + 1) - (self.down[-1] if self.down else 0))
+            assert self.process
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            began = time.monotonic()
+            self.start()
+            self.down.append(time.monotonic() - began)
+
+    def metrics(self) -> str:
+        try:
+            return self._get("/metrics")
+        except OSError:
+            return ""
+
+    def stop(self) -> None:
+        self.leaving = True
+        if self.process:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+
+    def _get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return answer.read().decode()
+
+
+def print_times(tally: Tally, options: argparse.Namespace) -> None:
+    seconds = sorted(tally.by_second)
+    settled = seconds[int(options.ramp) + 1 : -1] or seconds
+    rate = np.mean([tally.by_second[s] for s in range(settled[0], settled[-1] + 1)]) if settled else 0.0
+    print(f"{options.raters} raters, {options.seconds:.0f} s{', training' if options.training else ''}")
+    print(f"picks acknowledged {len(tally.acknowledged):,}; {rate:.1f} picks/s after the arrivals")
+    for name, times in sorted(tally.times.items()):
+        p50, p95, p99 = np.percentile(1000 * np.array(times), [50, 95, 99])
+        print(f"  {name:<8}{len(times):>9,}   p50 {p50:7.1f}   p95 {p95:7.1f}   p99 {p99:7.1f} ms")
+    print(f"errors: {dict(tally.errors) or 'none'}; waited for a slate {tally.waits} times")
+
+
+def print_server(server: Server, metrics: str) -> None:
+    if server.memory:
+        shown = server.memory[:: max(1, len(server.memory) // 10)]
+        print("server memory (MiB):", " ".join(f"{mib:.0f}" for _, mib, _ in shown))
+        if not server.down:
+            (t0, _, cpu0), (t1, _, cpu1) = server.memory[0], server.memory[-1]
+            print(f"server processor: {(cpu1 - cpu0) / max(t1 - t0, 1):.2f} cores")
+    if server.down:
+        print(f"killed {len(server.down)} times; back after {max(server.down):.1f} s at the most")
+    for line in metrics.splitlines():
+        if line.startswith("curate_request_seconds_sum") or line.startswith("curate_request_seconds_count"):
+            print(" ", line)
+
+
+def compare(study: Study, tally: Tally, before: int) -> list[str]:
+    """Every acknowledged pick against the database: stored once, as it was given."""
+    stored: dict[int, tuple[int, str, int | None]] = {}
+    faults = [*tally.doubled]
+    rows = study.store.rows(
+        """SELECT pick.id, slate_id, outcome, position, leased_to IS session_id AS own FROM pick
+        JOIN slate ON slate.id = slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+        WHERE pick.id > ? AND kind = 'human'""",
+        [before],
+    )
+    for row in rows:
+        if row["slate_id"] in stored:
+            faults.append(f"slate {row['slate_id']} is answered twice")
+        if not row["own"]:
+            faults.append(f"slate {row['slate_id']} was answered by someone else")
+        stored[row["slate_id"]] = (row["id"], row["outcome"], row["position"])
+    for slate, given in tally.acknowledged.items():
+        if stored.get(slate) != given:
+            faults.append(f"slate {slate}: acknowledged {given}, stored {stored.get(slate)}")
+    strangers = stored.keys() - tally.sent
+    faults += [f"slate {slate} has a pick that nobody sent" for slate in strangers]
+    unheard = len(stored.keys() - tally.acknowledged.keys())
+    print(json.dumps({"acknowledged": len(tally.acknowledged), "stored": len(stored),
+                      "stored_but_unheard": unheard, "faults": len(faults)}))  # fmt: skip
+    for fault in faults[:20]:
+        print("FAULT", fault)
+    return faults
+
+
+if __name__ == "__main__":
+    main()

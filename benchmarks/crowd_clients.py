@@ -1,0 +1,236 @@
+"""Simulated browsers for crowd.py: bare HTTP/1.1 over asyncio, light enough that hundreds fit beside the server.
+
+Each does what the page does: a cookie, a slate, its images fetched once by content (the upcoming slate's ahead), a
+pick after a while, the same pick again until it is acknowledged, a poll now and then, sometimes a reload or a
+departure.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+GIVE_UP_S = 20.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
+POLL_S = 12.0
+WAITING_S = 1.5
+ANSWERS = (("pick", 0.97), ("none", 0.03))
+
+
+class Refused(Exception):  # noqa: N818
+    """The server answered, and not with 200."""
+
+    def __init__(self, status: int):
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class Wire(asyncio.Protocol):
+    """One keep-alive connection; one request at a time."""
+
+    def __init__(self):
+        self.transport: asyncio.Transport | None = None
+        self.buffer = b""
+        self.answer: asyncio.Future[tuple[int, bytes, bytes]] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self.buffer[:end]
+        lower = head.lower()
+        at = lower.find(b"content-length:")
+        length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(self.buffer) < end + 4 + length:
+            return
+        body, self.buffer = self.buffer[end + 4 : end + 4 + length], self.buffer[end + 4 + length :]
+        if self.answer and not self.answer.done():
+            self.answer.set_result((int(head[9:12]), head, body))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self.answer and not self.answer.done():
+            self.answer.set_exception(ConnectionError("closed"))
+
+    async def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
+        if self.transport is None:
+            raise ConnectionError("closed")
+        loop = asyncio.get_running_loop()
+        self.answer = loop.create_future()
+        timer = loop.call_later(GIVE_UP_S, self.close)
+        self.transport.write(request)
+        try:
+            return await self.answer
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        if self.transport:
+            self.transport.abort()
+
+
+@dataclass
+class Tally:
+    """What all clients saw."""
+
+    acknowledged: dict[int, tuple[int, str, int | None]] = field(default_factory=dict)  # slate: pick, outcome, position
+    doubled: list[str] = field(default_factory=list)
+    sent: set[int] = field(default_factory=set)
+    times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    errors: Counter[str] = field(default_factory=Counter)
+    waits: int = 0
+    by_second: Counter[int] = field(default_factory=Counter)
+
+    def saved(self, pick: dict, answer: dict) -> None:
+        """Notes an acknowledged pick; two different words about one slate are a fault."""
+        now = (answer["pick_id"], pick["outcome"], pick.get("position"))
+        before = self.acknowledged.setdefault(pick["slate_id"], now)
+        if before != now:
+            self.doubled.append(f"slate {pick['slate_id']}: {before} and {now}")
+        self.by_second[int(time.monotonic())] += 1
+
+
+class Client:
+    """One rater's browser."""
+
+    def __init__(self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float):
+        self.host, self.port, self.tally, self.rng = host, port, tally, rng
+        self.period, self.reload = period, reload
+        self.cookie = b""
+        self.wires: dict[str, Wire] = {}
+        self.cached: set[str] = set()
+        self.turn: dict = {}
+        self.next_poll = time.monotonic() + POLL_S * rng.random()
+
+    async def visit(self, until: float) -> None:
+        """Opens the page and picks until it is over."""
+        loading: asyncio.Task | None = None
+        try:
+            await self.open()
+            due = time.monotonic() + self.period * self.rng.random()
+            while time.monotonic() < until:
+                if self.turn.get("state") != "picking":
+                    await self.wait()
+                    continue
+                if loading:
+                    await loading
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                due = max(due + self.period, time.monotonic() + 0.1)
+                await self.pick()
+                loading = asyncio.create_task(self.load())
+                if self.rng.random() < self.reload:
+                    await loading
+                    self.close()
+                    await self.open()
+                elif time.monotonic() > self.next_poll:
+                    self.next_poll = time.monotonic() + POLL_S
+                    self.turn = await self.persist("slate", "GET", "/api/slate")
+        finally:
+            if loading:
+                loading.cancel()
+            self.close()
+
+    async def open(self) -> None:
+        """What a load or a reload of the page does."""
+        await self.persist("page", "GET", "/", parse=False)
+        await self.persist("session", "POST", "/api/session", {})
+        self.turn = await self.persist("slate", "GET", "/api/slate")
+        await self.load()
+
+    async def wait(self) -> None:
+        """The page has nothing to show; it asks again."""
+        self.tally.waits += 1
+        await asyncio.sleep(WAITING_S)
+        self.turn = await self.persist("slate", "GET", "/api/slate")
+        await self.load()
+
+    async def pick(self) -> None:
+        """Answers the slate in view and follows what the server says next."""
+        outcome = self.rng.choices([name for name, _ in ANSWERS], [share for _, share in ANSWERS])[0]
+        pick = {"slate_id": self.turn["slate_id"], "outcome": outcome, "rt_ms": 700, "input": "mouse"}
+        if outcome == "pick":
+            pick["position"] = self.rng.randrange(self.turn["k"])
+        self.tally.sent.add(pick["slate_id"])
+        try:
+            answer = await self.persist("pick", "POST", "/api/pick", pick)
+        except Refused as refused:
+            self.tally.errors[f"pick refused: {refused.status}"] += 1
+            self.turn = await self.persist("slate", "GET", "/api/slate")
+            return
+        self.tally.saved(pick, answer)
+        self.turn = answer["next"]
+
+    async def load(self) -> None:
+        """Fetches the images of the slate in view and of the one after it, those not seen before."""
+        for slate in (self.turn, self.turn.get("upcoming")):
+            for item in (slate or {}).get("items", ()):
+                if item["image"] not in self.cached:
+                    await self.persist("image", "GET", item["image"], parse=False, wire="image")
+                    self.cached.add(item["image"])
+
+    async def persist(self, name: str, method: str, path: str, body=None, *, parse=True, wire="api"):
+        """As the page does: again after a while when the network fails or the server can't."""
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                return await self.call(name, method, path, body, parse, wire)
+            except (OSError, Refused) as error:
+                status = getattr(error, "status", 0)
+                what = str(status) if status else "connection"
+                if status and status < 500 and status != 429:
+                    raise
+                self.tally.errors[f"{name}: {what}"] += 1
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT_S)
+
+    async def call(self, name: str, method: str, path: str, body, parse: bool, wire: str):
+        data = b"" if body is None else json.dumps(body).encode()
+        headers = f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n".encode()
+        if self.cookie:
+            headers += b"Cookie: " + self.cookie + b"\r\n"
+        if body is not None:
+            headers += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(data)
+        began = time.perf_counter()
+        status, head, answer = await (await self.wire(wire)).ask(headers + b"\r\n" + data)
+        if status != 200:
+            raise Refused(status)
+        self.tally.times[name].append(time.perf_counter() - began)
+        if name == "session":
+            at = head.lower().find(b"set-cookie: curate_session=")
+            self.cookie = head[at + 12 :].split(b";", 1)[0]
+        return json.loads(answer) if parse else None
+
+    async def wire(self, name: str) -> Wire:
+        known = self.wires.get(name)
+        if known is None or known.transport is None:
+            loop = asyncio.get_running_loop()
+            _, known = await asyncio.wait_for(loop.create_connection(Wire, self.host, self.port), GIVE_UP_S)
+            self.wires[name] = known
+        return known
+
+    def close(self) -> None:
+        for wire in self.wires.values():
+            wire.close()
+        self.wires.clear()
+
+
+async def crowd(host: str, port: int, n: int, seconds: float, tally: Tally, options: dict) -> None:
+    """n clients for some seconds; they arrive over a while, and who leaves is replaced by someone new."""
+    start = time.monotonic()
+    until = start + seconds
+
+    async def seat(number: int) -> None:
+        rng = random.Random(options["seed"] * 100_003 + number)
+        await asyncio.sleep(options["ramp"] * number / n)
+        while time.monotonic() < until:
+            client = Client(host, port, tally, rng, options["period"], options["reload"])
+            stay = rng.expovariate(options["drop"]) if options["drop"] else seconds
+            await client.visit(min(until, time.monotonic() + stay))
+
+    await asyncio.gather(*(seat(number) for number in range(n)))

@@ -1,0 +1,132 @@
+"""Runs the paper's two-dimensional experiments again and writes docs/reproduction.md: `make paper-2d`.
+
+The studies are two sweeps, so that a run that was interrupted goes on; the document and its figures are made from the
+studies' evidence alone.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.paper_2d.arms import EXPERIMENTS, Arm, arms_of, sweep_of
+from benchmarks.paper_2d.figures import draw_all
+from benchmarks.paper_2d.words import answer, failures, findings, pm, verdict_rows
+from curate_app.console import is_debug, out, run
+from curate_app.processes import worker_threads
+from curate_app.sweep_report import run_sweep
+from loop.sweep.record import asked_for
+from loop.sweep.run import standing
+
+HERE = Path(__file__).parent
+SECONDS = "seconds.json"  # what the studies took, over all runs that it took to make them
+
+
+def main() -> None:
+    """Runs what is missing, then writes the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("studies/paper-2d"), help="where the studies are kept")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where reproduction.md is written")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, help="studies at a time; as many as there are cores")
+    asked = parser.parse_args()
+    jobs = asked.jobs or worker_threads(beside_app=False)
+    for name in EXPERIMENTS:
+        _run(asked.folder / name, name, asked.seeds, jobs)
+    arms = [arm for name in EXPERIMENTS for arm in arms_of(asked.folder / name, sweep_of(name, asked.seeds))]
+    for path in [*draw_all(asked.docs / "images" / "reproduction", arms), _write(asked, arms, jobs)]:
+        out.print(f"Wrote {path}.", highlight=False)
+
+
+def _run(folder: Path, name: str, seeds: int, jobs: int) -> None:
+    sweep = asked_for(folder, name, sweep_of(name, seeds).grid, seeds, (), None)
+    missing = [cell for cell in sweep.cells() if not standing(folder, cell).reaches(sweep.last)]
+    began = time.monotonic()
+    try:
+        if not run_sweep(folder, sweep, jobs, as_json=False):
+            raise RuntimeError(f"Not all studies of {folder} could be made; run this again")
+    finally:
+        if missing:
+            _add_seconds(folder, time.monotonic() - began, anew=len(missing) == len(sweep.cells()))
+
+
+def _add_seconds(folder: Path, seconds: float, anew: bool) -> None:
+    file = folder / SECONDS
+    before = 0.0 if anew or not file.exists() else float(json.loads(file.read_text()))
+    file.write_text(json.dumps(before + seconds))
+
+
+def _write(asked: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> Path:
+    """Fills the template with the arms' figures."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters["commas"] = lambda n: f"{n:,}"
+    path = asked.docs / "reproduction.md"
+    path.write_text(environment.get_template("reproduction.md.jinja").render(_content(asked, arms, jobs)))
+    return path
+
+
+def _content(asked: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> dict[str, Any]:
+    by_name = {name: [arm for arm in arms if arm.name == name] for name in EXPERIMENTS}
+    seconds = [float(json.loads((asked.folder / name / SECONDS).read_text())) for name in EXPERIMENTS]
+    return {
+        "arms": arms,
+        "by_name": by_name,
+        "m": by_name["moons"][0].config,
+        "g": by_name["gaussians"][0].config,
+        "experiments": EXPERIMENTS,
+        "answer": answer(arms),
+        "findings": findings(arms),
+        "verdicts": verdict_rows(arms),
+        "failures": failures(arms),
+        "predicted_w": lambda arm: arm.over(lambda one: one.predicted_from_start and one.predicted_from_start.mean_w)[
+            -1
+        ],
+        "pm": pm,
+        "seeds": asked.seeds,
+        "studies": sum(len(arm.studies) for arm in arms),
+        "evaluated": f"{arms[0].studies[0].generations[0].n_evaluated:,}",
+        "minutes": sum(seconds) / 60,
+        "jobs": jobs,
+        "machine": _machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "software": f"curate {version('curate')}{_commit()}, torch {version('torch')}",
+    }
+
+
+def _machine() -> str:
+    """The processor and how many of its cores may be used."""
+    cores = worker_threads(beside_app=False)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _commit() -> str:
+    """The commit at hand, where this is a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f" at {done.stdout.strip()}"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as each study's process has
+    raise SystemExit(run(main, is_debug()))

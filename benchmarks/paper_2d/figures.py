@@ -1,0 +1,168 @@
+"""The figures of docs/reproduction.md: densities, rewards beside what theory predicts, and the shares of the modes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from scipy.ndimage import gaussian_filter
+
+from benchmarks.paper_2d.arms import EXPERIMENTS, Arm
+from curate_app.theory_figures import FAINT, INK, STYLE
+from loop.evidence.schema import Estimate, GenerationEvidence
+from loop.sweep.results import OverSeeds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOOKS = {True: ("#D55E00", "o"), False: ("#0072B2", "s")}  # pure, mixed: Okabe and Ito's
+DENSE = LinearSegmentedColormap.from_list("dense", ["#ffffff", "#cfd8f7", "#7d92e8", "#3349c4", "#141d63", "#05071f"])
+CELLS, BLUR, DPI = 110, 1.2, 150
+MARGIN = 0.25  # around the real data, as a share of their extent
+
+
+def draw_all(folder: Path, arms: Sequence[Arm]) -> list[Path]:
+    """Draws every figure into a folder; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    with mpl.rc_context(STYLE):
+        for name in EXPERIMENTS:
+            made.append(_save(densities([arm for arm in arms if arm.name == name]), folder / f"densities-{name}.png"))
+        made.append(_save(rewards(arms), folder / "rewards.png"))
+        made.append(_save(modes(arms), folder / "modes.png"))
+    return made
+
+
+def densities(arms: Sequence[Arm]) -> Figure:
+    """One row an arm, one column a generation, the real data first; the ring is where the reward is highest."""
+    columns = arms[0].last + 2
+    low, high = _frame(arms[0])
+    height = 1.38 * (high - low)[1] / (high - low)[0]
+    figure = Figure(figsize=(1.38 * columns + 0.5, len(arms) * (height + 0.42) + 0.35), layout="constrained")
+    grid = figure.subplots(len(arms), columns, squeeze=False)
+    clouds = [[arm.real, *arm.points] for arm in arms]
+    maps = [[_density(points, low, high) for points in row] for row in clouds]
+    top = max(float(one.max()) for row in maps for one in row)
+    for arm, row, axes in zip(arms, maps, grid, strict=True):
+        for index, (one, cell) in enumerate(zip(row, axes, strict=True)):
+            _panel(cell, one, arm, low, high, top)
+            share = arm.real_in_ball[0] if index == 0 else arm.in_ball[0][index - 1]
+            cell.set_title("real data" if index == 0 else f"t = {index - 1}", fontsize=8.5)
+            cell.set_xlabel(f"{share:.0%} in the ring", fontsize=7.5, color=INK, labelpad=2)
+        axes[0].set_ylabel(arm.title, fontsize=9, fontweight="bold")
+    figure.suptitle(
+        f"{EXPERIMENTS[arms[0].name]}, seed 0: density of {len(arms[0].points[0]):,} samples, one scale for all "
+        "panels; ring: the reward is highest inside",
+        x=0.01, ha="left", fontsize=9, color=FAINT,
+    )  # fmt: skip
+    return figure
+
+
+def rewards(arms: Sequence[Arm]) -> Figure:
+    """E[r], E[w] and the share in the ring by generation: marks over seeds, lines from generation 0 by theory."""
+    figure = Figure(figsize=(10.5, 5.6), layout="constrained")
+    grid = figure.subplots(len(EXPERIMENTS), 3, squeeze=False)
+    for name, axes in zip(EXPERIMENTS, grid, strict=True):
+        for arm in (arm for arm in arms if arm.name == name):
+            _curve(axes[0], arm, arm.mean_reward(), lambda one: one.mean_reward)
+            _curve(axes[1], arm, arm.mean_w(), lambda one: one.mean_w)
+            _curve(axes[2], arm, arm.ball(), None)
+        for cell, title in zip(axes, ("Mean reward E[r]", "E[w], w = exp r", "Share inside the ring"), strict=True):
+            cell.set_title(title)
+            cell.set_xlabel("generation t")
+            cell.grid(axis="y", color="#e8e8e8", linewidth=0.6)
+            cell.set_axisbelow(True)
+        axes[0].set_ylabel(EXPERIMENTS[name], fontweight="bold")
+        axes[0].legend(frameon=False, loc="lower right")
+    seeds = len(arms[0].studies)
+    figure.suptitle(
+        f"Marks: measured, mean of {seeds} seeds with 95 % intervals (dots: each seed); "
+        "dashed: predicted from generation 0 by the exact operator",
+        x=0.01, ha="left", fontsize=9, color=FAINT,
+    )  # fmt: skip
+    return figure
+
+
+def modes(arms: Sequence[Arm]) -> Figure:
+    """Shares of the modes by generation, in per cent, mean over seeds."""
+    names = list(EXPERIMENTS)
+    heights = [len(next(arm for arm in arms if arm.name == name).real_shares()) + 1.6 for name in names]
+    figure = Figure(figsize=(10.5, 0.3 * sum(heights) + 0.6), layout="constrained")
+    grid = figure.subplots(len(names), 2, squeeze=False, height_ratios=heights)
+    for name, axes in zip(names, grid, strict=True):
+        for cell, arm in zip(axes, (arm for arm in arms if arm.name == name), strict=True):
+            _table(cell, arm)
+    figure.suptitle("Shares of the modes in per cent, mean over seeds", x=0.01, ha="left", fontsize=9, color=FAINT)
+    return figure
+
+
+def _panel(axes: "Axes", density: np.ndarray, arm: Arm, low: np.ndarray, high: np.ndarray, top: float) -> None:
+    axes.imshow(
+        density, origin="lower", extent=(low[0], high[0], low[1], high[1]), cmap=DENSE, norm=PowerNorm(0.5, 0, top),
+        interpolation="bilinear",
+    )  # fmt: skip
+    ring = Circle(arm.config.reward.center, arm.config.reward.r_min, fill=False, color="#D55E00", lw=0.9)
+    axes.add_patch(ring)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#cccccc", linewidth=0.6)
+
+
+def _curve(axes: "Axes", arm: Arm, measured: Sequence[OverSeeds], value: Callable[..., Estimate] | None) -> None:
+    colour, mark = LOOKS[arm.is_pure]
+    x = np.arange(len(measured)) + (-0.06 if arm.is_pure else 0.06)
+    if value is not None:
+        predicted = arm.over(lambda one: _from_start(one, value))
+        axes.plot(range(len(predicted)), [one.value for one in predicted], color=colour, lw=1.1, ls=(0, (4, 2)))
+    for at, one in zip(x, measured, strict=True):
+        axes.plot([at] * len(one.each), one.each, ".", color=colour, markersize=2.6, alpha=0.5)
+    middle = [one.value for one in measured]
+    errors = [[one.value - one.low for one in measured], [one.high - one.value for one in measured]]
+    axes.errorbar(
+        x, middle, errors, color=colour, fmt=mark, markersize=4.4, markerfacecolor="white", markeredgewidth=1.0,
+        elinewidth=1.0, capsize=2, label=arm.title,
+    )  # fmt: skip
+
+
+def _from_start(one: GenerationEvidence, value: Callable[..., Estimate]) -> Estimate | None:
+    return value(one.predicted_from_start) if one.predicted_from_start else None
+
+
+def _table(axes: "Axes", arm: Arm) -> None:
+    shares = np.vstack([arm.real_shares(), arm.shares()]).T
+    axes.imshow(shares, cmap=DENSE, norm=PowerNorm(0.6, 0, 1), aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if share > 0.3 else INK)
+    axes.set_xticks(range(shares.shape[1]), ["real", *(str(t) for t in range(shares.shape[1] - 1))])
+    axes.set_yticks(range(len(shares)), arm.studies[0].class_names)
+    axes.set_title(f"{EXPERIMENTS[arm.name]}, {arm.title}")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _frame(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the plane that is shown: the real data with a margin."""
+    low, high = arm.real.min(0), arm.real.max(0)
+    wide = MARGIN * (high - low).min()
+    return low - wide, high + wide
+
+
+def _density(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(rows, columns) samples per unit area over the number of samples, the lowest row first."""
+    side = float((high - low).max()) / CELLS
+    bins = np.ceil((high - low) / side).astype(int)
+    counts = np.histogram2d(points[:, 0], points[:, 1], bins, [(low[0], high[0]), (low[1], high[1])])[0]
+    area = float(np.prod((high - low) / bins))
+    return gaussian_filter(counts / (len(points) * area), BLUR).T
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    return path

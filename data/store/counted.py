@@ -1,0 +1,57 @@
+"""Counts that every request wants, kept up from pick to pick: counting anew reads every pick since the cut."""
+
+import time
+from dataclasses import dataclass
+from threading import Lock
+
+from data.records import Rule
+from data.store.picks import Picks
+
+EFFORT = 50  # a full count that took a second is not repeated within this many
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    cut: int
+    rule: Rule
+    until: int
+    n: int
+    counted_at: float
+    took_s: float
+
+
+class Counted(Picks):
+    """Picks toward the next generation; exact to withdrawals and flags of a moment ago."""
+
+    _count: _Count | None = None
+    _counting = Lock()
+
+    def curation_picks_since(self, cut: int, rule: Rule) -> int:
+        """What `count_curation_picks(after=cut, rule=rule)` gives, at the price of the picks since the last call.
+
+        A pick counts at once. A withdrawal or a flag counts with the next full count, which is made as often as it is
+        cheap, and never inside a transaction.
+        """
+        known, last = self._count, self.last_pick()
+        if known is None or (known.cut, known.rule) != (cut, rule) or known.until > last:
+            return self._count_anew(cut, rule, last)
+        if time.monotonic() - known.counted_at > EFFORT * known.took_s and not self.db.conn.in_transaction:
+            if self._counting.acquire(blocking=False):
+                try:
+                    return self._count_anew(cut, rule, last)
+                finally:
+                    self._counting.release()
+        if known.until == last:
+            return known.n
+        n = known.n + self.count_curation_picks(after=known.until, until=last, rule=rule)
+        if not self.db.conn.in_transaction:  # what isn't committed yet may be rolled back
+            self._count = _Count(cut, rule, last, n, known.counted_at, known.took_s)
+        return n
+
+    def _count_anew(self, cut: int, rule: Rule, last: int) -> int:
+        began = time.monotonic()
+        n = self.count_curation_picks(after=cut, until=last, rule=rule)
+        if not self.db.conn.in_transaction:
+            now = time.monotonic()
+            self._count = _Count(cut, rule, last, n, now, now - began)
+        return n

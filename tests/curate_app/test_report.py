@@ -1,0 +1,428 @@
+"""`curate report`: whole verbs on tiny studies, pages that need nothing else, and what they say of each kind of study."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from markupsafe import Markup
+from playwright.sync_api import Browser
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from curate_app import report_tables as tables
+from curate_app.charts import Chart, Line, Point, draw, number
+from curate_app.cli import app
+from curate_app.report_charts import study_charts, with_error
+from curate_app.report_files import check_replaceable, distinct, read, write_comparison, write_report
+from curate_app.report_page import page
+from curate_app.report_pictures import Gallery
+from curate_app.report_words import lede, pretty
+from data.records import Pick
+from loop.evidence import schema_docs
+from loop.evidence.schema import CheckResult, Estimate, Evidence, WinRate
+from loop.simulation import simulate
+from loop.study import Study, configure
+from loop.worker import Worker
+
+VOID = {"meta", "link", "img", "br", "input", "hr", "source"}
+NAME = "<script>alert(1)</script>&"
+
+
+class Page(HTMLParser):
+    """The elements of a page; a tag that isn't closed where it should be is an error."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> inside {self.open[-3:]}"
+        self.open.pop()
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def make(path: Path, preset: str, tiny: tuple[str, ...], *more: str, generations: int, seed: int = 0) -> Study:
+    study = Study.create(path, configure(preset, [*tiny, *more], seed=seed))
+    simulate(study, generations, lambda phase, done, total: None)
+    return study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_moons, tiny_digits) -> Path:
+    """A pure and a mixed study of points, one of images that picked a class; to be read only."""
+    root = tmp_path_factory.mktemp("reports")
+    make(root / "pure", "moons", tiny_moons, generations=2).store.close()
+    make(root / "mixed", "moons", tiny_moons, "mix.lam=1", generations=1, seed=1).store.close()
+    sevens = ("curation.extend=none", "reward.kind=class_prob", "reward.target=7")
+    make(root / "sevens", "digits", tiny_digits, *sevens, generations=1).store.close()
+    return root
+
+
+@pytest.fixture(scope="module")
+def pure(folder: Path) -> Iterator[Study]:
+    study = Study.open(folder / "pure")
+    yield study
+    study.store.close()
+
+
+@pytest.fixture(scope="module")
+def evidence(pure: Study) -> Evidence:
+    return read(pure).evidence
+
+
+@pytest.fixture
+def people(tmp_path: Path, tiny_digits) -> Iterator[Study]:
+    """A study in which two people picked, a proxy filled up, and both people compared generations."""
+    settings = ("schedule.picks=8", "pool.size=12", "pool.audit=12", "curation.extend=proxy")
+    study = Study.create(tmp_path / "people", configure("digits", [*tiny_digits, *settings], seed=2))
+    for purpose in ("curation", "audit"):
+        Worker(study).run(once=True)
+        for name in ("ann", "bob"):
+            answer(study, name, purpose, 4)
+    yield study
+    study.store.close()
+
+
+def answer(study: Study, name: str, purpose, n: int) -> None:
+    store, (t, _) = study.store, study.store.latest_cut() or (0, 0)
+    session = f"{name}-{purpose}"
+    rater = store.add_rater("human", panel="test", panel_rater_id=name)
+    store.add_session(session, rater, panel_session_id=session)
+    for _ in range(n):
+        slate = store.lease(session, (purpose,), t, 600)
+        assert slate is not None
+        store.record_pick(session, Pick(slate.id, "pick", slate.id % slate.k, rt_ms=300))
+
+
+def report(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["report", *map(str, arguments)], env={"NO_COLOR": "1", "COLUMNS": "200"})
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def is_alone(html: str) -> Page:
+    """Parses a page, and sees that it needs no other file and no script."""
+    found = Page(html)
+    assert not found.all("script") and "@import" not in html and "url(" not in html
+    for tag, attributes in found.found:
+        for key in ("src", "href", "srcset", "data", "action", "poster"):
+            value = attributes.get(key) or ""
+            assert value.startswith(("data:", "#")) or not value, f"<{tag} {key}={value[:60]}>"
+        assert not any(key.startswith("on") for key in attributes)
+    assert not re.search(r"https?://|(?<!:)//[a-z]+\.", re.sub(r'"data:[^"]*"', "", html))
+    return found
+
+
+def reads_aloud(found: Page) -> None:
+    """The basics of accessibility: language, one h1, no level left out, texts for pictures, captions and scopes."""
+    assert found.all("html")[0]["lang"] == "en" and len(found.all("title")) == 1
+    levels = [int(tag[1]) for tag, _ in found.found if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(image.get("alt") for image in found.all("img"))
+    assert all(
+        svg.get("aria-hidden") or (svg.get("role") == "img" and svg.get("aria-label")) for svg in found.all("svg")
+    )
+    assert len(found.all("caption")) == len(found.all("table"))
+    assert all(head.get("scope") for head in found.all("th"))
+    ids = [attributes["id"] for _, attributes in found.found if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    targets = [link["href"][1:] for link in found.all("a") if (link.get("href") or "").startswith("#")]
+    targets += [label for _, attributes in found.found if (label := attributes.get("aria-labelledby"))]
+    assert set(targets) <= set(ids)
+
+
+def test_the_verb_writes_a_page_and_its_data_into_the_study(folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "pure", tmp_path / "pure")
+    code, said = report(tmp_path / "pure")
+    assert code == 0 and "the mean reward" in said and "C1" in said and "Wrote" in said
+    html = (tmp_path / "pure" / "report.html").read_text()
+    found = is_alone(html)
+    reads_aloud(found)
+    kept = Evidence.model_validate_json((tmp_path / "pure" / "report.json").read_text())
+    assert [one.t for one in kept.generations] == [0, 1, 2] and kept.checks and kept.software["curate"]
+    assert len([image for image in found.all("img") if image["alt"] == "Density of generation 2 in the plane"]) == 2
+    assert report(tmp_path / "pure")[0] == 0  # it may be made again
+    assert {file.name for file in (tmp_path / "pure").iterdir()} & {".report.html", ".report.json"} == set()
+
+
+def test_images_come_as_their_sample_grids(folder: Path, tmp_path: Path):
+    assert report(folder / "sevens", "--out", tmp_path / "r.html")[0] == 0
+    found = is_alone((tmp_path / "r.html").read_text())
+    reads_aloud(found)
+    assert [image["alt"] for image in found.all("img")] == ["Samples of generation 0", "Samples of generation 1"]
+    assert (tmp_path / "r.json").is_file()
+
+
+def test_json_is_printed_and_nothing_written(folder: Path, contents, evidence: Evidence):
+    before = contents(folder / "pure")
+    code, said = report(folder / "pure", "--json")
+    assert code == 0 and contents(folder / "pure") == before
+    kept = Evidence.model_validate_json(said)
+    assert kept.model_dump(exclude={"created_at"}) == evidence.model_dump(exclude={"created_at"})
+    with pytest.raises(ValidationError):
+        Evidence.model_validate({**json.loads(said), "unknown": 1})
+
+
+def test_studies_are_compared_on_one_page(folder: Path, tmp_path: Path):
+    names = ("pure", "mixed", "sevens")
+    code, said = report(*(folder / name for name in names), "--out", tmp_path)
+    assert code == 0 and all(name in said for name in names)
+    html = (tmp_path / "report.html").read_text()
+    found = is_alone(html)
+    reads_aloud(found)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["schema_version"] == "curate-comparison/1"
+    assert [Evidence.model_validate(one).study for one in data["studies"]] == list(names)
+    differ = re.search(r'id="differences".*?</section>', html, re.S)
+    assert differ and "mix.lam" in differ[0] and "curation.lapse" not in differ[0]
+    assert html.count("Samples of generation") == 2 and html.count("Density of generation") == 8
+
+
+def test_a_comparison_takes_figures_and_tells_studies_of_one_name_apart(folder: Path, tmp_path: Path, pure: Study):
+    shutil.copytree(folder / "pure", tmp_path / "other" / "pure")
+    other = Study.open(tmp_path / "other" / "pure")
+    svg = Markup('<svg role="img" aria-label="doses"></svg>')
+    figures = [("Dose & response", "over <seeds>", svg), ("Raw", "a <png>", b"\x89PNG")]
+    write_comparison([pure, other], tmp_path / "c.html", title="<Sweep>", figures=figures)
+    other.store.close()
+    html = (tmp_path / "c.html").read_text()
+    assert "<title>&lt;Sweep&gt;" in html and str(svg) in html and 'alt="a &lt;png&gt;"' in html
+    assert "Dose &amp; response" in html and "over &lt;seeds&gt;" in html and "other/pure" in html
+    is_alone(html)
+    assert distinct([Path("/a/s"), Path("/b/s"), Path("/b/t")]) == ["a/s", "b/s", "b/t"]
+
+
+def test_everything_from_the_study_is_escaped(evidence: Evidence):
+    bad = evidence.model_copy(
+        update={
+            "study": NAME,
+            "preset": NAME,
+            "class_names": [NAME, NAME],
+            "checks": [CheckResult(name=NAME, verdict="fail", sentence=NAME)],
+            "claims": [one.model_copy(update={"reason": NAME, "statement": NAME}) for one in evidence.claims],
+            "config": {"app": {"title": NAME}},
+        }
+    )
+    html = page(bad, Gallery([]))
+    assert NAME not in html and html.count("&lt;script&gt;") > 8
+    assert not is_alone(html).all("script")
+
+
+def test_a_study_of_people_shows_what_they_prefer_and_judges_no_reward(people: Study, tmp_path: Path):
+    found = write_report(people, tmp_path / "r.html")
+    html = (tmp_path / "r.html").read_text()
+    assert {one.verdict for one in found.claims} == {"not applicable"}
+    assert found.generations[1].curated["human"] == 8 and found.generations[1].curated["proxy"] == 52
+    assert "What people prefer" in html and "people chose generation 1 over generation 0" in html
+    assert "8 by people + 52 by proxy" in html and "not what people like" in html
+    assert "E[w], what the theorem is about" not in html and "Transmission:" not in html
+    reads_aloud(is_alone(html))
+
+
+def test_one_generation_and_none_are_said_to_be_so(evidence: Evidence, tmp_path: Path, tiny_moons):
+    first = make(tmp_path / "first", "moons", tiny_moons, generations=0)
+    html = page(*_parts(first))
+    assert "There is only the first generation" in html and 'id="verdicts"' not in html
+    is_alone(html)
+    empty = Study.create(tmp_path / "empty", configure("moons", tiny_moons))
+    assert "no generation yet" in page(*_parts(empty))
+    assert report(tmp_path / "empty")[0] == 0
+
+
+def test_a_study_of_an_older_version_is_told_and_does_not_fail(folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "pure", tmp_path / "old")
+    old = Study.open(tmp_path / "old")
+    with old.store.write() as db:
+        db.conn.execute("DELETE FROM evaluation WHERE t = 2")
+    assert "The report ends before the last published generations (1)" in page(*_parts(old))
+    with old.store.write() as db:
+        db.conn.execute("DELETE FROM evaluation")
+    assert "An older version of curate published the generations of this study (3)" in page(*_parts(old))
+    code, said = report(tmp_path / "old", folder / "pure", "--out", tmp_path)
+    assert code == 0 and "older version" in said
+    old.store.close()
+
+
+def _parts(study: Study) -> tuple[Evidence, Gallery]:
+    found = read(study)
+    return found.evidence, found.gallery
+
+
+def test_a_report_can_be_made_while_a_turn_is_published(folder: Path, tmp_path: Path, tiny_moons):
+    shutil.copytree(folder / "mixed", tmp_path / "growing")
+    study, seen = Study.open(tmp_path / "growing"), []
+    reader = Study.open(tmp_path / "growing")
+
+    def look(phase: str, done: int, total: int) -> None:
+        if done == total and len(seen) < 4:
+            seen.append(len(read(reader).evidence.generations))
+
+    simulate(study, 2, look)
+    assert seen and set(seen) <= {2, 3} and len(read(reader).evidence.generations) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "There is no study at nowhere"),
+        (["pure", "nowhere"], "There is no study at nowhere"),
+        (["pure", "--out", "no/r.html"], "There is no folder no"),
+        (["pure", "--out", "no"], "There is no folder no"),
+        (["pure", "--out", "notes.html"], "isn't a report"),
+    ],
+)
+def test_a_mistake_changes_nothing(folder: Path, tmp_path: Path, monkeypatch, contents, arguments, said):
+    shutil.copytree(folder / "pure", tmp_path / "pure")
+    (tmp_path / "notes.html").write_text("<p>mine</p>")
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        report(*arguments)
+    assert contents(tmp_path) == before
+
+
+def test_force_replaces_what_no_report_wrote(folder: Path, tmp_path: Path):
+    (tmp_path / "r.html").write_text("<p>mine</p>")
+    assert report(folder / "mixed", "--out", tmp_path / "r.html", "--force")[0] == 0
+    check_replaceable(tmp_path / "r.html", tmp_path / "r.json")
+
+
+def test_many_generations_stand_in_tables_that_fit_a_page(evidence: Evidence):
+    many = _repeated(evidence, 23)
+    blocks = tables.verdict_blocks(many)
+    assert [len(block["ts"]) for block in blocks] == [10, 10, 3] and not blocks[0]["roomy"]
+    found = is_alone(page(many, Gallery([])))
+    assert len([one for one in found.all("table") if "verdicts" in (one.get("class") or "")]) == 3
+
+
+def _repeated(evidence: Evidence, last: int) -> Evidence:
+    one = evidence.generations[1]
+    claims = [claim for claim in evidence.claims if claim.t == 1]
+    return evidence.model_copy(
+        update={
+            "generations": [
+                evidence.generations[0],
+                *(one.model_copy(update={"t": t}) for t in range(1, last + 1)),
+            ],
+            "claims": [claim.model_copy(update={"t": t}) for claim in claims for t in range(1, last + 1)],
+        }
+    )
+
+
+def test_failures_are_loud_and_say_what_they_are_made_of(evidence: Evidence):
+    claims = [
+        one.model_copy(update={"verdict": "fails", "reason": "mostly learning error"}) if one.claim == "C1" else one
+        for one in evidence.claims
+    ]
+    checks = [CheckResult(name="scale", verdict="fail", sentence="Half the scale.", t=t) for t in (1, None)]
+    html = page(evidence.model_copy(update={"claims": claims, "checks": checks}), Gallery([]))
+    assert "2 self-checks did not pass" in html and html.index("Half the scale.") < html.index('id="verdicts"')
+    assert html.count('class="verdict fails"') == 3 and "C1, t = 2:</b> mostly learning error" in html
+
+
+def test_the_curves_hold_the_evidence(evidence: Evidence):
+    charts = {one.title: one.chart for one in study_charts(evidence)}
+    weights = charts["E[w], what the theorem is about"]
+    lines = {(line.look, line.name): line.points for line in weights.lines}
+    for line, values in {
+        ("line", "measured"): [one.measured.mean_w.value for one in evidence.generations],
+        ("dashed", "from t = 0"): [g.predicted_from_start.mean_w.value for g in evidence.generations],
+        ("rings", "one step"): [g.predicted.mean_w.value for g in evidence.generations if g.predicted],
+        ("bound", "C1"): [g.floors["C1"] for g in evidence.generations if g.t],
+    }.items():
+        assert [point.value for point in lines[line]] == values
+    assert evidence.real and weights.reference == evidence.real.mean_w.value
+    assert len(charts) == 7
+
+
+def test_marks_have_whiskers_rings_have_no_line_and_the_legend_names_each_once():
+    points = [Point(1, 0.9, interval=(0.8, 1.1)), Point(2, 1.0)]
+    lines = [Line(str(hue), points, True, look, hue, look) for hue in (0, 1) for look in ("marks", "rings", "dashed")]
+    html = draw(Chart("y", "said", lines))  # type: ignore[arg-type]
+    assert html.count('class="whisker marks loud hue-0"') == 2  # wide and narrow; the exact one has none
+    assert html.count('class="ring rings loud hue-1"') == 4
+    assert re.findall(r"</svg>(\w+)</li>", html) == ["marks", "rings", "dashed"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (-0.5, "−0.5"), (2000.0, "2,000"), (0.12345, "0.1235"), (1e-7, "1e−07"), (-1.5e9, "−1.5e+09")],
+)
+def test_numbers_are_written_short(value: float, text: str):
+    assert number(value) == text
+
+
+def test_an_error_sets_the_decimals_and_formulas_get_their_letters():
+    assert with_error(Estimate.of(0.123456, 0.01)) == "0.123 ± 0.020"
+    assert with_error(Estimate.of(-2.0)) == "−2"
+    assert pretty("lam/(1+lam)^3 <b> KL(p_t || p_ref)") == (
+        "λ/(1+λ)<sup>3</sup> &lt;b&gt; KL(p<sub>t</sub> ‖ p<sub>ref</sub>)"
+    )
+
+
+def test_a_single_person_speaks_for_nobody_else(evidence: Evidence):
+    rate = WinRate(t=1, against=0, n=8, raters=1, rate=Estimate(value=0.75, se=0.5, low=0, high=1))
+    assert "one person" in " ".join(lede(evidence.model_copy(update={"win_rates": [rate]})))
+
+
+def test_the_schema_is_documented_as_it_is():
+    assert schema_docs.PATH.read_text(encoding="utf-8") == schema_docs.document(), (
+        "run python -m loop.evidence.schema_docs"
+    )
+    assert all(field.description for model in schema_docs._models() for field in model.model_fields.values())
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_and_a_wall_and_can_be_read(browser: Browser, evidence: Evidence, pure, tmp_path, scheme):
+    (tmp_path / "r.html").write_text(page(_repeated(evidence, 12), read(pure).gallery), encoding="utf-8")
+    with browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 844}) as context:
+        tab, told, asked = context.new_page(), [], []
+        tab.on("console", lambda message: told.append(message.text))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto((tmp_path / "r.html").as_uri())
+        for width in (390, 1440, 3840):
+            tab.set_viewport_size({"width": width, "height": 900})
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert tab.locator("img:visible").count() == len(evidence.generations) + 1  # and the real data
+        assert told == [] and all(url.startswith(("file:", "data:")) for url in asked)
+        assert tab.evaluate(CONTRAST) == []
+
+
+CONTRAST = """() => {
+  const channel = (c) => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ground = (e) => { for (; e; e = e.parentElement) {
+    const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  const low = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e), svg = e instanceof SVGElement;
+    const a = light(parse(svg ? style.fill : style.color)), b = light(ground(e));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${e.tagName}.${e.getAttribute("class")} ${ratio.toFixed(2)} ${e.textContent.trim().slice(0, 30)}`);
+  }
+  return [...new Set(low)];
+}"""
