@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from data.records import Generation
+from loop.controls import control_state
 from loop.curators import People
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
@@ -141,7 +142,11 @@ class Worker:
             picks = store.count_curation_picks(after=latest.pick_cut, rule=rule)
         if picks == 0:
             return False
-        if picks >= schedule.picks or open_requests(self.study):
+        if open_requests(self.study):
+            return True
+        if control_state(store).stopped:
+            return False
+        if picks >= schedule.picks:
             return True
         published = datetime.fromisoformat(latest.published_at)
         return 0 < schedule.interval_s <= (datetime.now(UTC) - published).total_seconds()

@@ -12,6 +12,7 @@ import pytest
 
 from data.records import Pick
 from loop import curators
+from loop.controls import pause
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
 from loop.picking import sim_sessions
@@ -52,6 +53,14 @@ def test_it_publishes_a_first_generation_and_fills_the_pool(study: Study):
     assert worker_status(study.store)["phase"] == "absent"  # it has ended, and says so
     assert [event["kind"] for event in study.store.events()][-2:] == ["generation_published", "worker_stopped"]
     assert faults(study) == []
+
+
+def test_a_paused_study_trains_only_when_it_is_asked_to(study: Study, people):
+    people(study, 8)
+    pause(study.store)
+    assert latest_t(work(study)) == 0
+    study.store.log("researcher", "retrain_requested")
+    assert latest_t(work(study)) == 1
 
 
 def test_a_new_generation_comes_with_the_scheduled_pick_and_not_before(study: Study, people):
@@ -105,7 +114,7 @@ def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, peopl
     kinds = Counter(row["kind"] for row in study.store.curation_picks(kinds=("human", "sim", "proxy")))
     assert kinds == {"human": 8, "proxy": 52}
     (event,) = study.store.events(kinds=("turn_started",))
-    assert event["detail"] == {"t": 1, "picks": 8, "n_proxy": 52}
+    assert event["detail"] == {"t": 1, "picks": 8, "n_proxy": 52, "excluded": {}}
     fit = study.store.generations()[1].metrics["proxy"]
     assert len(fit["sha256"]) == 64 and fit["picks"] == 8 and fit["log_likelihood"] < 0
     assert study.store.generations()[1].pick_cut == mine[-1]
