@@ -64,7 +64,7 @@ MISTAKES = {
     "unknown preset": (["new", "x", "--preset", "mnist"], ["'mnist'", "digits, moons, gaussians, cifar10, folder"]),
     "unknown setting": (["new", "x", "--preset", "digits", "--set", "curation.kk=3"], ["did you mean curation.k?"]),
     "no value": (["new", "x", "--preset", "digits", "--set", "curation.k"], ["key=value"]),
-    "bad value": (["new", "x", "--preset", "digits", "--set", "curation.k=1"], ["curation.k"]),
+    "bad value": (["new", "x", "--preset", "digits", "--set", "curation.k=0"], ["curation.k"]),
     "bad value, simulated": (["simulate", "x", "--preset", "moons", "--set", "mix.lam=0"], ["mix.lam"]),
     "the study is there": (["new", "s", "--preset", "digits"], ["There is a study at s"]),
     "a file is there": (["new", "s/study.toml", "--preset", "digits"], ["something at s/study.toml"]),

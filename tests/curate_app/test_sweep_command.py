@@ -61,6 +61,7 @@ def test_each_cell_is_an_ordinary_study(swept: tuple[Path, dict]):
         assert (row["generation"], row["seed"], status["seed"]) == (t, 0, 0)
         assert study.config.train.finetune_lr == row["values"]["train.finetune_lr"] and study.config.generations == 1
         shas.append(status["generations"][0]["checkpoint_sha256"])
+        study.store.close()
     assert len(set(shas)) == 1  # one pretrained, and the others copied
 
 

@@ -239,7 +239,7 @@ def test_curation_picks_leave_out_audits_nones_and_withdrawn_sessions(store: Sto
     store.record_pick("bob", Pick(lease(store, "bob"), "pick", 1))
     assert store.count_curation_picks(after=0) == 2
     store.withdraw("bob")
-    assert not store.has_session("bob")
+    assert store.has_session("bob") and store.journey("bob").reached == {"withdrawn"}
     rows = list(store.curation_picks())
     assert [row["pick_id"] for row in rows] == [kept.id]
     item = [row for row in store.slate_samples([rows[0]["slate_id"]]) if row["position"] == 2]
