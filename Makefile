@@ -3,14 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint browser starter clean
+.PHONY: demo test test-slow lint browser paper-2d starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)            ## the digits study in the browser
 	$(BIN)/curate demo
 
 test: $(READY) browser    ## the whole suite, under 12 minutes on two cores
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) browser  ## the longer tests: minutes each
 	$(BIN)/python -m pytest -m slow
@@ -19,6 +19,9 @@ lint: $(READY)            ## ruff and pyright
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+paper-2d: $(READY)        ## rerun the paper's two-dimensional experiments and write docs/reproduction.md (under 15 minutes)
+	$(BIN)/python -m benchmarks.paper_2d
 
 starter: $(READY)         ## rebuild the digits starter that ships in model/starters (about 15 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m loop.starter
