@@ -8,15 +8,19 @@ checks      attention, practice and repeated slates: copies in another order
 flags       flags on answers and sessions, and what they keep out of training
 picks       recording an answer, reading answers back
 counted     picks toward the next generation, kept up from pick to pick
+figures     answers so far and free slates, kept up from pick to pick
 generations publishing, metrics, images
 evaluations the samples behind the metrics
 judged      what the self-check reads
+crowd       what the researcher's page counts
 journal     events and the worker's status
 """
 
 from data.store.checks import Checks
 from data.store.counted import Counted
+from data.store.crowd import Crowd
 from data.store.evaluations import Evaluations
+from data.store.figures import Figures
 from data.store.flags import Flags
 from data.store.generations import Generations
 from data.store.journal import Journal
@@ -26,5 +30,5 @@ from data.store.judged import Judged
 __all__ = ["Store"]
 
 
-class Store(Generations, Evaluations, Checks, Counted, Journeys, Flags, Judged, Journal):
+class Store(Generations, Evaluations, Checks, Counted, Figures, Journeys, Flags, Judged, Crowd, Journal):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

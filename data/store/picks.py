@@ -154,13 +154,15 @@ class Picks(Connection):
             [*session_ids, t],
         )
 
-    def pick_counts(self) -> list[dict]:
-        """Answers by rater kind, purpose and outcome: kind, purpose, outcome, t, n."""
+    def pick_counts(self, *, after: int = 0, until: int | None = None) -> list[dict]:
+        """Answers with `after < pick id <= until` by rater kind, purpose and outcome: kind, purpose, outcome, t, n."""
         return list(
             self.rows(
                 """SELECT rater.kind, slate.purpose, pick.outcome, slate.t, count(*) AS n FROM pick
                 JOIN slate ON slate.id = slate_id JOIN session ON session.id = session_id
-                JOIN rater ON rater.id = rater_id GROUP BY 1, 2, 3, 4 ORDER BY 4, 1, 2, 3"""
+                JOIN rater ON rater.id = rater_id WHERE pick.id > ? AND (? IS NULL OR pick.id <= ?)
+                GROUP BY 1, 2, 3, 4 ORDER BY 4, 1, 2, 3""",
+                [after, until, until],
             )
         )
 
@@ -214,26 +216,6 @@ class Picks(Connection):
                 JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
                 ORDER BY pick.id, slate_item.position"""
             )
-
-    def audit_comparisons(self) -> list[dict]:
-        """People's audit picks as comparisons between generations: rater, won, lost.
-
-        Each picked sample's generation `won` over the generation `lost` of each unpicked sample in its slate that is of
-        another one. Withdrawn sessions don't count.
-        """
-        return list(
-            self.rows(
-                """SELECT session.rater_id AS rater, winner.t AS won, loser.t AS lost FROM pick
-                JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
-                JOIN rater ON rater.id = session.rater_id
-                JOIN slate_item AS chosen ON chosen.slate_id = slate.id AND chosen.position = pick.position
-                JOIN sample AS winner ON winner.id = chosen.sample_id
-                JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
-                JOIN sample AS loser ON loser.id = other.sample_id
-                WHERE slate.purpose = 'audit' AND pick.outcome = 'pick' AND rater.kind = 'human'
-                AND session.withdrawn_at IS NULL AND winner.t != loser.t"""
-            )
-        )
 
     def _not_yours(self, session_id: str, slate_id: int) -> PickRefusedError:
         lapsed = self.value(
