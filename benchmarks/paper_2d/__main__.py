@@ -38,17 +38,21 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where reproduction.md is written")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, help="studies at a time; as many as there are cores")
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="other settings, to try it out")
     asked = parser.parse_args()
     jobs = asked.jobs or worker_threads(beside_app=False)
     for name in EXPERIMENTS:
-        _run(asked.folder / name, name, asked.seeds, jobs)
-    arms = [arm for name in EXPERIMENTS for arm in arms_of(asked.folder / name, sweep_of(name, asked.seeds))]
+        _run(asked.folder / name, name, asked, jobs)
+    arms = [
+        arm for name in EXPERIMENTS for arm in arms_of(asked.folder / name, sweep_of(name, asked.seeds, asked.settings))
+    ]
     for path in [*draw_all(asked.docs / "images" / "reproduction", arms), _write(asked, arms, jobs)]:
         out.print(f"Wrote {path}.", highlight=False)
 
 
-def _run(folder: Path, name: str, seeds: int, jobs: int) -> None:
-    sweep = asked_for(folder, name, sweep_of(name, seeds).grid, seeds, (), None)
+def _run(folder: Path, name: str, asked: argparse.Namespace, jobs: int) -> None:
+    planned = sweep_of(name, asked.seeds, asked.settings)
+    sweep = asked_for(folder, name, planned.grid, asked.seeds, asked.settings, None)
     missing = [cell for cell in sweep.cells() if not standing(folder, cell).reaches(sweep.last)]
     began = time.monotonic()
     try:

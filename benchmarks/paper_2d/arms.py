@@ -20,9 +20,9 @@ GRID = {"mix.lam": [math.inf, 1]}
 AT_BEST = -1e-9  # rewards above it are the highest there is, 0
 
 
-def sweep_of(name: str, seeds: int) -> Sweep:
-    """The studies of an experiment: the preset as it is, both arms, several seeds."""
-    return Sweep(name, GRID, seeds)
+def sweep_of(name: str, seeds: int, settings: Sequence[str] = ()) -> Sweep:
+    """The studies of an experiment: the preset as it is but for the settings, both arms, several seeds."""
+    return Sweep(name, GRID, seeds, tuple(settings))
 
 
 @dataclass(frozen=True)

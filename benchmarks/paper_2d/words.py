@@ -40,19 +40,29 @@ def verdict_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def failures(arms: Sequence[Arm]) -> list[str]:
-    """What failed, where, by how much, and what it was made of."""
-    found = []
-    for arm in arms:
-        for study in arm.studies:
-            for one in study.claims:
-                if one.verdict == "fails" and one.margin:
-                    z = f" ({one.z:+.1f} standard errors)" if one.z is not None else ""
-                    why = f"; {one.reason}" if one.reason else ""
-                    found.append(
-                        f"{EXPERIMENTS[arm.name]}, {arm.title}, seed {study.seed}, t = {one.t}: {one.claim} misses by "
-                        f"{abs(one.margin.value):.3g}{z}{why}."
-                    )
-    return found
+    """What failed in each arm: where, and what the worst of it was made of."""
+    return [line for arm in arms for claim in ALL if (line := _failed(arm, claim.name))]
+
+
+def _failed(arm: Arm, claim: str) -> str:
+    """The failures of a claim in one sentence; '' if there is none."""
+    found = [
+        (study.seed, one)
+        for study in arm.studies
+        for one in study.claims
+        if one.claim == claim and one.verdict == "fails" and one.margin
+    ]
+    if not found:
+        return ""
+    where = ", ".join(f"seed {seed} t = {one.t}" for seed, one in found)
+    seed, worst = max(found, key=lambda pair: abs(pair[1].z or 0))
+    assert worst.margin
+    z = f", {worst.z:+.1f} standard errors" if worst.z is not None else ""
+    why = f"; {worst.reason}" if worst.reason else ""
+    return (
+        f"{EXPERIMENTS[arm.name]}, {arm.title}: **{claim}** at {where}. The clearest is seed {seed}, t = {worst.t}: "
+        f"off by {abs(worst.margin.value):.3g}{z}{why}."
+    )
 
 
 def pm(one: OverSeeds, digits: int = 3) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from scipy.stats import norm
 
-from loop.evidence.claims import Inapplicable, Margin
+from loop.evidence.claims import MANY, TRANSMISSION, Inapplicable, Margin
 from loop.evidence.schema import ClaimVerdict, Estimate, GenerationEvidence, VerdictWord
 
 LEVEL = 0.05
@@ -27,8 +27,9 @@ def judge(
     found = list(found)
     comparisons = max(1, sum(isinstance(one, Margin) for one in found))
     z = float(norm.isf(LEVEL / comparisons / 2))
-    parts = {generation.t: generation for generation in generations}
-    return [_verdict(one, z, parts) if isinstance(one, Margin) else _inapplicable(one) for one in found], comparisons
+    return [
+        _verdict(one, z, generations) if isinstance(one, Margin) else _inapplicable(one) for one in found
+    ], comparisons
 
 
 def summary(claims: Sequence[ClaimVerdict], generations: Sequence[GenerationEvidence]) -> list[str]:
@@ -53,7 +54,7 @@ def overall(verdicts: Iterable[VerdictWord]) -> VerdictWord:
     return "not applicable"
 
 
-def _verdict(one: Margin, z: float, generations: dict[int, GenerationEvidence]) -> ClaimVerdict:
+def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> ClaimVerdict:
     value, se = one.margin
     low, high = value - z * se, value + z * se
     if one.claim.kind == "at least":
@@ -70,7 +71,7 @@ def _verdict(one: Margin, z: float, generations: dict[int, GenerationEvidence]) 
         statement=one.claim.statement,
         source=one.claim.source,
         verdict=word,
-        reason=_made_of(generations.get(one.t)) if word == "fails" else "",
+        reason=_reason(one, generations) if word == "fails" else "",
         measured=Estimate.of(*one.measured),
         bound=one.bound,
         margin=Estimate(value=value, se=se, low=low, high=high),
@@ -95,18 +96,41 @@ def _inapplicable(one: Inapplicable) -> ClaimVerdict:
     )
 
 
-def _made_of(generation: GenerationEvidence | None) -> str:
+def _reason(one: Margin, generations: Sequence[GenerationEvidence]) -> str:
     """Whether a shortfall is the generator's (learning) or that of a finite number of picks (sampling)."""
-    found = generation.transmission if generation else None
+    if one.claim in (MANY, TRANSMISSION):
+        return _made_of_steps([generation for generation in generations if generation.t <= one.t])
+    return next((_made_of(generation) for generation in generations if generation.t == one.t), "")
+
+
+def _made_of(generation: GenerationEvidence) -> str:
+    found = generation.transmission
     if found is None or found.learning is None or found.sampling is None:
         return ""
     learning, sampling = found.learning, found.sampling
-    worse = "learning" if abs(learning.value) > abs(sampling.value) else "sampling"
     return (
-        f"mostly {worse} error: E[w] of the training set is {sampling.value:+.3g} ± {1.96 * sampling.se:.2g} from the "
-        f"prediction (sampling), the generation's {learning.value:+.3g} ± {1.96 * learning.se:.2g} from its training "
-        "set's (learning)"
+        f"mostly {_worse(learning.value, sampling.value)} error: E[w] of the training set is {sampling.value:+.3g} ± "
+        f"{1.96 * sampling.se:.2g} from the prediction (sampling), the generation's {learning.value:+.3g} ± "
+        f"{1.96 * learning.se:.2g} from its training set's (learning)"
     )
+
+
+def _made_of_steps(generations: Sequence[GenerationEvidence]) -> str:
+    """The same of a loop: the errors of all its steps together."""
+    found = [one.transmission for one in generations if one.transmission]
+    pairs = [(one.learning.value, one.sampling.value) for one in found if one.learning and one.sampling]
+    if not pairs:
+        return ""
+    learning, sampling = (sum(values) for values in zip(*pairs, strict=True))
+    steps = "step" if len(pairs) == 1 else f"{len(pairs)} steps together"
+    return (
+        f"mostly {_worse(learning, sampling)} error: over the {steps} E[w] of the training sets is {sampling:+.3g} "
+        f"from the predictions (sampling), the generations' {learning:+.3g} from their training sets' (learning)"
+    )
+
+
+def _worse(learning: float, sampling: float) -> str:
+    return "learning" if abs(learning) > abs(sampling) else "sampling"
 
 
 def _moved(first: GenerationEvidence, last: GenerationEvidence) -> str:
