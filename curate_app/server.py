@@ -15,10 +15,8 @@ from curate_app.door import Door, build_door_routes
 from curate_app.guard import Guard
 from curate_app.pictures import Pictures
 from curate_app.rater_page import build_rater_page
-from curate_app.routes import Service, build_routes
-from curate_app.secret_file import kept_secret
-from curate_app.sessions import Sessions
-from curate_app.signing import Signer
+from curate_app.routes import build_routes
+from curate_app.service import Service
 from loop.study import Study
 
 GRACE_S = 5
@@ -52,8 +50,7 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastap
         raise ValueError("The researcher's page needs a password: set app.password, or serve on this machine only.")
     door = Door(None if admin_open else password)
     app = fastapi.FastAPI(title="curate", docs_url=None, redoc_url=None, openapi_url=None)
-    sessions = Sessions(study.store, Signer(kept_secret(study.path, "session_key")))
-    app.include_router(build_routes(Service(study.store, study.config, sessions)))
+    app.include_router(build_routes(Service.of(study)))
     app.include_router(build_door_routes(door, study.path.name))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
     _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css"))

@@ -50,11 +50,10 @@ def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
     return ("audit",) if training or progress.done >= progress.total else ("curation",)
 
 
-def picks_progress(store: Store, config: StudyConfig, session_id: str | None = None) -> Progress:
-    """Curation picks that the next generation will use, out of the number that starts it."""
+def picks_progress(store: Store, config: StudyConfig, yours: int = 0) -> Progress:
+    """Curation picks that the next generation will use, out of the number that starts it; `yours` is passed on."""
     t, cut = store.latest_cut() or (0, 0)
     done = store.curation_picks_since(cut, config.quality.rule)
-    yours = store.session_picks(session_id) if session_id else 0
     return Progress(done=done, total=config.schedule.picks, t=t, yours=yours)
 
 

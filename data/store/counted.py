@@ -35,12 +35,12 @@ class Counted(Picks):
         known, last = self._count, self.last_pick()
         if known is None or (known.cut, known.rule) != (cut, rule) or known.until > last:
             return self._count_anew(cut, rule, last)
-        if time.monotonic() - known.counted_at > EFFORT * known.took_s and not self.db.conn.in_transaction:
-            if self._counting.acquire(blocking=False):
-                try:
-                    return self._count_anew(cut, rule, last)
-                finally:
-                    self._counting.release()
+        due = time.monotonic() - known.counted_at > EFFORT * known.took_s and not self.db.conn.in_transaction
+        if due and self._counting.acquire(blocking=False):
+            try:
+                return self._count_anew(cut, rule, last)
+            finally:
+                self._counting.release()
         if known.until == last:
             return known.n
         n = known.n + self.count_curation_picks(after=known.until, until=last, rule=rule)

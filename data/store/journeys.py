@@ -97,7 +97,21 @@ class Journeys(People):
             tries=self.tries(session_id),
         )
 
-    def reach(self, session_id: str, milestone: Milestone, code: str | None = None) -> None:
+    def places_taken(self, lease_s: float) -> int:
+        """How many people have finished or are under way.
+
+        Under way is who came within `lease_s` seconds or has a slate whose lease runs, and has neither failed nor
+        withdrawn.
+        """
+        return self.value(
+            """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id
+            WHERE kind = 'human' AND withdrawn_at IS NULL AND failed_at IS NULL AND (
+                finished_at IS NOT NULL OR session.created_at > ? OR EXISTS (
+                    SELECT 1 FROM slate WHERE leased_to = session.id AND lease_until > ?))""",
+            [timestamp(-lease_s), timestamp()],
+        )
+
+    def reach(self, session_id: str, milestone: Milestone, code: str = "") -> None:
         """Marks a milestone, once; `code` is the completion code that goes with it."""
         if milestone not in get_args(Milestone):
             raise ValueError(f"There is no milestone '{milestone}'.")
@@ -106,13 +120,21 @@ class Journeys(People):
             db.conn.execute(
                 f"""UPDATE session SET {column} = ?, completion_code = coalesce(?, completion_code)
                 WHERE id = ? AND {column} IS NULL""",
-                [timestamp(), code, session_id],
+                [timestamp(), code or None, session_id],
             )
 
     def tries(self, session_id: str) -> int:
         """How often a session answered the comprehension question."""
         return self.value(
             "SELECT count(*) FROM answer WHERE session_id = ? AND question = 'comprehension'", [session_id]
+        )
+
+    def has_answered(self, session_id: str, question: Question, text: str) -> bool:
+        """Whether a session gave this very answer before."""
+        return bool(
+            self.value(
+                "SELECT 1 FROM answer WHERE session_id = ? AND question = ? AND text = ?", [session_id, question, text]
+            )
         )
 
     def add_answer(self, session_id: str, question: Question, text: str, correct: bool | None = None) -> None:

@@ -50,14 +50,19 @@ class People(Connection):
             return session_id
 
     def has_session(self, session_id: str) -> bool:
-        """Whether the session exists and has not been withdrawn."""
-        return bool(self.value("SELECT 1 FROM session WHERE id = ? AND withdrawn_at IS NULL", [session_id]))
+        """Whether the session exists; one that was withdrawn does."""
+        return bool(self.value("SELECT 1 FROM session WHERE id = ?", [session_id]))
 
-    def withdraw(self, session_id: str) -> None:
-        """Marks a session as withdrawn; its picks stay, and are trained on no more."""
+    def withdraw(self, session_id: str, code: str = "") -> None:
+        """Marks a session as withdrawn, once; its picks stay, and are trained on no more.
+
+        `code` is the completion code that goes with it, unless the session has one already.
+        """
         with self.write():
             self.db.conn.execute(
-                "UPDATE session SET withdrawn_at = coalesce(withdrawn_at, ?) WHERE id = ?", [timestamp(), session_id]
+                """UPDATE session SET withdrawn_at = ?, completion_code = coalesce(completion_code, ?)
+                WHERE id = ? AND withdrawn_at IS NULL""",
+                [timestamp(), code or None, session_id],
             )
 
     def bulk_session(self, kind: RaterKind, name: str, type_: str | None = None) -> str:
