@@ -1,11 +1,27 @@
-"""The rater's page: one gr.HTML that holds the slate; static/rater.js drives it and talks to the JSON routes only."""
+"""The rater's page: one gr.HTML that holds every view; static/rater.js drives it and talks to the JSON routes only."""
 
 import json
+from typing import Any
 
 import gradio as gr
 
-from curate_app.assets import STATIC_URL, TEXT, render
+from curate_app.assets import STATIC, STATIC_URL, render
 from loop.study import Study
+
+FILES = (
+    "rater.css", "steps.css", "overlays.css",
+    "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "outbox.js", "progress.js", "reveal.js", "slate.js",
+    "stage.js", "steps.js", "strings.js", "views.js", "voice.js",
+)  # fmt: skip
+
+
+def languages() -> dict[str, dict[str, Any]]:
+    """The page's texts by language: all static/strings.<language>.json there are, each with its direction `dir`."""
+    found = {}
+    for file in sorted(STATIC.glob("strings.*.json")):
+        words = json.loads(file.read_text(encoding="utf-8"))
+        found[file.name.split(".")[1]] = {"dir": words["dir"], **words["rater"]}
+    return found
 
 
 def build_rater_page(study: Study) -> gr.Blocks:
@@ -15,8 +31,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
         "rater.html",
         title=app.title,
         reveal=app.reveal,
-        text=TEXT["rater"],
-        strings=json.dumps(TEXT["rater"]),
+        languages=json.dumps(languages()),
     )
     with gr.Blocks(title=app.title, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(

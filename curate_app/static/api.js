@@ -1,12 +1,14 @@
-// The JSON routes, and the outbox: picks leave the page in order, each until the server has acknowledged it.
+// The JSON routes, and how long a call goes on trying.
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
+const LONGEST_ASKED_MS = 60000;
 const GIVE_UP_MS = 20000;
 
 export class Refused extends Error {
-  constructor(status) {
+  constructor(status, retryAfter) {
     super(`HTTP ${status}`);
     this.status = status;
+    this.waitMs = Math.min(LONGEST_ASKED_MS, 1000 * (Number(retryAfter) || 0));
   }
 }
 
@@ -21,24 +23,30 @@ async function call(method, path, body) {
     signal: AbortSignal.timeout(GIVE_UP_MS),
   });
   if (response.ok) return response.json();
-  throw new Refused(response.status);
+  throw new Refused(response.status, response.headers.get("Retry-After"));
 }
 
 // Panels name their ids each in their own way.
 function panelParameters() {
   const query = new URLSearchParams(location.search);
   const first = (...names) => names.map((name) => query.get(name)).find((value) => value) ?? null;
-  const rater = first("rater_id", "PROLIFIC_PID", "workerId", "participant_id");
+  const guess = query.get("PROLIFIC_PID") ? "prolific" : query.get("assignmentId") ? "mturk" : null;
   return {
-    panel: first("panel") ?? (query.get("PROLIFIC_PID") ? "prolific" : null),
-    rater_id: rater,
-    study_id: first("study_id", "STUDY_ID"),
+    panel: first("panel") ?? guess,
+    rater_id: first("rater_id", "PROLIFIC_PID", "workerId", "participant_id"),
+    study_id: first("study_id", "STUDY_ID", "hitId"),
     session_id: first("session_id", "SESSION_ID"),
+    assignment_id: first("assignment_id", "assignmentId"),
+    token: first("token"),
   };
 }
 
 export const openSession = () => call("POST", "/api/session", panelParameters());
+export const consent = (agreed) => call("POST", "/api/consent", { agreed, ...panelParameters() });
+export const finishStep = (step, answer) => call("POST", "/api/step", answer === undefined ? { step } : { step, answer });
 export const getTurn = () => call("GET", "/api/slate");
+export const sendPick = (pick) => call("POST", "/api/pick", pick);
+export const withdraw = () => call("POST", "/api/withdraw", {});
 export const getGenerations = () => call("GET", "/api/generations");
 
 // Network failures, a busy or a broken server pass; anything else is an answer.
@@ -71,42 +79,7 @@ export async function persist(action, onTrouble) {
       }
       trouble = true;
       onTrouble(true);
-      await pause(wait);
+      await pause(Math.max(wait, error.waitMs ?? 0));
     }
-  }
-}
-
-export class Outbox {
-  constructor({ onSaved, onRefused, onTrouble }) {
-    this.waiting = [];
-    this.sending = false;
-    Object.assign(this, { onSaved, onRefused, onTrouble });
-  }
-
-  get size() {
-    return this.waiting.length;
-  }
-
-  put(pick) {
-    this.waiting.push(pick);
-    this.drain();
-  }
-
-  async drain() {
-    if (this.sending) return;
-    this.sending = true;
-    while (this.waiting.length) {
-      const pick = this.waiting[0];
-      let settle;
-      try {
-        const answer = await persist(() => call("POST", "/api/pick", pick), this.onTrouble);
-        settle = () => this.onSaved(answer, pick);
-      } catch (error) {
-        settle = () => this.onRefused(error, pick);
-      }
-      this.waiting.shift();
-      await settle();
-    }
-    this.sending = false;
   }
 }

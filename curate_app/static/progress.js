@@ -1,13 +1,15 @@
 // The line and the bar above the slate: how far to the next generation, or what the worker does meanwhile.
-import { timeLeft } from "./strings.js";
+import { counted, timeLeft } from "./strings.js";
 
 const BUSY = ["curating", "training", "publishing"];
 
 export const isBusy = (turn) => Boolean(turn?.worker && [...BUSY, "preparing"].includes(turn.worker.phase));
 
 // {text, share 0..1 or null} for a turn.
-export function progressLine(say, { progress, worker }) {
-  const { done, total, t } = progress;
+// Where a rater answers a fixed number of slates that is what counts, not the generation's progress.
+export function progressLine(say, { progress, worker, state }) {
+  const { done, total, t, mine } = progress;
+  if (mine) return { text: state === "practice" ? say("mine_practice", mine) : say("mine", mine), share: mine.done / mine.total, busy: false };
   const left = timeLeft(say, worker.left_s);
   if (BUSY.includes(worker.phase)) return { text: say(worker.phase, { t: t + 1, left }), share: worker.done, busy: true };
   if (worker.phase === "preparing") return { text: say("preparing", { left }), share: worker.done, busy: true };
@@ -28,16 +30,16 @@ export function showProgress(root, say, turn) {
   root.querySelector(".line").textContent = text;
 }
 
-export function showSaved(root, say, yours, sending) {
-  const saved = say(yours === 0 ? "saved_0" : yours === 1 ? "saved_1" : "saved_n", { n: yours });
+export function showSaved(root, say, { yours, mine }, sending) {
+  const saved = mine ? say("saved_all") : counted(say, "saved", yours);
   root.querySelector(".saved").textContent = sending ? say("sending") : saved;
 }
 
-// What the stage says when there is no slate.
+// What the stage says when there is no slate: a title, and more.
 export function calmWords(say, turn) {
-  const phase = turn.worker.phase;
-  if (turn.state === "finished") return ["finished_title", say("finished_more")];
-  if (phase === "preparing") return ["prepare_title", say("prepare_more", { left: timeLeft(say, turn.worker.left_s) })];
-  if (phase === "absent") return ["absent_title", say("absent_more")];
-  return ["wait_title", say("wait_more")];
+  const phase = turn.worker?.phase;
+  if (turn.state === "paused") return [say("paused_title"), say("paused_more")];
+  if (phase === "preparing") return [say("prepare_title"), say("prepare_more", { left: timeLeft(say, turn.worker.left_s) })];
+  if (phase === "absent") return [say("absent_title"), say("absent_more")];
+  return [say("wait_title"), say("wait_more")];
 }

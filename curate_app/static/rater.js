@@ -1,271 +1,282 @@
-// The rater's page. The server says which slate is shown; the page shows it, sends the answer, and follows the server.
-import { getTurn, openSession, Outbox, persist, Refused } from "./api.js";
+// The rater's page. The server says where the rater is; the page shows it, sends the answers, and follows the server.
+import { consent, finishStep, getTurn, openSession, persist, Refused, withdraw } from "./api.js";
+import { listen } from "./controls.js";
+import { copyCode, stopLeaving } from "./endings.js";
+import { Outbox } from "./outbox.js";
 import { calmWords, isBusy, progressLine, showProgress, showSaved } from "./progress.js";
-import { fitSheets, reveal } from "./reveal.js";
-import { arrange, fill, keyOf, loadAll, preload } from "./slate.js";
-import { speaker } from "./strings.js";
+import { reveal } from "./reveal.js";
+import { preload } from "./slate.js";
+import { sleep, Stage } from "./stage.js";
+import { isStep } from "./steps.js";
+import { chosenLanguage, speaker, translate } from "./strings.js";
+import { Views } from "./views.js";
+import { Voice } from "./voice.js";
 
-const CHOSEN_MS = 140; // the choice stays in view this long
-const SETTLE_MS = 300; // and the next slate takes no answer before this, so the second half of a double click hits nothing
-const NOTE_MS = 6000;
-const POLL_MS = { calm: 1500, busy: 2500, ready: 12000 };
-const REVEAL_PEEK_REM = 3.5;
-
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+const POLL_MS = { calm: 1500, busy: 2500, slow: 12000, paused: 5000 };
+const MOST_LAPSES = 2; // after as many slates without an answer in time the page asks whether anyone is there
+const SLATES = ["picking", "practice"];
+const OUTSIDE = ["consent", "declined", "preview", "uninvited", "full", "withdrawn"]; // nothing left to withdraw
+const ENDED = [...OUTSIDE, "finished", "failed"];
 
 class RaterPage {
   constructor(root) {
     this.root = root;
-    this.say = speaker(JSON.parse(root.dataset.strings));
-    this.group = root.querySelector(".slate");
-    this.help = root.querySelector("dialog");
+    this.say = this.translated();
     this.turn = null;
-    this.shown = null;
     this.answered = new Set();
-    this.paintedAt = 0;
-    this.holdUntil = 0;
-    this.showing = 0;
-    this.spoken = "";
+    this.acts = 0; // what the server was asked before the last act is an old word
+    this.acting = false;
+    this.lapses = 0;
+    this.voice = new Voice(root);
+    this.views = new Views(root, this.say);
+    this.stage = new Stage(root, this.say, {
+      onAnswer: (pick) => this.answer(pick),
+      onSettled: () => this.advance(),
+      onBroken: (token) => this.broken(token),
+    });
     this.outbox = new Outbox({
       onSaved: (answer) => this.follow(answer.next),
       onRefused: (error, pick) => this.refused(error, pick),
-      onTrouble: (trouble) => this.trouble(trouble, "offline"),
+      onUnknown: () => this.enter().then((turn) => turn?.session),
+      onTrouble: (is) => this.trouble(is, "offline"),
     });
     this.listen();
   }
 
-  find(selector) {
-    return this.root.querySelector(selector);
+  translated() {
+    const languages = JSON.parse(this.root.dataset.languages);
+    const language = chosenLanguage(languages);
+    Object.assign(this.root, { lang: language, dir: languages[language].dir });
+    const say = speaker(languages[language]);
+    translate(this.root, say);
+    return say;
   }
 
   get state() {
     return this.root.dataset.state;
   }
 
-  set state(state) {
-    this.root.dataset.state = state;
-  }
-
-  // --- following the server ---
+  // --- the server's word ---
 
   async begin() {
-    await this.openSession();
-    await this.refetch();
+    const turn = await this.enter();
+    if (turn) this.arrive(turn);
     this.poll();
   }
 
-  async openSession() {
+  patiently(action) {
+    return persist(action, (is) => this.trouble(is, "unreachable"));
+  }
+
+  // Opens the session of this browser, or of the panel's ids; null when the server refuses to.
+  async enter() {
     try {
-      await persist(openSession, (is) => this.trouble(is, "unreachable"));
+      return await this.patiently(openSession);
     } catch {
-      this.note(this.say("unreachable"), true);
+      this.voice.note(this.say("unreachable"), true);
+      return null;
     }
   }
 
-  // The server's present word; a session that ended is opened anew. Never throws: the outbox and the poll go on.
+  // Takes up the turn with which a session begins or goes on.
+  arrive(turn) {
+    if (turn.session) for (const slate of this.outbox.resume(turn.session)) this.answered.add(slate);
+    this.follow(turn);
+  }
+
+  // Asks for the present turn; a session that ended is opened anew. Never throws: the outbox and the poll go on.
   async refetch() {
-    const ask = async () => this.follow(await persist(getTurn, (is) => this.trouble(is, "unreachable")));
     try {
-      await ask();
+      this.follow(await this.patiently(getTurn));
     } catch (error) {
       if (!(error instanceof Refused)) throw error; // a fault of this page: let it be seen
-      if (error.status !== 401) return this.note(this.say("unreachable"), true);
-      await this.openSession();
-      if (this.turn) this.note(this.say("resumed"));
-      await ask().catch(() => this.note(this.say("unreachable"), true));
+      if (error.status === 401) await this.reopen();
+      else this.voice.note(this.say("unreachable"), true);
     }
   }
 
-  follow(turn) {
-    const before = this.turn?.progress.t;
-    this.turn = turn;
-    const { t, total, yours } = turn.progress;
-    if (before !== undefined && t > before) this.note(this.say("arrived", { t }));
-    if (before !== t && this.root.dataset.reveal === "1") this.reveal(total);
-    showProgress(this.root, this.say, turn);
-    showSaved(this.root, this.say, yours, this.outbox.size > 0);
-    // Spoken without the seconds, which would be read out again and again.
-    this.speak(progressLine(this.say, { ...turn, worker: { ...turn.worker, left_s: null } }).text);
-    this.advance();
-  }
-
-  // Shows the first slate that has no answer yet, unless the one in view is still among them.
-  advance() {
-    // The choice stays in view for a moment; `choose` comes back here after it.
-    if (this.state === "picked" && performance.now() < this.holdUntil) return;
-    const open = [this.turn, this.turn.upcoming].filter((slate) => slate?.slate_id && !this.answered.has(slate.slate_id));
-    const stays = open.some((slate) => slate.slate_id === this.shown?.slate_id);
-    if (!stays && open.length) this.show(open[0]);
-    else if (!stays && this.outbox.size === 0) this.calm();
-    preload(open.find((slate) => slate.slate_id !== this.shown?.slate_id));
-  }
-
-  async show(slate) {
-    const token = ++this.showing;
-    this.shown = slate;
-    this.state = "loading";
-    let images;
-    try {
-      images = await loadAll(slate);
-    } catch {
-      this.note(this.say("image_failed"));
-      await sleep(1000);
-      if (token !== this.showing) return;
-      this.shown = null;
-      await this.refetch();
-      return;
-    }
-    if (token !== this.showing) return;
-    const held = this.group.contains(document.activeElement);
-    fill(this.group, slate, images, this.say);
-    delete this.group.dataset.chosen;
-    this.find(".calm").hidden = true;
-    this.group.hidden = false;
-    this.find(".none").disabled = false;
-    this.find(".pick-keys").innerHTML = `<kbd>1</kbd>…<kbd>${keyOf(slate.items.length - 1).toUpperCase()}</kbd>`;
-    this.arrange();
-    if (held) this.group.focus({ preventScroll: true });
-    await painted();
-    if (token !== this.showing) return;
-    this.paintedAt = performance.now();
-    await sleep(SETTLE_MS);
-    if (token === this.showing) this.state = "ready";
-  }
-
-  calm() {
-    this.showing += 1;
-    this.shown = null;
-    const [title, more] = calmWords(this.say, this.turn);
-    this.state = this.turn.state === "finished" ? "finished" : "calm";
-    this.group.hidden = true;
-    this.find(".none").disabled = true;
-    this.find(".calm").hidden = false;
-    this.find(".calm-title").textContent = this.say(title);
-    this.find(".calm-more").textContent = more;
+  async reopen() {
+    const turn = await this.enter();
+    if (!turn) return;
+    if (this.turn) this.voice.note(this.say("resumed"));
+    this.arrive(turn);
   }
 
   async poll() {
     for (;;) {
-      await sleep(this.state === "calm" ? POLL_MS.calm : isBusy(this.turn) ? POLL_MS.busy : POLL_MS.ready);
-      const quiet = this.outbox.size > 0 || document.hidden || this.state === "picked" || this.state === "finished";
-      if (quiet) continue;
-      const count = this.answered.size;
+      await sleep(this.pollMs());
+      const quiet = this.outbox.size > 0 || this.acting || document.hidden || ["picked", "away"].includes(this.state);
+      if (quiet || !this.turn || ENDED.includes(this.turn.state)) continue;
+      const act = this.acts;
       try {
         const turn = await getTurn();
-        // An answer given meanwhile makes this an old word.
-        if (count === this.answered.size) this.follow(turn);
+        if (act === this.acts) this.follow(turn);
       } catch (error) {
         if (error instanceof Refused && error.status === 401) await this.refetch();
       }
     }
   }
 
-  // --- answering ---
+  pollMs() {
+    if (this.state === "calm" || this.state === "paused") return POLL_MS[this.state];
+    return isBusy(this.turn) && this.root.dataset.view === "slate" ? POLL_MS.busy : POLL_MS.slow;
+  }
 
-  async choose(outcome, position, input) {
-    if (this.state !== "ready" || this.help.open) return;
-    this.state = "picked";
-    const slate = this.shown;
-    const rt = Math.round(performance.now() - this.paintedAt);
-    this.answered.add(slate.slate_id);
-    this.group.dataset.chosen = outcome;
-    this.group.querySelector(`[data-position="${position}"]`)?.classList.add("chosen");
-    const body = { slate_id: slate.slate_id, outcome, rt_ms: Math.min(rt, 86400000), input };
-    if (outcome === "pick") body.position = position;
-    body.viewport = `${innerWidth}x${innerHeight}@${Math.round(devicePixelRatio * 100) / 100}`;
-    showSaved(this.root, this.say, this.turn.progress.yours, true);
-    this.holdUntil = performance.now() + CHOSEN_MS;
-    this.outbox.put(body);
-    await sleep(CHOSEN_MS + 1);
-    this.holdUntil = 0;
+  // --- showing it ---
+
+  follow(turn) {
+    const before = this.turn?.progress.t;
+    const { t, total } = turn.progress;
+    this.turn = turn;
+    if (before !== undefined && t > before && SLATES.includes(turn.state)) this.voice.note(this.say("arrived", { t }));
+    if (before !== t && this.root.dataset.reveal === "1") this.reveal(total);
+    showProgress(this.root, this.say, turn);
+    showSaved(this.root, this.say, turn.progress, this.outbox.size > 0);
     this.advance();
   }
 
-  async refused(error, pick) {
-    this.answered.delete(pick.slate_id);
-    if (this.shown?.slate_id === pick.slate_id) this.shown = null;
-    const known = error instanceof Refused && [404, 409, 410, 422].includes(error.status);
-    if (known) this.note(this.say(`refused_${error.status}`));
+  // Shows the first slate that has no answer yet, unless the one in view is still among them; else what the turn says.
+  advance() {
+    if (!this.turn || this.stage.holds || this.state === "away") return;
+    const slates = SLATES.includes(this.turn.state) ? [this.turn, this.turn.upcoming] : [];
+    const open = slates.filter((slate) => slate?.slate_id && !this.answered.has(slate.slate_id));
+    const stays = open.some((slate) => slate.slate_id === this.stage.shown?.slate_id);
+    if (!stays && open.length) this.show(open[0]);
+    else if (!stays && this.outbox.size === 0) this.rest();
+    this.root.querySelector(".foot .quiet").hidden = OUTSIDE.includes(this.turn.state);
+    preload(open.find((slate) => slate.slate_id !== this.stage.shown?.slate_id));
+  }
+
+  async show(slate) {
+    if (this.lapses >= MOST_LAPSES) return this.askWhetherThere();
+    const { practice } = this.turn;
+    const n = practice && practice.done + (slate === this.turn ? 1 : 2);
+    const badge = practice ? this.say("practice_badge", { n, total: practice.total }) : "";
+    const came = this.views.slate(badge);
+    if (!(await this.stage.show(slate, this.turn.timeout_s))) return;
+    if (came) this.views.asked();
+    this.voice.speak([badge, this.progressWords(), this.say("group", { k: slate.k })].filter(Boolean).join(". "));
+  }
+
+  // No slate to show: a step, or a calm word.
+  rest() {
+    this.stage.clear();
+    if (this.turn.state === "consent") this.asked = this.turn;
+    if (isStep(this.turn.state)) this.views.show(this.turn);
+    else this.views.calm(this.turn.state === "paused" ? "paused" : "calm", ...calmWords(this.say, this.turn));
+  }
+
+  async broken(token) {
+    this.voice.note(this.say("image_failed"));
+    await sleep(1000);
+    if (token !== this.stage.showing) return;
+    this.stage.shown = null;
     await this.refetch();
   }
 
-  // --- what is said ---
-
-  note(text, stays = false) {
-    const note = this.find(".note");
-    note.textContent = text;
-    note.classList.add("shown");
-    clearTimeout(this.noteTimer);
-    if (!stays) this.noteTimer = setTimeout(() => note.classList.remove("shown"), NOTE_MS);
+  askWhetherThere() {
+    this.stage.clear();
+    this.views.calm("away", this.say("there_title"), this.say("there_more"), true);
   }
 
-  trouble(is, what) {
-    this.note(this.say(is ? what : "back"), is);
-  }
-
-  speak(text) {
-    if (text === this.spoken) return;
-    this.spoken = text;
-    this.find(".spoken").textContent = text;
+  goOn() {
+    this.lapses = 0;
+    this.root.dataset.state = "calm";
+    this.advance();
   }
 
   async reveal(total) {
     try {
-      await reveal(this.find(".reveal"), total, this.say);
-      this.arrange();
+      await reveal(this.root.querySelector(".reveal"), total, this.say);
+      this.stage.arrange();
     } catch {
       // The section is a bonus: without it the picks go on, and the next generation tries again.
     }
   }
 
-  arrange() {
-    const stage = this.find(".stage");
-    const below = this.find(".below");
-    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const peek = this.find(".reveal:not([hidden])") ? REVEAL_PEEK_REM * rem : 0;
-    const top = stage.getBoundingClientRect().top + scrollY;
-    const pixels = (element, property) => parseFloat(getComputedStyle(element)[property]);
-    const padding = pixels(stage, "paddingTop") + pixels(stage, "paddingBottom") + pixels(this.find(".screen"), "paddingBottom");
-    arrange(this.group, stage.clientWidth, Math.max(120, innerHeight - top - below.offsetHeight - padding - peek));
-    fitSheets(this.find(".reveal"));
+  trouble(is, what) {
+    this.voice.note(this.say(is ? what : "back"), is);
   }
 
-  // --- listening: once, on the root, whatever is drawn inside ---
+  // Without the seconds, which would be read out again and again.
+  progressWords() {
+    return progressLine(this.say, { ...this.turn, worker: { ...this.turn.worker, left_s: null } }).text;
+  }
+
+  // --- answering ---
+
+  answer(pick) {
+    this.acts += 1;
+    const timeout = pick.outcome === "timeout";
+    this.lapses = timeout ? this.lapses + 1 : 0;
+    if (timeout) this.voice.note(this.say("timed_out"));
+    this.answered.add(pick.slate_id);
+    showSaved(this.root, this.say, this.turn.progress, true);
+    this.outbox.put(pick);
+  }
+
+  async refused(error, pick) {
+    this.answered.delete(pick.slate_id);
+    if (this.stage.shown?.slate_id === pick.slate_id) this.stage.shown = null;
+    const known = error instanceof Refused && [404, 409, 410, 422].includes(error.status);
+    if (known) this.voice.note(this.say(`refused_${error.status}`));
+    await this.refetch();
+  }
+
+  // Sends what a step's button asks for, once; a step that is behind or ahead of the server's follows the server.
+  async act(action) {
+    if (this.acting) return;
+    this.acting = true;
+    this.acts += 1;
+    this.views.step.setAttribute("aria-busy", "true");
+    const asked = this.turn.state;
+    try {
+      const turn = await this.patiently(action);
+      if (asked === "question") this.judged(turn);
+      this.arrive(turn);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      if (error.status === 422) this.voice.note(this.say("not_taken"));
+      else await this.refetch();
+    } finally {
+      this.acting = false;
+      this.views.step.removeAttribute("aria-busy");
+    }
+  }
+
+  // What became of the answer to the question; a redrawn step says so itself when it was wrong.
+  judged(turn) {
+    const same = turn.state === "question" && turn.tries_left === this.turn.tries_left;
+    if (same) this.voice.note(this.say("wrong"));
+    else if (!["question", "failed", "withdrawn"].includes(turn.state)) this.voice.note(this.say("right"));
+  }
+
+  async leave() {
+    const turn = await withdraw();
+    this.outbox.clear();
+    return turn;
+  }
 
   listen() {
-    this.root.addEventListener("click", (event) => this.clicked(event));
-    document.addEventListener("keydown", (event) => this.pressed(event));
-    addEventListener("resize", () => this.arrange());
+    const press = {
+      "go-on": () => this.goOn(),
+      agree: () => this.act(() => consent(true)),
+      decline: () => this.act(() => consent(false)),
+      reconsider: () => (this.asked ? this.follow(this.asked) : location.reload()),
+      instructed: () => this.act(() => finishStep("instructions")),
+      withdraw: () => this.act(() => this.leave()),
+      stay: () => stopLeaving(this.views.step),
+      copy: async () => this.voice.note(this.say((await copyCode(this.root.querySelector(".code"))) ? "copied" : "copy_by_hand")),
+    };
+    const choose = (...answer) => this.stage.choose(...answer);
+    listen(this.root, { press, choose, submit: (step, answer) => this.act(() => finishStep(step, answer)) });
     addEventListener("beforeunload", (event) => {
       if (this.outbox.size) event.preventDefault();
     });
-    this.help.addEventListener("click", (event) => {
-      if (event.target === this.help) this.help.close();
+    // Back to a page that the browser had put away: what it shows may be old.
+    addEventListener("pageshow", (event) => {
+      if (event.persisted && this.turn && !ENDED.includes(this.turn.state)) this.refetch();
     });
-  }
-
-  clicked(event) {
-    const button = event.target.closest("button");
-    if (!button) return;
-    const input = event.detail === 0 ? "key" : event.pointerType || "mouse";
-    if (button.dataset.act === "help") this.help.showModal();
-    else if (button.dataset.act === "close") this.help.close();
-    else if (event.detail > 1) return;
-    else if (button.dataset.act === "none") this.choose("none", null, input);
-    else if (button.classList.contains("choice")) this.choose("pick", Number(button.dataset.position), input);
-  }
-
-  pressed(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || this.help.open) return;
-    if (event.key === "?") {
-      event.preventDefault();
-      this.help.showModal();
-    } else if (event.key === "0") this.choose("none", null, "key");
-    else {
-      const button = [...this.group.children].find((_, index) => keyOf(index) === event.key.toLowerCase());
-      if (button) this.choose("pick", Number(button.dataset.position), "key");
-    }
   }
 }
 
@@ -274,6 +285,5 @@ export function start(element) {
   const root = element.querySelector(".rater");
   if (!root || root.dataset.started) return;
   root.dataset.started = "1";
-  root.querySelector(".slate").tabIndex = -1;
   new RaterPage(root).begin();
 }

@@ -1,0 +1,41 @@
+// Clicks, keys and forms: listened to once, on the root, whatever is drawn inside.
+import { keyOf } from "./slate.js";
+
+// `press` has a function for every data-act; `choose(outcome, position, input)` and `submit(step, answer)` are the rest.
+export function listen(root, { press, choose, submit }) {
+  const help = root.querySelector("dialog.help");
+
+  root.addEventListener("click", (event) => {
+    if (event.target.matches("dialog")) event.target.close(); // its backdrop
+    const button = event.target.closest("button");
+    if (!button || event.detail > 1) return;
+    const input = event.detail === 0 ? "key" : event.pointerType || "mouse";
+    const { act, position } = button.dataset;
+    if (button.matches(".choice")) choose("pick", Number(position), input);
+    else if (act === "none") choose("none", null, input);
+    else if (act === "help" || act === "leave") root.querySelector(`dialog.${act}`).showModal();
+    else {
+      button.closest("dialog")?.close();
+      press[act]?.();
+    }
+  });
+
+  root.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(event.target.dataset.step, new FormData(event.target).get("answer"));
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const other = event.ctrlKey || event.metaKey || event.altKey || event.repeat;
+    if (other || root.dataset.view !== "slate" || root.querySelector("dialog[open]")) return;
+    if (event.key === "?") {
+      event.preventDefault();
+      help.showModal();
+    } else if (event.key === "0") choose("none", null, "key");
+    else {
+      const choices = [...root.querySelectorAll(".choice")];
+      const index = choices.findIndex((_, place) => keyOf(place) === event.key.toLowerCase());
+      if (index >= 0) choose("pick", Number(choices[index].dataset.position), "key");
+    }
+  });
+}

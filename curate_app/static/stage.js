@@ -1,0 +1,152 @@
+// The slate in view and the one answer it takes: when it was painted, how long that took, how often the rater looked away.
+import { fitSheets } from "./reveal.js";
+import { arrange, fill, keyOf, loadAll } from "./slate.js";
+
+const CHOSEN_MS = 140; // the choice stays in view this long
+const SETTLE_MS = 300; // and the next slate takes no answer before this, so the second half of a double click hits nothing
+const HURRY_S = 5; // with this much left the page says so
+const REVEAL_PEEK_REM = 3.5;
+const DAY_MS = 86_400_000;
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+
+export class Stage {
+  // onAnswer(pick) when an answer is given, onSettled() when it has been in view; onBroken() when an image doesn't load.
+  constructor(root, say, { onAnswer, onSettled, onBroken }) {
+    Object.assign(this, { root, say, onAnswer, onSettled, onBroken });
+    this.group = root.querySelector(".slate");
+    this.none = root.querySelector(".none");
+    this.shown = null;
+    this.showing = 0; // each slate's own number, so that what was started for an earlier one is dropped
+    this.holdUntil = 0;
+    this.blurs = 0;
+    this.away = false;
+    this.listen();
+  }
+
+  get ready() {
+    return this.root.dataset.state === "ready";
+  }
+
+  // The answer just given is still in view.
+  get holds() {
+    return this.root.dataset.state === "picked" && performance.now() < this.holdUntil;
+  }
+
+  // Resolves to whether the slate came into view; with `timeoutS` an answer must come in as many seconds.
+  async show(slate, timeoutS) {
+    const token = ++this.showing;
+    this.shown = slate;
+    this.root.dataset.state = "loading";
+    const images = await loadAll(slate).catch(() => null);
+    if (token !== this.showing) return false;
+    if (!images) {
+      this.onBroken(token);
+      return false;
+    }
+    this.draw(slate, images);
+    this.settle(token, timeoutS);
+    return true;
+  }
+
+  draw(slate, images) {
+    const held = this.group.contains(document.activeElement);
+    fill(this.group, slate, images, this.say);
+    delete this.group.dataset.chosen;
+    this.group.hidden = false;
+    this.none.disabled = false;
+    this.root.querySelector(".pick-keys").innerHTML = `<kbd>1</kbd>…<kbd>${keyOf(slate.items.length - 1).toUpperCase()}</kbd>`;
+    this.arrange();
+    if (held) this.group.focus({ preventScroll: true });
+  }
+
+  async settle(token, timeoutS) {
+    await painted();
+    if (token !== this.showing) return;
+    this.paintedAt = performance.now();
+    this.blurs = 0;
+    await sleep(SETTLE_MS);
+    if (token !== this.showing) return;
+    this.root.dataset.state = "ready";
+    if (timeoutS) this.countDown(token, timeoutS);
+  }
+
+  clear() {
+    this.showing += 1;
+    this.shown = null;
+    this.group.hidden = true;
+    this.none.disabled = true;
+  }
+
+  choose(outcome, position, input) {
+    if (this.ready && !this.root.querySelector("dialog[open]")) this.answer(outcome, position, input);
+  }
+
+  async answer(outcome, position, input) {
+    this.root.dataset.state = "picked";
+    this.showing += 1;
+    this.group.dataset.chosen = outcome;
+    this.group.querySelector(`[data-position="${position}"]`)?.classList.add("chosen");
+    const pick = {
+      slate_id: this.shown.slate_id,
+      outcome,
+      rt_ms: Math.min(Math.round(performance.now() - this.paintedAt), DAY_MS),
+      input,
+      viewport: `${innerWidth}x${innerHeight}@${Math.round(devicePixelRatio * 100) / 100}`,
+      blurs: this.blurs,
+    };
+    if (outcome === "pick") pick.position = position;
+    this.tellHurry(null);
+    this.holdUntil = performance.now() + CHOSEN_MS;
+    this.onAnswer(pick);
+    await sleep(CHOSEN_MS + 1);
+    this.holdUntil = 0;
+    this.onSettled();
+  }
+
+  async countDown(token, timeoutS) {
+    const leftS = () => timeoutS - (performance.now() - this.paintedAt) / 1000;
+    while (token === this.showing && leftS() > 0) {
+      this.tellHurry(leftS() <= HURRY_S ? Math.ceil(leftS()) : null);
+      await sleep(Math.max(20, 1000 * Math.min(leftS() % 1 || 1, leftS())));
+    }
+    if (token === this.showing) this.answer("timeout", null, null);
+  }
+
+  tellHurry(seconds) {
+    this.root.querySelector(".final").textContent = seconds ? this.say("hurry", { n: seconds }) : this.say("final");
+  }
+
+  arrange() {
+    const stage = this.root.querySelector(".stage");
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const section = this.root.querySelector(".reveal");
+    const peek = section && !section.hidden ? REVEAL_PEEK_REM * rem : 0;
+    const pixels = (element, ...properties) => {
+      const style = getComputedStyle(element);
+      return properties.reduce((sum, property) => sum + (parseFloat(style[property]) || 0), 0);
+    };
+    const badge = this.root.querySelector(".badge");
+    const above = badge.hidden ? 0 : badge.offsetHeight + pixels(stage, "rowGap");
+    const around = pixels(stage, "paddingTop", "paddingBottom") + pixels(this.root.querySelector(".screen"), "paddingBottom");
+    const taken = stage.getBoundingClientRect().top + scrollY + this.root.querySelector(".below").offsetHeight + above + around;
+    arrange(this.group, stage.clientWidth, Math.max(120, innerHeight - taken - peek));
+    fitSheets(section);
+  }
+
+  // A slate's blurs: how often the window lost the focus or went out of sight, each absence once.
+  listen() {
+    const left = () => {
+      if (!this.away) this.blurs += 1;
+      this.away = true;
+    };
+    const back = () => {
+      this.away = false;
+    };
+    addEventListener("blur", left);
+    addEventListener("focus", back);
+    document.addEventListener("visibilitychange", () => (document.hidden ? left() : back()));
+    addEventListener("resize", () => this.arrange());
+  }
+}

@@ -1,0 +1,75 @@
+// The steps around the picks, each drawn from the server's turn. Their buttons are told apart by data-act.
+import { element } from "./dom.js";
+import { ending } from "./endings.js";
+import { counted } from "./strings.js";
+
+const ANSWER_LENGTH = 5000;
+
+const words = (say, key, className = "soft") => element("p", { className, textContent: say(key) });
+
+function button(say, key, act, className = "primary") {
+  const made = element("button", { type: act === "send" ? "submit" : "button", className, textContent: say(key) });
+  made.dataset.act = act;
+  return made;
+}
+
+const actions = (...buttons) => element("div", { className: "actions" }, ...buttons);
+
+// The study's own words: HTML that the server made of Markdown, without any raw HTML in it.
+function prose(html) {
+  const made = element("div", { className: "prose", dir: "auto", innerHTML: html ?? "" });
+  for (const link of made.querySelectorAll("a")) Object.assign(link, { target: "_blank", rel: "noopener" });
+  return made;
+}
+
+function form(step, ...children) {
+  const made = element("form", {}, ...children);
+  made.dataset.step = step;
+  return made;
+}
+
+const DRAW = {
+  consent: (turn, say) => [prose(turn.html), actions(button(say, "agree", "agree"), button(say, "decline", "decline", "second"))],
+  declined: (turn, say) => [words(say, "declined_more"), ...ending(turn.completion, say), actions(button(say, "reconsider", "reconsider", "second"))],
+  preview: (turn, say) => [words(say, "preview_more"), prose(turn.html)],
+  uninvited: (turn, say) => [words(say, "uninvited_more")],
+  full: (turn, say) => [words(say, "full_more")],
+  instructions(turn, say) {
+    const practice = turn.practice > 0 ? [element("p", { className: "soft", textContent: counted(say, "practice", turn.practice) })] : [];
+    return [prose(turn.html), ...practice, actions(button(say, turn.practice > 0 ? "to_practice" : "begin", "instructed"))];
+  },
+  question: drawQuestion,
+  closing(turn, say) {
+    const answer = element("textarea", { id: "answer", name: "answer", rows: 5, maxLength: ANSWER_LENGTH, dir: "auto" });
+    const label = element("label", { htmlFor: "answer", className: "soft", textContent: say("closing_label") });
+    return [form("closing", prose(turn.html), label, answer, actions(button(say, "finish", "send")))];
+  },
+  finished: (turn, say) => [turn.html ? prose(turn.html) : words(say, "finished_more"), ...ending(turn.completion, say)],
+  failed: (turn, say) => [words(say, "failed_more"), ...ending(turn.completion, say)],
+  withdrawn: (turn, say) => [words(say, "withdrawn_more"), ...ending(turn.completion, say)],
+};
+
+function drawQuestion(turn, say) {
+  const wrong = turn.tries_left < 2 ? [element("p", { className: "wrong", role: "alert", textContent: say("wrong") })] : [];
+  const choices = turn.choices.map((choice) => {
+    const radio = element("input", { type: "radio", name: "answer", value: choice, required: true });
+    return element("label", { className: "option" }, radio, element("span", { dir: "auto", textContent: choice }));
+  });
+  const legend = element("legend", {}, prose(turn.html));
+  return [...wrong, form("question", element("fieldset", {}, legend, ...choices), actions(button(say, "answer", "send")))];
+}
+
+export const isStep = (state) => Object.hasOwn(DRAW, state);
+
+// Draws a step, and gives its heading; Markdown that opens with a heading of its own brings the step's.
+export function drawStep(section, turn, say) {
+  const parts = DRAW[turn.state](turn, say);
+  const title = element("h2", { id: "step-title", tabIndex: -1, textContent: say(`${turn.state}_title`) });
+  const own = parts[0].matches(".prose") && parts[0].firstElementChild;
+  if (own && own.matches("h1, h2, h3")) {
+    Object.assign(title, { textContent: own.textContent, dir: "auto" });
+    own.remove();
+  }
+  section.replaceChildren(title, ...parts);
+  return title;
+}
