@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate_app.invite_command import invite
 from curate_app.report_command import report
 from curate_app.sweep_command import sweep
 from curate_app.theory_command import app as theory_app
@@ -149,6 +150,7 @@ def status(study: StudyPath, json_: Json = False) -> None:
 
 
 app.command()(report)
+app.command()(invite)
 
 
 @app.command()
