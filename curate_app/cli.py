@@ -243,19 +243,21 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
     from loop.study import Study
 
     study = Study.open(path)
-    password = admin_password(path, study.config.app.password, host)
+    settings = study.config.app
+    password = admin_password(path, settings.password, host, proxied=bool(settings.trusted_proxies))
     with worker_beside(path) if worker else nullcontext():  # it starts while gradio is imported
         from curate_app.server import build_app
         from curate_app.server import serve as serve_app
 
         url = f"http://{'localhost' if is_loopback(host) else host}:{port}"
         out.print(f"Raters:      [bold]{url}/[/bold]\nResearcher:  [bold]{url}/admin[/bold]")
-        if password and not study.config.app.password:
+        if password and not settings.password:
             out.print(f"Password:    {password}   (kept in {path / 'secrets.toml'})")
         out.print("Ctrl-C stops; nothing is lost.")
         if browser:
             _open_soon(url)
-        serve_app(build_app(study, admin_open=password is None, password=password), host, port)
+        app = build_app(study, admin_open=password is None, password=password)
+        serve_app(app, host, port, trusted_proxies=settings.trusted_proxies)
 
 
 def _open_soon(url: str) -> None:

@@ -51,10 +51,13 @@ class Door:
         given = cookie.value.encode() if cookie else b""
         return any(secrets.compare_digest(token.encode(), given) for token in list(self._tokens))
 
+    def knows(self, password: str) -> bool:
+        """Whether the password is right; the time it takes tells nothing about it."""
+        return self._password is not None and secrets.compare_digest(password.encode(), self._password.encode())
+
     def login(self, password: str, address: str) -> str | None:
-        """A new token for the right password, else None; the time it takes tells nothing about the password."""
-        right = self._password is not None and secrets.compare_digest(password.encode(), self._password.encode())
-        if not right:
+        """A new token for the right password, else None."""
+        if not self.knows(password):
             self._failures.setdefault(address, deque(maxlen=TRIES)).append(time.monotonic())
             if len(self._failures) > ADDRESSES_KEPT:
                 self._failures.popitem(last=False)

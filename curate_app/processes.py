@@ -40,9 +40,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def admin_password(study_path: Path, configured: str, host: str) -> str | None:
-    """The researcher's password: study.toml's, else one generated once and kept in secrets.toml; None on loopback."""
-    if configured or is_loopback(host):
+def admin_password(study_path: Path, configured: str, host: str, *, proxied: bool = False) -> str | None:
+    """The researcher's password: study.toml's, else one generated once and kept in secrets.toml.
+
+    None where only this machine can ask: on loopback, and with no proxy in front that speaks for others.
+    """
+    if configured or (is_loopback(host) and not proxied):
         return configured or None
     return kept_secret(study_path, "admin_password", length=12)
 

@@ -1,18 +1,22 @@
 """The composition root of the app: the routes, the static files and the two Gradio pages of one study. No torch."""
 
 import logging
+from collections.abc import Sequence
 
 import fastapi
 import gradio as gr
 import uvicorn
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from curate_app.admin_page import build_admin_page
 from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.door import Door, build_door_routes
 from curate_app.guard import Guard
+from curate_app.limits import Limits
+from curate_app.meter import Meter
+from curate_app.metrics import build_metrics_routes
 from curate_app.pictures import Pictures
 from curate_app.rater_page import FILES, build_rater_page
 from curate_app.routes import build_routes
@@ -20,6 +24,14 @@ from curate_app.service import Service
 from loop.study import Study
 
 GRACE_S = 5
+<<<<<<< HEAD
+=======
+KEEP_ALIVE_S = 30  # longer than the page waits between two polls
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # it costs a tenth of the server's time
+RATER_FILES = (
+    "rater.css", "overlays.css", "rater.js", "api.js", "progress.js", "reveal.js", "slate.js", "strings.js",
+)  # fmt: skip
+>>>>>>> de42126 (Guard the app)
 
 
 class _Immutable(StaticFiles):
@@ -32,7 +44,7 @@ class _Immutable(StaticFiles):
         return response
 
 
-def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastapi.FastAPI:
+def build_app(study: Study, *, admin_open: bool, password: str | None) -> ASGIApp:
     """The app of one study.
 
     Args:
@@ -45,20 +57,35 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> fastap
     """
     if not admin_open and not password:
         raise ValueError("The researcher's page needs a password: set app.password, or serve on this machine only.")
+    config = study.config.app
     door = Door(None if admin_open else password)
-    app = fastapi.FastAPI(title="curate", docs_url=None, redoc_url=None, openapi_url=None)
+    limits = Limits.of(config.requests_per_session, config.requests_per_address)
+    app = fastapi.FastAPI(title="curate", docs_url=None, redoc_url=None, openapi_url=None, telemetry=NO_TELEMETRY)
+    meter = Meter(Pictures(Guard(app, door, limits), study.store))
     app.include_router(build_routes(Service.of(study)))
     app.include_router(build_door_routes(door, study.path.name))
+    app.include_router(build_metrics_routes(study.store, meter, limits, door))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
     _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css"))
+<<<<<<< HEAD
     _mount(app, build_rater_page(study), "/", head(*FILES))
     app.add_middleware(Guard, door=door)
     app.add_middleware(Pictures, store=study.store)
     return app
+=======
+    _mount(app, build_rater_page(study), "/", head(*RATER_FILES))
+    return meter
+>>>>>>> de42126 (Guard the app)
 
 
-def serve(app: fastapi.FastAPI, host: str, port: int) -> None:
+def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] = ()) -> None:
     """Serves the app until the process is told to stop; answers under way get five seconds to end.
+
+    Args:
+        app: see `build_app`.
+        host: the address to listen on.
+        port: and its port.
+        trusted_proxies: addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after the server has closed.
@@ -71,8 +98,10 @@ def serve(app: fastapi.FastAPI, host: str, port: int) -> None:
         access_log=False,
         log_level="warning",
         http="httptools",
-        loop="uvloop",
         server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
     uvicorn.Server(config).run()

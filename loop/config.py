@@ -125,6 +125,13 @@ class AppConfig(_Table):
     password: str = Field(
         default="", description="of the researcher's page; empty: open on this machine, generated elsewhere"
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses of proxies in front, whose X-Forwarded headers are believed; see docs"
+    )
+    requests_per_session: float = Field(default=10, ge=0, description="a second, of one rater; 0: no limit")
+    requests_per_address: float = Field(
+        default=2_500, ge=0, description="a second, of one address, behind which a whole lab may sit; 0: no limit"
+    )
 
 
 class StudyConfig(_Table):

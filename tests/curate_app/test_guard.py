@@ -1,9 +1,11 @@
 """The door of /admin, the fence around Gradio's endpoints, and the headers."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import ASGIApp
 
 from curate_app.assets import STATIC_URL
 from curate_app.door import TRIES, Door
@@ -19,7 +21,8 @@ def closed(study: Study) -> TestClient:
 
 @pytest.fixture
 def opened(study: Study) -> TestClient:
-    return TestClient(build_app(study, admin_open=True, password=None), follow_redirects=False)
+    app = build_app(study, admin_open=True, password=None)
+    return TestClient(app, base_url="http://localhost", follow_redirects=False)
 
 
 def test_the_admin_page_sends_a_stranger_to_the_login(closed: TestClient):
@@ -120,4 +123,74 @@ def test_the_pages_name_no_other_host_to_load_from(opened: TestClient):
     for path in ("/", "/admin/", "/theme.css"):
         text = opened.get(path).text
         loaded = re.findall(r"""(?:<script[^>]+src|<link[^>]+href|url\()=?["']?(https?:[^"')]+)""", text)
-        assert [url for url in loaded if not url.startswith("http://testserver")] == []
+        assert [url for url in loaded if not url.startswith("http://localhost")] == []
+
+
+def test_without_a_password_the_admin_page_opens_under_this_machines_own_name_alone(study: Study):
+    client = TestClient(build_app(study, admin_open=True, password=None), base_url="http://study.example")
+    assert client.get("/admin/").status_code == 403  # a name that an attacker let point here
+    for proxied in ({"X-Forwarded-For": "203.0.113.9"}, {"Forwarded": "for=203.0.113.9"}):
+        assert client.get("/admin/", headers={"Host": "localhost", **proxied}).status_code == 403
+    for host in ("localhost", "127.0.0.1:7860", "[::1]:7860"):
+        assert client.get("/admin/", headers={"Host": host}).status_code == 200
+    assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_or_a_plain_text_is_no_json(opened: TestClient, kind: str):
+    for path in ("session", "pick", "withdraw", "what"):
+        assert opened.post(f"/api/{path}", content=b"{}", headers={"Content-Type": kind}).status_code == 415
+    assert opened.post("/api/session", content=b"{}").status_code == 415
+    assert opened.post("/api/session", headers={"Content-Type": kind}).status_code == 415
+
+
+def test_json_passes_with_parameters_and_in_capitals(opened: TestClient):
+    for kind in ("application/json", "Application/JSON; charset=utf-8"):
+        assert opened.post("/api/session", content=b"{}", headers={"Content-Type": kind}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:9", "https://localhost.evil.example", "http://[", ""]
+)
+def test_what_another_site_sends_is_refused(opened: TestClient, origin: str):
+    headers = {"Origin": origin}
+    assert opened.post("/api/session", json={}, headers=headers).status_code == 403
+    assert opened.post("/admin/login", data={"password": "x"}, headers=headers).status_code == 403
+    assert opened.post("/admin/gradio_api/queue/join", json={}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [("http://localhost", "localhost"), ("https://a.example", "a.example"), ("https://a.example", "a.example:443"),
+     ("https://Study.Example:8443", "study.example:8443")],
+)  # fmt: skip
+def test_what_our_own_page_sends_passes(opened: TestClient, origin: str, host: str):
+    assert opened.post("/api/session", json={}, headers={"Origin": origin, "Host": host}).status_code == 200
+
+
+def visitor(app: ASGIApp) -> TestClient:
+    return TestClient(app, base_url="http://localhost")
+
+
+def test_a_session_that_asks_too_often_waits_and_others_do_not(make_study: Callable[..., Study]):
+    app = build_app(make_study("app.requests_per_session=0.01"), admin_open=True, password=None)
+    greedy, patient = visitor(app), visitor(app)
+    for client in (greedy, patient):
+        assert client.post("/api/session", json={}).status_code == 200
+    answers = [greedy.get("/api/slate") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    assert 90 <= int(answers[-1].headers["retry-after"]) <= 100
+    assert greedy.get("/healthz").status_code == 200
+    assert patient.get("/api/slate").status_code == 200
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_an_address_that_opens_sessions_without_end_waits(make_study: Callable[..., Study], forwarded: bool):
+    study = make_study("app.requests_per_address=0.01")
+    app = build_app(study, admin_open=True, password=None)
+    codes = []
+    for number in range(3):  # a forwarded address is not believed from a stranger
+        headers = {"X-Forwarded-For": f"203.0.113.{number}"} if forwarded else {}
+        codes.append(visitor(app).post("/api/session", json={}, headers=headers).status_code)
+    assert codes == [200, 429, 429]
+    assert study.store.value("SELECT count(*) FROM session") == 1

@@ -1,0 +1,91 @@
+"""How often someone may ask: token buckets in memory, one for each session and one for each address."""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+
+KEPT = 20_000
+BURST_S = 5.0  # what may come at once: this many seconds' worth
+
+
+class Buckets:
+    """A bucket of tokens for each key, refilled steadily; the longest unused is forgotten when there are too many.
+
+    Args:
+        rate: tokens a second; 0 for no limit.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic):
+        self._rate = rate
+        self._most = max(1.0, rate * BURST_S)
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key: tokens, and when they were counted
+
+    def take(self, key: str, cost: float = 1.0) -> float:
+        """Takes tokens from the key's bucket.
+
+        Returns:
+            0.0 when they were there; else nothing is taken, and the seconds after which to ask again.
+        """
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        tokens, at = self._left.pop(key, (self._most, now))
+        tokens = min(self._most, tokens + (now - at) * self._rate)
+        cost = min(cost, self._most)
+        enough = tokens >= cost
+        self._left[key] = (tokens - cost if enough else tokens, now)
+        if len(self._left) > KEPT:
+            self._left.popitem(last=False)
+        return 0.0 if enough else (cost - tokens) / self._rate
+
+
+@dataclass
+class Limits:
+    """The limits of one app, and how often they were met.
+
+    Attributes:
+        sessions: by the session's cookie.
+        addresses: by the client's address; of IPv6 by the /64 network, which is one customer's.
+        met: how often each of the two said no.
+    """
+
+    sessions: Buckets
+    addresses: Buckets
+    met: Counter[str]
+
+    @classmethod
+    def of(cls, per_session: float, per_address: float) -> "Limits":
+        """Limits in requests a second; 0 for none."""
+        return cls(Buckets(per_session), Buckets(per_address), Counter(session=0, address=0))
+
+    def wait(self, session: str, address: str, cost: float) -> float:
+        """Seconds that a request has to wait; 0.0 lets it pass.
+
+        Args:
+            session: anything that tells sessions apart, or "" without one.
+            address: the client's.
+            cost: in usual requests, for the address; a session always pays 1.
+        """
+        if session and (wait := self.sessions.take(session)):
+            self.met["session"] += 1
+            return wait
+        if wait := self.addresses.take(network(address), cost):
+            self.met["address"] += 1
+        return wait
+
+
+@lru_cache(maxsize=4096)
+def network(address: str) -> str:
+    """What stands for one customer of a provider: an IPv4 address, or an IPv6 address's first 64 bits."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or int(parsed) >> 64)
+    return address
