@@ -24,6 +24,7 @@ from curate_app.service import Service
 from loop.study import Study
 
 GRACE_S = 5
+KEEP_ALIVE_S = 30  # longer than the page waits between two polls
 
 
 class _Immutable(StaticFiles):
