@@ -1,23 +1,20 @@
-"""The researcher's page, live: parts of HTML that a timer replaces when they change, and buttons that write events.
-
-The buttons only ask: the worker reads the events and does the work.
-"""
+"""The researcher's page, live: parts of HTML that a timer replaces when they change, and buttons."""
 
 import sqlite3
 from typing import Any
 
 import gradio as gr
-from markupsafe import escape
 
 from curate_app.admin_charts import KeptEvidence
-from curate_app.admin_view import Panels, PickCounts, panels
+from curate_app.admin_controls import MOST_USERS, Requests
+from curate_app.admin_counts import CrowdCounts
+from curate_app.admin_view import Panels, notes, panels
 from curate_app.assets import TEXT, render
-from loop.serving import worker_status
+from loop.controls import MOST, control_state
 from loop.study import Study
 
 EVERY_S = 2.0
-MOST_USERS = 100_000
-PARTS = ("head", "curves", "sheets", "events", "reason", "retrain", "simulate")
+HTML_PARTS = ("head", "notes", "crowd", "curves", "timeline", "sheets", "events")
 SAY = TEXT["admin"]
 # No spinner over what is there, and no name in an API listing. The timer's calls are plain ones; the buttons' go
 # through the queue, because Gradio can't show a message from outside it.
@@ -27,29 +24,70 @@ PLAIN: dict[str, Any] = {**QUIET, "queue": False}
 
 def build_admin_page(study: Study) -> gr.Blocks:
     """The Blocks at /admin."""
-    requests = Requests(study)
     with gr.Blocks(title=f"{study.path.name} · curate", analytics_enabled=False, fill_width=True) as blocks:
         shown = gr.State({})
-        head = _part("part-head")
-        with gr.Row(elem_id="part-actions"):
-            retrain = gr.Button(SAY["retrain"], variant="primary", interactive=False, scale=0, min_width=150)
-            users = gr.Number(
-                200, precision=0, minimum=1, maximum=MOST_USERS, label=SAY["users"], show_label=False, container=False,
-                scale=0, min_width=110, elem_id="users",
-            )  # fmt: skip
-            simulate = gr.Button(SAY["simulate"].format(n=200), interactive=False, scale=0, min_width=240)
-        reason = _part("part-reason")
-        curves, sheets, events = _part("part-curves"), _part("part-sheets"), _part("part-events")
-
-        outputs = [shown, head, curves, sheets, events, reason, retrain, simulate]
+        parts = {name: _part(name) for name in HTML_PARTS}
+        parts["head"].render()
+        parts["notes"].render()
+        buttons = _Buttons(study)
+        for name in HTML_PARTS[2:]:
+            parts[name].render()
+        outputs = [shown, *parts.values(), *buttons.live.values()]
         refresh = Refresh(study)
         gr.Timer(EVERY_S).tick(refresh, shown, outputs, **PLAIN)
         blocks.load(refresh, shown, outputs, **PLAIN)
-        retrain.click(requests.retrain, None, None, **QUIET)
-        simulate.click(requests.simulate, users, None, **QUIET)
-        label = SAY["simulate"].replace("{n}", "${n ?? 0}")
-        users.change(None, users, simulate, js=f"(n) => `{label}`", **PLAIN)
+        blocks.load(lambda: control_state(study.store).quota, None, buttons.quota, **PLAIN)
+        for pressed in buttons.connect():
+            pressed.then(refresh, shown, outputs, **PLAIN)
     return blocks
+
+
+class _Buttons:
+    """The rows of controls; made where they stand on the page.
+
+    Attributes:
+        live: buttons that a refresh changes, by the name of the change.
+    """
+
+    def __init__(self, study: Study):
+        self._requests = Requests(study)
+        with gr.Row(elem_id="part-actions"):
+            self.pause = _button(SAY["pause"])
+            self.retrain = _button(SAY["retrain"], variant="primary", interactive=False)
+            self.finish = _button(SAY["finish"])
+            with gr.Row(elem_classes="pair"):
+                self.quota = _number(0, 0, MOST, SAY["quota"], "quota")
+                self.set_quota = _button(SAY["quota_set"])
+            with gr.Row(elem_classes="pair"):
+                self.users = _number(200, 1, MOST_USERS, SAY["users"], "users")
+                self.simulate = _button(SAY["simulate"].format(n=200), interactive=False)
+            gr.HTML(render("admin_exports.html", text=SAY), elem_id="part-exports", apply_default_css=False)
+        with gr.Row(elem_id="part-confirm", visible=False) as self.confirm:
+            gr.HTML(render("admin_confirm.html", text=SAY), apply_default_css=False)
+            self.yes, self.no = _button(SAY["finish_yes"], variant="primary"), _button(SAY["finish_no"])
+        self.live = {"pause": self.pause, "finish": self.finish, "retrain": self.retrain, "simulate": self.simulate}
+
+    def connect(self) -> list[Any]:
+        """Ties the buttons to what they do, and gives what is done, for a refresh to follow."""
+        requests = self._requests
+        # the keyboard's focus goes with the question, and back
+        self.finish.click(lambda: gr.update(visible=True), None, self.confirm, **PLAIN).then(
+            None, None, None, js="() => document.querySelector('#part-confirm button')?.focus()"
+        )
+        for button in (self.yes, self.no):
+            button.click(lambda: gr.update(visible=False), None, self.confirm, **PLAIN).then(
+                None, None, None, js="() => document.querySelector('#part-actions button')?.focus()"
+            )
+        label = SAY["simulate"].replace("{n}", "${n ?? 0}")
+        self.users.change(None, self.users, self.simulate, js=f"(n) => `{label}`", **PLAIN)
+        return [
+            self.pause.click(requests.pause_or_resume, self.pause, None, **QUIET),
+            self.retrain.click(requests.retrain, None, None, **QUIET),
+            self.yes.click(requests.finish, None, None, **QUIET),
+            self.set_quota.click(requests.quota, self.quota, None, **QUIET),
+            self.quota.submit(requests.quota, self.quota, None, **QUIET),
+            self.simulate.click(requests.simulate, self.users, None, **QUIET),
+        ]
 
 
 class Refresh:
@@ -57,71 +95,49 @@ class Refresh:
 
     def __init__(self, study: Study):
         self.study = study
-        self.counts = PickCounts(study.store)
+        self.crowd = CrowdCounts(study.store)
         self.evidence = KeptEvidence(study)
-        self.gone = SAY["absent"].format(path=study.path)
 
     def __call__(self, shown: dict[str, Any]) -> list[Any]:
         """(what is shown now, then the changes to each part)."""
         try:
-            now = self._parts(panels(self.study, self.counts, self.evidence()))
+            now = self._parts(panels(self.study, self.crowd, self.evidence()))
         except sqlite3.Error as error:
-            now = {**shown, "reason": _reason(SAY["store_failed"].format(error=error))}
-        changes = [self._change(name, now, shown) for name in PARTS]
+            now = {**shown, "notes": notes([("reason", SAY["store_failed"].format(error=error))])}
+        changes = [self._html(name, now, shown) for name in HTML_PARTS]
+        changes += [self._button(name, now, shown) for name in ("pause", "finish", "retrain", "simulate")]
         return [now, *changes]
 
-    def _parts(self, found: Panels) -> dict[str, Any]:
-        reason = _reason(self.gone) if found.worker_absent else ""
-        able = not found.worker_absent
+    @staticmethod
+    def _parts(found: Panels) -> dict[str, Any]:
+        able = {"interactive": not found.worker_absent}
         return {
-            "head": found.head, "curves": found.curves, "sheets": found.sheets, "events": found.events,
-            "reason": reason, "retrain": able, "simulate": able,
-        }  # fmt: skip
+            **{name: getattr(found, name) for name in HTML_PARTS},
+            "pause": {"value": SAY["resume" if found.controls.stopped else "pause"]},
+            "finish": {"interactive": not found.controls.finished},
+            "retrain": able,
+            "simulate": able,
+        }
 
     @staticmethod
-    def _change(name: str, now: dict[str, Any], shown: dict[str, Any]) -> Any:
-        if name not in now or (name in shown and shown[name] == now[name]):
-            return gr.skip()
-        return gr.update(interactive=now[name]) if name in ("retrain", "simulate") else now[name]
+    def _html(name: str, now: dict[str, Any], shown: dict[str, Any]) -> Any:
+        return gr.skip() if name not in now or shown.get(name) == now[name] else now[name]
 
-
-class Requests:
-    """What the buttons call."""
-
-    def __init__(self, study: Study):
-        self.study = study
-
-    def retrain(self) -> None:
-        """Asks for a new generation now."""
-        self._ask(SAY["retrain_said"], "retrain_requested")
-
-    def simulate(self, n: float | None) -> None:
-        """Asks for simulated users' picks."""
-        if n is None or not 1 <= n <= MOST_USERS or n != int(n):
-            _warn("simulate_range", most=MOST_USERS)
-            return
-        self._ask(SAY["simulate_said"].format(n=int(n)), "simulate_requested", n=int(n))
-
-    def _ask(self, said: str, kind: str, **detail: Any) -> None:
-        try:
-            if worker_status(self.study.store)["phase"] == "absent":
-                _warn("worker_gone", path=self.study.path)
-                return
-            self.study.store.log("researcher", kind, **detail)
-        except sqlite3.Error as error:
-            _warn("store_failed", error=error)
-            return
-        gr.Info(said, title=SAY["asked"])
-
-
-def _warn(key: str, **values: Any) -> None:
-    # Gradio reads a message as HTML
-    gr.Warning(SAY[key].format(**{name: escape(value) for name, value in values.items()}), title=SAY["not_asked"])
+    @staticmethod
+    def _button(name: str, now: dict[str, Any], shown: dict[str, Any]) -> Any:
+        return gr.skip() if name not in now or shown.get(name) == now[name] else gr.update(**now[name])
 
 
 def _part(name: str) -> gr.HTML:
-    return gr.HTML("", elem_id=name, apply_default_css=False)
+    return gr.HTML("", elem_id=f"part-{name}", apply_default_css=False, render=False)
 
 
-def _reason(text: str) -> str:
-    return render("admin_reason.html", text=text)
+def _button(label: str, **more: Any) -> gr.Button:
+    return gr.Button(label, scale=0, min_width=110, **more)
+
+
+def _number(value: int, least: int, most: int, label: str, name: str) -> gr.Number:
+    return gr.Number(
+        value, precision=0, minimum=least, maximum=most, label=label, show_label=False, container=False, scale=0,
+        min_width=90, elem_id=name,
+    )  # fmt: skip

@@ -1,31 +1,26 @@
 """What the researcher's page shows, as HTML: read from the store, drawn by templates. Gradio is not in sight here."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from curate_app.admin_charts import reward_chart, shares_chart, weight_chart
-from curate_app.assets import render
+from curate_app.admin_counts import Counts, CrowdCounts
+from curate_app.admin_crowd import alarms, crowd_panel
+from curate_app.admin_generations import sheets, timeline
+from curate_app.assets import TEXT, render
 from curate_app.charts import draw
-from curate_app.report_charts import transmission
+from curate_app.report_charts import transmission, win_rates
 from curate_app.report_words import findings, pretty
-from data.records import Generation
-from data.store import Store
-from loop.evidence.schema import Evidence
+from data.records import Generation, Progress
+from loop.controls import Controls, control_state
+from loop.evidence.schema import Evidence, WinRate
 from loop.serving import picks_progress, worker_status
 from loop.study import Study
 
-EVENTS_SHOWN = 20
-COPYING = 0.5  # a nearest-neighbour ratio under this smells of copying
-PHASES = {
-    "absent": "not running",
-    "preparing": "preparing",
-    "idle": "waiting for picks",
-    "curating": "curating",
-    "training": "training",
-    "publishing": "publishing",
-}
+EVENTS_SHOWN, EVENTS_READ = 20, 300
+KINDS = ("human", "sim", "proxy")
+SAY = TEXT["admin"]
 
 
 @dataclass(frozen=True)
@@ -33,102 +28,130 @@ class Panels:
     """The parts of the page, each replaced only when it changes."""
 
     head: str
+    notes: str
+    crowd: str
     curves: str
+    timeline: str
     sheets: str
     events: str
+    controls: Controls
     worker_absent: bool
 
 
-class PickCounts:
-    """Picks by kind of rater, counted anew only when there is a new one: counting reads every pick."""
-
-    def __init__(self, store: Store):
-        self._store = store
-        self._counted: tuple[int, Counter[str]] = (-1, Counter())
-
-    def __call__(self) -> Counter[str]:
-        """human, sim and proxy picks so far."""
-        last = self._store.last_pick()
-        if last != self._counted[0]:
-            counts: Counter[str] = Counter()
-            for row in self._store.pick_counts():
-                counts[row["kind"]] += row["n"]
-            self._counted = (last, counts)
-        return self._counted[1]
-
-
-def panels(study: Study, counts: PickCounts, evidence: Evidence | None = None) -> Panels:
+def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -> Panels:
     """All parts, as they stand now; predictions are those of the evidence, which may lag a generation behind."""
     store = study.store
+    # not in one transaction with the rest: it counts on from the last time only outside of one
+    progress, latest = picks_progress(store, study.config), store.latest_cut() or (0, 0)
+    counts = crowd(latest[0])
     with store.read():
         generations, real, worker = store.generations(), store.status("real"), worker_status(store)
-        events = store.events(newest=EVENTS_SHOWN)
-        head = _head(study, generations, worker, counts())
+        events, controls = store.events(newest=EVENTS_READ), control_state(store)
+        alarmed = store.status("flags").get("alarmed", [])
+        raised = alarms(store, alarmed)
+    absent = worker["phase"] == "absent"
     return Panels(
-        head=head,
+        head=_head(study, generations, worker, counts, progress, controls),
+        notes=_notes(study, absent, controls, raised, counts.share),
+        crowd=crowd_panel(study.config, counts, alarmed),
         curves=render(
             "admin_curves.html",
-            charts=_charts(generations, real, evidence),
+            text=SAY,
+            charts=_charts(generations, real, evidence, counts.rates),
             said=pretty(" ".join(findings(evidence))) if evidence and len(evidence.generations) > 1 else "",
             until=len(evidence.generations) - 1 if evidence else 0,
         ),
-        sheets=render("admin_sheets.html", sheets=[_sheet(generation) for generation in reversed(generations)]),
-        events=render("admin_events.html", events=[_event(event) for event in reversed(events)]),
-        worker_absent=worker["phase"] == "absent",
+        timeline=timeline(generations, counts.rates),
+        sheets=sheets(generations),
+        events=render("admin_events.html", text=SAY, events=shown_events(events)),
+        controls=controls,
+        worker_absent=absent,
     )
 
 
-def _head(study: Study, generations: Sequence[Generation], worker: dict[str, Any], counts: Counter[str]) -> str:
-    done = worker["done"]
+def _head(
+    study: Study,
+    generations: Sequence[Generation],
+    worker: dict[str, Any],
+    counts: Counts,
+    progress: Progress,
+    controls: Controls,
+) -> str:
+    done, people = worker["done"], counts.people
+    quota = SAY["of"].format(n=f"{controls.quota:,}") if controls.quota else ""
+    numbers = [
+        (SAY["number_generation"], generations[-1].t if generations else "–", ""),
+        (SAY["number_next"], f"{progress.done:,}", SAY["of"].format(n=f"{progress.total:,}")),
+        (SAY["number_now"], f"{people.at_work:,}", ""),
+        (SAY["number_finished"], f"{people.funnel['finished']:,}", quota),
+        *((SAY["number_picks"][kind], f"{counts.kinds[kind]:,}", "") for kind in KINDS if counts.kinds[kind]),
+    ]
     return render(
         "admin_head.html",
+        text=SAY,
         study=study.path.name,
-        t=generations[-1].t if generations else None,
-        counts=[("people's", counts["human"]), ("simulated", counts["sim"]), ("proxy", counts["proxy"])],
-        progress=picks_progress(study.store, study.config),
+        numbers=numbers,
+        state=SAY["state_finished"] if controls.finished else SAY["state_paused"] if controls.paused else "",
         phase=worker["phase"],
-        phase_words=PHASES.get(worker["phase"], worker["phase"]),
+        phase_words=SAY["phases"].get(worker["phase"], worker["phase"]),
         done=None if done is None else round(100 * min(1.0, max(0.0, done))),
         left=_duration(worker["left_s"]),
     )
 
 
-def _charts(generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None) -> list[dict[str, Any]]:
+def _notes(study: Study, absent: bool, controls: Controls, raised: Sequence[str], share: float) -> str:
+    found = [("alarm", sentence) for sentence in raised]
+    if absent:
+        found.append(("reason", SAY["worker_gone"].format(path=study.path)))
+    if controls.stopped:
+        found.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
+    if share < 1:
+        found.append(("reason", SAY["counting"].format(share=f"{share:.0%}")))
+    return notes(found)
+
+
+def notes(found: Sequence[tuple[str, str]]) -> str:
+    """Sentences above the panels, each an 'alarm' or a 'reason'; empty where there is nothing to say."""
+    return render("admin_notes.html", notes=found)
+
+
+def _charts(
+    generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None, rates: Sequence[WinRate]
+) -> list[dict[str, Any]]:
     found = [
-        ("Mean reward", reward_chart(generations, real, evidence)),
-        ("E[w], what the theorem is about", weight_chart(generations, real, evidence)),
-        ("Class shares", shares_chart(generations, real, evidence)),
+        (SAY["chart_reward"], reward_chart(generations, real, evidence)),
+        (SAY["chart_weight"], weight_chart(generations, real, evidence)),
+        (SAY["chart_shares"], shares_chart(generations, real, evidence)),
     ]
-    passed_on = transmission(evidence) if evidence else None
-    found += [(passed_on.title, passed_on.chart)] if passed_on else []
+    more = [win_rates(rates), transmission(evidence) if evidence else None]
+    found += [(one.title, one.chart) for one in more if one]
     return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in found if chart]
 
 
-def _sheet(generation: Generation) -> dict[str, Any]:
-    metrics = generation.metrics
-    curated = metrics.get("curated") or {}
-    kinds = [f"{curated[kind]:,} {word}" for kind, word in _CURATED.items() if curated.get(kind)]
-    ratio = metrics.get("nn_ratio")
+def shown_events(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest events first, as the page shows them; such as follow each other and are alike become one."""
+    found: list[dict[str, Any]] = []
+    for event in reversed(list(events)):
+        one = _event(event)
+        last = found[-1] if found else None
+        if last and one["actor"] == SAY["a_rater"] and (one["actor"], one["what"]) == (last["actor"], last["what"]):
+            last |= {"times": last["times"] + 1, "detail": ""}
+        else:
+            found.append(one)
+    return found[:EVENTS_SHOWN]
+
+
+def _event(event: dict[str, Any]) -> dict[str, Any]:
+    # What raters cause is logged under their session's id, which is nobody's business.
+    known = event["actor"] in ("curate", "worker", "researcher", "quality", "server")
     return {
-        "t": generation.t,
-        "image": metrics.get("grid_sha256"),
-        "points": metrics.get("grid_columns") is None,
-        "facts": [
-            ("real", f"{generation.n_real:,}"),
-            ("curated", " + ".join(kinds) or f"{generation.n_curated:,}"),
-            ("policy", generation.policy),
-            ("nearest-neighbour ratio", "–" if ratio is None else f"{ratio:.2f}"),
-        ],
-        "copying": ratio is not None and ratio < COPYING,
+        "at": event["at"],
+        "time": event["at"][11:19],
+        "actor": event["actor"] if known else SAY["a_rater"],
+        "what": event["kind"].replace("_", " "),
+        "detail": ", ".join(f"{key} {_short(value)}" for key, value in event["detail"].items()),
+        "times": 1,
     }
-
-
-def _event(event: dict[str, Any]) -> dict[str, str]:
-    detail = ", ".join(f"{key} {_short(value)}" for key, value in event["detail"].items())
-    # A lapsed lease is logged under the session's id, which is its cookie: only its first letters are shown.
-    actor = event["actor"] if event["actor"].isalpha() and len(event["actor"]) <= 12 else f"{event['actor'][:6]}…"
-    what = event["kind"].replace("_", " ")
-    return {"at": event["at"], "time": event["at"][11:19], "actor": actor, "what": what, "detail": detail}
 
 
 def _short(value: Any) -> str:
@@ -139,7 +162,6 @@ def _short(value: Any) -> str:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
-
-
-_CURATED = {"human": "people's", "sim": "simulated", "proxy": "proxy"}
+    if seconds < 100:
+        return SAY["left_s"].format(n=f"{seconds:.0f}")
+    return SAY["left_min"].format(n=f"{seconds / 60:.0f}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curate_app.charts import Chart, Line, Point, number
-from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence
+from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
 MEASURED, ONE_STEP, FROM_START = "measured, with its 95 % interval", "predicted, one step", "predicted from t = 0"
@@ -27,7 +27,7 @@ def study_charts(evidence: Evidence) -> list[Titled]:
     if not evidence.generations:
         return []
     charts = [
-        win_rates(evidence),
+        win_rates(evidence.win_rates),
         mean_w(evidence),
         mean_reward(evidence),
         variance(evidence),
@@ -135,18 +135,18 @@ def divergences(evidence: Evidence) -> Titled | None:
     return Titled("Distance from the real data", chart, f"Measured on {space}." if space else "")
 
 
-def win_rates(evidence: Evidence) -> Titled | None:
+def win_rates(found: Sequence[WinRate]) -> Titled | None:
     """People's choices between generations in audit slates."""
     lines = []
     for hue, (name, against) in enumerate([("t = 0", lambda t: 0), ("t - 1", lambda t: t - 1)]):
-        rates = [rate for rate in evidence.win_rates if rate.against == against(rate.t) and (hue == 0 or rate.t > 1)]
+        rates = [rate for rate in found if rate.against == against(rate.t) and (hue == 0 or rate.t > 1)]
         points = [Point(rate.t, rate.rate.value, interval=(rate.rate.low, rate.rate.high)) for rate in rates]
         lines.append(
             Line(name, points, True, "marks", hue, f"against {name}, 95 % interval", named=False, aside=10.0 * hue - 5)
         )
     if not any(line.points for line in lines):
         return None
-    said = [f"{rate.rate.value:.0%} of {rate.n} against generation {rate.against}" for rate in evidence.win_rates[-2:]]
+    said = [f"{rate.rate.value:.0%} of {rate.n} against generation {rate.against}" for rate in found[-2:]]
     spoken = f"The last generation won {' and '.join(said)} in audit slates."
     chart = Chart("comparisons won", spoken, lines, 0.5, "indifference", "{:.0%}".format)
     return Titled("What people prefer: win rates in audit slates", chart)

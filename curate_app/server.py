@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
+from curate_app.admin_exports import build_export_routes
 from curate_app.admin_page import build_admin_page
 from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.door import Door, build_door_routes
@@ -63,9 +64,10 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> ASGIAp
     meter = Meter(Pictures(Guard(app, door, limits), study.store))
     app.include_router(build_routes(Service.of(study)))
     app.include_router(build_door_routes(door, study.path.name))
+    app.include_router(build_export_routes(study))
     app.include_router(build_metrics_routes(study.store, meter, limits, door))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
-    _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css"))
+    _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css", "panels.css"))
     _mount(app, build_rater_page(study), "/", head(*FILES))
     return meter
 

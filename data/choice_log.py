@@ -1,11 +1,14 @@
 """The choice log as a long table: one row per slate and position, written as it is read."""
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from data.store import Store
+
+PAGE = 1_000  # answers
 
 COLUMNS = (
     "choice_id", "study", "generation", "checkpoint_sha256", "slate_id", "slate_seed", "purpose", "k", "position",
@@ -53,10 +56,25 @@ def export_choices(store: Store, study: str, format_: str, path: Path, *, replac
     return n
 
 
-def long_rows(store: Store, study: str) -> Iterator[dict[str, object]]:
+def csv_pages(store: Store, study: str) -> Iterator[str]:
+    """The log as CSV text in pieces, for a download: none holds the database open while a slow reader takes it.
+
+    The answers are those of the first moment; flags and withdrawals are as they stand when a piece is read.
+    """
+    yield ",".join(COLUMNS) + "\r\n"
+    last = store.last_pick()
+    for after in range(0, last, PAGE):
+        text = io.StringIO()
+        csv.writer(text).writerows(row.values() for row in long_rows(store, study, after, min(after + PAGE, last)))
+        yield text.getvalue()
+
+
+def long_rows(store: Store, study: str, after: int = 0, until: int | None = None) -> Iterator[dict[str, object]]:
     """One row per position of every answered slate, by pick and position, with the keys of `COLUMNS`.
+
+    `after` and `until` keep the answers with `after < pick id <= until`.
 
     `picked` is 1 at the position that was picked and 0 elsewhere (all 0 for 'none of these').
     """
-    for row in store.choices():
+    for row in store.choices(after, until):
         yield {name: study if name == "study" else row[name] for name in COLUMNS}

@@ -197,8 +197,8 @@ class Picks(Connection):
             WHERE pick.position IS NOT NULL AND sample_id IS NULL"""
         ).fetchall()
 
-    def choices(self) -> Iterator[dict]:
-        """The whole choice log: one row per position of every answered slate, by pick and position."""
+    def choices(self, after: int = 0, until: int | None = None) -> Iterator[dict]:
+        """The choice log, of answers with `after < pick id <= until`: a row per position, by pick and position."""
         with self.read():
             yield from self.rows(
                 """SELECT pick.id AS choice_id, slate.t AS generation, generation.checkpoint_sha256, pick.slate_id,
@@ -214,7 +214,8 @@ class Picks(Connection):
                 FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
                 JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
                 JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
-                ORDER BY pick.id, slate_item.position"""
+                WHERE pick.id > ? AND (? IS NULL OR pick.id <= ?) ORDER BY pick.id, slate_item.position""",
+                [after, until, until],
             )
 
     def _not_yours(self, session_id: str, slate_id: int) -> PickRefusedError:

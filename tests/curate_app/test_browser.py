@@ -6,33 +6,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from loop.study import Study
+from tests.curate_app.pages import picks, ready, saved
 
 pytestmark = pytest.mark.browser
-READY = '.rater[data-state="ready"]'
-
-
-def ready(page: Page, address: str | None = None) -> list[str]:
-    """Waits for a slate that takes an answer; the sha256 of its images by position."""
-    if address:
-        page.goto(address)
-    page.wait_for_selector(READY)
-    urls = page.locator(".choice img").evaluate_all("images => images.map(image => image.src)")
-    return [re.sub(r".*/img/(\w+)\.png", r"\1", url) for url in urls]
-
-
-def saved(page: Page, n: int) -> None:
-    expect(page.locator(".saved")).to_have_text("1 pick saved" if n == 1 else f"{n} picks saved")
-
-
-def rows(study: Study) -> list[dict]:
-    """The picks, each with the image that was at the picked position."""
-    return list(
-        study.store.rows(
-            """SELECT pick.*, sample.image_sha256 FROM pick
-            LEFT JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
-            LEFT JOIN sample ON sample.id = sample_id ORDER BY pick.id"""
-        )
-    )
 
 
 @pytest.mark.parametrize("position", [0, 3])
@@ -40,7 +16,7 @@ def test_a_click_stores_the_image_that_was_clicked(study: Study, serve, page: Pa
     images = ready(page, serve(study))
     page.locator(".choice").nth(position).click()
     saved(page, 1)
-    (row,) = rows(study)
+    (row,) = picks(study)
     assert (row["outcome"], row["position"], row["image_sha256"]) == ("pick", position, images[position])
     assert (row["input"], row["viewport"]) == ("mouse", "1280x720@1")
     assert row["rt_ms"] >= 0
@@ -52,7 +28,7 @@ def test_a_tap_is_stored_as_touch(study: Study, serve, browser):
         images = ready(page, serve(study))
         page.locator(".choice").nth(2).tap()
         saved(page, 1)
-    assert [(row["input"], row["image_sha256"]) for row in rows(study)] == [("touch", images[2])]
+    assert [(row["input"], row["image_sha256"]) for row in picks(study)] == [("touch", images[2])]
 
 
 def test_the_keys_pick_by_number(make_study, serve, page: Page):
@@ -62,7 +38,7 @@ def test_the_keys_pick_by_number(make_study, serve, page: Page):
         page.keyboard.press(key)
         saved(page, n)
         shown.append(ready(page))
-    found = [(row["position"], row["input"], row["image_sha256"]) for row in rows(study)]
+    found = [(row["position"], row["input"], row["image_sha256"]) for row in picks(study)]
     assert found == [(3, "key", shown[0][3]), (10, "key", shown[1][10])]
 
 
@@ -73,7 +49,7 @@ def test_none_of_these_by_button_and_by_key(study: Study, serve, page: Page):
     ready(page)
     page.keyboard.press("0")
     saved(page, 2)
-    assert [(row["outcome"], row["position"], row["input"]) for row in rows(study)] == [
+    assert [(row["outcome"], row["position"], row["input"]) for row in picks(study)] == [
         ("none", None, "mouse"),
         ("none", None, "key"),
     ]
@@ -85,7 +61,7 @@ def test_a_double_click_stores_one_pick(study: Study, serve, page: Page):
     page.locator(".choice").nth(1).dblclick()
     saved(page, 1)
     assert ready(page) != images
-    assert [row["image_sha256"] for row in rows(study)] == [images[1]]
+    assert [row["image_sha256"] for row in picks(study)] == [images[1]]
 
 
 def test_the_second_half_of_a_double_click_does_not_answer_the_next_slate(study: Study, serve, page: Page):
@@ -99,7 +75,7 @@ def test_the_second_half_of_a_double_click_does_not_answer_the_next_slate(study:
     page.mouse.up(click_count=2)
     page.keyboard.press("4")
     saved(page, 2)
-    assert [row["position"] for row in rows(study)] == [1, 3]
+    assert [row["position"] for row in picks(study)] == [1, 3]
 
 
 def test_a_slate_that_has_only_just_appeared_takes_no_answer(study: Study, serve, page: Page):
@@ -118,7 +94,7 @@ def test_a_slate_that_has_only_just_appeared_takes_no_answer(study: Study, serve
     ready(page)
     page.keyboard.press("4")
     saved(page, 2)
-    assert [row["position"] for row in rows(study)] == [2, 3]
+    assert [row["position"] for row in picks(study)] == [2, 3]
 
 
 def test_clicks_faster_than_the_page_store_one_pick(study: Study, serve, page: Page):
@@ -126,7 +102,7 @@ def test_clicks_faster_than_the_page_store_one_pick(study: Study, serve, page: P
     page.evaluate("for (let i = 0; i < 20; i++) document.querySelectorAll('.choice')[i % 4].click()")
     saved(page, 1)
     ready(page)
-    assert [row["position"] for row in rows(study)] == [0]
+    assert [row["position"] for row in picks(study)] == [0]
 
 
 def test_a_reload_shows_the_same_slate(study: Study, serve, page: Page):
@@ -150,7 +126,7 @@ def test_every_slate_comes_once_and_then_the_page_waits(make_study, serve, page:
         if n < 12:
             shown.append(ready(page))
     expect(page.get_by_text("New images are on their way")).to_be_visible()
-    assert [row["image_sha256"] for row in rows(study)] == [images[1] for images in shown]
+    assert [row["image_sha256"] for row in picks(study)] == [images[1] for images in shown]
     publish_generation(study, 1)
     ready(page)
     expect(page.locator(".line")).to_have_text("12 of 100 picks to generation 2")
@@ -167,7 +143,7 @@ def test_two_tabs_of_one_session_never_answer_a_slate_twice(study: Study, serve,
     two.keyboard.press("3")
     expect(two.locator(".note")).to_contain_text("answered already")
     assert ready(two) == ready(one)
-    assert [row["image_sha256"] for row in rows(study)] == [images[0]]
+    assert [row["image_sha256"] for row in picks(study)] == [images[0]]
 
 
 def test_without_a_connection_the_pick_waits_and_is_sent_once(study: Study, serve, page: Page, context: BrowserContext):
@@ -176,10 +152,10 @@ def test_without_a_connection_the_pick_waits_and_is_sent_once(study: Study, serv
     page.locator(".choice").nth(2).click()
     expect(page.locator(".note")).to_contain_text("kept here")
     expect(page.locator(".saved")).to_have_text("saving…")
-    assert rows(study) == []
+    assert picks(study) == []
     context.set_offline(False)
     saved(page, 1)
-    assert [row["image_sha256"] for row in rows(study)] == [images[2]]
+    assert [row["image_sha256"] for row in picks(study)] == [images[2]]
 
 
 def test_an_answer_that_got_lost_on_the_way_back_is_not_stored_twice(study: Study, serve, page: Page):
@@ -197,7 +173,7 @@ def test_an_answer_that_got_lost_on_the_way_back_is_not_stored_twice(study: Stud
     page.keyboard.press("2")
     saved(page, 1)
     assert lost[0]["saved"]
-    assert [row["image_sha256"] for row in rows(study)] == [images[1]]
+    assert [row["image_sha256"] for row in picks(study)] == [images[1]]
 
 
 def test_a_lapsed_slate_is_replaced_with_a_word(study: Study, serve, page: Page):
@@ -207,7 +183,7 @@ def test_a_lapsed_slate_is_replaced_with_a_word(study: Study, serve, page: Page)
     page.keyboard.press("1")
     expect(page.locator(".note")).to_contain_text("open too long")
     ready(page)
-    assert rows(study) == []
+    assert picks(study) == []
     page.keyboard.press("1")
     saved(page, 1)
 
@@ -231,8 +207,8 @@ def test_the_keyboard_alone_is_enough(study: Study, serve, page: Page):
     assert page.evaluate("document.activeElement.dataset.position") == "0"
     page.keyboard.press("Space")
     saved(page, 2)
-    assert [(row["position"], row["input"]) for row in rows(study)] == [(1, "key"), (0, "key")]
-    assert rows(study)[0]["image_sha256"] == images[1]
+    assert [(row["position"], row["input"]) for row in picks(study)] == [(1, "key"), (0, "key")]
+    assert picks(study)[0]["image_sha256"] == images[1]
 
 
 def test_the_slate_is_a_labelled_group_of_buttons(study: Study, serve, page: Page):
@@ -330,7 +306,7 @@ def test_the_researcher_logs_in_and_asks_for_a_generation(make_study, serve, pag
     page.get_by_role("button", name="Retrain now").click()
     expect(page.get_by_text("Asked the worker to train a new generation")).to_be_visible()
     expect(page.locator(".events")).to_contain_text("retrain requested")
-    page.get_by_role("spinbutton").fill("50")
+    page.get_by_role("spinbutton", name="Simulated users").fill("50")
     page.get_by_role("button", name="Let 50 simulated users pick").click()
     expect(page.locator(".events")).to_contain_text("simulate requested")
     asked = study.store.events(kinds=("retrain_requested", "simulate_requested"))
