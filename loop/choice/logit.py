@@ -1,0 +1,202 @@
+"""The conditional logit: Luce's rule with utilities linear in given columns, for slates of any K.
+
+`P(pick j from S) = exp(x_j b) / sum_{i in S} exp(x_i b)` (McFadden 1974; Luce 1959 for the rule). Newton's method on
+the concave log-likelihood, with analytic gradient and Hessian.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+from scipy.stats import chi2
+from scipy.stats import f as f_law
+
+from loop.choice.columns import NotIdentifiedError, check_enough, check_estimable
+from loop.choice.slates import Slates
+
+LEAST_RATERS = 10  # fewer clusters than this estimate no variance worth the name
+ITERATIONS = 200
+CONVERGED = 1e-10  # of Newton's decrement, twice the log-likelihood that is still to be gained
+RUNAWAY = 0.1  # utility; a step that is still as long when nothing is left to gain goes to infinity
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients that make the picks most probable.
+
+    Attributes:
+        names: of the d columns.
+        coefficients: (d,) utility per unit of each column.
+        plain: (d, d) covariance that takes picks as independent: the inverse of the observed information.
+        clustered: (d, d) covariance that takes each rater's picks as one cluster; None with a single rater.
+        n: picks.
+        raters: distinct raters.
+        log_likelihood: of all picks.
+        chance: log-likelihood of picking at random.
+        ridge: strength of the prior on the standardised columns; 0 for none.
+    """
+
+    names: tuple[str, ...]
+    coefficients: np.ndarray
+    plain: np.ndarray
+    clustered: np.ndarray | None
+    n: int
+    raters: int
+    log_likelihood: float
+    chance: float
+    ridge: float = 0.0
+
+    @property
+    def by_rater(self) -> bool:
+        """Whether intervals and tests cluster by rater: there are enough raters for it."""
+        return self.clustered is not None and self.raters >= LEAST_RATERS
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(d, d) the covariance that intervals and tests go by."""
+        return self.clustered if self.by_rater and self.clustered is not None else self.plain
+
+    @cached_property
+    def se(self) -> np.ndarray:
+        """(d,) standard errors that intervals go by."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def quantile(self) -> float:
+        """How many standard errors a 95 % interval reaches: Student's with raters - 1, else the normal's."""
+        return float(stdtrit(self.raters - 1, 0.975) if self.by_rater else ndtri(0.975))
+
+    def intervals(self) -> np.ndarray:
+        """(d, 2) 95 % intervals."""
+        half = self.quantile * self.se
+        return np.stack([self.coefficients - half, self.coefficients + half], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wald:
+    """A test that q combinations of coefficients are all zero."""
+
+    statistic: float
+    q: int
+    p: float
+
+
+def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0) -> Fit:
+    """The conditional logit of picks on columns.
+
+    Args:
+        slates: n of them.
+        x: (rows, d) columns of all samples; d may be 0.
+        names: d of them, for messages.
+        ridge: minimises `-log likelihood + ridge / 2 * |b|^2` over coefficients of columns divided by their standard
+            deviation within slates; then the covariances are the posterior's and its sandwich.
+
+    Raises:
+        NotIdentifiedError: too few picks, columns that don't differ within slates or follow from others, or picks that
+            the columns separate so that no finite coefficients are best.
+    """
+    check_enough(len(slates), x.shape[1], ridge)
+    centred = slates.centred(x)
+    scale = check_estimable(centred, names, ridge)
+    z = centred / scale
+    b, step = _newton(slates, z, ridge)
+    if len(b):
+        _check_finite(slates, z, step, names)
+    p, scores = _scores(slates, z, b)
+    bread = np.linalg.inv(_information(slates, z, p) + ridge * np.eye(len(b)))
+    raters, cluster = np.unique(slates.raters, return_inverse=True)
+    units = np.outer(scale, scale)
+    return Fit(
+        names=tuple(names),
+        coefficients=b / scale,
+        plain=bread / units,
+        clustered=_sandwich(bread, scores, cluster, len(raters)) / units if len(raters) > 1 else None,
+        n=len(slates),
+        raters=len(raters),
+        log_likelihood=float(slates.log_probabilities(z @ b)[slates.rows].sum()),
+        chance=-float(np.log(slates.sizes).sum()),
+        ridge=ridge,
+    )
+
+
+def wald(found: Fit, combinations: np.ndarray) -> Wald:
+    """Tests that (q, d) combinations of the coefficients are all zero.
+
+    With clusters the statistic is Hotelling's, which knows that G raters estimate the covariance:
+    `W (G - q) / (q (G - 1))` against F(q, G - q).
+    """
+    value, q = combinations @ found.coefficients, len(combinations)
+    w = float(value @ np.linalg.solve(combinations @ found.covariance @ combinations.T, value))
+    if not found.by_rater:
+        return Wald(w, q, float(chi2.sf(w, q)))
+    g = found.raters
+    if g <= q:
+        raise NotIdentifiedError(f"{g} raters are too few to test {q} effects at once")
+    return Wald(w, q, float(f_law.sf(w * (g - q) / (q * (g - 1)), q, g - q)))
+
+
+def _newton(slates: Slates, z: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """The best coefficients, and the last step that was left."""
+    b = np.zeros(z.shape[1])
+    value = _objective(slates, z, b, ridge)
+    step = b
+    for _ in range(ITERATIONS):
+        p, scores = _scores(slates, z, b)
+        gradient = scores.sum(axis=0) - ridge * b
+        hessian = _information(slates, z, p) + ridge * np.eye(len(b))
+        step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
+        decrement = float(gradient @ step)
+        if decrement < CONVERGED:
+            return b + step, step
+        length = 1.0
+        while (new := _objective(slates, z, b + length * step, ridge)) < value + 1e-4 * length * decrement:
+            length /= 2
+            if length < 1e-8:  # the rest is rounding
+                return b, length * step
+        b, value = b + length * step, new
+    return b, step
+
+
+def _objective(slates: Slates, z: np.ndarray, b: np.ndarray, ridge: float) -> float:
+    return float(slates.log_probabilities(z @ b)[slates.rows].sum() - ridge / 2 * b @ b)
+
+
+def _scores(slates: Slates, z: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(rows,) probabilities and the (n, d) gradients of each pick's log-probability."""
+    p = np.exp(slates.log_probabilities(z @ b))
+    return p, z[slates.rows] - slates.total(p[:, None] * z)
+
+
+def _information(slates: Slates, z: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """(d, d) minus the Hessian of the log-likelihood: the covariance of the picked sample's columns, summed."""
+    means = slates.total(p[:, None] * z)
+    return z.T @ (p[:, None] * z) - means.T @ means
+
+
+def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int) -> np.ndarray:
+    """The covariance by G clusters, with the factor G / (G - 1). Source: Liang and Zeger 1986."""
+    sums = np.zeros((g, scores.shape[1]))
+    np.add.at(sums, cluster, scores)
+    return g / (g - 1) * bread @ (sums.T @ sums) @ bread
+
+
+def _check_finite(slates: Slates, z: np.ndarray, step: np.ndarray, names: Sequence[str]) -> None:
+    """Raises where the coefficients run away: then Newton's last step points where, a whole unit of utility long."""
+    along = z @ step
+    reach = np.maximum.reduceat(along, slates.starts) - np.minimum.reduceat(along, slates.starts)
+    if reach.max() < RUNAWAY:
+        return
+    parts = np.abs(step) * np.abs(z).max(axis=0)
+    guilty = [name for name, part in zip(names, parts, strict=True) if part > 0.2 * parts.max()]
+    raise NotIdentifiedError(
+        f"The picks are separated by {_listed(guilty)}: what was picked always had the most of it, or the least, so no "
+        "finite utilities are best. Add --ridge 1, leave the feature out, or collect more picks."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names[:4]]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
