@@ -114,15 +114,20 @@ class Picks(Connection):
     ) -> int:
         """How many picks `curation_picks` would give; with a rule, those that its flags would leave."""
         rule = rule or Rule()
+        # whose picks don't count is settled once for each session, not for each of a million picks
         return self.value(
-            f"""SELECT count(*) {_CURATION} AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
-            AND kind IN ({_marks(kinds)}) {_NOT_EXCLUDED if without else ""}
-            {" AND json_extract(pick.flags_json, ?) IS NULL" * len(rule.picks)}
-            {f" AND NOT {FLAGGED_RATER}" * len(rule.raters)}""",
+            f"""SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+            WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
+            AND session_id NOT IN (SELECT session.id FROM session JOIN rater ON rater.id = rater_id
+                WHERE withdrawn_at IS NOT NULL OR kind NOT IN ({_marks(kinds)})
+                {f" OR {FLAGGED_RATER}" * len(rule.raters)})
+            {_NOT_EXCLUDED if without else ""}
+            {" AND json_extract(pick.flags_json, ?) IS NULL" * len(rule.picks)}""",
             [
                 *(after, until, until, *kinds),
+                *(f"$.{flag}" for flag in rule.raters),
                 *([without] if without else []),
-                *(f"$.{flag}" for flag in (*rule.picks, *rule.raters)),
+                *(f"$.{flag}" for flag in rule.picks),
             ],
         )
 
