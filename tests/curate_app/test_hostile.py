@@ -1,0 +1,163 @@
+"""Hostile requests to the whole app over HTTP: never a 5xx, nothing stored that shouldn't be, nobody's data seen."""
+
+import itertools
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+from schemathesis import GenerationMode
+
+from data.records import timestamp
+from loop.study import Study
+from tests.curate_app.attacks import Attacker, injections, wander
+from tests.curate_app.journeys import CODES, STEPS, app_of, with_practice
+
+UNLIMITED = ("app.requests_per_session=0", "app.requests_per_address=0", "slates.timeout_s=30")
+FIXED = ("generation", "image", "sample", "invite", "exclusion", "evaluation", "status")
+FOREIGN = "AAAAAAAAAAAAAAAAAAAAAA." + "A" * 43
+
+
+@pytest.fixture
+def attack(make_study, publish_generation: Callable[..., None], serve) -> Callable[..., tuple[Study, Attacker]]:
+    """A factory: a study with every step, or with the settings given, and someone who attacks its server."""
+
+    def begin(*given_: str) -> tuple[Study, Attacker]:
+        study = with_practice(make_study(*UNLIMITED, *(given_ or (*STEPS, *CODES))))
+        publish_generation(study, 1, slates=200)
+        return study, Attacker(study, serve(study))
+
+    return begin
+
+
+def fixed_rows(study: Study) -> dict[str, int]:
+    rows = {table: study.store.value(f"SELECT count(*) FROM {table}") for table in FIXED}
+    return {**rows, "slate": study.store.value("SELECT count(*) FROM slate WHERE copy_of IS NULL")}
+
+
+def everything_of(study: Study, session: str) -> list[Any]:
+    """All that is stored of a session."""
+    queries = (
+        "SELECT * FROM session WHERE id = ?",
+        "SELECT * FROM pick WHERE session_id = ?",
+        "SELECT * FROM answer WHERE session_id = ?",
+        "SELECT id, purpose FROM slate WHERE leased_to = ?",
+    )
+    return [list(study.store.rows(query, [session])) for query in queries]
+
+
+def play(attacker: Attacker, *bodies: tuple[str, dict[str, Any]]) -> str:
+    """A session that went some steps; its cookie."""
+    cookie, _ = attacker.open()
+    for route, body in bodies:
+        answer = attacker.send("POST", f"/api/{route}", cookie, json=body)
+        assert answer is not None and answer.status_code == 200
+    return cookie
+
+
+def fire(study: Study, attacker: Attacker, n: int) -> None:
+    """Requests made from the routes' schema, sound and broken ones, with a victim's state beside them."""
+    operations = [found.ok() for found in schemathesis.openapi.from_dict(app_of(study).openapi()).get_all_operations()]
+    cookies = [play(attacker), play(attacker, ("step", {"step": "instructions"})), play(attacker, ("withdraw", {}))]
+    aims = itertools.product(operations, GenerationMode, (*cookies, FOREIGN, None))
+    until = attacker.sent + n
+    for round_, (operation, mode, cookie) in enumerate(itertools.cycle(aims)):
+        if attacker.sent >= until:
+            return
+        with suppress(Unsatisfiable):  # some requests have nothing about them that could be broken
+            shoot(attacker, operation.as_strategy(generation_mode=mode), cookie, round_)
+
+
+def shoot(attacker: Attacker, cases: SearchStrategy[schemathesis.Case], cookie: str | None, round_: int) -> None:
+    """Some dozens of cases, with our cookie in place of made-up ones."""
+
+    @seed(round_)
+    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases)
+    def each(case: schemathesis.Case) -> None:
+        made = case.as_transport_kwargs(base_url="")
+        if cookie:
+            made.pop("cookies", None)
+        attacker.send(made.pop("method"), made.pop("url"), cookie, **made)
+
+    each()
+
+
+def bombard(study: Study, attacker: Attacker, n: int) -> None:
+    """At least n requests; checks at the end that a bystander's data are as they were."""
+    before = fixed_rows(study)
+    bystander = play(attacker, ("step", {"step": "instructions"})).partition(".")[0]
+    theirs = everything_of(study, bystander)
+    cookies = itertools.cycle([play(attacker), play(attacker, ("step", {"step": "instructions"})), FOREIGN, None])
+    until = attacker.sent + n
+    for (method, path, more), cookie in zip(injections(), cookies, strict=False):
+        attacker.send(method, path, cookie, **more)
+    wander(attacker, n // 4, random.Random(0))
+    fire(study, attacker, until - attacker.sent)
+    assert attacker.sent >= until
+    assert everything_of(study, bystander) == theirs and fixed_rows(study) == before
+    attacker.check()
+
+
+def test_a_thousand_hostile_requests_break_nothing(attack):
+    study, attacker = attack()
+    bombard(study, attacker, 1_400)
+    assert len(attacker.picks) > 20
+
+
+@pytest.mark.slow
+def test_fifty_thousand_hostile_requests_break_nothing(attack):
+    study, attacker = attack()
+    bombard(study, attacker, 50_000)
+
+
+def test_nobody_answers_or_sees_anothers_slates(attack):
+    study, attacker = attack("journey.consent=Agree?")
+    (mine, turn), (theirs, _) = attacker.open(), attacker.open()
+    for slate_id in range(turn["slate_id"], turn["slate_id"] + 30):
+        answer = attacker.send("POST", "/api/pick", theirs, json={"slate_id": slate_id, "outcome": "none"})
+        assert answer is not None and answer.status_code in (200, 404)
+    answered = {row["session_id"] for row in study.store.rows("SELECT session_id FROM pick")}
+    assert answered == {theirs.partition(".")[0]} and mine not in answered
+    attacker.check()
+
+
+def test_cookies_that_are_replayed_open_nothing_else(attack):
+    study, attacker = attack("journey.consent=Agree?")
+    cookie, turn = attacker.open()
+    session, _, mac = cookie.partition(".")
+    for other in (
+        session,
+        mac,
+        f"{mac}.{session}",
+        f"{session}.{mac[::-1]}",
+        f"{session[::-1]}.{mac}",
+        FOREIGN,
+        cookie + "A",
+    ):
+        answer = attacker.send("GET", "/api/slate", other)
+        assert answer is not None and answer.status_code == 401
+    attacker.send("POST", "/api/withdraw", cookie, json={})
+    pick = {"slate_id": turn["slate_id"], "outcome": "pick", "position": 0}
+    answer = attacker.send("POST", "/api/pick", cookie, json=pick)
+    assert answer is not None and answer.status_code == 410 and study.store.last_pick() == 0
+    attacker.check()
+
+
+def test_lapsed_slates_and_steps_out_of_order_store_nothing(attack):
+    study, attacker = attack("journey.consent=Agree?", "journey.picks=2", "journey.closing=Words?")
+    cookie, turn = attacker.open()
+    with study.store.write() as db:
+        db.conn.execute("UPDATE slate SET lease_until = ? WHERE lease_until IS NOT NULL", [timestamp(-1)])
+    for _ in range(3):
+        answer = attacker.send("POST", "/api/pick", cookie, json={"slate_id": turn["slate_id"], "outcome": "none"})
+        assert answer is not None and answer.status_code == 410
+    for step in ("closing", "question", "instructions"):
+        answer = attacker.send("POST", "/api/step", cookie, json={"step": step, "answer": "x"})
+        assert answer is not None and answer.status_code == 409
+    assert study.store.last_pick() == 0 and study.store.value("SELECT count(*) FROM answer") == 0
