@@ -188,6 +188,8 @@ def print_table(title: str, runs: list[list[Row]]) -> None:
             f"± {own:5.3f}  {mean['gain']:6.4f}  {mean['ideal']:5.3f}  {mean['nn']:4.2f}  {mean['seconds']:5.1f}"
         )
     learning = cells["learning"]
+    for seed, rows in enumerate(runs):
+        print(f"seed {seed}: " + ", ".join(f"{row.transmission:.3f} ± {row.se:.3f}" for row in rows))
     print(f"learning: mean {learning.mean():+.3f}, rms {np.sqrt((learning**2).mean()):.3f}", flush=True)
 
 
