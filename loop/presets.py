@@ -5,7 +5,6 @@ from typing import Any
 # Many cheap steps of a narrow network carry curation over, and a high rate sharpens; docs/transmission.md.
 POINT_NETWORK = {"width": 128}
 POINTS = {"pretrain_steps": 2_500, "pretrain_lr": 4e-3, "finetune_steps": 1_200, "finetune_lr": 2e-3, "pair_size": 64}
-POINT_SAMPLING = {"steps": 20}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
@@ -25,7 +24,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"dataset": "moons", "n": 5_000, "noise": 0.1},
         "network": POINT_NETWORK,
         "train": POINTS,
-        "sampling": POINT_SAMPLING,
         "reward": {"kind": "ball", "gamma": 10.0, "center": [2.0, 0.5], "r_min": 1.0},
         "curation": {"k": 2, "picks": 5_000},
         "mix": {"lam": float("inf")},
@@ -36,7 +34,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"dataset": "gaussians", "n": 5_000},
         "network": POINT_NETWORK,
         "train": POINTS,
-        "sampling": POINT_SAMPLING,
         "reward": {"kind": "ball", "gamma": 10.0, "center": [4.0, 0.0], "r_min": 1.0},
         "curation": {"k": 2, "picks": 5_000},
         "mix": {"lam": float("inf")},
