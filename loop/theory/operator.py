@@ -14,6 +14,7 @@ import numpy as np
 K = int | Literal["inf"]
 NODE_STEP = 0.25  # in log u; the trapezoid's error falls as exp(-pi^2 / step), which is 1e-17 here
 TAIL = 38.0  # exp(-38) = 3e-17 is what the ends of the range leave out
+FARTHEST = 10_000.0  # below the best reward; samples that are worse yet are told apart no more
 CHUNK = 4_000_000  # entries of support x nodes held at once
 
 
@@ -62,7 +63,7 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
         np.add.at(gathered, place, masses)
     else:
         gathered = masses[np.argsort(rewards, kind="stable")]
-    chosen = _luce(levels - levels[-1], gathered, rule)
+    chosen = _luce(np.maximum(levels - levels[-1], -FARTHEST), gathered, rule)
     out = (rule.lapse + (1 - rule.lapse) * chosen)[place]
     return out[:, 0] if p.ndim == 1 else out
 
@@ -95,15 +96,14 @@ def _luce(r: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
     """(n, B) H of rewards r <= 0, sorted, without lapses."""
     if rule.k == 1:
         return np.ones_like(p)
-    w = np.exp(r)[:, None]
     if rule.k == "inf":
+        w = np.exp(r)[:, None]
         return w / (w * p).sum(axis=0)
     if rule.position_bias and len(set(rule.position_bias)) > 1:
         return _biased(r, p, np.asarray(rule.position_bias))
     log_u = _nodes(r, rule.k)
     phi = _phi(r, p, log_u)
-    inner = np.exp(log_u)[:, None] * phi ** (rule.k - 1) * (rule.k * NODE_STEP)
-    return w * _transform(r, log_u, inner)
+    return _transform(r, log_u, phi ** (rule.k - 1) * (rule.k * NODE_STEP))
 
 
 def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -114,33 +114,39 @@ def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
     total = np.zeros_like(p)
     for j, b in enumerate(bias):
         others = math.prod(phi for i, phi in enumerate(phis) if i != j)
-        inner = np.exp(log_u + b)[:, None] * others * NODE_STEP
-        total += np.exp(r)[:, None] * _transform(r + b, log_u, inner)
+        total += _transform(r + b, log_u, others * NODE_STEP)
     return total
 
 
 def _nodes(r: np.ndarray, k: int, spread: float = 0.0) -> np.ndarray:
-    """(m,) log u, from where exp(-w u) is still 1 for all K samples to where it is 0 for the least weight."""
-    return np.arange(-TAIL - math.log(k), 4.0 - r[0] + spread, NODE_STEP)
+    """(m,) log u: for each level from where exp(-w u) is still 1 for all K samples to where it is 0; not in between."""
+    below, above = TAIL + math.log(k), 4.0 + spread
+    at = -r[::-1]
+    cuts = np.flatnonzero(np.diff(at) > below + above) + 1
+    groups = np.split(at, cuts)
+    return np.concatenate([np.arange(group[0] - below, group[-1] + above, NODE_STEP) for group in groups])
 
 
 def _phi(r: np.ndarray, p: np.ndarray, log_u: np.ndarray) -> np.ndarray:
     """(m, B) sum_i p_i exp(-w_i u)."""
     out = np.zeros((len(log_u), p.shape[1]))
     for part in _chunks(len(r), len(log_u)):
-        out += _kernel(r[part], log_u).T @ p[part]
+        out += np.exp(-np.exp(_log_wu(r[part], log_u))).T @ p[part]
     return out
 
 
 def _transform(r: np.ndarray, log_u: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """(n, B) sum over nodes of exp(-w_i u) inner(u)."""
-    return np.concatenate([_kernel(r[part], log_u) @ inner for part in _chunks(len(r), len(log_u))])
+    """(n, B) sum over nodes of w_i u exp(-w_i u) inner(u)."""
+    parts = []
+    for part in _chunks(len(r), len(log_u)):
+        log_wu = _log_wu(r[part], log_u)
+        parts.append(np.exp(log_wu - np.exp(log_wu)) @ inner)
+    return np.concatenate(parts)
 
 
-def _kernel(r: np.ndarray, log_u: np.ndarray) -> np.ndarray:
-    """(n, m) exp(-w u), from log w + log u."""
-    exponent = r[:, None] + log_u[None]
-    return np.exp(-np.exp(np.minimum(exponent, 7.0)))  # exp(-exp(7)) is 0
+def _log_wu(r: np.ndarray, log_u: np.ndarray) -> np.ndarray:
+    """(n, m) log(w u), where it matters: exp(-exp(7)) is 0."""
+    return np.minimum(r[:, None] + log_u[None], 7.0)
 
 
 def _chunks(n: int, m: int) -> list[slice]:

@@ -89,3 +89,13 @@ def test_a_population_picks_as_its_types_in_their_shares():
 def test_a_rule_that_makes_no_sense_is_refused(wrong: dict):
     with pytest.raises(ValueError, match=r"K must|lapse is|entries"):
         ChoiceRule(**wrong)
+
+
+@pytest.mark.parametrize("bias", [(), (0.5, 0.0)])
+def test_rewards_that_are_thousands_apart(bias: tuple[float, ...]):
+    rewards, p = np.array([-4_000.0, -4_001.0, -900.0, 0.0, -1.0]), np.full(5, 0.2)
+    found = step(rewards, p, ChoiceRule(2, position_bias=bias))
+    near = step(np.array([0.0, -1.0]), np.full(2, 0.5), ChoiceRule(2, position_bias=bias))
+    assert found.sum() == pytest.approx(1, abs=1e-12)
+    assert found[:2] == pytest.approx(0.16 * near) and found[3:] == pytest.approx(0.16 * near + 0.24)
+    assert found[2] == pytest.approx(0.04 + 2 * 0.08)
