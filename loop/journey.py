@@ -70,7 +70,7 @@ def place(store: Store, config: StudyConfig, session_id: str) -> Place:
     elif state == "practice":
         slates = next_slates(store, config, session_id, practice_left=config.journey.practice - journey.practised)
     elif state == "picking":
-        slates = next_slates(store, config, session_id)
+        slates = next_slates(store, config, session_id, answered=journey.answered)
     elif state == "finished" and "finished" not in journey.reached:
         store.reach(session_id, "finished", config.panel.complete)
     if state in ("practice", "picking") and not slates:

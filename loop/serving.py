@@ -10,20 +10,25 @@ from loop.config import StudyConfig
 
 AHEAD = 2  # the slate that is shown, and the one the page loads meanwhile
 WORKER_SILENT_S = 15.0
+STALLED_S = 3.0
 
 
-def next_slates(store: Store, config: StudyConfig, session_id: str, *, practice_left: int = 0) -> list[Slate]:
+def next_slates(
+    store: Store, config: StudyConfig, session_id: str, *, answered: int | None = None, practice_left: int = 0
+) -> list[Slate]:
     """The slate the session is at, and the one after it as far as there is one; always the same until it is answered.
 
     While a generation trains, new slates are audit slates, so that no one waits; then what is left of either kind. Some
-    are checks (see `loop.checks`), and with `practice_left` all are practice slates.
+    are checks (see `loop.checks`), and with `practice_left` all are practice slates. `answered` is how many slates the
+    session answered, where the caller knows.
     """
     slates = store.open_slates(session_id, config.pool.lease_s)
-    latest = store.latest_cut()
-    if latest is None:
-        return slates
-    answered = store.session_picks(session_id)
+    if answered is None:
+        answered = store.session_picks(session_id)
     left = practice_left or (config.journey.picks - answered if config.journey.picks else AHEAD)
+    latest = store.latest_cut()
+    if latest is None or len(slates) >= min(AHEAD, left):
+        return slates
     purposes = served_purposes(store, config)
     while len(slates) < min(AHEAD, left):
         if practice_left:
@@ -40,14 +45,16 @@ def next_slates(store: Store, config: StudyConfig, session_id: str, *, practice_
 def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
     """Which slates raters get now, first choice first.
 
-    Audit slates alone once the picks for the next generation are in; with no worker to train it, whatever is left.
+    Audit slates alone once the picks for the next generation are in, unless the worker that makes them has fallen
+    silent: nobody waits for it then.
     """
     phase = worker_status(store)["phase"]
     if phase == "absent":
         return ("curation", "audit")
     progress = picks_progress(store, config)
-    training = phase in ("curating", "training", "publishing")
-    return ("audit",) if training or progress.done >= progress.total else ("curation",)
+    if phase in ("curating", "training", "publishing") or progress.done >= progress.total:
+        return ("audit",) if _silent_s(store.status("worker")) < STALLED_S else ("audit", "curation")
+    return ("curation", "audit")
 
 
 def picks_progress(store: Store, config: StudyConfig, yours: int = 0) -> Progress:
@@ -65,6 +72,10 @@ def worker_status(store: Store) -> dict[str, Any]:
     status = store.status("worker")
     if not status:
         return {"phase": "absent", "done": None, "left_s": None}
-    silent_s = (datetime.now(UTC) - datetime.fromisoformat(status["at"])).total_seconds()
-    phase = "absent" if silent_s > WORKER_SILENT_S else status.get("phase", "idle")
+    phase = "absent" if _silent_s(status) > WORKER_SILENT_S else status.get("phase", "idle")
     return {"phase": phase, "done": status.get("done"), "left_s": status.get("left_s")}
+
+
+def _silent_s(status: dict[str, Any]) -> float:
+    """Seconds since the worker last said what it does; it does so every second."""
+    return (datetime.now(UTC) - datetime.fromisoformat(status["at"])).total_seconds()

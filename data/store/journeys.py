@@ -81,20 +81,20 @@ class Journeys(People):
             ValueError: there is no such session.
         """
         columns = ", ".join(f"{name}_at" for name in (*get_args(Milestone), "withdrawn"))
-        row = self.one(f"SELECT {columns} FROM session WHERE id = ?", [session_id])
-        if row is None:
-            raise ValueError("There is no such session.")
-        counts = self.one(
-            """SELECT coalesce(sum(purpose = 'practice'), 0) AS practised, count(*) AS total
-            FROM pick JOIN slate ON slate.id = slate_id WHERE session_id = ?""",
+        row = self.one(
+            f"""SELECT {columns}, count(slate.id) AS total, coalesce(sum(purpose = 'practice'), 0) AS practised,
+            (SELECT count(*) FROM answer WHERE session_id = session.id AND question = 'comprehension') AS tries
+            FROM session LEFT JOIN pick ON pick.session_id = session.id LEFT JOIN slate ON slate.id = slate_id
+            WHERE session.id = ? GROUP BY session.id""",
             [session_id],
         )
-        assert counts is not None
+        if row is None:
+            raise ValueError("There is no such session.")
         return Journey(
-            reached=frozenset(name.removesuffix("_at") for name, at in row.items() if at),
-            practised=counts["practised"],
-            answered=counts["total"] - counts["practised"],
-            tries=self.tries(session_id),
+            reached=frozenset(name.removesuffix("_at") for name, at in row.items() if name.endswith("_at") and at),
+            practised=row["practised"],
+            answered=row["total"] - row["practised"],
+            tries=row["tries"],
         )
 
     def places_taken(self, lease_s: float) -> int:

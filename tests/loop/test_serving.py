@@ -1,0 +1,62 @@
+"""Which slates raters get: while a generation trains audit slates alone, and whatever there is rather than none."""
+
+from collections.abc import Callable
+
+import pytest
+
+from data.records import timestamp
+from data.store import Store
+from loop.serving import next_slates, served_purposes, worker_status
+from loop.study import configure
+
+CONFIG = configure("digits", ["curation.k=3", "schedule.picks=100"])
+
+
+@pytest.fixture
+def worker(store: Store) -> Callable[[str, float], None]:
+    """A function: the worker last said this phase so many seconds ago."""
+
+    def say(phase: str, ago_s: float) -> None:
+        store.set_status("worker", phase=phase, done=None, left_s=None)
+        with store.write() as db:
+            db.conn.execute("UPDATE status SET at = ?", [timestamp(-ago_s)])
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("phase", "ago_s", "expected"),
+    [
+        ("idle", 0, ("curation", "audit")),
+        ("training", 0, ("audit",)),
+        ("curating", 0, ("audit",)),
+        ("training", 8, ("audit", "curation")),
+        ("training", 60, ("curation", "audit")),
+    ],
+)
+def test_what_is_served(store: Store, worker, phase: str, ago_s: float, expected: tuple[str, ...]):
+    worker(phase, ago_s)
+    assert served_purposes(store, CONFIG) == expected
+
+
+def test_with_the_picks_in_raters_compare_generations(store: Store, worker):
+    worker("idle", 0)
+    ready = CONFIG.model_copy(update={"schedule": CONFIG.schedule.model_copy(update={"picks": 0})})
+    assert served_purposes(store, ready) == ("audit",)
+
+
+def test_nobody_waits_for_a_worker_that_was_killed_while_it_trained(store: Store, worker, fill):
+    fill(store, n=1, purpose="audit")
+    worker("training", 0)
+    assert [slate.purpose for slate in next_slates(store, CONFIG, "ann")] == ["audit"]
+    worker("training", 8)
+    assert worker_status(store)["phase"] == "training"
+    assert [slate.purpose for slate in next_slates(store, CONFIG, "ann")] == ["audit", "curation"]
+
+
+def test_a_dry_pool_of_curation_slates_leaves_audit_slates(store: Store, worker, fill):
+    fill(store, n=2, purpose="audit")
+    worker("idle", 0)
+    while store.lease("bob", ("curation",), 0, 60):
+        pass
+    assert [slate.purpose for slate in next_slates(store, CONFIG, "ann")] == ["audit", "audit"]
