@@ -15,7 +15,7 @@ from data.store import Store
 from loop.evidence.people import rates_of
 from loop.evidence.schema import WinRate
 
-BUDGET_S = 0.4
+BUDGET_S = 0.25
 CHUNK = 20_000  # picks
 MINUTES = 60
 EFFORT = 20  # what took a second is not read anew within this many
@@ -73,7 +73,7 @@ class Seldom(Generic[T]):
 
 
 class Running:
-    """One count, kept up from pick to pick.
+    """One count, kept up from pick to pick; the newest picks are read first.
 
     Args:
         read: the counts over a range of pick ids (above the first number, up to the second).
@@ -81,15 +81,28 @@ class Running:
 
     def __init__(self, read: Callable[[int, int], Mapping[Any, int]]):
         self._read = read
-        self.until = 0
+        self._low: int | None = None
+        self._high = 0
         self.counts: Counter[Any] = Counter()
 
+    @property
+    def done(self) -> int:
+        """How many pick ids have been read."""
+        return self._high - (self._low or 0)
+
     def advance(self, last: int, deadline: float) -> None:
-        """Counts on up to the pick `last`, or until the time (of `time.monotonic`) is over."""
-        while self.until < last:
-            until = min(last, self.until + CHUNK)
-            self.counts.update(self._read(self.until, until))
-            self.until = until
+        """Counts on, up to the pick `last` and then down to the first, until the time (`time.monotonic`) is over."""
+        if self._low is None:
+            self._low = self._high = last
+        while self._high < last or self._low > 0:
+            if self._high < last:
+                above = min(last, self._high + CHUNK)
+                self.counts.update(self._read(self._high, above))
+                self._high = above
+            else:
+                below = max(0, self._low - CHUNK)
+                self.counts.update(self._read(below, self._low))
+                self._low = below
             if time.monotonic() > deadline:
                 return
 
@@ -121,7 +134,7 @@ class CrowdCounts:
             flagged = self._flagged_until()
             for running, until in ((self._picks, last), (self._wins, last), (self._flags, flagged)):
                 running.advance(until, deadline)
-            read = self._picks.until + self._wins.until + self._flags.until
+            read = self._picks.done + self._wins.done + self._flags.done
             kinds: Counter[str] = Counter()
             for (kind, _), n in self._picks.counts.items():
                 kinds[kind] += n
@@ -131,7 +144,7 @@ class CrowdCounts:
     def _flagged_until(self) -> int:
         """The last pick that was judged; other thresholds mean that all are judged anew."""
         kept = self._store.status("flags")
-        if kept.get("thresholds") != self._thresholds or kept.get("until", 0) < self._flags.until:
+        if kept.get("thresholds") != self._thresholds:
             self._thresholds, self._flags = kept.get("thresholds"), Running(self._store.flagged_picks)
         return kept.get("until", 0)
 

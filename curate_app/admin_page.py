@@ -11,6 +11,7 @@ from curate_app.admin_counts import CrowdCounts
 from curate_app.admin_view import Panels, notes, panels
 from curate_app.assets import TEXT, render
 from loop.controls import MOST, control_state
+from loop.serving import picks_progress
 from loop.study import Study
 
 EVERY_S = 2.0
@@ -97,6 +98,7 @@ class Refresh:
         self.study = study
         self.crowd = CrowdCounts(study.store)
         self.evidence = KeptEvidence(study)
+        picks_progress(study.store, study.config)  # counted in full once, before anyone waits for it
 
     def __call__(self, shown: dict[str, Any]) -> list[Any]:
         """(what is shown now, then the changes to each part)."""

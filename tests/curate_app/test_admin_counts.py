@@ -1,0 +1,112 @@
+"""The page's counts: each pick is read once, the newest first, and the sums are those of the whole log."""
+
+from collections import Counter
+
+import pytest
+
+from curate_app import admin_counts
+from curate_app.admin_counts import CrowdCounts, Running
+from data.records import Pick
+from loop import quality
+from loop.crowd_config import QualityConfig
+from loop.study import Study
+
+PAST = 0.0  # a deadline that is over
+
+
+def pick(study: Study, session: str, n: int, purpose: str = "curation", rt_ms: int = 900, t: int | None = None) -> None:
+    """A person's n picks; the person is new the first time."""
+    store = study.store
+    if not store.has_session(session):
+        store.add_session(session, store.add_rater("human", panel="test", panel_rater_id=session))
+    latest = store.latest_cut()
+    assert latest
+    for _ in range(n):
+        slate = store.lease(session, (purpose,), latest[0] if t is None else t, 600)  # pyright: ignore[reportArgumentType]
+        assert slate is not None, "the pool is empty"
+        store.record_pick(session, Pick(slate.id, "pick", slate.id % slate.k, rt_ms=rt_ms))
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four picks are read at a time."""
+    monkeypatch.setattr(admin_counts, "CHUNK", 4)
+
+
+def test_every_range_is_read_once_and_the_newest_first(small_chunks: None):
+    asked: list[tuple[int, int]] = []
+
+    def read(after: int, until: int) -> dict[str, int]:
+        asked.append((after, until))
+        return {"n": until - after}
+
+    running = Running(read)
+    running.advance(10, PAST)
+    assert asked == [(6, 10)] and running.done == 4
+    running.advance(12, PAST)
+    assert asked[1:] == [(10, 12)]
+    for _ in range(3):
+        running.advance(12, PAST)
+    assert asked[2:] == [(2, 6), (0, 2)]
+    assert running.counts == {"n": 12} and running.done == 12
+
+
+def test_counts_follow_what_people_do(study: Study, small_chunks: None):
+    counts = CrowdCounts(study.store)
+    assert counts(0).share == 1 and not any(counts(0).minutes)
+    for session, n in (("ann", 5), ("bob", 3), ("ann", 2)):
+        pick(study, session, n)
+        found = counts(0)
+    assert found.kinds == Counter(human=10) and sum(found.minutes) == 10 and found.share == 1
+    assert (found.people.picked, found.people.at_work) == (2, 2)
+
+
+def test_what_is_not_counted_yet_is_said(study: Study, small_chunks: None):
+    pick(study, "ann", 10)
+    counts = CrowdCounts(study.store)
+    found = counts(0, PAST)
+    assert found.share < 1 and 0 < sum(found.minutes) < 10
+    while found.share < 1:
+        found = counts(0, PAST)
+    assert sum(found.minutes) == 10
+
+
+def test_flags_are_counted_once_they_are_judged(study: Study, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin_counts, "EFFORT", 0)
+    counts = CrowdCounts(study.store)
+    pick(study, "ann", 3, rt_ms=100)
+    pick(study, "bob", 2)
+    assert counts(0).flags == {}
+    quality.refresh(study.store, QualityConfig())
+    assert counts(0).flags == {"too_fast": 3}
+    pick(study, "ann", 7, rt_ms=100)
+    quality.refresh(study.store, QualityConfig())
+    assert counts(0).flags == {"too_fast": 10}
+    assert counts(0).people.flagged == {"too_fast": 1}
+
+
+def test_other_thresholds_count_flags_anew(study: Study):
+    counts = CrowdCounts(study.store)
+    pick(study, "ann", 4, rt_ms=200)
+    quality.refresh(study.store, QualityConfig())
+    assert counts(0).flags == {"too_fast": 4}
+    pick(study, "ann", 1, rt_ms=200)
+    quality.refresh(study.store, QualityConfig(too_fast_ms=100))
+    assert counts(0).flags == {}
+
+
+def test_win_rates_are_of_those_who_have_not_withdrawn(make_study, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin_counts, "EFFORT", 0)
+    study = make_study(generations=2)
+    with study.store.write() as db:  # of each audit slate the first two samples become the older generation's
+        db.conn.execute(
+            """UPDATE sample SET t = 0 WHERE id IN (SELECT sample_id FROM slate_item JOIN slate ON slate.id = slate_id
+            WHERE purpose = 'audit' AND slate.t = 1 AND position < 2)"""
+        )
+    counts = CrowdCounts(study.store)
+    pick(study, "ann", 2, "audit")
+    pick(study, "bob", 2, "audit")
+    (rate,) = counts(1).rates
+    assert (rate.t, rate.against, rate.n, rate.raters) == (1, 0, 8, 2)
+    study.store.withdraw("bob")
+    assert [(one.n, one.raters) for one in counts(1).rates] == [(4, 1)]
