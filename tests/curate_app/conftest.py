@@ -4,7 +4,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +85,9 @@ def publish_generation() -> Callable[..., None]:
 
 
 @contextmanager
-def _served(study: Study, password: str | None) -> Iterator[str]:
+def _served(study: Study, password: str | None = None, port: int = 0) -> Iterator[str]:
     app = build_app(study, admin_open=password is None, password=password)
-    listening = socket.create_server(("127.0.0.1", 0))  # it listens from here on, so a browser may come at once
+    listening = socket.create_server(("127.0.0.1", port))  # it listens from here on, so a browser may come at once
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -104,6 +104,12 @@ def serve() -> Iterator[Callable[..., str]]:
     """A factory: serves a study and gives its address."""
     with ExitStack() as stack:
         yield lambda study, password=None: stack.enter_context(_served(study, password))
+
+
+@pytest.fixture
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    """The same for a while: `with serving(study, port=…)`. Without a port it is a free one."""
+    return _served
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,9 @@ def saved(page: Page, n: int) -> None:
 
 def check(page: Page) -> None:
     """No grave finding of axe-core, nothing wider than the window, nothing to touch that is too small for a finger."""
-    found = Axe().run(page).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    found = page.evaluate("axe.run('.rater', {resultTypes: ['violations']})")["violations"]
     grave = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found if rule["impact"] in GRAVE]
     assert grave == [], grave
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

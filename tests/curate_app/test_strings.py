@@ -1,0 +1,49 @@
+"""The rater's page in every language: the same keys and holes, and none that nothing uses."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from curate_app.assets import HERE, STATIC
+from curate_app.rater_page import FILES, languages
+
+ENGLISH = languages()["en"]
+OTHERS = sorted(set(languages()) - {"en"})
+
+
+def test_french_is_there():
+    assert OTHERS == ["fr"]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_language_has_the_keys_and_holes_of_english(language: str):
+    words = languages()[language]
+    assert list(words) == list(ENGLISH)
+
+    def holes(text: str) -> list[str]:
+        return sorted(set(re.findall(r"\{\w*\}", text)))
+
+    assert {key: holes(text) for key, text in words.items()} == {key: holes(text) for key, text in ENGLISH.items()}
+    assert [key for key, text in words.items() if key != "dir" and not text.strip()] == []
+
+
+def test_a_language_file_has_nothing_but_the_raters_page():
+    assert list(json.loads((STATIC / "strings.fr.json").read_text(encoding="utf-8"))) == ["dir", "rater"]
+
+
+def test_every_text_is_used_and_every_used_one_is_there():
+    read = [*(STATIC / name for name in FILES if name.endswith(".js")), HERE / "templates" / "rater.html"]
+    source = "\n".join(Path(file).read_text(encoding="utf-8") for file in read)
+    # Made of a state, a phase, a status or a count; the others stand in full.
+    made = re.compile(r"\w+_(title|more|0|1|n|\d{3})|curating|training|publishing")
+    quoted = {*re.findall(r'"([\w-]+)"', source)}
+    assert [key for key in ENGLISH if key != "dir" and key not in quoted and not made.fullmatch(key)] == []
+    used = {*re.findall(r'say\("(\w+)"', source), *re.findall(r'data-(?:text|label)="(\w+)"', source)}
+    assert sorted(used - set(ENGLISH)) == []
+
+
+def test_every_module_of_the_page_is_fetched_with_it():
+    imported = {name for file in FILES for name in re.findall(r'from "\./(\w+\.js)"', (STATIC / file).read_text())}
+    assert imported | {"rater.js"} == {file for file in FILES if file.endswith(".js")}
