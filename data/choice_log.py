@@ -16,6 +16,7 @@ COLUMNS = (
     "rater", "rater_kind",
     "rater_type", "session", "shown_at", "picked_at", "rt_ms", "outcome", "picked", "input", "viewport", "flags",
     "session_flags", "server_ms", "blur_count", "copy_of", "answer", "withdrawn",
+    "excluded_by",
 )  # fmt: skip
 
 
@@ -74,7 +75,10 @@ def long_rows(store: Store, study: str, after: int = 0, until: int | None = None
 
     `after` and `until` keep the answers with `after < pick id <= until`.
 
-    `picked` is 1 at the position that was picked and 0 elsewhere (all 0 for 'none of these').
+    `picked` is 1 at the position that was picked and 0 elsewhere (all 0 for 'none of these'). `copy_of` and `answer`
+    are those of check slates: the slate whose samples they show in another order, and the position that is right.
+    `excluded_by` is the flag that kept the pick out of training. Raters and sessions stand under numbers of the study's
+    own; the panels' ids are nowhere in it.
     """
     for row in store.choices(after, until):
         yield {name: study if name == "study" else row[name] for name in COLUMNS}

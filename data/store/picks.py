@@ -215,8 +215,9 @@ class Picks(Connection):
                 rater.type AS rater_type, 's' || session.rowid AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
                 pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
                 pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
-                slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn
+                slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn, excluded_by
                 FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+                LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
                 JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
                 JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
                 WHERE pick.id > ? AND (? IS NULL OR pick.id <= ?) ORDER BY pick.id, slate_item.position""",

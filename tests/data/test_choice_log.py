@@ -8,7 +8,7 @@ import pytest
 
 from data import choice_log
 from data.choice_log import COLUMNS, export_choices
-from data.records import NewSlate, Pick, Sample
+from data.records import NewSlate, Pick, Rule, Sample
 from data.store import Store
 
 
@@ -59,6 +59,21 @@ def test_what_is_written_is_what_the_database_holds(answered: Store, tmp_path: P
         assert (int(row["choice_id"]), row["outcome"]) == (pick["id"], pick["outcome"])
         assert (row["picked_at"], row["rt_ms"]) == (pick["picked_at"], "" if pick["rt_ms"] is None else "700")
         assert row["checkpoint_sha256"] == "ab" * 32
+
+
+def test_checks_and_flags_stand_beside_the_answers(answered: Store, fill: Callable[..., list[int]], tmp_path: Path):
+    repeated = answered.lease_copy("ann", 1, [2, 0, 1], 7, 60)
+    answered.record_pick("ann", Pick(repeated.id, "pick", 1, rt_ms=90, blur_count=2))
+    answered.set_flags([(4, {"too_fast": True})], [("ann", {"inconsistent": True})])
+    answered.set_flags([(1, {"too_fast": True})], [])
+    assert answered.exclude(1, 0, 4, Rule(picks=("too_fast",))) == {"too_fast": 1}
+    export_choices(answered, "s", "long-csv", tmp_path / "c.csv")
+    rows = rows_of(tmp_path / "c.csv")
+    last = {name: rows[-1][name] for name in ("purpose", "copy_of", "answer", "blur_count", "flags", "excluded_by")}
+    assert last == {"purpose": "attention", "copy_of": "1", "answer": "0", "blur_count": "2",
+                    "flags": '{"too_fast": true}', "excluded_by": ""}  # fmt: skip
+    assert {(row["excluded_by"], row["session_flags"]) for row in rows[:3]} == {("too_fast", '{"inconsistent": true}')}
+    assert int(rows[-1]["server_ms"]) >= 0
 
 
 def test_no_session_id_leaves_the_study(answered: Store, tmp_path: Path):
