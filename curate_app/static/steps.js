@@ -5,7 +5,7 @@ import { counted } from "./strings.js";
 
 const ANSWER_LENGTH = 5000;
 
-const words = (say, key, className = "soft") => element("p", { className, textContent: say(key) });
+const line = (say, key, className = "soft") => element("p", { className, textContent: say(key) });
 
 function button(say, key, act, className = "primary") {
   const made = element("button", { type: act === "send" ? "submit" : "button", className, textContent: say(key) });
@@ -16,8 +16,8 @@ function button(say, key, act, className = "primary") {
 const actions = (...buttons) => element("div", { className: "actions" }, ...buttons);
 
 // The study's own words: HTML that the server made of Markdown, without any raw HTML in it.
-function prose(html) {
-  const made = element("div", { className: "prose", dir: "auto", innerHTML: html ?? "" });
+function words(html) {
+  const made = element("div", { className: "words", dir: "auto", innerHTML: html ?? "" });
   for (const link of made.querySelectorAll("a")) Object.assign(link, { target: "_blank", rel: "noopener" });
   return made;
 }
@@ -29,24 +29,24 @@ function form(step, ...children) {
 }
 
 const DRAW = {
-  consent: (turn, say) => [prose(turn.html), actions(button(say, "agree", "agree"), button(say, "decline", "decline", "second"))],
-  declined: (turn, say) => [words(say, "declined_more"), ...ending(turn.completion, say), actions(button(say, "reconsider", "reconsider", "second"))],
-  preview: (turn, say) => [words(say, "preview_more"), prose(turn.html)],
-  uninvited: (turn, say) => [words(say, "uninvited_more")],
-  full: (turn, say) => [words(say, "full_more")],
+  consent: (turn, say) => [words(turn.html), actions(button(say, "agree", "agree"), button(say, "decline", "decline", "second"))],
+  declined: (turn, say) => [line(say, "declined_more"), ...ending(turn.completion, say), actions(button(say, "reconsider", "reconsider", "second"))],
+  preview: (turn, say) => [line(say, "preview_more"), words(turn.html)],
+  uninvited: (turn, say) => [line(say, "uninvited_more")],
+  full: (turn, say) => [line(say, "full_more")],
   instructions(turn, say) {
     const practice = turn.practice > 0 ? [element("p", { className: "soft", textContent: counted(say, "practice", turn.practice) })] : [];
-    return [prose(turn.html), ...practice, actions(button(say, turn.practice > 0 ? "to_practice" : "begin", "instructed"))];
+    return [words(turn.html), ...practice, actions(button(say, turn.practice > 0 ? "to_practice" : "begin", "instructed"))];
   },
   question: drawQuestion,
   closing(turn, say) {
     const answer = element("textarea", { id: "answer", name: "answer", rows: 5, maxLength: ANSWER_LENGTH, dir: "auto" });
     const label = element("label", { htmlFor: "answer", className: "soft", textContent: say("closing_label") });
-    return [form("closing", prose(turn.html), label, answer, actions(button(say, "finish", "send")))];
+    return [form("closing", words(turn.html), label, answer, actions(button(say, "finish", "send")))];
   },
-  finished: (turn, say) => [turn.html ? prose(turn.html) : words(say, "finished_more"), ...ending(turn.completion, say)],
-  failed: (turn, say) => [words(say, "failed_more"), ...ending(turn.completion, say)],
-  withdrawn: (turn, say) => [words(say, "withdrawn_more"), ...ending(turn.completion, say)],
+  finished: (turn, say) => [turn.html ? words(turn.html) : line(say, "finished_more"), ...ending(turn.completion, say)],
+  failed: (turn, say) => [line(say, "failed_more"), ...ending(turn.completion, say)],
+  withdrawn: (turn, say) => [line(say, "withdrawn_more"), ...ending(turn.completion, say)],
 };
 
 function drawQuestion(turn, say) {
@@ -55,7 +55,7 @@ function drawQuestion(turn, say) {
     const radio = element("input", { type: "radio", name: "answer", value: choice, required: true });
     return element("label", { className: "option" }, radio, element("span", { dir: "auto", textContent: choice }));
   });
-  const legend = element("legend", {}, prose(turn.html));
+  const legend = element("legend", {}, words(turn.html));
   return [...wrong, form("question", element("fieldset", {}, legend, ...choices), actions(button(say, "answer", "send")))];
 }
 
@@ -65,7 +65,7 @@ export const isStep = (state) => Object.hasOwn(DRAW, state);
 export function drawStep(section, turn, say) {
   const parts = DRAW[turn.state](turn, say);
   const title = element("h2", { id: "step-title", tabIndex: -1, textContent: say(`${turn.state}_title`) });
-  const own = parts[0].matches(".prose") && parts[0].firstElementChild;
+  const own = parts[0].matches(".words") && parts[0].firstElementChild;
   if (own && own.matches("h1, h2, h3")) {
     Object.assign(title, { textContent: own.textContent, dir: "auto" });
     own.remove();
