@@ -36,6 +36,7 @@ CURATE = [sys.executable, "-m", "curate_app"]
 
 
 def main() -> None:
+    """Makes a study, sends the crowd, prints what it saw; exit code 1 when a pick is missing, doubled or changed."""
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="crowd-") as folder:
         study = Study.open(options.study) if options.study else make_study(Path(folder) / "study", options)
@@ -54,13 +55,14 @@ def main() -> None:
         finally:
             server.stop()
         print_times(tally, options)
-        print_server(server, metrics)
+        print_server(server, metrics, len(tally.acknowledged))
         faults = compare(study, tally, before)
         study.store.close()
     sys.exit(bool(faults))
 
 
 def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raters", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=30)
@@ -79,7 +81,7 @@ def arguments() -> argparse.Namespace:
 def make_study(path: Path, options: argparse.Namespace) -> Study:
     """A digits study with generation 0, slates for the whole run, and as many picks as asked for."""
     wanted = int(1.2 * options.raters * (options.seconds / options.period + 4)) + 2_000
-    settings = ["train.finetune_steps=1000000", "schedule.picks=100000000", "pool.size=96", "pool.audit=48"]  # fmt: skip
+    settings = ["train.finetune_steps=1000000", "schedule.picks=100000000", "pool.size=96", "pool.audit=48"]
     study = Study.create(path, configure("digits", settings))
     run = [*CURATE, "worker", str(path), "--once"]
     subprocess.run(run, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -103,7 +105,7 @@ def add_images(study: Study) -> list[str]:
 
 
 def add_slates(study: Study, names: list[str], purpose: str, n: int, sessions: list[str] | None = None) -> list[int]:
-    """n slates of four; free, or answered by the sessions in turn."""
+    """Slates of four: free, or answered by the sessions in turn."""
     rng, ids = np.random.default_rng(n), []
     for start in range(0, n, 50_000):
         size = min(50_000, n - start)
@@ -183,7 +185,7 @@ class Server:
             time.sleep(1)
 
     def kill_often(self, n: int, seconds: float) -> None:
-        """kill -9, n times, spread over the run; each time it is started again at once."""
+        """Kills it (-9) n times, spread over the run; each time it is started again at once."""
         for _ in range(n):
             time.sleep(seconds / (n + 1) - (self.down[-1] if self.down else 0))
             assert self.process
@@ -194,12 +196,14 @@ class Server:
             self.down.append(time.monotonic() - began)
 
     def metrics(self) -> str:
+        """What /metrics says at the end."""
         try:
             return self._get("/metrics")
         except OSError:
             return ""
 
     def stop(self) -> None:
+        """Ends it as Ctrl-C would."""
         self.leaving = True
         if self.process:
             self.process.terminate()
@@ -211,6 +215,7 @@ class Server:
 
 
 def print_times(tally: Tally, options: argparse.Namespace) -> None:
+    """What the clients saw."""
     seconds = sorted(tally.by_second)
     settled = seconds[int(options.ramp) + 1 : -1] or seconds
     rate = np.mean([tally.by_second[s] for s in range(settled[0], settled[-1] + 1)]) if settled else 0.0
@@ -222,13 +227,16 @@ def print_times(tally: Tally, options: argparse.Namespace) -> None:
     print(f"errors: {dict(tally.errors) or 'none'}; waited for a slate {tally.waits} times")
 
 
-def print_server(server: Server, metrics: str) -> None:
+def print_server(server: Server, metrics: str, picks: int) -> None:
+    """What the server took, and says of itself."""
     if server.memory:
         shown = server.memory[:: max(1, len(server.memory) // 10)]
         print("server memory (MiB):", " ".join(f"{mib:.0f}" for _, mib, _ in shown))
         if not server.down:
             (t0, _, cpu0), (t1, _, cpu1) = server.memory[0], server.memory[-1]
-            print(f"server processor: {(cpu1 - cpu0) / max(t1 - t0, 1):.2f} cores")
+            cpu = cpu1 - cpu0
+            print(f"server processor: {cpu / max(t1 - t0, 1):.2f} cores, {1000 * cpu / picks:.2f} ms a pick")
+    print(f"clients' processor: {1000 * time.process_time() / picks:.2f} ms a pick")
     if server.down:
         print(f"killed {len(server.down)} times; back after {max(server.down):.1f} s at the most")
     for line in metrics.splitlines():

@@ -36,9 +36,11 @@ class Wire(asyncio.Protocol):
         self.answer: asyncio.Future[tuple[int, bytes, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the way out."""
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        """Collects an answer until it is whole."""
         self.buffer += data
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -54,11 +56,13 @@ class Wire(asyncio.Protocol):
             self.answer.set_result((int(head[9:12]), head, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tells who waits that no answer will come."""
         self.transport = None
         if self.answer and not self.answer.done():
             self.answer.set_exception(ConnectionError("closed"))
 
     async def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
+        """Status, head and body of the answer; ConnectionError when there is none in time."""
         if self.transport is None:
             raise ConnectionError("closed")
         loop = asyncio.get_running_loop()
@@ -71,6 +75,7 @@ class Wire(asyncio.Protocol):
             timer.cancel()
 
     def close(self) -> None:
+        """Drops the connection."""
         if self.transport:
             self.transport.abort()
 
@@ -190,6 +195,7 @@ class Client:
                 wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def call(self, name: str, method: str, path: str, body, parse: bool, wire: str):
+        """One request; its time counts under `name`."""
         data = b"" if body is None else json.dumps(body).encode()
         headers = f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n".encode()
         if self.cookie:
@@ -207,6 +213,7 @@ class Client:
         return json.loads(answer) if parse else None
 
     async def wire(self, name: str) -> Wire:
+        """The connection of that name, opened anew when it is gone."""
         known = self.wires.get(name)
         if known is None or known.transport is None:
             loop = asyncio.get_running_loop()
@@ -215,13 +222,14 @@ class Client:
         return known
 
     def close(self) -> None:
+        """Drops all connections, as a closed tab does."""
         for wire in self.wires.values():
             wire.close()
         self.wires.clear()
 
 
 async def crowd(host: str, port: int, n: int, seconds: float, tally: Tally, options: dict) -> None:
-    """n clients for some seconds; they arrive over a while, and who leaves is replaced by someone new."""
+    """So many clients for some seconds; they arrive over a while, and who leaves is replaced by someone new."""
     start = time.monotonic()
     until = start + seconds
 

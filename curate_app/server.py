@@ -1,6 +1,7 @@
 """The composition root of the app: the routes, the static files and the two Gradio pages of one study. No torch."""
 
 import logging
+import sys
 from collections.abc import Sequence
 
 import fastapi
@@ -25,6 +26,7 @@ from curate_app.service import Service
 from loop.study import Study
 
 GRACE_S = 5
+SWITCH_S = 0.0005  # a thread back from SQLite waits so long for the one that runs; by default ten times longer
 KEEP_ALIVE_S = 30  # longer than the page waits between two polls
 
 
@@ -84,6 +86,7 @@ def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after the server has closed.
     """
+    sys.setswitchinterval(SWITCH_S)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     config = uvicorn.Config(
         app,

@@ -83,7 +83,7 @@ class Connection:
         """
         db = self.db
         if db.conn.in_transaction:
-            with db.atomic():
+            with _savepoint(db.conn):
                 yield db
             return
         with self._writing:
@@ -142,6 +142,19 @@ class Connection:
                 connection.close()
             self._opened.clear()
         self._local = threading.local()
+
+
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """A part of a transaction that an exception undoes alone. Names may nest, and one name is compiled once."""
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        raise
+    connection.execute("RELEASE part")
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

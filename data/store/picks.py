@@ -27,9 +27,11 @@ class Picks(Connection):
         with self.write() as db:
             row = self.one(
                 """SELECT slate.leased_to, slate.lease_until, slate.served_at, slate.k, pick.id AS pick_id,
-                pick.session_id, pick.outcome, pick.position
-                FROM slate LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = ?""",
-                [pick.slate_id],
+                pick.session_id, pick.outcome, pick.position,
+                (SELECT withdrawn_at FROM session WHERE id = :session) AS withdrawn_at,
+                (SELECT picked_at FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1) AS answered_at
+                FROM slate LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = :slate""",
+                {"session": session_id, "slate": pick.slate_id},
             )
             if row is not None and row["pick_id"] is not None and row["session_id"] == session_id:
                 if (row["outcome"], row["position"]) == (pick.outcome, pick.position):
@@ -37,13 +39,14 @@ class Picks(Connection):
                 raise PickRefusedError("contradicts", f"Slate {pick.slate_id} has another answer already.")
             if row is None or row["leased_to"] != session_id:
                 raise self._not_yours(session_id, pick.slate_id)
-            if self.value("SELECT 1 FROM session WHERE id = ? AND withdrawn_at IS NOT NULL", [session_id]):
+            if row["withdrawn_at"] is not None:
                 raise PickRefusedError("lapsed", "This session has withdrawn; nothing more is stored.")
             if row["lease_until"] is None or row["lease_until"] < timestamp():
                 raise PickRefusedError("lapsed", f"Slate {pick.slate_id} was open too long and went to someone else.")
             self._check_position(pick, row["k"])
             now = timestamp()
-            waited_since = self._waited_since(session_id, row["served_at"], now)
+            # as the server sees it, a slate came into view when it was served, or after the answer before it
+            waited_since = min(now, max(row["served_at"], row["answered_at"] or ""))
             db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
             cursor = db.conn.execute(
                 """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
@@ -181,11 +184,6 @@ class Picks(Connection):
                 [t, kind],
             )
         )
-
-    def _waited_since(self, session_id: str, served_at: str, now: str) -> str:
-        """When the slate came into view as the server sees it: when it was served, or after the answer before it."""
-        last = self.value("SELECT picked_at FROM pick WHERE session_id = ? ORDER BY id DESC LIMIT 1", [session_id])
-        return min(now, max(served_at, last or served_at))
 
     @staticmethod
     def _check_position(pick: Pick, k: int) -> None:

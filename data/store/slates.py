@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 
 from data.records import NewSlate, Purpose, Slate, SlateItem, timestamp
 from data.store.connection import Connection
@@ -84,32 +85,33 @@ class Slates(Connection):
         with self.write() as db:
             self._return_lapsed()
             for purpose in purposes:
-                slate_id = self.value(
-                    """SELECT id FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL
-                    ORDER BY id LIMIT 1""",
-                    [purpose, t],
-                )
-                if slate_id is not None:
-                    db.conn.execute(
-                        "UPDATE slate SET leased_to = ?, served_at = ?, lease_until = ? WHERE id = ?",
-                        [session_id, timestamp(), timestamp(lease_s), slate_id],
-                    )
-                    return self._slate(slate_id)
+                leased = db.conn.execute(
+                    """UPDATE slate SET leased_to = ?, served_at = ?, lease_until = ? WHERE id = (
+                        SELECT id FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL
+                        ORDER BY id LIMIT 1) RETURNING id""",
+                    [session_id, timestamp(), timestamp(lease_s), purpose, t],
+                ).fetchall()
+                if leased:
+                    return self._slate(leased[0][0])
         return None
 
     def open_slates(self, session_id: str, lease_s: float) -> list[Slate]:
         """The session's slates without an answer, oldest first; their leases are prolonged."""
-        found = list(
+        rows = list(
             self.rows(
-                """SELECT id, lease_until FROM slate WHERE leased_to = ? AND lease_until > ? ORDER BY served_at, id""",
+                f"""SELECT slate.lease_until, {_SHOWN} WHERE leased_to = ? AND lease_until > ?
+                ORDER BY served_at, slate.id, position""",
                 [session_id, timestamp()],
             )
         )
-        ending = [(timestamp(lease_s), row["id"]) for row in found if row["lease_until"] < timestamp(lease_s / 2)]
+        half = timestamp(lease_s / 2)
+        ending = {row["id"] for row in rows if row["lease_until"] < half}
         if ending:
             with self.write() as db:
-                db.conn.executemany("UPDATE slate SET lease_until = ? WHERE id = ?", ending)
-        return [self._slate(row["id"]) for row in found]
+                db.conn.executemany(
+                    "UPDATE slate SET lease_until = ? WHERE id = ?", [(timestamp(lease_s), one) for one in ending]
+                )
+        return _slates(rows)
 
     def retire_slates(self, before_t: int) -> int:
         """Takes the free slates of generations under `before_t` out of the pool; leased ones stay valid."""
@@ -145,14 +147,8 @@ class Slates(Connection):
         ).fetchall()
 
     def _slate(self, slate_id: int) -> Slate:
-        row = self.one("SELECT id, t, k, purpose, served_at FROM slate WHERE id = ?", [slate_id])
-        assert row is not None
-        items = self.rows(
-            """SELECT position, image_sha256 FROM slate_item JOIN sample ON sample.id = sample_id
-            WHERE slate_id = ? ORDER BY position""",
-            [slate_id],
-        )
-        return Slate(**row, items=tuple(SlateItem(**item) for item in items))
+        (slate,) = _slates(self.rows(f"SELECT {_SHOWN} WHERE slate.id = ? ORDER BY position", [slate_id]))
+        return slate
 
     def _return_lapsed(self) -> None:
         """Slates whose lease ended without an answer go back to the pool; the event log keeps who had them."""
@@ -170,3 +166,18 @@ class Slates(Connection):
                 retired_at = CASE WHEN copy_of IS NULL THEN retired_at ELSE ? END WHERE lease_until < ?""",
                 [now, now],  # a copy was one rater's own
             )
+
+
+_SHOWN = """slate.id, slate.t, k, purpose, served_at, position, image_sha256 FROM slate
+    JOIN slate_item ON slate_id = slate.id JOIN sample ON sample.id = sample_id"""
+
+
+def _slates(rows: Iterable[dict]) -> list[Slate]:
+    """Slates from a row for each position, which come slate by slate."""
+    found = []
+    for _, group in groupby(rows, itemgetter("id")):
+        items = list(group)
+        shown = tuple(SlateItem(row["position"], row["image_sha256"]) for row in items)
+        first = items[0]
+        found.append(Slate(first["id"], first["t"], first["k"], first["purpose"], first["served_at"], shown))
+    return found
