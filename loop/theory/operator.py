@@ -113,7 +113,7 @@ def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
     phis = [_phi(r, p, log_u + b) for b in bias]
     total = np.zeros_like(p)
     for j, b in enumerate(bias):
-        others = math.prod(phi for i, phi in enumerate(phis) if i != j)
+        others = np.prod([phi for i, phi in enumerate(phis) if i != j], axis=0)
         total += _transform(r + b, log_u, others * NODE_STEP)
     return total
 
