@@ -1,5 +1,7 @@
 """The crowd's tables: all may be left out, contradictions are refused, codes become addresses."""
 
+from pathlib import Path
+
 import pytest
 
 from loop.config import parse
@@ -12,6 +14,15 @@ def test_without_settings_there_is_no_step_no_check_and_no_exclusion():
     config = configure("digits")
     assert not any((config.journey.consent, config.journey.practice, config.journey.question, config.journey.picks))
     assert (config.slates.attention, config.slates.repeat, config.quality.excludes) == (0, 0, False)
+
+
+def test_the_example_of_the_documentation_is_a_study():
+    text = (Path(__file__).parents[2] / "docs/crowd.md").read_text(encoding="utf-8")
+    config = parse(text.partition("```toml\n")[2].partition("```")[0], "docs/crowd.md")
+    assert config.journey.picks == 40 and config.panel.completion(config.panel.complete) == {
+        "code": "C1A2B3", "url": "https://app.prolific.com/submissions/complete?cc=C1A2B3",
+    }  # fmt: skip
+    assert config.quality.rule.raters == ("failed_attention",)
 
 
 def test_a_text_of_several_lines_survives_the_file():
