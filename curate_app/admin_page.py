@@ -6,16 +6,17 @@ from typing import Any
 import gradio as gr
 
 from curate_app.admin_charts import KeptEvidence
-from curate_app.admin_controls import MOST_USERS, Requests
+from curate_app.admin_controls import Requests
 from curate_app.admin_counts import CrowdCounts
 from curate_app.admin_view import Panels, notes, panels
 from curate_app.assets import TEXT, render
-from loop.controls import MOST, control_state
+from loop.controls import control_state
 from loop.serving import picks_progress
 from loop.study import Study
 
 EVERY_S = 2.0
 HTML_PARTS = ("head", "notes", "crowd", "curves", "timeline", "sheets", "events")
+BUTTONS = ("pause", "finish", "quota", "retrain", "simulate")
 SAY = TEXT["admin"]
 # No spinner over what is there, and no name in an API listing. The timer's calls are plain ones; the buttons' go
 # through the queue, because Gradio can't show a message from outside it.
@@ -52,21 +53,23 @@ class _Buttons:
 
     def __init__(self, study: Study):
         self._requests = Requests(study)
+        off: dict[str, Any] = {"interactive": False}  # until the first refresh: a press before that would be lost
         with gr.Row(elem_id="part-actions"):
-            self.pause = _button(SAY["pause"])
-            self.retrain = _button(SAY["retrain"], variant="primary", interactive=False)
-            self.finish = _button(SAY["finish"])
+            self.pause = _button(SAY["pause"], **off)
+            self.retrain = _button(SAY["retrain"], variant="primary", **off)
+            self.finish = _button(SAY["finish"], **off)
             with gr.Row(elem_classes="pair"):
-                self.quota = _number(0, 0, MOST, SAY["quota"], "quota")
-                self.set_quota = _button(SAY["quota_set"])
+                self.quota = _number(0, SAY["quota"], "quota")
+                self.set_quota = _button(SAY["quota_set"], **off)
             with gr.Row(elem_classes="pair"):
-                self.users = _number(200, 1, MOST_USERS, SAY["users"], "users")
-                self.simulate = _button(SAY["simulate"].format(n=200), interactive=False)
+                self.users = _number(200, SAY["users"], "users")
+                self.simulate = _button(SAY["simulate"].format(n=200), **off)
             gr.HTML(render("admin_exports.html", text=SAY), elem_id="part-exports", apply_default_css=False)
         with gr.Row(elem_id="part-confirm", visible=False) as self.confirm:
             gr.HTML(render("admin_confirm.html", text=SAY), apply_default_css=False)
             self.yes, self.no = _button(SAY["finish_yes"], variant="primary"), _button(SAY["finish_no"])
-        self.live = {"pause": self.pause, "finish": self.finish, "retrain": self.retrain, "simulate": self.simulate}
+        made = (self.pause, self.finish, self.set_quota, self.retrain, self.simulate)
+        self.live = dict(zip(BUTTONS, made, strict=True))
 
     def connect(self) -> list[Any]:
         """Ties the buttons to what they do, and gives what is done, for a refresh to follow."""
@@ -107,7 +110,7 @@ class Refresh:
         except sqlite3.Error as error:
             now = {**shown, "notes": notes([("reason", SAY["store_failed"].format(error=error))])}
         changes = [self._html(name, now, shown) for name in HTML_PARTS]
-        changes += [self._button(name, now, shown) for name in ("pause", "finish", "retrain", "simulate")]
+        changes += [self._button(name, now, shown) for name in BUTTONS]
         return [now, *changes]
 
     @staticmethod
@@ -115,8 +118,9 @@ class Refresh:
         able = {"interactive": not found.worker_absent}
         return {
             **{name: getattr(found, name) for name in HTML_PARTS},
-            "pause": {"value": SAY["resume" if found.controls.stopped else "pause"]},
+            "pause": {"value": SAY["resume" if found.controls.stopped else "pause"], "interactive": True},
             "finish": {"interactive": not found.controls.finished},
+            "quota": {"interactive": True},
             "retrain": able,
             "simulate": able,
         }
@@ -138,8 +142,6 @@ def _button(label: str, **more: Any) -> gr.Button:
     return gr.Button(label, scale=0, min_width=110, **more)
 
 
-def _number(value: int, least: int, most: int, label: str, name: str) -> gr.Number:
-    return gr.Number(
-        value, precision=0, minimum=least, maximum=most, label=label, show_label=False, container=False, scale=0,
-        min_width=90, elem_id=name,
-    )  # fmt: skip
+def _number(value: int, label: str, name: str) -> gr.Number:
+    # no bounds: Gradio's own message would come before ours, and a traceback with it
+    return gr.Number(value, label=label, show_label=False, container=False, scale=0, min_width=90, elem_id=name)

@@ -1,0 +1,140 @@
+"""The researcher's page in a real browser: its controls reach the raters, it reads well aloud, and it keeps still."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from data.records import Pick, Purpose
+from loop.controls import control_state
+from loop.quality import refresh
+from loop.study import Study
+
+GRAVE = ("serious", "critical")
+
+
+def rater_state(page: Page, address: str) -> str:
+    """What the rater of this browser's cookie is told to show."""
+    return page.request.get(f"{address}/api/slate").json()["state"]
+
+
+def events(study: Study) -> list[tuple[str, dict]]:
+    """What the researcher did, as it was logged."""
+    return [(one["kind"], one["detail"]) for one in study.store.events() if one["actor"] == "researcher"]
+
+
+@pytest.fixture
+def crowded(make_study: Callable[..., Study]) -> Study:
+    """Three generations; two people picked, one of them too fast, and compared generations 1 and 2 with 0."""
+    study = make_study("journey.picks=8", "journey.consent=Do you agree?", generations=3)
+    store = study.store
+    with store.write() as db:
+        db.conn.execute(
+            """UPDATE sample SET t = 0 WHERE id IN (SELECT sample_id FROM slate_item JOIN slate ON slate.id = slate_id
+            WHERE purpose = 'audit' AND position < 2)"""
+        )
+    given: list[tuple[Purpose, int]] = [("audit", 1), ("audit", 2), *(("curation", 2) for _ in range(5))]
+    for name, rt_ms in (("ann", 900), ("bob", 90)):
+        store.add_session(name, store.add_rater("human", panel="test", panel_rater_id=name))
+        store.reach(name, "consented")
+        for purpose, t in given:
+            slate = store.lease(name, (purpose,), t, 600)
+            assert slate
+            store.record_pick(name, Pick(slate.id, "pick", 3, rt_ms=rt_ms))
+    refresh(store, study.config.quality)
+    return study
+
+
+def test_the_controls_reach_the_raters(study: Study, serve, page: Page):
+    address = serve(study)
+    assert page.request.post(f"{address}/api/session", data={}).json()["state"] == "picking"
+    page.goto(f"{address}/admin/")
+    head, log = page.locator(".head"), page.locator(".events")
+
+    page.get_by_role("button", name="Pause").click()
+    expect(head).to_contain_text("paused")
+    assert rater_state(page, address) == "paused"
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    assert rater_state(page, address) == "picking"
+
+    page.get_by_role("button", name="Retrain now").click()
+    expect(log).to_contain_text("retrain requested")
+
+    quota = page.get_by_role("spinbutton", name="People who may finish")
+    for wrong in ("-1", "2.5"):
+        quota.fill(wrong)
+        page.get_by_role("button", name="Set quota").click()
+        expect(page.get_by_text("The quota must be a whole number").last).to_be_visible()
+    quota.fill("3")
+    page.get_by_role("button", name="Set quota").click()
+    expect(head).to_contain_text("0 of 3")
+
+    page.get_by_role("button", name="Finish…").click()
+    expect(page.get_by_role("alert").filter(has_text="Finish the study?")).to_be_visible()
+    expect(page.get_by_role("button", name="Yes, finish the study")).to_be_focused()
+    page.get_by_role("button", name="Keep it running").click()
+    expect(page.get_by_role("button", name="Yes, finish the study")).to_have_count(0)
+    assert not control_state(study.store).finished
+    page.get_by_role("button", name="Finish…").click()
+    page.get_by_role("button", name="Yes, finish the study").click()
+    expect(head).to_contain_text("finished")
+    expect(page.get_by_role("button", name="Finish…")).to_be_disabled()
+    assert rater_state(page, address) == "finished"
+    assert events(study) == [
+        ("paused", {}), ("resumed", {}), ("retrain_requested", {}), ("quota_set", {"quota": 3}), ("finished", {}),
+    ]  # fmt: skip
+
+
+def test_every_panel_shows_what_the_crowd_did(crowded: Study, serve, page: Page):
+    address = serve(crowded)
+    page.goto(f"{address}/admin/")
+    cards = page.locator(".card")
+    expect(cards).to_have_count(3)
+    expect(cards.nth(0)).to_contain_text("14 in the last hour")
+    expect(cards.nth(1).get_by_role("listitem")).to_have_text(
+        [re.compile(f"{name}.*2") for name in ("came", "consented", "picked")] + [re.compile("finished.*0")]
+    )
+    fast = cards.nth(2).get_by_role("row", name=re.compile("too fast"))
+    expect(fast.get_by_role("cell")).to_have_text(["7", "0"])
+    expect(page.locator(".timeline tbody tr")).to_have_count(3)
+    expect(page.locator(".timeline tbody tr").nth(0)).to_contain_text("4 comparisons, 2 people")
+    expect(page.get_by_role("img", name=re.compile("in audit slates")).first).to_be_attached()
+    expect(page.locator(".sheets img")).to_have_count(3)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Choice log (CSV)").click()
+    log = download.value.path().read_text()
+    assert download.value.suggested_filename == "choices.csv" and len(log.splitlines()) == 1 + 14 * 4
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "light"), (1280, 800, "dark")])
+def test_it_fits_the_screen_and_has_no_grave_fault_for_a_screen_reader(
+    crowded: Study, serve, browser: Browser, width: int, height: int, scheme: str
+):
+    with browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme) as context:  # pyright: ignore[reportArgumentType]
+        page = context.new_page()
+        page.goto(serve(crowded) + "/admin/")
+        page.wait_for_selector(".sheets img")
+        page.get_by_role("button", name="Finish…").click()
+        expect(page.get_by_role("button", name="Yes, finish the study")).to_be_focused()
+        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in GRAVE]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_refresh_moves_nothing_and_keeps_the_focus(crowded: Study, serve, page: Page):
+    page.goto(serve(crowded) + "/admin/")
+    strip = page.locator(".strip")
+    strip.evaluate("strip => strip.scrollLeft = 90")
+    page.get_by_role("spinbutton", name="Simulated users").focus()
+    tops = "[...document.querySelectorAll('.card, .timeline, .sheets')].map(x => x.getBoundingClientRect().top)"
+    before, scrolled = page.evaluate(tops), strip.evaluate("strip => strip.scrollLeft")
+    slate = crowded.store.lease("ann", ("curation",), 2, 600)
+    assert slate
+    crowded.store.record_pick("ann", Pick(slate.id, "pick", 0, rt_ms=900))
+    expect(page.locator(".card").nth(0)).to_contain_text("15 in the last hour")
+    assert page.evaluate(tops) == before
+    assert strip.evaluate("strip => strip.scrollLeft") == scrolled
+    expect(page.get_by_role("spinbutton", name="Simulated users")).to_be_focused()
