@@ -120,13 +120,14 @@ def test_a_reload_shows_the_same_slate(study: Study, serve, page: Page):
 def test_every_slate_comes_once_and_then_the_page_waits(make_study, serve, page: Page, publish_generation):
     study = make_study("schedule.picks=100")
     shown = [ready(page, serve(study))]
-    for n in range(1, 13):
+    for n in range(1, 17):
         page.keyboard.press("2")
         saved(page, n)
-        if n < 12:
+        if n < 16:
             shown.append(ready(page))
     expect(page.get_by_text("New images are on their way")).to_be_visible()
     assert [row["image_sha256"] for row in picks(study)] == [images[1] for images in shown]
+    assert [row["purpose"] for row in picks(study)] == ["curation"] * 12 + ["audit"] * 4
     publish_generation(study, 1)
     ready(page)
     expect(page.locator(".line")).to_have_text("12 of 100 picks to generation 2")
