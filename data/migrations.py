@@ -1,5 +1,7 @@
 """The schema of study.db as numbered migrations; add a new one at the end, never change an old one."""
 
+from hashlib import sha256
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("curate")
@@ -180,3 +182,19 @@ def m003_journey(db: Database) -> None:
         ) STRICT, WITHOUT ROWID""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m004_pseudonyms(db: Database) -> None:
+    """Panels' ids of people who came before m003 go to the identity table; a pseudonym stands in their place."""
+    known = db.conn.execute(
+        """SELECT rater.id, panel, panel_rater_id, panel_study_id, panel_session_id, rater.created_at
+        FROM rater LEFT JOIN session ON session.rater_id = rater.id
+        WHERE kind = 'human' AND panel IS NOT NULL AND rater.id NOT IN (SELECT rater_id FROM identity)
+        ORDER BY session.rowid"""
+    ).fetchall()
+    for row in known:
+        db.conn.execute("INSERT OR IGNORE INTO identity VALUES (?, ?, ?, ?, ?, ?)", row)
+        pseudonym = sha256(f"{row[1]}\0{row[2]}".encode()).hexdigest()[:32]
+        db.conn.execute("UPDATE rater SET panel_rater_id = ? WHERE id = ?", [pseudonym, row[0]])
+        db.conn.execute("UPDATE session SET panel_session_id = NULL WHERE rater_id = ?", [row[0]])

@@ -9,6 +9,7 @@ import pytest
 
 from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError
 from data.store import Store
+from data.store.journeys import PanelIds, pseudonym
 
 Contents = Callable[[Path], dict[str, str]]
 
@@ -91,7 +92,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 3
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 4
     store.close()
     assert contents(path.parent) == before
 
@@ -175,3 +176,24 @@ def test_a_database_under_a_name_with_odd_characters_opens(tmp_path: Path):
     store.log("test", "opened")
     store.close()
     assert [file.name for file in folder.iterdir()] == ["study.db"]
+
+
+def test_ids_from_before_the_identity_table_are_moved_there(path: Path):
+    old = Store(path)
+    for name, panel, session in (("ann", "prolific", "s1"), ("ann", "prolific", "s2"), ("bob", None, None)):
+        rater = old.add_rater("human", panel=panel, panel_rater_id=name if panel else None)
+        old.add_session(f"{name}-{session}", rater, panel_study_id="study", panel_session_id=session)
+    old.bulk_session("sim", "luce")
+    with old.write() as db:
+        db.conn.execute("DELETE FROM _sqlite_migrations WHERE name = 'm004_pseudonyms'")
+    old.close()
+    store = Store(path)
+    ann = PanelIds("prolific", "ann")
+    assert store.find_session(ann) == "ann-s1"
+    assert [row["panel_rater_id"] for row in store.rows("SELECT panel_rater_id FROM rater ORDER BY id")] == [
+        pseudonym(ann), None, "luce",
+    ]  # fmt: skip
+    assert store.value("SELECT count(panel_session_id) FROM session") == 0
+    kept = store.one("SELECT panel, panel_rater_id, panel_study_id, panel_session_id FROM identity")
+    assert kept is not None and list(kept.values()) == ["prolific", "ann", "study", "s1"]
+    store.close()
