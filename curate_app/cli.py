@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate_app.fit_command import fit
 from curate_app.invite_command import invite
 from curate_app.report_command import report
 from curate_app.sweep_command import sweep
@@ -150,6 +151,7 @@ def status(study: StudyPath, json_: Json = False) -> None:
 
 
 app.command()(report)
+app.command()(fit)
 app.command()(invite)
 
 

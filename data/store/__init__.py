@@ -12,11 +12,13 @@ figures     answers so far and free slates, kept up from pick to pick
 generations publishing, metrics, images
 evaluations the samples behind the metrics
 judged      what the self-check reads
+chosen      what `curate fit` reads
 crowd       what the researcher's page counts
 journal     events and the worker's status
 """
 
 from data.store.checks import Checks
+from data.store.chosen import Chosen
 from data.store.counted import Counted
 from data.store.crowd import Crowd
 from data.store.evaluations import Evaluations
@@ -30,5 +32,5 @@ from data.store.judged import Judged
 __all__ = ["Store"]
 
 
-class Store(Generations, Evaluations, Checks, Counted, Figures, Journeys, Flags, Judged, Crowd, Journal):
+class Store(Generations, Evaluations, Checks, Counted, Figures, Journeys, Flags, Judged, Chosen, Crowd, Journal):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

@@ -5,7 +5,7 @@ logit      the conditional logit: estimates, covariances, intervals
 columns    which columns can be estimated at all
 items      coarse items (classes, generations) by the MM algorithm
 log        what `curate fit` reads from a study, and who counts
-design     features by name
+design     features by name; details has what they need beside the log
 finding    what a test found, in words
 position, context, raters, repeats    the tests
 report     all of it for one study

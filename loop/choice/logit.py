@@ -64,6 +64,16 @@ class Fit:
         return np.sqrt(np.diag(self.covariance))
 
     @property
+    def fit_share(self) -> float:
+        """McFadden's R squared: the share of chance's log-likelihood that the columns explain."""
+        return 1 - self.log_likelihood / self.chance
+
+    @property
+    def p(self) -> float:
+        """Chance of as good a fit by columns that mean nothing (likelihood ratio)."""
+        return float(chi2.sf(2 * (self.log_likelihood - self.chance), max(len(self.names), 1)))
+
+    @property
     def quantile(self) -> float:
         """How many standard errors a 95 % interval reaches: Student's with raters - 1, else the normal's."""
         return float(stdtrit(self.raters - 1, 0.975) if self.by_rater else ndtri(0.975))
@@ -104,7 +114,7 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0)
     b, step = _newton(slates, z, ridge)
     if len(b):
         _check_finite(slates, z, step, names)
-    p, scores = _scores(slates, z, b)
+    p, each = _scores(slates, z, b)
     bread = np.linalg.inv(_information(slates, z, p) + ridge * np.eye(len(b)))
     raters, cluster = np.unique(slates.raters, return_inverse=True)
     units = np.outer(scale, scale)
@@ -112,13 +122,18 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0)
         names=tuple(names),
         coefficients=b / scale,
         plain=bread / units,
-        clustered=_sandwich(bread, scores, cluster, len(raters)) / units if len(raters) > 1 else None,
+        clustered=_sandwich(bread, each, cluster, len(raters)) / units if len(raters) > 1 else None,
         n=len(slates),
         raters=len(raters),
         log_likelihood=float(slates.log_probabilities(z @ b)[slates.rows].sum()),
         chance=-float(np.log(slates.sizes).sum()),
         ridge=ridge,
     )
+
+
+def scores(slates: Slates, x: np.ndarray, found: Fit) -> np.ndarray:
+    """(n, d) the gradient of each pick's log-probability in the coefficients."""
+    return _scores(slates, slates.centred(x), found.coefficients)[1]
 
 
 def wald(found: Fit, combinations: np.ndarray) -> Wald:
@@ -143,8 +158,8 @@ def _newton(slates: Slates, z: np.ndarray, ridge: float) -> tuple[np.ndarray, np
     value = _objective(slates, z, b, ridge)
     step = b
     for _ in range(ITERATIONS):
-        p, scores = _scores(slates, z, b)
-        gradient = scores.sum(axis=0) - ridge * b
+        p, each = _scores(slates, z, b)
+        gradient = each.sum(axis=0) - ridge * b
         hessian = _information(slates, z, p) + ridge * np.eye(len(b))
         step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
         decrement = float(gradient @ step)

@@ -1,5 +1,7 @@
 """Simulated picks of known truth, for the tests of loop.choice."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from loop.choice.slates import Slates
@@ -40,3 +42,50 @@ def differing(raters: int, picks: int, seed: int, spread: float, k: int = 4) -> 
     x = rng.normal(size=(raters * picks, k, 2))
     taste = np.array([0.5, 0.5]) + np.array([spread, 0.0]) * rng.normal(size=(raters, 1))
     return Slates.of_equal_size(k, luce((x * taste[who][:, None]).sum(axis=2), rng), who), x.reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """A study with raters: K = 4, five classes of unequal shares, and a feature that is liked.
+
+    Attributes:
+        raters: how many.
+        picks: of each.
+        k: samples in a slate.
+        bias: utility of the second position.
+        similar: utility for each other sample of the same class in the slate; 0 is Luce's rule.
+        at_random: of them, picking at random.
+        against: of them, with the opposite utilities.
+        spread: of raters' taste for the first two classes.
+    """
+
+    raters: int = 30
+    picks: int = 40
+    k: int = 4
+    bias: float = 0.0
+    similar: float = 0.0
+    at_random: int = 0
+    against: int = 0
+    spread: float = 0.0
+
+    def draw(self, seed: int) -> tuple[Slates, np.ndarray, np.ndarray]:
+        """Slates, (rows, 5) columns, (rows,) classes."""
+        rng = np.random.default_rng(seed)
+        who = np.repeat(np.arange(self.raters), self.picks)
+        n = len(who)
+        labels = rng.choice(5, size=(n, self.k), p=[0.3, 0.25, 0.2, 0.15, 0.1])
+        liked = rng.normal(size=(n, self.k))
+        u = np.array([0.0, 0.8, -0.5, 0.4, 1.0])[labels] + 0.6 * liked
+        taste = self.spread * rng.normal(size=(self.raters, 2))
+        u += np.where(labels < 2, taste[who[:, None], np.minimum(labels, 1)], 0.0)
+        factor = np.ones(self.raters)
+        factor[: self.at_random] = 0.0
+        factor[self.raters - self.against :] = -1.0
+        u *= factor[who][:, None]
+        u[:, 1] += self.bias
+        u += self.similar * ((labels[:, :, None] == labels[:, None]).sum(axis=2) - 1)
+        columns = np.concatenate([labels[..., None] == np.arange(1, 5), liked[..., None]], axis=2)
+        return Slates.of_equal_size(self.k, luce(u, rng), who), columns.reshape(-1, 5).astype(float), labels.ravel()
+
+
+CLASSES = ("class 1", "class 2", "class 3", "class 4", "liked")

@@ -1,0 +1,126 @@
+"""What `curate fit` prints."""
+
+import math
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from curate_app.console import out
+from loop.choice.finding import Finding
+from loop.choice.logit import Fit
+from loop.choice.records import ChoiceReport, Items, Part
+
+LOOKS = {"found": "bold", "not found": "dim", "can't tell": "yellow"}
+
+
+def print_report(found: ChoiceReport, study: str) -> None:
+    """Prints all of it: who counted, utilities, the reward's scale, parts, items and tests."""
+    _say(f"[bold]{escape(study)}[/bold]  {escape(_counted(found))}")
+    if found.fit.names:
+        out.print(_coefficients(found.fit, found.design.references))
+    _say(escape(_about(found.fit, "human" in found.who.kinds)))
+    for name, why in found.design.left_out.items():
+        _say(escape(f"Left out: '{name}' {why}."))
+    _say(escape(_scale(found.scale, found.gamma)))
+    if found.parts:
+        out.print(_parts(found.parts))
+        for part in found.parts:
+            if part.problem:
+                _say(escape(f"{part.name}: {part.problem}"))
+    for items in found.items:
+        _print_items(items)
+    out.print(_tests(found.tests))
+    _say("[dim]Each test raises a false alarm in 5 % of studies; docs/choice-model.md says what each can find.[/dim]")
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False)
+
+
+def _counted(found: ChoiceReport) -> str:
+    kinds, purposes = " and ".join(found.who.kinds), " and ".join(found.who.purposes)
+    raters = f"{found.fit.raters:,} {kinds} rater{'s' if found.fit.raters != 1 else ''}"
+    left = ", ".join(f"{n:,} {words}" for words, n in found.left_out.items())
+    return f"{found.fit.n:,} picks of {raters} in {purposes} slates." + (f" Not counted: {left}." if left else "")
+
+
+def _about(fit: Fit, people: bool) -> str:
+    if fit.by_rater:
+        errors = f"Intervals take each of {fit.raters:,} raters as one cluster."
+    elif people:
+        errors = f"Too few raters to cluster by ({fit.raters}): intervals say nothing of other raters."
+    else:
+        errors = "Intervals take picks as independent, as those of simulated users are."
+    ridge = f" A ridge of {fit.ridge:g} pulls utilities toward 0." if fit.ridge else ""
+    return f"The columns explain {fit.fit_share:.1%} of the log-likelihood that chance leaves. {errors}{ridge}"
+
+
+def _scale(part: Part, gamma: float) -> str:
+    if part.fit is None:
+        return f"The reward's scale: {part.problem}"
+    value, (low, high) = float(part.fit.coefficients[0]), part.fit.intervals()[0]
+    return (
+        f"Picks follow the recorded reward with factor {value:.3f} (95 % {low:.3f} to {high:.3f}); 1 is as declared, "
+        f"where γ = {gamma:g}, so that γ is estimated as {value * gamma:.3g} ({low * gamma:.3g} to {high * gamma:.3g})."
+    )
+
+
+def _coefficients(fit: Fit, references: dict[str, str]) -> Table:
+    beside = f" (beside {', '.join(references.values())})" if references else ""
+    table = Table(title=f"Utilities{beside}", title_justify="left")
+    table.add_column("")
+    for column in ("utility", "95 %", "odds ×"):
+        table.add_column(column, justify="right")
+    for name, value, (low, high) in zip(fit.names, fit.coefficients, fit.intervals(), strict=True):
+        table.add_row(escape(name), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}", _odds(float(value)))
+    return table
+
+
+def _odds(utility: float) -> str:
+    return f"{math.exp(utility):.3g}" if utility < 20 else "very large"
+
+
+def _parts(parts: Sequence[Part]) -> Table:
+    table = Table(title="Fitted apart", title_justify="left")
+    for column in ("", "picks", "", "utility", "95 %"):
+        table.add_column(column, justify="left" if not column else "right")
+    for part in parts:
+        if part.fit is None:
+            table.add_row(escape(part.name), f"{part.n:,}", "(see below)", "", "", end_section=True)
+            continue
+        for j, (name, (low, high)) in enumerate(zip(part.fit.names, part.fit.intervals(), strict=True)):
+            heading = ("", "") if j else (escape(part.name), f"{part.n:,}")
+            last = j == len(part.fit.names) - 1
+            value = f"{part.fit.coefficients[j]:+.3f}"
+            table.add_row(*heading, escape(name), value, f"{low:+.3f} to {high:+.3f}", end_section=last)
+    return table
+
+
+def _print_items(items: Items) -> None:
+    if items.problem:
+        _say(escape(f"By {items.name}: {items.problem}"))
+        return
+    table = Table(title=f"By {items.name}, as items of their own", title_justify="left")
+    table.add_column("")
+    for column in ("shown", "picked", "picked from one of each", "utility", "95 %"):
+        table.add_column(column, justify="right")
+    for worth in items.worths:
+        table.add_row(
+            escape(worth.name),
+            f"{worth.shown:,}",
+            f"{worth.picked:,}",
+            f"{worth.worth:.1%}",
+            f"{worth.utility:+.2f}",
+            f"{worth.low:+.2f} to {worth.high:+.2f}",
+        )
+    out.print(table)
+
+
+def _tests(tests: Sequence[Finding]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for width in (12, 22, None):
+        table.add_column(max_width=width)
+    for test in tests:
+        table.add_row(f"[{LOOKS[test.verdict]}]{test.verdict}[/]", escape(test.name), escape(test.sentence))
+    return table
