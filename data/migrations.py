@@ -198,3 +198,48 @@ def m004_pseudonyms(db: Database) -> None:
         pseudonym = sha256(f"{row[1]}\0{row[2]}".encode()).hexdigest()[:32]
         db.conn.execute("UPDATE rater SET panel_rater_id = ? WHERE id = ?", [pseudonym, row[0]])
         db.conn.execute("UPDATE session SET panel_session_id = NULL WHERE rater_id = ?", [row[0]])
+
+
+@migrations()
+def m005_views(db: Database) -> None:
+    """The views that exports and other tools read, and what an imported log calls its raters and sessions."""
+    for statement in (
+        "ALTER TABLE rater ADD COLUMN alias TEXT",
+        "ALTER TABLE session ADD COLUMN alias TEXT",
+        """CREATE VIEW v_choice_long AS
+            SELECT pick.id AS choice_id, slate.t AS generation, generation.checkpoint_sha256, pick.slate_id,
+            slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
+            sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+            sample.point_json AS point, sample.label, sample.reward,
+            coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+            rater.id AS rater, rater.kind AS rater_kind, rater.type AS rater_type,
+            coalesce(session.alias, 's' || session.rowid) AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+            pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
+            pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+            slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn, excluded_by
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+            LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
+            JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
+        """CREATE VIEW v_rater AS
+            SELECT rater.id AS rater, rater.kind, rater.type, rater.created_at,
+            count(DISTINCT session.id) AS sessions, count(pick.id) AS answers,
+            coalesce(sum(pick.outcome = 'pick'), 0) AS picks, max(session.finished_at) AS finished_at,
+            max(session.withdrawn_at) AS withdrawn_at, min(pick.picked_at) AS first_answer_at,
+            max(pick.picked_at) AS last_answer_at, avg(pick.rt_ms) AS mean_rt_ms,
+            coalesce(sum(pick.flags_json != '{}'), 0) AS flagged_answers
+            FROM rater LEFT JOIN session ON session.rater_id = rater.id LEFT JOIN pick ON pick.session_id = session.id
+            GROUP BY rater.id""",
+        """CREATE VIEW v_generation AS
+            SELECT generation.t AS generation, parent_t, policy, n_real, n_curated, checkpoint_sha256, published_at,
+            json_extract(metrics_json, '$.mean_reward.value') AS mean_reward,
+            coalesce(human, 0) AS human_picks, coalesce(sim, 0) AS sim_picks, coalesce(proxy, 0) AS proxy_picks
+            FROM generation LEFT JOIN (
+                SELECT slate.t AS of_t, sum(rater.kind = 'human') AS human, sum(rater.kind = 'sim') AS sim,
+                sum(rater.kind = 'proxy') AS proxy
+                FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
+                JOIN rater ON rater.id = session.rater_id
+                WHERE pick.outcome = 'pick' AND slate.purpose = 'curation' GROUP BY 1
+            ) ON of_t = generation.t""",
+    ):
+        db.execute(statement)

@@ -13,6 +13,7 @@ generations publishing, metrics, images
 evaluations the samples behind the metrics
 judged      what the self-check reads
 chosen      what `curate fit` reads
+exported    what exports read
 crowd       what the researcher's page counts
 journal     events and the worker's status
 """
@@ -22,6 +23,7 @@ from data.store.chosen import Chosen
 from data.store.counted import Counted
 from data.store.crowd import Crowd
 from data.store.evaluations import Evaluations
+from data.store.exported import Exported
 from data.store.figures import Figures
 from data.store.flags import Flags
 from data.store.generations import Generations
@@ -32,5 +34,7 @@ from data.store.judged import Judged
 __all__ = ["Store"]
 
 
-class Store(Generations, Evaluations, Checks, Counted, Figures, Journeys, Flags, Judged, Chosen, Crowd, Journal):
+class Store(
+    Generations, Evaluations, Checks, Counted, Figures, Journeys, Flags, Judged, Chosen, Exported, Crowd, Journal
+):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

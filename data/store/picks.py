@@ -204,21 +204,8 @@ class Picks(Connection):
         """The choice log, of answers with `after < pick id <= until`: a row per position, by pick and position."""
         with self.read():
             yield from self.rows(
-                """SELECT pick.id AS choice_id, slate.t AS generation, generation.checkpoint_sha256, pick.slate_id,
-                slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
-                sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
-                sample.point_json AS point, sample.label, sample.reward,
-                coalesce(sample.operative_reward, sample.reward) AS operative_reward,
-                rater.id AS rater, rater.kind AS rater_kind,
-                rater.type AS rater_type, 's' || session.rowid AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
-                pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
-                pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
-                slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn, excluded_by
-                FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
-                LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
-                JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
-                JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
-                WHERE pick.id > ? AND (? IS NULL OR pick.id <= ?) ORDER BY pick.id, slate_item.position""",
+                """SELECT * FROM v_choice_long WHERE choice_id > ? AND (? IS NULL OR choice_id <= ?)
+                ORDER BY choice_id, position""",
                 [after, until, until],
             )
 
