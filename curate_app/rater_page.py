@@ -30,6 +30,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
     page = render(
         "rater.html",
         title=app.title,
+        usual_title=app.title == type(app).model_fields["title"].default,
         reveal=app.reveal,
         languages=json.dumps(languages()),
     )

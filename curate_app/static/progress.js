@@ -28,6 +28,7 @@ export function showProgress(root, say, turn) {
   if (known) bar.setAttribute("aria-valuenow", Math.round(100 * share));
   else bar.removeAttribute("aria-valuenow");
   root.querySelector(".line").textContent = text;
+  root.querySelector(".progress").hidden = false;
 }
 
 export function showSaved(root, say, { yours, mine }, sending) {

@@ -59,6 +59,10 @@ class RaterPage {
   // --- the server's word ---
 
   async begin() {
+    if (!navigator.cookieEnabled) {
+      this.views.calm("stuck", this.say("cookies_title"), this.say("cookies_more"));
+      return;
+    }
     const turn = await this.enter();
     if (turn) this.arrive(turn);
     this.poll();
@@ -72,8 +76,9 @@ class RaterPage {
   async enter() {
     try {
       return await this.patiently(openSession);
-    } catch {
-      this.voice.note(this.say("unreachable"), true);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error; // a fault of this page: let it be seen
+      this.voice.note(this.say("not_opened"), true);
       return null;
     }
   }
@@ -98,7 +103,7 @@ class RaterPage {
   async reopen() {
     const turn = await this.enter();
     if (!turn) return;
-    if (this.turn) this.voice.note(this.say("resumed"));
+    if (this.turn && turn.session !== this.outbox.session) this.voice.note(this.say("resumed"));
     this.arrive(turn);
   }
 

@@ -305,7 +305,17 @@ def test_the_language_is_the_links_else_the_browsers_else_english(
         page.goto(f"{serve(make_study('journey.consent=Bonjour'))}/{query}")
         at(page, "consent")
         expect(page.get_by_role("button", name=agree)).to_be_visible()
+        title = "Laquelle préférez-vous ?" if agree.startswith("J") else "Which one do you like best?"
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
         assert page.locator(".rater").get_attribute("lang") == ("fr" if agree.startswith("J") else "en")
+
+
+def test_without_cookies_the_page_says_so_and_makes_no_session(study: Study, serve, page: Page):
+    page.add_init_script("Object.defineProperty(Navigator.prototype, 'cookieEnabled', {get: () => false})")
+    page.goto(serve(study))
+    expect(page.locator(".calm-title")).to_have_text("Cookies are switched off")
+    check(page)
+    assert study.store.value("SELECT count(*) FROM session") == 0
 
 
 def test_a_language_from_right_to_left_needs_only_its_file(make_study, serve, page: Page, tmp_path: Path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from curate_app.assets import HERE, STATIC
 from curate_app.rater_page import FILES, languages
+from loop.config import AppConfig
 
 ENGLISH = languages()["en"]
 OTHERS = sorted(set(languages()) - {"en"})
@@ -42,6 +43,10 @@ def test_every_text_is_used_and_every_used_one_is_there():
     assert [key for key in ENGLISH if key != "dir" and key not in quoted and not made.fullmatch(key)] == []
     used = {*re.findall(r'say\("(\w+)"', source), *re.findall(r'data-(?:text|label)="(\w+)"', source)}
     assert sorted(used - set(ENGLISH)) == []
+
+
+def test_the_usual_title_is_the_englishs():
+    assert ENGLISH["question"] == AppConfig().title
 
 
 def test_every_module_of_the_page_is_fetched_with_it():
