@@ -1,11 +1,12 @@
 """Slate and pick. A pick is committed, with the lease of the next slate, before it is answered."""
 
+from asyncio import wrap_future
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from curate_app.journey_turns import turn_at, turn_of
+from curate_app.journey_turns import turn_at
 from curate_app.service import Service
 from curate_app.sessions import SessionCookie
 from data.errors import PickRefusedError
@@ -34,34 +35,41 @@ class PickBody(BaseModel):
 
 
 def add_picks(router: APIRouter, service: Service) -> None:
-    """Adds GET /api/slate and POST /api/pick."""
-    sessions = service.sessions
+    """Adds GET /api/slate and POST /api/pick; neither holds a thread while it waits for the commit."""
+    store, config, sessions = service.store, service.config, service.sessions
 
     @router.get("/api/slate")
-    def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
+    async def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        return turn_of(service, sessions.require(cookie))
+        turn = store.soon(lambda: place(store, config, sessions.require(cookie)), lambda at: turn_at(service, at))
+        return await wrap_future(turn)
 
     @router.post("/api/pick")
-    def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
-        session_id = sessions.require(cookie)
-        if body.outcome == "timeout" and not service.config.slates.timeout_s:
+    async def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
+        if body.outcome == "timeout" and not config.slates.timeout_s:
             raise _field_error("outcome", "this study has no time limit (slates.timeout_s), so nothing times out")
+
+        def record() -> tuple[StoredPick, Place]:
+            session_id = sessions.require(cookie)
+            return store.record_pick(session_id, body.pick()), place(store, config, session_id)
+
         try:
-            stored, at = _record(service, session_id, body.pick())
+            return await wrap_future(store.soon(record, lambda found: _told(service, *found)))
         except PickRefusedError as error:
             raise HTTPException(REFUSALS[error.reason], str(error)) from None
         except ValueError as error:
             raise _field_error("position", str(error)) from None
-        turn = turn_at(service, at)
-        told = {"saved": True, "pick_id": stored.id, "duplicate": stored.duplicate}
-        return {**told, "next": turn, "progress": turn["progress"]}
 
 
-def _record(service: Service, session_id: str, pick: Pick) -> tuple[StoredPick, Place]:
-    """Stores an answer and finds the session's next place, in one commit."""
-    store, config = service.store, service.config
-    return store.together(lambda: (store.record_pick(session_id, pick), place(store, config, session_id)))
+def _told(service: Service, stored: StoredPick, at: Place) -> dict[str, Any]:
+    turn = turn_at(service, at)
+    return {
+        "saved": True,
+        "pick_id": stored.id,
+        "duplicate": stored.duplicate,
+        "next": turn,
+        "progress": turn["progress"],
+    }
 
 
 def _field_error(name: str, message: str) -> HTTPException:

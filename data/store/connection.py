@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +17,7 @@ from data.store.sharing import Sharing
 
 BUSY_TIMEOUT_S = 60.0
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Connection:
@@ -98,9 +100,16 @@ class Connection:
     def together(self, work: Callable[[], T]) -> T:
         """Runs `work` in a write transaction shared with all that wait at this moment; returns once it is committed.
 
-        A work may run in another thread and must keep to this store; one that raises is rolled back alone.
+        It runs in another thread and must keep to this store; one that raises is rolled back alone.
         """
-        return work() if self.db.conn.in_transaction else self._sharing.run(work)
+        return work() if self.db.conn.in_transaction else self._sharing.submit(work).result()
+
+    def soon(self, work: Callable[[], T], then: Callable[[T], U]) -> Future[U]:
+        """`together` for those who don't want to hold a thread meanwhile: what `then` makes of it after the commit.
+
+        Both run in another thread; `then` only reads.
+        """
+        return self._sharing.submit(work, then)
 
     @contextmanager
     def read(self) -> Iterator[Database]:
@@ -137,6 +146,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connections of all threads; the last one out checkpoints the write-ahead log."""
+        self._sharing.close()
         with self._opened_lock:
             for connection in self._opened:
                 connection.close()

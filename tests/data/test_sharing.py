@@ -29,8 +29,8 @@ def test_a_work_within_a_transaction_belongs_to_it(store: Store):
 
 def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch):
     commits: list[int] = []
-    run = Sharing._run_waiting
-    monkeypatch.setattr(Sharing, "_run_waiting", lambda self: commits.append(len(self._works)) or run(self))
+    commit = Sharing._commit
+    monkeypatch.setattr(Sharing, "_commit", lambda self, works: commits.append(len(works)) or commit(self, works))
     ready, go = threading.Barrier(9), threading.Event()
 
     def work(n: int) -> int:
@@ -41,7 +41,7 @@ def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.Monkey
         with store._writing:  # all eight queue up behind this
             waiting = [pool.submit(work, n) for n in range(8)]
             ready.wait()
-            while len(store._sharing._works) < 8:
+            while store._sharing._works.qsize() < 7:  # the first is in the thread's hands
                 go.wait(0.001)
         ids = [each.result(10) for each in waiting]
     assert sorted(ids) == list(range(1, 9))
@@ -66,7 +66,7 @@ def test_one_that_raises_is_rolled_back_alone(store: Store):
     with store._writing:
         for thread in threads:
             thread.start()
-        while len(store._sharing._works) < 10:
+        while store._sharing._works.qsize() < 9:
             threading.Event().wait(0.001)
     for thread in threads:
         thread.join(10)
@@ -91,3 +91,36 @@ def test_hundreds_of_works_from_many_threads(store: Store):
     assert sorted(ids) == list(range(1, 601))
     by_id = {event["id"]: event["kind"] for event in store.events()}
     assert all(by_id[id_] == f"k{n}" for n, id_ in enumerate(ids))
+
+
+def test_what_comes_after_sees_the_commit_and_may_fail_alone(store: Store):
+    def reads(id_: int) -> list[str]:
+        assert not store.db.conn.in_transaction
+        with Store(store.path).read() as other:
+            assert other.conn.execute("SELECT max(id) FROM event").fetchone()[0] >= id_
+        return kinds(store)
+
+    with store._writing:
+        good = store.soon(lambda: store.log("test", "good"), reads)
+        bad = store.soon(lambda: store.log("test", "bad"), lambda _: 1 // 0)
+        skipped = store.soon(lambda: 1 // 0, lambda _: store.log("test", "never"))
+    assert good.result(10) == ["good", "bad"]
+    for future in (bad, skipped):
+        with pytest.raises(ZeroDivisionError):
+            future.result(10)
+    assert kinds(store) == ["good", "bad"]  # what was committed stays
+
+
+def test_who_stops_waiting_spoils_nothing(store: Store):
+    with store._writing:
+        futures = [store.soon(lambda n=n: store.log("test", f"k{n}"), lambda id_: id_) for n in range(3)]
+        assert futures[1].cancel()
+    assert (futures[0].result(10), futures[2].result(10)) == (1, 3)
+    assert kinds(store) == ["k0", "k1", "k2"]
+
+
+def test_a_closed_store_does_what_was_asked_before_and_works_again(store: Store):
+    futures = [store.soon(lambda n=n: store.log("test", f"k{n}"), lambda id_: id_) for n in range(200)]
+    store.close()
+    assert [future.result(0) for future in futures] == list(range(1, 201))
+    assert store.together(lambda: store.log("test", "again")) == 201
