@@ -118,13 +118,14 @@ def notes(found: Sequence[tuple[str, str]]) -> str:
 def _charts(
     generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None, rates: Sequence[WinRate]
 ) -> list[dict[str, Any]]:
-    found = [
+    found = [(one.title, one.chart) for one in (win_rates(rates),) if one]
+    found += [
         (SAY["chart_reward"], reward_chart(generations, real, evidence)),
         (SAY["chart_weight"], weight_chart(generations, real, evidence)),
         (SAY["chart_shares"], shares_chart(generations, real, evidence)),
     ]
-    more = [win_rates(rates), transmission(evidence) if evidence else None]
-    found += [(one.title, one.chart) for one in more if one]
+    passed_on = transmission(evidence) if evidence else None
+    found += [(passed_on.title, passed_on.chart)] if passed_on else []
     return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in found if chart]
 
 
