@@ -8,6 +8,7 @@ import typer
 
 from curate_app.fit_command import fit
 from curate_app.invite_command import invite
+from curate_app.plan_command import plan
 from curate_app.report_command import report
 from curate_app.sweep_command import sweep
 from curate_app.theory_command import app as theory_app
@@ -152,6 +153,7 @@ def status(study: StudyPath, json_: Json = False) -> None:
 
 app.command()(report)
 app.command()(fit)
+app.command()(plan)
 app.command()(invite)
 
 
