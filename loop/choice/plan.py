@@ -66,8 +66,8 @@ def worth_of_pick(effect: float, setting: Setting) -> float:
 
     An audit slate shows t at every second position and earlier generations in turn at the others. A pick counts each
     pair of the picked sample and an unpicked one of the other generation, so pairs of one pick go together, and picks
-    of third generations count for nothing. With `w` and `l` such pairs won and lost in a slate, the win rate has variance
-    `Var(w - effect (w + l)) / E(w + l)^2` a slate; a comparison has `effect (1 - effect)`.
+    of third generations count for nothing. With `w` and `l` such pairs won and lost in a slate, the win rate has the
+    variance `Var(w - effect (w + l)) / E(w + l)^2` a slate; a comparison has `effect (1 - effect)`.
 
     The odds of a sample of t to one of any earlier generation are taken as `effect : 1 - effect`.
     """

@@ -27,7 +27,8 @@ class RaterScale:
         picks: counted.
         scale: factor on the common utilities; 1 is like the others, 0 at random, below 0 against them.
         se: its standard error.
-        p: chance that a rater like the others follows them as little, times the number of raters.
+        p_alone: chance that a rater like the others follows them as little.
+        p: the same times the number of raters, at most 1.
         manner: in a word.
     """
 
@@ -35,6 +36,7 @@ class RaterScale:
     picks: int
     scale: float
     se: float
+    p_alone: float
     p: float
     manner: Manner
 
@@ -103,20 +105,18 @@ def odd_raters(slates: Slates, utilities: np.ndarray, informative: bool) -> tupl
     found = _scales(slates, utilities, place, len(raters))
     judged = counts >= LEAST_PICKS
     n = int(judged.sum())
-    rows = [
-        RaterScale(int(raters[i]), int(counts[i]), float(found.scale[i]), float(found.se[i]),
-                   min(1.0, n * float(found.below_one[i])), _manner(found, i, n))
-        for i in np.flatnonzero(judged).tolist()
-    ]  # fmt: skip
-    rows.sort(key=lambda row: row.p)
+    rows = [_row(found, i, int(raters[i]), int(counts[i]), n) for i in np.flatnonzero(judged).tolist()]
+    rows.sort(key=lambda row: row.p_alone)
     odd = [row for row in rows if row.manner != "like the others"]
     named = "; ".join(f"rater {row.rater} {row.manner} ({row.picks} picks, scale {row.scale:.2f})" for row in odd[:6])
     more = f"; and {len(odd) - 6} more" if len(odd) > 6 else ""
     lowest = min(rows, key=lambda row: row.scale)
     effect = Effect(
-        f"scale of rater {lowest.rater}, the lowest (1: like the others, 0: at random)", lowest.scale,
-        lowest.scale - 1.96 * lowest.se, lowest.scale + 1.96 * lowest.se,
-    )  # fmt: skip
+        f"scale of rater {lowest.rater}, the lowest (1: like the others, 0: at random)",
+        lowest.scale,
+        lowest.scale - 1.96 * lowest.se,
+        lowest.scale + 1.96 * lowest.se,
+    )
     p = rows[0].p
     said = f"{len(odd)} of {n} raters stand out: {named}{more}" if odd else f"None of {n} raters stands out"
     figures = {"tested": n, "odd": [asdict(row) for row in odd]}
@@ -131,6 +131,19 @@ class _Scales:
     se: np.ndarray
     below_one: np.ndarray
     below_zero: np.ndarray
+
+
+def _row(found: _Scales, i: int, rater: int, picks: int, n: int) -> RaterScale:
+    alone = float(found.below_one[i])
+    return RaterScale(
+        rater=rater,
+        picks=picks,
+        scale=float(found.scale[i]),
+        se=float(found.se[i]),
+        p_alone=alone,
+        p=min(1.0, n * alone),
+        manner=_manner(found, i, n),
+    )
 
 
 def _manner(found: _Scales, i: int, n: int) -> Manner:
@@ -152,7 +165,10 @@ def _scales(slates: Slates, u: np.ndarray, place: np.ndarray, g: int) -> _Scales
         mean, variance = _moments(slates, v, s[per_row], place, g)
         low, high = np.where(mean < wanted, s, low), np.where(mean < wanted, high, s)
         step = s + (wanted - mean) / np.maximum(variance, 1e-300)
-        s = np.where((step > low) & (step < high), step, (low + high) / 2)
+        step = np.where((step > low) & (step < high), step, (low + high) / 2)
+        moved, s = np.abs(step - s).max(), step
+        if moved < 1e-9:
+            break
     variance = _moments(slates, v, s[per_row], place, g)[1]
     tails = [_lower_tail(slates, v, s, at, variance, place, g) for at in (unit, 0.0)]
     return _Scales(s / unit, 1 / np.sqrt(np.maximum(variance, 1e-12)) / unit, *tails)
