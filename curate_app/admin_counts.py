@@ -16,7 +16,7 @@ from loop.evidence.people import rates_of
 from loop.evidence.schema import WinRate
 
 BUDGET_S = 0.25
-CHUNK = 20_000  # picks
+CHUNK = 10_000  # picks
 MINUTES = 60
 EFFORT = 20  # what took a second is not read anew within this many
 AT_WORK_S = 120.0  # people who did something within so many seconds are at work
