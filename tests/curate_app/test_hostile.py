@@ -18,7 +18,9 @@ from loop.study import Study
 from tests.curate_app.attacks import Attacker, injections, wander
 from tests.curate_app.journeys import CODES, STEPS, app_of, with_practice
 
-UNLIMITED = ("app.requests_per_session=0", "app.requests_per_address=0", "slates.timeout_s=30")
+UNLIMITED = (
+    "app.requests_per_session=0", "app.requests_per_address=0", "slates.timeout_s=30", "pool.lease_s=86400",
+)  # fmt: skip
 FIXED = ("generation", "image", "sample", "invite", "exclusion", "evaluation", "status")
 FOREIGN = "AAAAAAAAAAAAAAAAAAAAAA." + "A" * 43
 
