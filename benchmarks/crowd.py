@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="crowd-") as folder:
         study = Study.open(options.study) if options.study else make_study(Path(folder) / "study", options)
         before = study.store.last_pick()
-        server = Server(study.path)
+        server = Server(study.path, worker=not options.no_worker)
         tally = Tally()
         try:
             server.start()
@@ -74,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--training", action="store_true", help="a generation trains meanwhile")
     parser.add_argument("--picks", type=int, default=0, help="picks in the study before it begins")
     parser.add_argument("--study", type=Path, help="an existing study, instead of a new one")
+    parser.add_argument("--no-worker", action="store_true", help="the server alone, with an existing study")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -149,8 +150,9 @@ def start_training(study: Study) -> None:
 class Server:
     """`curate serve` as a process, watched and killed."""
 
-    def __init__(self, study: Path):
+    def __init__(self, study: Path, *, worker: bool = True):
         self.study = study
+        self.worker = worker
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.process: subprocess.Popen | None = None
@@ -160,7 +162,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        run = [*CURATE, "serve", str(self.study), "--port", str(self.port)]
+        run = [*CURATE, "serve", str(self.study), "--port", str(self.port), *([] if self.worker else ["--no-worker"])]
         self.process = subprocess.Popen(run, stdout=subprocess.DEVNULL)
         while True:
             try:

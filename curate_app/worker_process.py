@@ -20,7 +20,7 @@ def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
     worker = Worker(study)
     signal.signal(signal.SIGTERM, _leave)
     if with_parent:
-        os.nice(5)  # a pick is answered first
+        os.nice(15)  # a pick is answered first
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when
         threading.Thread(target=_end_with_parent, daemon=True).start()
     else:

@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
 from curate_app.assets import STATIC_URL
 from curate_app.door import TRIES, Door
-from curate_app.server import build_app
+from curate_app.processes import admin_password
+from curate_app.server import build_app, serve
 from loop.study import Study
 
 
@@ -194,3 +198,33 @@ def test_an_address_that_opens_sessions_without_end_waits(make_study: Callable[.
         codes.append(visitor(app).post("/api/session", json={}, headers=headers).status_code)
     assert codes == [200, 429, 429]
     assert study.store.value("SELECT count(*) FROM session") == 1
+
+
+@pytest.mark.parametrize(
+    ("trusted", "codes"), [((), [200, 429]), (("127.0.0.1",), [200, 200]), (("10.0.0.0/8",), [200, 429])]
+)
+def test_forwarded_addresses_are_believed_from_a_named_proxy_alone(
+    make_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, trusted: tuple[str, ...], codes: list[int]
+):
+    configs: list[uvicorn.Config] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self: configs.append(self.config))
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    app = build_app(make_study("app.requests_per_address=0.01"), admin_open=True, password=None)
+    serve(app, "127.0.0.1", 0, trusted_proxies=trusted)
+    (config,) = configs
+    config.load()
+    loaded: Any = config.loaded_app
+    client = TestClient(loaded, base_url="http://localhost", client=("127.0.0.1", 50_000))
+    answers = []
+    for number in range(2):
+        client.cookies.clear()
+        headers = {"X-Forwarded-For": f"203.0.113.{number}", "X-Forwarded-Proto": "https"}
+        answers.append(client.post("/api/session", json={}, headers=headers))
+    assert [answer.status_code for answer in answers] == codes
+    assert ("secure" in answers[0].headers["set-cookie"].lower()) is (codes == [200, 200])
+
+
+def test_behind_a_proxy_this_machines_own_address_needs_a_password_too(tmp_path: Path):
+    assert admin_password(tmp_path, "", "127.0.0.1") is None
+    assert admin_password(tmp_path, "", "127.0.0.1", proxied=True)
+    assert (tmp_path / "secrets.toml").stat().st_mode & 0o777 == 0o600

@@ -1,6 +1,7 @@
 """PNGs named by their content, and contact sheets."""
 
 import hashlib
+import struct
 
 import numpy as np
 import pytest
@@ -20,6 +21,20 @@ def test_pixels_survive_and_the_name_is_the_hash_of_the_bytes(pixels: np.ndarray
     sha256, png = encode_png(pixels)
     np.testing.assert_array_equal(decode_png(png), pixels)
     assert sha256 == hashlib.sha256(png).hexdigest()
+
+
+@given(pictures)
+def test_a_png_holds_pixels_and_nothing_else(pixels: np.ndarray):
+    _, png = encode_png(pixels)
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    kinds, at = [], 8
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        kinds.append(png[at + 4 : at + 8])
+        at += 12 + length
+    assert kinds[0] == b"IHDR" and kinds[-1] == b"IEND"
+    assert set(kinds[1:-1]) == {b"IDAT"}
+    assert at == len(png)
 
 
 @given(pictures)
