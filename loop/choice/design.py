@@ -43,11 +43,14 @@ def design(log: Log, features: Sequence[str], details: Details) -> Design:
         ValueError: a feature that there isn't, or that isn't known of every sample.
     """
     names: list[str] = []
+    left_out: dict[str, str] = {}
     parts: list[np.ndarray] = [np.zeros((len(log.items), 0))]
     references: dict[str, str] = {}
     for feature in features:
         columns = _columns(log, feature, details)
-        if columns.reference:
+        if not columns.names:
+            left_out[feature] = "is the same of all samples"
+        elif columns.reference:
             references[feature] = columns.reference
         names += columns.names
         parts.append(columns.x)
@@ -56,7 +59,7 @@ def design(log: Log, features: Sequence[str], details: Details) -> Design:
         missing = [name for name, column in zip(names, x.T, strict=True) if not np.isfinite(column).all()]
         raise ValueError(f"'{missing[0]}' isn't known of every sample that was shown; leave it out of --features.")
     kept, problems = estimable(log.slates.centred(x), names) if len(log.slates) else ([], {})
-    return Design(tuple(names[j] for j in kept), x[:, kept], references, problems)
+    return Design(tuple(names[j] for j in kept), x[:, kept], references, left_out | problems)
 
 
 @dataclass(frozen=True, slots=True)
