@@ -20,12 +20,14 @@ def findings(arms: Sequence[Arm]) -> list[str]:
 
 def answer(arms: Sequence[Arm]) -> str:
     """The paper's claim in one sentence: does the pure loop collapse, and does the mixed one keep the modes?"""
-    collapsed = [arm for arm in arms if arm.is_pure and arm.ball()[-1].value >= COLLAPSED]
-    kept = [arm for arm in arms if not arm.is_pure and _kept(arm)]
+    pure = [arm.ball()[-1].value for arm in arms if arm.is_pure]
+    collapsed, nearly = (sum(share >= least for share in pure) for least in (COLLAPSED, NEARLY))
+    kept = sum(_kept(arm) for arm in arms if not arm.is_pure)
     n = len(EXPERIMENTS)
+    more = f" and nearly so in {nearly - collapsed}" if nearly > collapsed else ""
     return (
-        f"The pure loop collapses onto the high-reward region in {len(collapsed)} of {n} experiments, and the mixed "
-        f"loop keeps every mode in {len(kept)} of {n}."
+        f"The pure loop collapses onto the high-reward region in {collapsed} of {n} experiments{more}; the mixed loop "
+        f"keeps every mode in {kept} of {n}."
     )
 
 
@@ -35,7 +37,8 @@ def verdict_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     for claim in ALL:
         cells = [_verdicts(arm, claim.name) for arm in arms]
         if any(cells):
-            rows.append({"name": claim.name, "statement": claim.statement, "cells": [cell or "–" for cell in cells]})
+            statement = claim.statement.replace("|", "\\|")
+            rows.append({"name": claim.name, "statement": statement, "cells": [cell or "–" for cell in cells]})
     return rows
 
 
@@ -143,5 +146,6 @@ def _verdicts(arm: Arm, claim: str) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    said = [f"{counts[word]} {word}" for word in ("holds", "can't tell", "fails") if counts[word]]
-    return f"all {total} hold" if counts["holds"] == total else ", ".join(said).replace("holds", "hold")
+    plural = {"holds": "hold", "can't tell": "can't tell", "fails": "fail"}
+    said = [f"{counts[word]} {words if counts[word] > 1 else word}" for word, words in plural.items() if counts[word]]
+    return f"all {total} hold" if counts["holds"] == total else ", ".join(said)

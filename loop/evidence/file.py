@@ -17,17 +17,18 @@ MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures 
 
 
 def evidence_of(study: Study, *, leave: bool = True) -> Evidence:
-    """What was left in the folder if it is of these generations and this code, else built anew.
+    """What was left in the folder if it is of these generations, picks, settings and code, else built anew.
 
     Args:
         study: the study.
         leave: what is built is left there.
     """
-    state = [_code(), *(row.checkpoint_sha256 for row in study.store.generations())]
+    state = [_code(), study.store.last_pick(), study.config.as_json()]
+    state += [row.checkpoint_sha256 for row in study.store.generations()]
     try:
         found = json.loads((study.path / FILE).read_text(encoding="utf-8"))
         if found["state"] == state:
-            return Evidence.model_validate(found["evidence"])
+            return Evidence.model_validate({**found["evidence"], "study": study.path.resolve().name})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass  # none, or not ours
     evidence = build(study)
