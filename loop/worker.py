@@ -137,8 +137,9 @@ class Worker:
     def _due(self, latest: Generation) -> bool:
         """Whether the schedule, or the researcher, calls for a new generation."""
         store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
-        picks = store.count_curation_picks(after=latest.pick_cut, rule=rule)
-        if picks >= schedule.picks and refresh(store, self.study.config.quality):
+        picks = store.curation_picks_since(latest.pick_cut, rule)
+        if picks >= schedule.picks:
+            refresh(store, self.study.config.quality)
             picks = store.count_curation_picks(after=latest.pick_cut, rule=rule)
         if picks == 0:
             return False
