@@ -15,7 +15,7 @@ TORCH = {"torch", "torchvision", "torchcfm", "safetensors"}
 APP = [
     "curate_app.server", "curate_app.cli", "curate_app.processes", "loop.study", "loop.serving", "loop.integrity",
     "loop.config", "loop.presets", "data.store", "data.choice_log", "data.real", "data.images", "model.config",
-    "loop.selfcheck",
+    "loop.selfcheck", "loop.choice.report", "loop.choice.plan",
 ]  # fmt: skip
 
 

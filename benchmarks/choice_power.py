@@ -1,0 +1,36 @@
+"""How often the tests of `curate fit` find what is planted, and what isn't: the table of docs/choice-model.md.
+
+Run from the repository: `python -m benchmarks.choice_power [STUDIES]`; 200 studies a row take some ten minutes.
+"""
+
+import sys
+
+from tests.loop.choice.simulated import Crowd
+from tests.loop.choice.test_findings import NAMES, rates
+
+PLANTED = {
+    "nothing": Crowd(),
+    "nothing, 100 raters of 12": Crowd(raters=100, picks=12),
+    "position 2: +0.2": Crowd(bias=0.2),
+    "position 2: +0.4": Crowd(bias=0.4),
+    "similar: -0.2": Crowd(similar=-0.2),
+    "similar: -0.4": Crowd(similar=-0.4),
+    "one random rater": Crowd(at_random=1),
+    "one random rater, 80 picks each": Crowd(at_random=1, picks=80),
+    "an adversarial tenth": Crowd(against=3),
+    "tastes differ by 0.3": Crowd(spread=0.3),
+    "tastes differ by 0.5": Crowd(spread=0.5),
+}
+
+
+def main(studies: int) -> None:
+    """Prints a row for each plant: the share of studies in which each test found something."""
+    print("| planted | " + " | ".join(NAMES) + " |")
+    print("|---" * (len(NAMES) + 1) + "|")
+    for name, crowd in PLANTED.items():
+        found = rates(crowd, studies)
+        print(f"| {name} | " + " | ".join(f"{found[each]:.1%}" for each in NAMES) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)

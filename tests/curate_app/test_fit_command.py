@@ -1,0 +1,154 @@
+"""`curate fit` and `curate plan` from the command line on: tables, JSON, figures, one sentence for each mistake."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from curate_app.cli import main
+from loop.simulation import simulate
+from loop.study import Study, configure
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command line ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Curate = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...]) -> Path:
+    """A moons study of two generations with 800 simulated picks, to be copied."""
+    config = configure("moons", [*tiny_moons, "curation.picks=400", "curation.k=4"], seed=5)
+    study = Study.create(tmp_path_factory.mktemp("fit") / "s", config)
+    simulate(study, 2, lambda phase, done, total: None)
+    study.store.close()
+    return study.path
+
+
+@pytest.fixture
+def curate(simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Curate:
+    """A function: runs the command line in a folder with a copy of the study, as `s`."""
+    shutil.copytree(simulated, tmp_path / "s")
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Done(int(left.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_simulated_picks_follow_the_declared_reward(curate: Curate):
+    done = curate("fit", "s", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["picks"] == 800 and found["features"] == ["operative_reward"] and found["left_out"] == {}
+    scale = found["scale"]["fit"]["coefficients"][0]
+    assert scale["low"] < 1 < scale["high"] and scale["high"] - scale["low"] < 0.6
+    assert found["scale"]["declared_gamma"] == Study.open(Path("s")).config.reward.gamma
+    tests = {test["name"]: test["verdict"] for test in found["tests"]}
+    assert len(tests) == 5 and tests["raters unlike the others"] == "can't tell"
+
+
+def test_the_tables_name_features_generations_and_tests(curate: Curate):
+    done = curate("fit", "s", "--features", "class, position,x", "--by-generation")
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in (
+        "800 picks",
+        "position 4",
+        "generation 0",
+        "generation 1",
+        "By class",
+        "position bias",
+        "(IIA)",
+        "γ =",
+    ):
+        assert part in done.stdout, part
+
+
+def test_a_ridge_is_told(curate: Curate):
+    plain, ridged = (json.loads(curate("fit", "s", "--json", *more).stdout) for more in ((), ("--ridge", 100)))
+    values = [found["fit"]["coefficients"][0]["value"] for found in (plain, ridged)]
+    assert values[0] > values[1] > 0 and ridged["fit"]["ridge"] == 100
+    assert "A ridge of 100" in curate("fit", "s", "--ridge", 100).stdout
+
+
+@pytest.mark.parametrize("name", ["f.png", "f.svg", "f.pdf", "f.json"])
+def test_the_file_is_what_its_name_says(curate: Curate, tmp_path: Path, name: str):
+    done = curate("fit", "s", "--out", name)
+    assert done.returncode == 0 and f"Wrote {name}." in done.stdout
+    content = (tmp_path / name).read_bytes()
+    if name == "f.png":
+        assert Image.open(tmp_path / name).size[0] > 800
+    elif name == "f.json":
+        assert json.loads(content) == json.loads(curate("fit", "s", "--json").stdout)
+    else:
+        assert content.startswith(b"<?xml" if name == "f.svg" else b"%PDF")
+
+
+def test_columns_of_ones_own_are_read_from_a_table(curate: Curate, tmp_path: Path):
+    store = Study.open(tmp_path / "s").store
+    lines = [f"{row[0]},{row[1]}" for row in store.db.conn.execute("SELECT id, reward FROM sample")]
+    store.close()
+    (tmp_path / "t.csv").write_text("\n".join(["sample_id,mine", *lines]))
+    mine = json.loads(curate("fit", "s", "--features", "mine", "--table", "t.csv", "--json").stdout)["fit"]
+    usual = json.loads(curate("fit", "s", "--json").stdout)["fit"]
+    assert mine["coefficients"][0]["value"] == pytest.approx(usual["coefficients"][0]["value"])
+
+
+MISTAKES = {
+    "no study": (["x"], "no study at x"),
+    "unknown feature": (["s", "--features", "colour"], "no feature 'colour'"),
+    "no people": (["s", "--kind", "human"], "no picks of human raters"),
+    "unknown kind": (["s", "--kind", "cat"], "--kind can't be 'cat'; choose from human, sim, proxy"),
+    "unknown purpose": (["s", "--purpose", "practice2"], "--purpose can't be"),
+    "unknown flag": (["s", "--without", "slow"], "--without can't be 'slow'"),
+    "no table": (["s", "--table", "t.csv"], "no table t.csv"),
+    "no such format": (["s", "--out", "f.doc"], "f.doc must end with .json, .png, .svg or .pdf"),
+    "the file is there": (["s", "--out", "s/study.png"], "--force"),
+    "no probabilities": (["s", "--features", "probs"], "no class probabilities"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_and_writes_nothing(curate: Curate, tmp_path: Path, mistake: str):
+    (tmp_path / "s" / "study.png").write_bytes(b"mine")
+    before = sorted(path.name for path in tmp_path.rglob("*") if not path.name.endswith(("-wal", "-shm")))
+    arguments, part = MISTAKES[mistake]
+    done = curate("fit", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1 and part in done.stderr
+    after = sorted(path.name for path in tmp_path.rglob("*") if not path.name.endswith(("-wal", "-shm")))
+    assert after == before and (tmp_path / "s" / "study.png").read_bytes() == b"mine"
+
+
+def test_a_plan_is_a_table_or_json(curate: Curate):
+    done = curate("plan")
+    assert (
+        done.returncode == 0 and "Audit picks for a win rate of 0.6" in done.stdout and "design effect" in done.stdout
+    )
+    plan = json.loads(curate("plan", "--effect", 0.6, "--power", 0.8, "--picks-per-rater", 40, "--json").stdout)
+    one = plan["plans"][0]
+    assert one["power"] >= 0.8 and 20 < one["raters"] < 35
+    back = json.loads(curate("plan", "--raters", one["raters"], "--picks-per-rater", 40, "--json").stdout)
+    assert back["plans"][0]["power"] == one["power"] and back["smallest_effects"][0] <= 0.6
+
+
+@pytest.mark.parametrize("arguments", [("--effect", 0.5), ("--icc", 2), ("--raters", 1), ("--power", 1), ("--k", 1)])
+def test_a_plan_of_nonsense_is_one_sentence(curate: Curate, arguments: tuple):
+    done = curate("plan", *arguments)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("Error: ")
