@@ -189,7 +189,7 @@ class Server:
     def kill_often(self, n: int, seconds: float) -> None:
         """Kills it (-9) n times, spread over the run; each time it is started again at once."""
         for _ in range(n):
-            time.sleep(seconds / (n + 1) - (self.down[-1] if self.down else 0))
+            time.sleep(max(0.0, seconds / (n + 1) - (self.down[-1] if self.down else 0.0)))
             assert self.process
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
