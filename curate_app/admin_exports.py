@@ -13,6 +13,8 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from curate_app.assets import TEXT
+from curate_app.export_command import SALT
+from curate_app.secret_file import kept_secret
 from data.choice_log import csv_pages
 from loop.study import Study
 
@@ -26,7 +28,7 @@ def build_export_routes(study: Study) -> APIRouter:
 
     @router.get("/admin/export/choices.csv")
     def choices() -> Response:
-        pages = csv_pages(study.store, name)
+        pages = csv_pages(study.store, name, kept_secret(study.path, SALT))
         return StreamingResponse(pages, media_type="text/csv; charset=utf-8", headers=_headers("choices.csv"))
 
     @router.get("/admin/export/report.html")

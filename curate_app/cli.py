@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate_app.export_command import export
 from curate_app.fit_command import fit
 from curate_app.invite_command import invite
 from curate_app.plan_command import plan
@@ -155,25 +156,7 @@ app.command()(report)
 app.command()(fit)
 app.command()(plan)
 app.command()(invite)
-
-
-@app.command()
-def export(
-    study: StudyPath,
-    format_: Annotated[str, typer.Option("--format", help="long-csv: one row per slate and position.")] = "long-csv",
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("choices.csv"),
-    force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
-) -> None:
-    """Write the choice log for other tools.
-
-    Example: `curate export my-study --format long-csv --out choices.csv`
-    """
-    from curate_app.console import out as console
-    from data.choice_log import export_choices
-    from loop.study import Study
-
-    rows = export_choices(Study.open(study).store, study.resolve().name, format_, out, replace=force)
-    console.print(f"Wrote {rows:,} rows to {out}.")
+app.command()(export)
 
 
 @app.command()

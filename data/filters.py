@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, cast
 
 from data.columns import LONG, Column
 
@@ -50,7 +50,7 @@ def _parse(text: str) -> Filter:
         raise ValueError(_unknown(name))
     if not value and operator not in ("=", "!="):
         raise ValueError(f"--where {name}{operator} lacks a value.")
-    return Filter(column.name, operator, _value(column, name, value) if value else None)
+    return Filter(column.name, cast(Operator, operator), _value(column, name, value) if value else None)
 
 
 def _unknown(name: str) -> str:

@@ -13,7 +13,7 @@ class Exported(Connection):
     """The choice log of `curate export`."""
 
     def choice_rows(
-        self, where: Sequence[Filter] = (), *, panel_ids: bool = False, size: int = 20_000
+        self, where: Sequence[Filter] = (), *, panel_ids: bool = False, size: int = 2_000
     ) -> Iterator[list[tuple]]:
         """The choice log of one moment, a row per position by pick and position, in lists of at most `size`.
 
@@ -35,12 +35,11 @@ class Exported(Connection):
     def shown_images(self, where: Sequence[Filter] = ()) -> Iterator[tuple[str, bytes]]:
         """(sha256, png) of every image in the rows of `choice_rows`, once each."""
         condition, values = _condition(where)
-        for row in self.db.conn.execute(
+        yield from self.db.conn.execute(
             f"""SELECT sha256, png FROM image WHERE length(png) > 0 AND sha256 IN
             (SELECT image_sha256 FROM v_choice_long WHERE {condition}) ORDER BY sha256""",
             values,
-        ):
-            yield row
+        )
 
     def shown_samples(self, where: Sequence[Filter] = ()) -> Iterator[tuple[int, int, int | None, str | None]]:
         """(id, generation, label, image_sha256) of every sample in the rows of `choice_rows`, by id."""
@@ -55,6 +54,18 @@ class Exported(Connection):
         """The most positions that an answer of `choice_rows` has; 0 without answers."""
         condition, values = _condition(where)
         return 1 + self.value(f"SELECT coalesce(max(position), -1) FROM v_choice_long WHERE {condition}", values)
+
+    def shown_counts(self, where: Sequence[Filter] = ()) -> dict[str, int]:
+        """How many answers, picks, raters, sessions and generations the rows of `choice_rows` have."""
+        condition, values = _condition(where)
+        row = self.one(
+            f"""SELECT count(*) AS answers, coalesce(sum(outcome = 'pick'), 0) AS picks,
+            count(DISTINCT rater) AS raters, count(DISTINCT session) AS sessions,
+            count(DISTINCT generation) AS generations FROM v_choice_long WHERE position = 0 AND {condition}""",
+            values,
+        )
+        assert row is not None
+        return row
 
     def aliases(self) -> dict[int, str]:
         """What raters of an imported log are called in it, by rater."""

@@ -7,9 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from curate_app import admin_exports
+from curate_app.export_command import SALT
 from curate_app.report_files import MARK
+from curate_app.secret_file import kept_secret
 from curate_app.server import build_app
 from data import choice_log
+from data.formats import Source, long_csv
 from loop.simulation import simulate
 from loop.study import Study, configure
 
@@ -42,7 +45,8 @@ def test_nothing_is_exported_to_strangers(simulated: Study):
 
 def test_the_choice_log_is_that_of_curate_export(simulated: Study, client: TestClient, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(choice_log, "PAGE", 70)
-    n = choice_log.export_choices(simulated.store, "study", "long-csv", tmp_path / "log.csv")
+    source = Source(simulated.store, "study", kept_secret(simulated.path, SALT))
+    n = long_csv.write(source, tmp_path / "log.csv").rows
     answer = client.get(CHOICES)
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.headers["content-disposition"] == 'attachment; filename="choices.csv"'

@@ -1,15 +1,19 @@
 """The long table: one row per answered slate and position, the same as in the database, in a file that is whole."""
 
 import csv
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from data import choice_log
-from data.choice_log import COLUMNS, export_choices
+from data.choice_log import COLUMNS, csv_pages
+from data.export import export
+from data.filters import parse_filters
+from data.formats import Source, find_format
 from data.records import NewSlate, Pick, Rule, Sample
 from data.store import Store
+from data.store.journeys import PanelIds
 
 
 @pytest.fixture
@@ -23,6 +27,11 @@ def answered(store: Store, fill: Callable[..., list[int]]) -> Store:
     (slate,) = store.add_slates([NewSlate(0, "curation", None, 9, [Sample(0, 4, 0.5, 1, point=(1.5, 2.0))])])
     store.add_picks([(slate, sim, 0, {})])
     return store
+
+
+def export_choices(store: Store, study: str, format_: str, out: Path, *, replace: bool = False, where: str = "") -> int:
+    source = Source(store, study, "salt", parse_filters([where] if where else []))
+    return export(source, find_format(format_), out, replace=replace).rows
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -81,19 +90,20 @@ def test_no_session_id_leaves_the_study(answered: Store, tmp_path: Path):
     assert "ann" not in (tmp_path / "c.csv").read_text()
 
 
-def test_an_unfinished_export_leaves_no_file(answered: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    rows = choice_log.long_rows
-    before = set(tmp_path.iterdir())
+def test_an_unfinished_export_leaves_nothing(answered: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before = set(tmp_path.rglob("*"))
 
-    def failing(store: Store, study: str):
-        yield from list(rows(store, study))[:3]
-        assert not (tmp_path / "c.csv").exists()  # while it is written, it isn't there yet
-        raise OSError("the disk is full")
+    def failing(self: Source):
+        yield from list(batches(self))[:1]
+        assert not (tmp_path / "c.csv").exists() and not (tmp_path / "c").exists()  # while written, it isn't there yet
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(choice_log, "long_rows", failing)
-    with pytest.raises(OSError, match="full"):
-        export_choices(answered, "s", "long-csv", tmp_path / "c.csv")
-    assert set(tmp_path.iterdir()) == before
+    batches = Source.batches
+    monkeypatch.setattr(Source, "batches", failing)
+    for out in ("c.csv", "c"):
+        with pytest.raises(KeyboardInterrupt):
+            export_choices(answered, "s", "long-csv", tmp_path / out)
+        assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_file_that_is_there_is_kept_unless_it_may_be_replaced(answered: Store, tmp_path: Path):
@@ -119,3 +129,78 @@ def test_an_unknown_format_or_folder_is_refused(answered: Store, tmp_path: Path,
 def test_a_study_without_answers_gives_a_header_alone(store: Store, tmp_path: Path):
     assert export_choices(store, "s", "long-csv", tmp_path / "c.csv") == 0
     assert (tmp_path / "c.csv").read_text().strip() == ",".join(COLUMNS)
+
+
+def test_a_download_is_the_file(answered: Store, tmp_path: Path):
+    export_choices(answered, "=s", "long-csv", tmp_path / "c.csv")
+    assert "".join(csv_pages(answered, "=s", "salt")).encode() == (tmp_path / "c.csv").read_bytes()
+
+
+def test_raters_have_the_same_pseudonym_in_a_study_and_another_elsewhere(answered: Store):
+    def names(salt: str) -> list[str]:
+        return [name for batch in Source(answered, "s", salt).batches() for name in batch["rater"]]
+
+    assert names("one") == names("one") and len(set(names("one"))) == 2
+    assert not set(names("one")) & set(names("another"))
+    assert not {"1", "2", "ann"} & set(names("one"))
+
+
+@pytest.mark.parametrize(
+    ("where", "slates"),
+    [
+        ("kind=human", {1, 2}), ("rater_kind != human", {5}), ("outcome=pick", {1, 5}), ("k=", {5}), ("k!=", {1, 2}),
+        ("kind=human,outcome=none", {2}), ("slate_id>=2", {2, 5}), ("slate_id<2", {1}), ("generation=7", set()),
+    ],
+)  # fmt: skip
+def test_filters_keep_whole_answers(answered: Store, tmp_path: Path, where: str, slates: set[int]):
+    export_choices(answered, "s", "long-csv", tmp_path / "c.csv", where=where)
+    assert {int(row["slate_id"]) for row in rows_of(tmp_path / "c.csv")} == slates
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("kind", "can't read 'kind'"), ("knid=human", "did you mean kind"), ("position=0", "whole answers"),
+        ("generation=two", "whole number"), ("1=1 OR kind=human", "no column '1'"), ("generation>", "lacks a value"),
+        ("", "can't read"),
+    ],
+)  # fmt: skip
+def test_a_filter_that_makes_no_sense_is_refused(where: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        parse_filters([where])
+
+
+def test_a_filters_value_is_never_sql(answered: Store, tmp_path: Path):
+    where = "outcome=pick' OR 1=1 --"
+    assert export_choices(answered, "s", "long-csv", tmp_path / "c.csv", where=where) == 0
+    assert answered.last_pick() == 3
+
+
+def test_a_folder_has_a_card_metadata_and_images_named_by_content(answered: Store, tmp_path: Path):
+    export_choices(answered, "s", "long-csv", tmp_path / "e")
+    shown = {row["image_sha256"] for row in rows_of(tmp_path / "e" / "choices.csv")} - {""}
+    images = list((tmp_path / "e" / "images").iterdir())
+    assert {path.stem for path in images} == shown and len(shown) == 6
+    assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.stem for path in images)
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {
+        "choices.csv",
+        "README.md",
+        "croissant.json",
+        "images",
+    }
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="no export made"):
+        export_choices(answered, "s", "long-csv", tmp_path / "mine", replace=True)
+    assert export_choices(answered, "s", "wide-csv", tmp_path / "e", replace=True) == 3
+    assert not (tmp_path / "e" / "choices.csv").exists()
+
+
+def test_panel_ids_are_in_an_export_that_asks_for_them_and_in_no_other(store: Store):
+    session = store.admit("x", PanelIds("prolific", "secret-worker", "hit", "sub"), user_agent="", consented=True)
+    assert store.lease(session, ("curation",), 0, 60)
+    store.record_pick(session, Pick(1, "pick", 0))
+    (plain,), (told,) = Source(store, "s", "salt").batches(), Source(store, "s", "salt", panel_ids=True).batches()
+    assert "secret-worker" not in str(plain)
+    assert [told[name][0] for name in ("panel", "panel_rater_id", "panel_study_id", "panel_session_id")] == [
+        "prolific", "secret-worker", "hit", "sub",
+    ]  # fmt: skip

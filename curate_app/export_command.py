@@ -1,0 +1,63 @@
+"""`curate export`: the choice log in the form that the reader's tool wants."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SALT = "export_salt"  # in the study's secrets.toml
+
+
+def export(
+    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="long-csv, long-parquet, wide-csv, choix, trl, pickapic, hpd, preflib or hf; docs/choice-log.md.",
+        ),
+    ] = "long-csv",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file (a name with a suffix), or a folder, which gets a data card, metadata and the images."
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only answers that meet a condition, such as kind=human or generation>=2; may be given again."
+        ),
+    ] = None,
+    images: Annotated[bool, typer.Option(help="Whether a folder gets the images.")] = True,
+    include_panel_ids: Annotated[
+        bool,
+        typer.Option("--include-panel-ids", help="Add who raters are to their panel (long formats). It is logged."),
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+) -> None:
+    """Write the choice log for other tools.
+
+    Example: `curate export my-study --format long-parquet --where kind=human --out picks`
+    """
+    from curate_app.console import out as console
+    from curate_app.secret_file import kept_secret
+    from data.export import export as write
+    from data.filters import parse_filters
+    from data.formats import Source, find_format
+    from loop.study import Study
+
+    chosen, conditions = find_format(format_), parse_filters(where or ())
+    path = out or Path(Path(chosen.file).name if not chosen.folder_only else "picks")
+    if include_panel_ids and not chosen.name.startswith("long-"):
+        raise ValueError("--include-panel-ids goes with --format long-csv or long-parquet, and with no other.")
+    store = Study.open(study).store
+    if include_panel_ids:
+        store.log("researcher", "panel_ids_exported", out=str(path), format=chosen.name)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it leaves nothing behind, as on Ctrl-C
+    source = Source(store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids)
+    written = write(source, chosen, path, images=images, replace=force)
+    console.print(f"Wrote {written.rows:,} rows to {path}.", highlight=False)
+    for reason, n in sorted(written.left_out.items()):
+        console.print(f"Left out {n:,} answers: {reason}.", highlight=False)

@@ -1,0 +1,81 @@
+"""Writing an export: one file, or a folder with a data card, metadata and images; there whole or not at all."""
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from data.formats import Format, Source, Written
+from data.formats.card import card
+from data.formats.croissant import metadata
+
+CARD, METADATA = "README.md", "croissant.json"
+FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
+
+
+def export(source: Source, format_: Format, out: Path, *, images: bool = True, replace: bool = False) -> Written:
+    """Writes the choice log to a file (a path with a suffix, such as picks.csv) or to a folder (a path without one).
+
+    A folder has the data, README.md (the data card), croissant.json and, unless `images` is false, images/<sha256>.png.
+
+    Raises:
+        ValueError: something is there already, there is no folder to write into, or the format needs one of its own.
+    """
+    single = bool(FILE_NAME.search(out.name)) and not out.is_dir()
+    if single and format_.folder_only:
+        raise ValueError(f"{format_.name} is a folder of files; choose an --out without a suffix, not {out.name}.")
+    _refuse_to_lose(out, replace=replace)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        if single:
+            written = format_.write(source, draft / out.name)
+            (draft / out.name).replace(out)
+        else:
+            written = _write_folder(source, format_, draft / "export", images=images)
+            _put_in_place(draft / "export", out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return written
+
+
+def _refuse_to_lose(out: Path, *, replace: bool) -> None:
+    if not out.parent.is_dir():
+        raise ValueError(f"There is no folder {out.parent} to write {out.name} into.")
+    if not out.exists():
+        return
+    if not replace:
+        raise ValueError(f"{out} is there already; add --force to replace it, or choose another --out.")
+    if out.is_dir() and not {CARD, METADATA} <= {path.name for path in out.iterdir()}:
+        raise ValueError(f"{out} is a folder that no export made, so it isn't replaced; choose another --out.")
+
+
+def _write_folder(source: Source, format_: Format, folder: Path, *, images: bool) -> Written:
+    (folder / format_.file).parent.mkdir(parents=True)
+    with source.store.read():  # the data, the images and the counts are of one moment
+        written = format_.write(source, folder / format_.file)
+        n = _write_images(source, folder / "images") if images else 0
+        counts = source.store.shown_counts(source.where)
+    said = card(source.study, format_, written, counts, source.where, n, panel_ids=source.panel_ids)
+    (folder / CARD).write_text(said, encoding="utf-8")
+    described = metadata(source.study, format_, written, folder, n)
+    (folder / METADATA).write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return written
+
+
+def _write_images(source: Source, folder: Path) -> int:
+    n = 0
+    for sha256, png in source.store.shown_images(source.where):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{sha256}.png").write_bytes(png)
+        n += 1
+    return n
+
+
+def _put_in_place(folder: Path, out: Path) -> None:
+    folder.chmod(0o755)
+    if out.is_dir():
+        out.rename(folder.with_name("replaced"))
+    elif out.exists():
+        out.unlink()
+    folder.rename(out)

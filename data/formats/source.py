@@ -1,0 +1,85 @@
+"""What every format is written from: the choice log of one study, under pseudonyms, as batches, rows or answers."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from data.columns import LONG, PANEL, Column
+from data.filters import Filter
+from data.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: the columns that all its positions share, and those of each position in display order."""
+
+    values: dict[str, Any]
+    items: list[dict[str, Any]]
+
+    @property
+    def picked(self) -> dict[str, Any] | None:
+        """The position that was picked; None when the answer wasn't a pick."""
+        return next((item for item in self.items if item["picked"]), None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The choice log of a study.
+
+    Attributes:
+        store: the study's.
+        study: its name; an imported log keeps the name that it came with.
+        salt: a secret of the study; raters' pseudonyms come from it. Without one raters keep the study's own numbers.
+        where: conditions that answers meet.
+        panel_ids: adds the columns that tell who raters are to their panel.
+    """
+
+    store: Store
+    study: str
+    salt: str = ""
+    where: tuple[Filter, ...] = ()
+    panel_ids: bool = False
+    _names: dict[int, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of the long table."""
+        return LONG + PANEL if self.panel_ids else LONG
+
+    def batches(self, size: int = 2_000) -> Iterator[dict[str, Sequence]]:
+        """The long table in pieces of at most `size` rows, column by column, in the order of `columns`."""
+        names = [column.name for column in self.columns if column.name != "study"]
+        study = self.store.status("origin").get("study", self.study)
+        self._names.update(self.store.aliases())
+        for rows in self.store.choice_rows(self.where, panel_ids=self.panel_ids, size=size):
+            found: dict[str, Sequence] = dict(zip(names, zip(*rows, strict=True), strict=True))
+            found["study"] = [study] * len(rows)
+            found["rater"] = [self._name(rater) for rater in found["rater"]]
+            yield {column.name: found[column.name] for column in self.columns}
+
+    def answers(self) -> Iterator[Answer]:
+        """Answer by answer, in the order in which they were stored."""
+        for _, rows in groupby(self._rows(), itemgetter("choice_id")):
+            items = list(rows)
+            yield Answer(items[0], items)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for batch in self.batches():
+            for row in zip(*batch.values(), strict=True):
+                yield dict(zip(batch, row, strict=True))
+
+    def _name(self, rater: int) -> str:
+        name = self._names.get(rater)
+        if name is None:
+            name = self._names[rater] = pseudonym(self.salt, rater)
+        return name
+
+
+def pseudonym(salt: str, rater: int) -> str:
+    """What a rater is called outside the study: 64 bits that nobody can link to another study without the salt."""
+    if not salt:
+        return str(rater)
+    return "r" + hashlib.blake2b(str(rater).encode(), key=salt.encode()[:64], digest_size=8).hexdigest()
