@@ -3,7 +3,6 @@
 import itertools
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -66,26 +65,29 @@ def fire(study: Study, attacker: Attacker, n: int) -> None:
     """Requests made from the routes' schema, sound and broken ones, with a victim's state beside them."""
     operations = [found.ok() for found in schemathesis.openapi.from_dict(app_of(study).openapi()).get_all_operations()]
     cookies = [play(attacker), play(attacker, ("step", {"step": "instructions"})), play(attacker, ("withdraw", {}))]
-    aims = itertools.product(operations, GenerationMode, (*cookies, FOREIGN, None))
-    until = attacker.sent + n
-    for round_, (operation, mode, cookie) in enumerate(itertools.cycle(aims)):
-        if attacker.sent >= until:
-            return
-        with suppress(Unsatisfiable):  # some requests have nothing about them that could be broken
-            shoot(attacker, operation.as_strategy(generation_mode=mode), cookie, round_)
+    aims = list(itertools.product(operations, GenerationMode))
+    until, round_ = attacker.sent + n, 0
+    while attacker.sent < until:
+        operation, mode = aims[round_ % len(aims)]
+        try:
+            shoot(attacker, operation.as_strategy(generation_mode=mode), [*cookies, FOREIGN, None], round_)
+        except Unsatisfiable:  # there is nothing about this request that could be broken
+            aims.remove((operation, mode))
+        round_ += 1
 
 
-def shoot(attacker: Attacker, cases: SearchStrategy[schemathesis.Case], cookie: str | None, round_: int) -> None:
-    """Some dozens of cases, with our cookie in place of made-up ones."""
+def shoot(attacker: Attacker, cases: SearchStrategy[schemathesis.Case], cookies: list[str | None], round_: int) -> None:
+    """Some dozens of cases, each with every one of our cookies in place of made-up ones, and once as it is."""
 
     @seed(round_)
-    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def each(case: schemathesis.Case) -> None:
-        made = case.as_transport_kwargs(base_url="")
-        if cookie:
-            made.pop("cookies", None)
-        attacker.send(made.pop("method"), made.pop("url"), cookie, **made)
+        for cookie in cookies:
+            made = case.as_transport_kwargs(base_url="")
+            if cookie:
+                made.pop("cookies", None)
+            attacker.send(made.pop("method"), made.pop("url"), cookie, **made)
 
     each()
 
