@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from curate_app.server import build_app
@@ -20,6 +20,7 @@ from data.records import Generation, NewSlate, Sample
 from loop.study import Study, configure
 
 MakeStudy = Callable[..., Study]
+expect.set_options(timeout=30_000)  # a busy machine is no fault
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
