@@ -124,7 +124,7 @@ def _repeats(
     answers: np.ndarray, counted: np.ndarray, items: np.ndarray, starts: np.ndarray, ids: np.ndarray
 ) -> Repeats:
     """Second answers to slates that count; flags don't matter, because being inconsistent is one."""
-    again = answers[answers["repeats"] & (answers["outcome"] == OUTCOMES.index("pick")) & ~answers["withdrawn"]]
+    again = answers[answers["repeats"] & (answers["outcome"] == OUTCOMES.index("pick"))]
     again = again[np.isin(again["copy_of"], counted["slate"])]
     first = np.searchsorted(counted["slate"], again["copy_of"])
     picked = items["sample"][starts[np.searchsorted(ids, again["slate"])] + again["position"]]

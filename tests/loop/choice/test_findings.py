@@ -118,13 +118,13 @@ def test_a_rater_who_always_takes_the_worst_is_against_the_others():
 
 
 def test_the_tail_of_a_rater_is_that_of_simulation():
-    """The chance of so low a scale with a dozen picks, among 6,000 raters who pick by the utilities."""
+    """The chance of so low a scale with eight picks, among 6,000 raters who pick by the utilities."""
     rng = np.random.default_rng(10)
-    u = np.tile(rng.normal(size=(12, 4)), (6_000, 1))
-    slates = Slates.of_equal_size(4, luce(u, rng), np.repeat(np.arange(6_000), 12))
+    u = np.tile(2 * rng.normal(size=(8, 4)), (6_000, 1))
+    slates = Slates.of_equal_size(4, luce(u, rng), np.repeat(np.arange(6_000), 8))
     p = np.array([rater.p_alone for rater in odd_raters(slates, u.ravel(), informative=True)[1]])
     for level in (0.1, 0.01, 0.002):
-        assert np.mean(p < level) == pytest.approx(level, abs=4 * np.sqrt(level / 6_000))
+        assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level / 6_000))
 
 
 def test_the_intraclass_correlation_sets_the_width_of_clustered_intervals():
