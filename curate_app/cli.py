@@ -8,6 +8,7 @@ import typer
 
 from curate_app.export_command import export
 from curate_app.fit_command import fit
+from curate_app.import_command import import_
 from curate_app.invite_command import invite
 from curate_app.plan_command import plan
 from curate_app.report_command import report
@@ -157,6 +158,7 @@ app.command()(fit)
 app.command()(plan)
 app.command()(invite)
 app.command()(export)
+app.command("import")(import_)
 
 
 @app.command()

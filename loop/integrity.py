@@ -7,6 +7,8 @@ from pathlib import Path
 from data.images import damaged
 from loop.study import Study
 
+IMPORTED = "imported"  # a log without its generators
+
 
 def faults(study: Study) -> list[str]:
     """What is wrong with a study, in sentences; empty when it is sound."""
@@ -16,6 +18,8 @@ def faults(study: Study) -> list[str]:
     if study.classifier_path.exists():
         found += _file_faults(study.classifier_path, None, "the classifier")
     for generation in store.generations():
+        if generation.policy == IMPORTED:
+            continue
         path = study.checkpoints / generation.checkpoint
         found += _file_faults(path, generation.checkpoint_sha256, f"generation {generation.t}: checkpoint {path.name}")
         asked = generation.metrics.get("curated")

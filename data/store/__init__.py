@@ -14,6 +14,7 @@ evaluations the samples behind the metrics
 judged      what the self-check reads
 chosen      what `curate fit` reads
 exported    what exports read
+imported    what an imported log writes
 crowd       what the researcher's page counts
 journal     events and the worker's status
 """
@@ -27,6 +28,7 @@ from data.store.exported import Exported
 from data.store.figures import Figures
 from data.store.flags import Flags
 from data.store.generations import Generations
+from data.store.imported import Imported
 from data.store.journal import Journal
 from data.store.journeys import Journeys
 from data.store.judged import Judged
@@ -35,6 +37,18 @@ __all__ = ["Store"]
 
 
 class Store(
-    Generations, Evaluations, Checks, Counted, Figures, Journeys, Flags, Judged, Chosen, Exported, Crowd, Journal
+    Generations,
+    Evaluations,
+    Checks,
+    Counted,
+    Figures,
+    Journeys,
+    Flags,
+    Judged,
+    Chosen,
+    Exported,
+    Imported,
+    Crowd,
+    Journal,
 ):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

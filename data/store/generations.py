@@ -62,8 +62,9 @@ class Generations(Connection):
         return self.value("SELECT png FROM image WHERE sha256 = ?", [sha256])
 
     def images(self) -> Iterable[tuple[str, bytes]]:
-        """All (sha256, png) pairs."""
-        return ((row["sha256"], row["png"]) for row in self.rows("SELECT sha256, png FROM image"))
+        """All (sha256, png) pairs; an imported log may know images by their hash alone, and those aren't among them."""
+        rows = self.rows("SELECT sha256, png FROM image WHERE length(png) > 0")
+        return ((row["sha256"], row["png"]) for row in rows)
 
 
 def _generation(row: dict) -> Generation:

@@ -1,0 +1,135 @@
+"""`curate import`: a long table back into a new study, which appears whole or not at all."""
+
+import hashlib
+import shutil
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from data.formats.source import Answer
+from data.log_answers import OF_RATER, OF_SESSION, Answers
+from data.log_reader import Faults, read_rows
+from data.store import Store
+from data.store.imported import SAMPLE
+from loop.config import StudyConfig
+from loop.study import Study, StudyExistsError
+
+CHUNK = 100  # answers; SQLite takes a few hundred marks in one statement
+NAMES = ("choices.csv", "choices.parquet")
+
+
+def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
+    """Makes a study of a long table.
+
+    Args:
+        path: a file, or an export's folder, whose images come along.
+        out: where the study is to be.
+        config: its settings.
+
+    Returns:
+        How many answers were imported, and how many images are known by their hash alone.
+
+    Raises:
+        LogFaultsError: the log is wrong somewhere; nothing is left at `out`.
+        StudyExistsError: there is something at `out`.
+    """
+    if out.exists():
+        raise StudyExistsError(f"There is something at {out} already; choose another name or remove it first.")
+    file = _data_file(path)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        study = Study.create(draft / "study", config)
+        try:
+            with study.store.write():
+                n = _fill(study.store, file)
+                missing = _add_images(study.store, file.parent / "images")
+                study.store.log("researcher", "imported", file=file.name, answers=n)
+        finally:
+            study.store.close()
+        (draft / "study").rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return n, missing
+
+
+def _data_file(path: Path) -> Path:
+    found = [path / name for name in NAMES if (path / name).is_file()] if path.is_dir() else [path]
+    if not found or not found[0].is_file():
+        raise ValueError(f"There is no long table at {path}; make one with curate export --format long-csv.")
+    return found[0]
+
+
+def _fill(store: Store, file: Path) -> int:
+    faults = Faults(file.name)
+    answers, people, checkpoints, n = Answers(faults, file.stem), _People(), {}, 0
+    store.begin_import()
+    found = answers.read(read_rows(file, faults))
+    while chunk := list(islice(found, CHUNK)):
+        _check_against_store(store, chunk, faults)
+        for line, answer in chunk:
+            t, sha256 = answer.values["generation"], answer.values["checkpoint_sha256"]
+            if checkpoints.setdefault(t, sha256) != sha256:
+                faults.add(line, "checkpoint_sha256", f"generation {t} had another one above")
+        if not faults.found:  # what follows a fault is read to find more of them, and stored no more
+            store.import_people(*people.new(chunk))
+            store.import_answers([(answer.values, answer.items) for _, answer in chunk])
+        n += len(chunk)
+    faults.tell()
+    store.end_import(answers.study, checkpoints)
+    return n
+
+
+class _People:
+    """Raters and sessions, each told once."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, str]] = set()
+
+    def new(self, chunk: list[tuple[int, Answer]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        raters, sessions = [], []
+        for key, names, rows in (("rater", OF_RATER, raters), ("session", OF_SESSION, sessions)):
+            for _, answer in chunk:
+                name = answer.values[key]
+                if (key, name) not in self._known:
+                    self._known.add((key, name))
+                    rows.append({one: answer.values[one] for one in (key, *names)})
+        return raters, sessions
+
+
+def _check_against_store(store: Store, chunk: list[tuple[int, Answer]], faults: Faults) -> None:
+    """Slates must be new, and samples the same wherever they are."""
+    slates = store.imported_slates([answer.values["slate_id"] for _, answer in chunk])
+    samples = store.imported_samples([item["sample_id"] for _, answer in chunk for item in answer.items])
+    for line, answer in chunk:
+        slate = answer.values["slate_id"]
+        if slate in slates:
+            faults.add(line, "slate_id", f"slate {slate} has an answer already")
+        slates.add(slate)
+        if len({item["sample_id"] for item in answer.items}) < len(answer.items):
+            faults.add(line, "sample_id", "a sample stands in the slate twice")
+        for item in answer.items:
+            said = (*(item[name] for name in SAMPLE[:-1]), _operative(item))
+            known = samples.setdefault(item["sample_id"], said)
+            if known != said:
+                column = next(name for name, a, b in zip(SAMPLE, known, said, strict=True) if a != b)
+                faults.add(line + item["position"], column, f"sample {item['sample_id']} was another one above")
+
+
+def _operative(item: dict[str, Any]) -> float | None:
+    return item["reward"] if item["operative_reward"] is None else item["operative_reward"]
+
+
+def _add_images(store: Store, folder: Path) -> int:
+    """Takes PNGs from a folder, each checked against its name; returns how many there are none of."""
+    missing = 0
+    for sha256 in store.imported_images():
+        file = folder / f"{sha256}.png"
+        if not file.is_file():
+            missing += 1
+            continue
+        png = file.read_bytes()
+        if hashlib.sha256(png).hexdigest() != sha256:
+            raise ValueError(f"{file} doesn't hold what its name says; export again, or remove it.")
+        store.fill_image(sha256, png)
+    return missing
