@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate_app.browse.command import browse
 from curate_app.export_command import export
 from curate_app.fit_command import fit
 from curate_app.import_command import import_
@@ -159,6 +160,7 @@ app.command()(plan)
 app.command()(invite)
 app.command()(export)
 app.command("import")(import_)
+app.command()(browse)
 
 
 @app.command()

@@ -136,6 +136,11 @@ class Connection:
         row = self.db.conn.execute(sql, args).fetchone()
         return None if row is None else row[0]
 
+    def table_and_view_names(self) -> list[str]:
+        """The study's tables and views, in the order in which they were made."""
+        names = self.rows("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY rowid")
+        return [row["name"] for row in names if not row["name"].startswith(("sqlite_", "_sqlite_"))]
+
     def faults(self) -> list[str]:
         """What SQLite itself finds wrong: damaged pages, broken references. Empty when all is well."""
         found = [row[0] for row in self.db.conn.execute("PRAGMA integrity_check") if row[0] != "ok"]
