@@ -1,5 +1,6 @@
 """The composition root of the app: the routes, the static files and the two Gradio pages of one study. No torch."""
 
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -87,6 +88,9 @@ def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] 
         KeyboardInterrupt: on Ctrl-C, after the server has closed.
     """
     sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.set_threshold(20_000, 20, 20)
+    gc.freeze()  # what is there at the start stays: a full collection would hold up every rater for half a second
     logging.getLogger("httpx").setLevel(logging.WARNING)
     config = uvicorn.Config(
         app,
