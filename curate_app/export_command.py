@@ -43,6 +43,7 @@ def export(
     """
     from curate_app.console import out as console
     from curate_app.secret_file import kept_secret
+    from data.export import check_out
     from data.export import export as write
     from data.filters import parse_filters
     from data.formats import Source, find_format
@@ -53,6 +54,7 @@ def export(
     if include_panel_ids and not chosen.name.startswith("long-"):
         raise ValueError("--include-panel-ids goes with --format long-csv or long-parquet, and with no other.")
     store = Study.open(study).store
+    check_out(chosen, path, replace=force)
     if include_panel_ids:
         store.log("researcher", "panel_ids_exported", out=str(path), format=chosen.name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it leaves nothing behind, as on Ctrl-C

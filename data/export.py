@@ -22,10 +22,7 @@ def export(source: Source, format_: Format, out: Path, *, images: bool = True, r
     Raises:
         ValueError: something is there already, there is no folder to write into, or the format needs one of its own.
     """
-    single = bool(FILE_NAME.search(out.name)) and not out.is_dir()
-    if single and format_.folder_only:
-        raise ValueError(f"{format_.name} is a folder of files; choose an --out without a suffix, not {out.name}.")
-    _refuse_to_lose(out, replace=replace)
+    single = check_out(format_, out, replace=replace)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         if single:
@@ -39,15 +36,22 @@ def export(source: Source, format_: Format, out: Path, *, images: bool = True, r
     return written
 
 
-def _refuse_to_lose(out: Path, *, replace: bool) -> None:
+def check_out(format_: Format, out: Path, *, replace: bool = False) -> bool:
+    """Whether an export to this path is a file, rather than a folder.
+
+    Raises:
+        ValueError: it can't be written, and why.
+    """
+    single = bool(FILE_NAME.search(out.name)) and not out.is_dir()
+    if single and format_.folder_only:
+        raise ValueError(f"{format_.name} is a folder of files; choose an --out without a suffix, not {out.name}.")
     if not out.parent.is_dir():
         raise ValueError(f"There is no folder {out.parent} to write {out.name} into.")
-    if not out.exists():
-        return
-    if not replace:
+    if out.exists() and not replace:
         raise ValueError(f"{out} is there already; add --force to replace it, or choose another --out.")
     if out.is_dir() and not {CARD, METADATA} <= {path.name for path in out.iterdir()}:
         raise ValueError(f"{out} is a folder that no export made, so it isn't replaced; choose another --out.")
+    return single
 
 
 def _write_folder(source: Source, format_: Format, folder: Path, *, images: bool) -> Written:

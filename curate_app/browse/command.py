@@ -8,9 +8,7 @@ import typer
 
 def browse(
     study: Annotated[Path, typer.Argument(help="The study's folder.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; everyone who reaches it can read the study.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address; everyone who reaches it can read the study.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
 ) -> None:

@@ -39,7 +39,7 @@ class Plugin:
 
     @hookimpl
     def register_routes(self) -> list[tuple[str, object]]:
-        """GET /-/image/<sha256>.png"""
+        """The address of an image, as `render_cell` gives it."""
         return [(r"^/-/image/(?P<sha256>[0-9a-f]{64})\.png$", image)]
 
 

@@ -81,6 +81,10 @@ MISTAKES = {
     "a file to export to": (["export", "s", "--out", "s/study.toml"], ["s/study.toml is there already", "--force"]),
     "no folder to export to": (["export", "s", "--out", "no/c.csv"], ["no folder no"]),
     "unknown format": (["export", "s", "--format", "xlsx", "--out", "c.csv"], ["'xlsx'", "long-csv"]),
+    "unknown condition": (["export", "s", "--where", "knid=sim", "--out", "c.csv"], ["did you mean kind"]),
+    "a folder's format as a file": (["export", "s", "--format", "hf", "--out", "c.parquet"], ["without a suffix"]),
+    "panel ids elsewhere": (["export", "s", "--format", "trl", "--include-panel-ids"], ["long-csv or long-parquet"]),
+    "no log to import": (["import", "c.csv", "new"], ["no long table at c.csv"]),
     "no image data set": (["reward", "train", "--dataset", "moons", "--out", "c.safetensors"], ["'moons'"]),
 }
 
@@ -242,6 +246,25 @@ def test_export_writes_the_long_table(home: Path):
     assert len(rows) == 200 * 2 and sum(row["picked"] == "1" for row in rows) == 200
     assert {row["study"] for row in rows} == {"s"}
     assert curate("export", "s", "--out", "c.csv", "--force", cwd=home).returncode == 0
+
+
+def test_an_export_with_panel_ids_is_logged(home: Path):
+    assert curate("export", "s", "--out", "c.csv", cwd=home).returncode == 0
+    assert "panel_rater_id" not in (home / "c.csv").read_text()
+    done = curate("export", "s", "--out", "p", "--format", "long-csv", "--include-panel-ids", cwd=home)
+    assert done.returncode == 0 and "panel_rater_id" in (home / "p" / "choices.csv").read_text()
+    database = sqlite3.connect(home / "s" / "study.db")
+    assert database.execute("SELECT count(*) FROM event WHERE kind = 'panel_ids_exported'").fetchone() == (1,)
+    database.close()
+    assert (home / "p" / "README.md").exists() and (home / "p" / "croissant.json").exists()
+
+
+def test_a_log_goes_out_and_comes_back(home: Path):
+    assert curate("export", "s", "--format", "long-parquet", "--out", "p", "--where", "k>=2", cwd=home).returncode == 0
+    done = curate("import", "p", "copy", "--preset", "moons", cwd=home)
+    assert done.returncode == 0 and "200 answers" in done.stdout, done.stderr
+    assert curate("export", "copy", "--format", "long-parquet", "--out", "q.parquet", cwd=home).returncode == 0
+    assert (home / "q.parquet").read_bytes() == (home / "p" / "choices.parquet").read_bytes()
 
 
 def test_simulate_goes_on_where_it_was_and_does_nothing_when_done(home: Path):

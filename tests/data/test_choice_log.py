@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,3 +206,19 @@ def test_panel_ids_are_in_an_export_that_asks_for_them_and_in_no_other(store: St
     assert [told[name][0] for name in ("panel", "panel_rater_id", "panel_study_id", "panel_session_id")] == [
         "prolific", "secret-worker", "hit", "sub",
     ]  # fmt: skip
+
+
+def test_an_export_that_is_told_to_stop_leaves_nothing(tmp_path: Path, store: Store):
+    code = f"""
+import os, signal
+from pathlib import Path
+from curate_app.export_command import export
+from data.formats import Source
+from loop.study import Study, configure
+Study.create(Path({str(tmp_path)!r}, "s"), configure("moons")).store.close()
+Source.batches = lambda self: iter(lambda: os.kill(os.getpid(), signal.SIGTERM), 0)
+export(Path({str(tmp_path)!r}, "s"), "long-parquet", Path({str(tmp_path)!r}, "picks"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" in done.stderr
+    assert {path.name for path in tmp_path.iterdir() if "study.db" not in path.name} == {"s"}
