@@ -35,6 +35,9 @@ def export(
         bool,
         typer.Option("--include-panel-ids", help="Add who raters are to their panel (long formats). It is logged."),
     ] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="Add the class probabilities of samples (long formats and hf).")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
 ) -> None:
     """Write the choice log for other tools.
@@ -53,12 +56,14 @@ def export(
     path = out or Path(Path(chosen.file).name if not chosen.folder_only else "picks")
     if include_panel_ids and not chosen.name.startswith("long-"):
         raise ValueError("--include-panel-ids goes with --format long-csv or long-parquet, and with no other.")
+    if features and not chosen.name.startswith(("long-", "hf")):
+        raise ValueError("--features goes with --format long-csv, long-parquet or hf, and with no other.")
     store = Study.open(study).store
     check_out(chosen, path, replace=force)
     if include_panel_ids:
         store.log("researcher", "panel_ids_exported", out=str(path), format=chosen.name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it leaves nothing behind, as on Ctrl-C
-    source = Source(store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids)
+    source = Source(store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids, features)
     written = write(source, chosen, path, images=images, replace=force)
     console.print(f"Wrote {written.rows:,} rows to {path}.", highlight=False)
     for reason, n in sorted(written.left_out.items()):

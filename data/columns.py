@@ -77,4 +77,12 @@ PANEL = (
     _answer("panel_study_id", "text", "the panel's id of the study", True),
     _answer("panel_session_id", "text", "the panel's id of the sitting", True),
 )
+
+
+def probabilities(classes: int) -> tuple[Column, ...]:
+    """The columns of `--features`: a class probability each."""
+    about = "probability that the sample is of class {}, by the study's classifier"
+    return tuple(_item(f"prob_{number}", "number", about.format(number), True) for number in range(classes))
+
+
 NAMES = tuple(column.name for column in LONG)

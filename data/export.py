@@ -77,9 +77,14 @@ def _write_images(source: Source, folder: Path) -> int:
 
 
 def _put_in_place(folder: Path, out: Path) -> None:
+    """Moves a finished folder to its place; what was there comes back if that fails."""
     folder.chmod(0o755)
-    if out.is_dir():
-        out.rename(folder.with_name("replaced"))
-    elif out.exists():
-        out.unlink()
-    folder.rename(out)
+    replaced = folder.with_name("replaced")
+    try:
+        if out.exists():
+            out.rename(replaced)
+        folder.rename(out)
+    except BaseException:
+        if replaced.exists() and not out.exists():
+            replaced.rename(out)
+        raise

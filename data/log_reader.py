@@ -90,6 +90,8 @@ def _row(line: int, names: Sequence[str], cells: Sequence[Any], faults: Faults, 
 def _check_names(names: Sequence[str], faults: Faults) -> None:
     if set(names) & {column.name for column in PANEL}:
         raise LogFaultsError(f"{faults.file} tells who raters are; export it again without --include-panel-ids.")
+    if "prob_0" in names:
+        raise LogFaultsError(f"{faults.file} has class probabilities; export it again without --features.")
     for name in names:
         if name not in COLUMNS:
             near = get_close_matches(name, list(COLUMNS), 1)

@@ -1,13 +1,15 @@
 """What every format is written from: the choice log of one study, under pseudonyms, as batches, rows or answers."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from data.columns import LONG, PANEL, Column
+from data.columns import LONG, PANEL, Column, probabilities
 from data.filters import Filter
 from data.store import Store
 
@@ -35,6 +37,7 @@ class Source:
         salt: a secret of the study; raters' pseudonyms come from it. Without one raters keep the study's own numbers.
         where: conditions that answers meet.
         panel_ids: adds the columns that tell who raters are to their panel.
+        features: adds a column for each class probability.
     """
 
     store: Store
@@ -42,22 +45,30 @@ class Source:
     salt: str = ""
     where: tuple[Filter, ...] = ()
     panel_ids: bool = False
+    features: bool = False
     _names: dict[int, str] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Of the long table."""
-        return LONG + PANEL if self.panel_ids else LONG
+        return LONG + PANEL * self.panel_ids + self._probabilities
+
+    @cached_property
+    def _probabilities(self) -> tuple[Column, ...]:
+        return probabilities(self.store.class_count()) if self.features else ()
 
     def batches(self, size: int = 2_000) -> Iterator[dict[str, Sequence]]:
         """The long table in pieces of at most `size` rows, column by column, in the order of `columns`."""
-        names = [column.name for column in self.columns if column.name != "study"]
+        names = [column.name for column in LONG + PANEL * self.panel_ids if column.name != "study"]
+        names += ["probs"] * self.features
         study = self.store.status("origin").get("study", self.study)
         self._names.update(self.store.aliases())
-        for rows in self.store.choice_rows(self.where, panel_ids=self.panel_ids, size=size):
+        for rows in self.store.choice_rows(self.where, panel_ids=self.panel_ids, features=self.features, size=size):
             found: dict[str, Sequence] = dict(zip(names, zip(*rows, strict=True), strict=True))
             found["study"] = [study] * len(rows)
             found["rater"] = [self._name(rater) for rater in found["rater"]]
+            if self.features:
+                found |= self._features(found["probs"])
             yield {column.name: found[column.name] for column in self.columns}
 
     def answers(self) -> Iterator[Answer]:
@@ -70,6 +81,11 @@ class Source:
         for batch in self.batches():
             for row in zip(*batch.values(), strict=True):
                 yield dict(zip(batch, row, strict=True))
+
+    def _features(self, cells: Sequence[str | None]) -> dict[str, list[float | None]]:
+        n = len(self._probabilities)
+        rows = [json.loads(cell) if cell else [None] * n for cell in cells]
+        return {column.name: [row[i] for row in rows] for i, column in enumerate(self._probabilities)}
 
     def _name(self, rater: int) -> str:
         name = self._names.get(rater)

@@ -13,19 +13,20 @@ class Exported(Connection):
     """The choice log of `curate export`."""
 
     def choice_rows(
-        self, where: Sequence[Filter] = (), *, panel_ids: bool = False, size: int = 2_000
+        self, where: Sequence[Filter] = (), *, panel_ids: bool = False, features: bool = False, size: int = 2_000
     ) -> Iterator[list[tuple]]:
         """The choice log of one moment, a row per position by pick and position, in lists of at most `size`.
 
-        A row has the columns `VIEW_COLUMNS` and, with `panel_ids`, those of `data.columns.PANEL`. `rater` is the
-        rater's number in the database.
+        A row has the columns `VIEW_COLUMNS` and, with `panel_ids`, those of `data.columns.PANEL`; with `features`
+        the sample's class probabilities come last, as a JSON list or None. `rater` is the rater's number in the study.
         """
         condition, values = _condition(where)
         identity = "LEFT JOIN identity ON identity.rater_id = rater" if panel_ids else ""
         panel = "".join(f", identity.{column.name}" for column in PANEL) if panel_ids else ""
+        probs = ", (SELECT json_extract(reward_json, '$.probs') FROM sample WHERE id = sample_id)" if features else ""
         with self.read() as db:
             cursor = db.conn.execute(
-                f"""SELECT {", ".join(VIEW_COLUMNS)}{panel} FROM v_choice_long {identity} WHERE {condition}
+                f"""SELECT {", ".join(VIEW_COLUMNS)}{panel}{probs} FROM v_choice_long {identity} WHERE {condition}
                 ORDER BY choice_id, position""",
                 values,
             )
@@ -66,6 +67,10 @@ class Exported(Connection):
         )
         assert row is not None
         return row
+
+    def class_count(self) -> int:
+        """How many class probabilities the study's samples have; 0 where none are kept."""
+        return self.value("SELECT max(json_array_length(reward_json, '$.probs')) FROM sample") or 0
 
     def aliases(self) -> dict[int, str]:
         """What raters of an imported log are called in it, by rater."""

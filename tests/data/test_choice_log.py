@@ -208,6 +208,19 @@ def test_panel_ids_are_in_an_export_that_asks_for_them_and_in_no_other(store: St
     ]  # fmt: skip
 
 
+def test_features_are_class_probabilities(store: Store, tmp_path: Path):
+    sim = store.bulk_session("sim", "luce")
+    samples = [Sample(0, 1, reward_json={"probs": [0.25, 0.75]}), Sample(0, 2)]
+    (slate,) = store.add_slates([NewSlate(0, "curation", 2, 9, samples)], picked_by=[sim])
+    store.add_picks([(slate, sim, 0, {})])
+    source = Source(store, "s", features=True)
+    for name in ("long-csv", "hf", "long-parquet"):
+        export(source, find_format(name), tmp_path / name)
+    rows = rows_of(tmp_path / "long-csv" / "choices.csv")
+    assert [(row["prob_0"], row["prob_1"]) for row in rows] == [("0.25", "0.75"), ("", "")]
+    assert (tmp_path / "hf" / "README.md").read_text().count("| `prob_") == 2
+
+
 def test_an_export_that_is_told_to_stop_leaves_nothing(tmp_path: Path, store: Store):
     code = f"""
 import os, signal

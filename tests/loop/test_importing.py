@@ -138,6 +138,7 @@ def test_the_first_ten_faults_are_told_and_no_more(logged: Store, tmp_path: Path
         ("choice_id,position,sample_id\n", "picked: the column is missing"),
         ("choice_id,position,sample_id,picked\n1,0,1\n", "line 2, picked: 3 cells"),
         ("choice_id,position,sample_id,picked,panel_rater_id\n", "without --include-panel-ids"),
+        ("choice_id,position,sample_id,picked,prob_0\n", "without --features"),
         ("", "the column is missing"),
         ('choice_id,position,sample_id,picked\n"1,0\n', "isn't CSV"),
     ],
