@@ -135,9 +135,11 @@ def start_training(study: Study) -> None:
     """Asks for a generation, and waits until it trains."""
     store = study.store
     if store.count_curation_picks(after=0) == 0:
+        pngs = [encode_png(pixels) for pixels in digits().x[:4]]
+        store.add_images(pngs)
+        samples = [Sample(0, 10**6 + j, 0.5, 1, sha256) for j, (sha256, _) in enumerate(pngs)]
         session = store.bulk_session("sim", "starter")
-        (slate,) = store.add_slates([NewSlate(0, "curation", 4, 0, [Sample(0, 10**6 + j, 0.5, 1) for j in range(4)])],
-                                    picked_by=[session])  # fmt: skip
+        (slate,) = store.add_slates([NewSlate(0, "curation", 4, 0, samples)], picked_by=[session])
         store.add_picks([(slate, session, 0, {})])
     store.log("researcher", "retrain_requested")
     until = time.monotonic() + 120
