@@ -50,8 +50,9 @@ def study(store: Store, fill: Callable[..., list[int]]) -> Store:
         samples = [Sample(1, 10 * number + j, 0.1 * j - 1.5, j, point=(j + 0.5, -1e-7)) for j in range(2)]
         (slate,) = store.add_slates([NewSlate(1, "curation", 2, number, samples)], picked_by=[user])
         store.add_picks([(slate, user, number % 2, {})])
-    (infinite,) = store.add_slates([NewSlate(1, "curation", None, 99, [Sample(1, 999, 2.0)])])
-    store.add_picks([(infinite, store.bulk_session("sim", "infinite"), 0, {"odd": True})])
+    user = store.bulk_session("sim", "infinite")
+    (infinite,) = store.add_slates([NewSlate(1, "curation", None, 99, [Sample(1, 999, 2.0)])], picked_by=[user])
+    store.add_picks([(infinite, user, 0, {"odd": True})])
     return store
 
 

@@ -8,7 +8,11 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 
 from data.cells import neutral, original
 from data.columns import NAMES
+from data.export import export
+from data.formats import Source, find_format
 from data.images import decode_png
+from data.records import NewSlate, Pick, Sample
+from data.store.journeys import PanelIds
 from tests.data.formats.conftest import NASTY, STUDY
 
 
@@ -61,6 +65,8 @@ def test_datasets_opens_the_folder(write, truth, tmp_path, monkeypatch: pytest.M
     assert picked == truth.picks
     assert rows[0]["images"][0].size == (8, 8) and rows[len(rows) - 1]["images"] == [None]
     assert {row["study"] for row in rows} == {STUDY}
+    for column in ("input", "viewport", "rater_type"):
+        assert [row[column] for row in rows if row[column] is not None] == list(NASTY), column
 
 
 def test_datasets_reads_the_pairs_with_their_pictures(write, truth, study, tmp_path, monkeypatch: pytest.MonkeyPatch):
@@ -108,6 +114,22 @@ def test_every_text_comes_back_the_same(write, name: str):
     for column, rows in (("input", people), ("viewport", people), ("rater_type", simulated)):
         assert [undo(cell) for cell in rows[column]] == list(NASTY), column
     assert {undo(cell) for cell in table.study} == {STUDY}
+
+
+@pytest.mark.parametrize("name", ["long-csv", "long-parquet"])
+def test_panels_ids_come_back_the_same(study, tmp_path, name: str):
+    for number, text in enumerate(NASTY):
+        session = study.admit(f"p{number}", PanelIds(text, text, text, text), user_agent=text, consented=True)
+        study.add_slates([NewSlate(1, "curation", 2, number, [Sample(1, 5000 + number), Sample(1, 6000 + number)])])
+        slate = study.lease(session, ("curation",), 1, 60)
+        study.record_pick(session, Pick(slate.id, "pick", 0))
+    format_ = find_format(name)
+    export(Source(study, STUDY, "salt", panel_ids=True), format_, tmp_path / "told")
+    table = read(tmp_path / "told" / format_.file)
+    told = table[table.panel.notna()].drop_duplicates("choice_id")
+    undo = original if name.endswith("csv") else str
+    for column in ("panel", "panel_rater_id", "panel_study_id", "panel_session_id"):
+        assert [undo(cell) for cell in told[column]] == list(NASTY), column
 
 
 def test_no_cell_starts_as_a_formula(write):
