@@ -13,7 +13,8 @@ SAY = TEXT["report"]
 SIGNS = {
     r"\blam\s?=\s?": "λ = ", r"\blam\b": "λ", r"\bbeta\b": "β", r"\|\|": "‖", r"\binf\b": "∞",
     r"(?<=[\w)])-(?=\d)": "−", r"(?<![\w.])-(?=[\d\w])": "−", r" - (?=\w)": " − ",
-    r"\b(p|E|Var)_(ref|t)\b": r"\1<sub>\2</sub>", r"\bp_0\b": "p<sub>0</sub>", r"\^3": "<sup>3</sup>", r"(?<=\d) %": "\u00a0%",
+    r"\b(p|E|Var)_(ref|t)\b": r"\1<sub>\2</sub>", r"\bp_0\b": "p<sub>0</sub>", r"\^3": "<sup>3</sup>",
+    r"(?<=\d) %": "\u00a0%",
 }  # fmt: skip
 
 

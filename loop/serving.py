@@ -19,8 +19,8 @@ def next_slates(
     """The slate the session is at, and the one after it as far as there is one; always the same until it is answered.
 
     While a generation trains, new slates are audit slates, so that no one waits; then what is left of either kind. Some
-    are checks (see `loop.checks`), and with `practice_left` all are practice slates. `answered` is how many slates the
-    session answered, where the caller knows.
+    are checks (see `loop.checks`), and with `practice_left` all are practice slates. `answered` is how many slates
+    the session answered, where the caller knows.
     """
     slates = store.open_slates(session_id, config.pool.lease_s)
     if answered is None:

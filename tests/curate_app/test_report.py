@@ -1,10 +1,11 @@
-"""`curate report`: whole verbs on tiny studies, pages that need nothing else, and what they say of each kind of study."""
+"""`curate report`: whole verbs on tiny studies, pages that need nothing else, what they say of each kind of study."""
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def reads_aloud(found: Page) -> None:
     assert found.all("html")[0]["lang"] == "en" and len(found.all("title")) == 1
     levels = [int(tag[1]) for tag, _ in found.found if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1 and levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     assert all(image.get("alt") for image in found.all("img"))
     assert all(
         svg.get("aria-hidden") or (svg.get("role") == "img" and svg.get("aria-label")) for svg in found.all("svg")
@@ -416,7 +417,9 @@ CONTRAST = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
   const ground = (e) => { for (; e; e = e.parentElement) {
-    const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+    const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c;
+  } return [255, 255, 255]; };
   const low = [];
   for (const e of document.querySelectorAll("body *")) {
     const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
@@ -424,7 +427,8 @@ CONTRAST = """() => {
     const style = getComputedStyle(e), svg = e instanceof SVGElement;
     const a = light(parse(svg ? style.fill : style.color)), b = light(ground(e));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) low.push(`${e.tagName}.${e.getAttribute("class")} ${ratio.toFixed(2)} ${e.textContent.trim().slice(0, 30)}`);
+    const who = `${e.tagName}.${e.getAttribute("class")} ${ratio.toFixed(2)} ${e.textContent.trim().slice(0, 30)}`;
+    if (ratio < 4.5) low.push(who);
   }
   return [...new Set(low)];
 }"""

@@ -59,7 +59,8 @@ def promises(seed: int, n: int, k: operator.K, lam: float, scale: float, steps: 
         "C4 step": all(m[t + 1] >= bounds.c4_floor_step(m[0], m[t], mv[t], 1.0, k, lam) - near for t in steps_up),
         "C5 reverse": all(kl(p0, law) <= bounds.c5_reverse_ceiling(lam) + near for law in from_far[1:]),
         "C5": not bounds.c5_applies(k, lam) or all(kl(law, p0) <= bounds.c5_ceiling(k, lam) + near for law in mixed),
-        "contraction": k == "inf" or all(
+        "contraction": k == "inf"
+        or all(
             total_variation(mixed[t + 1], from_far[t + 1])
             <= bounds.c5_contraction(k, lam) * total_variation(mixed[t], from_far[t]) + near
             for t in steps_up
