@@ -16,11 +16,11 @@ from typing import Any
 
 from crowd import add_images, add_picks
 
-from curate_app.admin_charts import KeptEvidence
-from curate_app.admin_counts import CrowdCounts
-from curate_app.admin_view import panels
+from curate_app.admin.charts import KeptEvidence
+from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.view import panels
 from data.records import Generation
-from loop.serving import picks_progress
+from loop.crowd.serving import picks_progress
 from loop.study import Study, configure
 
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from curate_app.browse.command import browse
+from curate_app.choice.fit import fit
+from curate_app.choice.plan import plan
 from curate_app.export_command import export
-from curate_app.fit_command import fit
 from curate_app.import_command import import_
 from curate_app.invite_command import invite
-from curate_app.plan_command import plan
-from curate_app.report_command import report
-from curate_app.sweep_command import sweep
-from curate_app.theory_command import app as theory_app
+from curate_app.report.command import report
+from curate_app.sweep.command import sweep
+from curate_app.theory.command import app as theory_app
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False
@@ -237,8 +237,8 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
     settings = study.config.app
     password = admin_password(path, settings.password, host, proxied=bool(settings.trusted_proxies))
     with worker_beside(path) if worker else nullcontext():  # it starts while gradio is imported
-        from curate_app.server import build_app
-        from curate_app.server import serve as serve_app
+        from curate_app.server.app import build_app
+        from curate_app.server.app import serve as serve_app
 
         url = f"http://{'localhost' if is_loopback(host) else host}:{port}"
         out.print(f"Raters:      [bold]{url}/[/bold]\nResearcher:  [bold]{url}/admin[/bold]")

@@ -45,7 +45,7 @@ def export(
     Example: `curate export my-study --format long-parquet --where kind=human --out picks`
     """
     from curate_app.console import out as console
-    from curate_app.secret_file import kept_secret
+    from curate_app.server.secret_file import kept_secret
     from data.export import check_out
     from data.export import export as write
     from data.filters import parse_filters

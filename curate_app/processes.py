@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from curate_app.console import err
-from curate_app.secret_file import kept_secret
+from curate_app.server.secret_file import kept_secret
 
 RESTART_S = 5.0
 GIVE_UP = 5  # restarts

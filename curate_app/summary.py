@@ -10,8 +10,8 @@ from rich.table import Table
 
 from curate_app.console import out
 from data.records import Generation
+from loop.crowd.serving import picks_progress, worker_status
 from loop.selfcheck import VERDICTS, Check
-from loop.serving import picks_progress, worker_status
 from loop.study import Study
 
 

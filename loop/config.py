@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tomlkit.exceptions import ParseError
 
 from data.config import DataConfig
-from loop.crowd_config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
+from loop.crowd.config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from loop.policies import DataPolicy, PolicyKind
 from model.config import ClassifierConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
 

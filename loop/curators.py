@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from loop.crowd.quality import refresh
 from loop.mixing import curated_count
 from loop.picking import draw_picks, sim_sessions, store_picks
-from loop.quality import refresh
 from loop.scoring import Scorer, needed_features
 from loop.study import Study
 from loop.tensors import to_tensor

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from data.records import Generation
-from loop.controls import control_state
+from loop.crowd.controls import control_state
+from loop.crowd.quality import refresh
+from loop.crowd.templates import make_templates
 from loop.curators import People
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.lock import only_worker
 from loop.picking import draw_picks, sim_sessions, store_picks
 from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
-from loop.quality import refresh
 from loop.scoring import Scorer
 from loop.slates import Pool
 from loop.study import Study
-from loop.templates import make_templates
 from loop.turn import kept_turn, open_requests
 from model.interfaces import Generator
 

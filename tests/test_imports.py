@@ -13,7 +13,8 @@ ALLOWED = {"curate_app": {"loop", "data", "model"}, "loop": {"model", "data"}, "
 FROM_THE_APP_ON_MODEL = {"model.classifier", "model.noise", "model.config"}  # `curate reward train`
 TORCH = {"torch", "torchvision", "torchcfm", "safetensors"}
 APP = [
-    "curate_app.server", "curate_app.cli", "curate_app.processes", "loop.study", "loop.serving", "loop.integrity",
+    "curate_app.server.app", "curate_app.cli", "curate_app.processes", "loop.study", "loop.crowd.serving",
+    "loop.integrity",
     "loop.config", "loop.presets", "data.store", "data.choice_log", "data.real", "data.images", "model.config",
     "loop.selfcheck", "loop.choice.report", "loop.choice.plan",
 ]  # fmt: skip

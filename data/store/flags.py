@@ -8,7 +8,7 @@ from data.store.connection import Connection
 
 
 class Flags(Connection):
-    """What `loop.quality` reads and writes."""
+    """What `loop.crowd.quality` reads and writes."""
 
     def people_since(self, pick_id: int) -> list[str]:
         """People's sessions with an answer above a pick id."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from curate_app.sessions import session_name
+from curate_app.rater.sessions import session_name
 from data.records import OUTCOMES
 from loop.study import Study
 

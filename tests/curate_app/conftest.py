@@ -13,7 +13,7 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from curate_app.server import build_app
+from curate_app.server.app import build_app
 from data.images import contact_sheet, encode_png
 from data.real import digits
 from data.records import Generation, NewSlate, Sample

@@ -6,8 +6,8 @@ from typing import Any
 import fastapi
 from fastapi.testclient import TestClient
 
-from curate_app.routes import build_routes
-from curate_app.service import Service
+from curate_app.rater.routes import build_routes
+from curate_app.rater.service import Service
 from data.records import NewSlate, Sample
 from loop.study import Study
 

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from curate_app import admin_counts
-from curate_app.admin_counts import CrowdCounts, Running
+from curate_app.admin import counts as admin_counts
+from curate_app.admin.counts import CrowdCounts, Running
 from data.records import Pick
-from loop import quality
-from loop.crowd_config import QualityConfig
+from loop.crowd import quality
+from loop.crowd.config import QualityConfig
 from loop.study import Study
 
 PAST = 0.0  # a deadline that is over

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from curate_app import admin_exports
+from curate_app.admin import exports as admin_exports
 from curate_app.export_command import SALT
-from curate_app.report_files import MARK
-from curate_app.secret_file import kept_secret
-from curate_app.server import build_app
+from curate_app.report.files import MARK
+from curate_app.server.app import build_app
+from curate_app.server.secret_file import kept_secret
 from data import choice_log
 from data.formats import Source, long_csv
 from loop.simulation import simulate

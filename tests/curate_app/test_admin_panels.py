@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from curate_app.admin_counts import CrowdCounts
-from curate_app.admin_crowd import alarms, crowd_panel, stages
-from curate_app.admin_generations import span, timeline
-from curate_app.admin_view import panels, shown_events
+from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.crowd import alarms, crowd_panel, stages
+from curate_app.admin.generations import span, timeline
+from curate_app.admin.view import panels, shown_events
 from data.records import Generation
 from loop.config import StudyConfig
-from loop.controls import finish, pause, set_quota
+from loop.crowd.controls import finish, pause, set_quota
 from loop.evidence.schema import Estimate, WinRate
 from loop.study import Study, configure
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from curate_app.admin_counts import CrowdCounts
-from curate_app.admin_view import panels
+from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.view import panels
 from loop.simulation import simulate
 from loop.study import Study, configure
 

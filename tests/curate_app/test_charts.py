@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate_app.admin_charts import reward_chart, shares_chart
+from curate_app.admin.charts import reward_chart, shares_chart
 from curate_app.charts import Chart, Line, Point, apart, draw, ticks
 from data.records import Generation
 

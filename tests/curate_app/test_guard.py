@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
 from curate_app.assets import STATIC_URL
-from curate_app.door import TRIES, Door
 from curate_app.processes import admin_password
-from curate_app.server import build_app, serve
+from curate_app.server.app import build_app, serve
+from curate_app.server.door import TRIES, Door
 from loop.study import Study
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from curate_app import limits as module
-from curate_app.limits import BURST_S, Buckets, Limits, network
+from curate_app.server import limits as module
+from curate_app.server.limits import BURST_S, Buckets, Limits, network
 
 
 class Clock:

@@ -2,9 +2,9 @@
 
 from fastapi.testclient import TestClient
 
-from curate_app import pictures as module
-from curate_app.pictures import Pictures
-from curate_app.server import build_app
+from curate_app.server import pictures as module
+from curate_app.server.app import build_app
+from curate_app.server.pictures import Pictures
 from loop.study import Study
 
 

@@ -14,14 +14,14 @@ from playwright.sync_api import Browser
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from curate_app import report_tables as tables
 from curate_app.charts import Chart, Line, Point, draw, number
 from curate_app.cli import app
-from curate_app.report_charts import study_charts, with_error
-from curate_app.report_files import check_replaceable, distinct, read, write_comparison, write_report
-from curate_app.report_page import page
-from curate_app.report_pictures import Gallery
-from curate_app.report_words import lede, pretty
+from curate_app.report import tables
+from curate_app.report.charts import study_charts, with_error
+from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
+from curate_app.report.page import page
+from curate_app.report.pictures import Gallery
+from curate_app.report.words import lede, pretty
 from data.records import Pick
 from loop.evidence import schema_docs
 from loop.evidence.schema import CheckResult, Estimate, Evidence, WinRate

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate_app.processes import admin_password
-from curate_app.secret_file import kept_secret
-from curate_app.server import build_app
-from curate_app.signing import Signer
+from curate_app.server.app import build_app
+from curate_app.server.secret_file import kept_secret
+from curate_app.server.signing import Signer
 from loop.study import Study
 
 SIGNER = Signer("a key of sixteen or more")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curate_app.assets import HERE, STATIC
-from curate_app.rater_page import FILES, languages
+from curate_app.rater.page import FILES, languages
 from loop.config import AppConfig
 
 ENGLISH = languages()["en"]

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from curate_app import sweep_figures
 from curate_app.console import PHASES
 from curate_app.summary import status_of
-from curate_app.sweep_progress import COPYING, Work
-from curate_app.sweep_report import run_sweep
+from curate_app.sweep import figures as sweep_figures
+from curate_app.sweep.progress import COPYING, Work
+from curate_app.sweep.report import run_sweep
 from data.images import decode_png
 from loop.evidence.schema import Estimate
 from loop.integrity import faults

@@ -8,9 +8,9 @@ import pytest
 
 from data.images import decode_png
 from data.records import Pick
-from loop.serving import next_slates
+from loop.crowd.serving import next_slates
+from loop.crowd.templates import ATTENTION, shuffled
 from loop.study import Study
-from loop.templates import ATTENTION, shuffled
 from loop.tensors import draw, to_pixels
 from loop.worker import Worker
 

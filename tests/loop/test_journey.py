@@ -3,9 +3,9 @@
 import pytest
 
 from data.store.journeys import Journey
-from loop.controls import Controls
-from loop.crowd_config import JourneyConfig
-from loop.journey import state_of
+from loop.crowd.config import JourneyConfig
+from loop.crowd.controls import Controls
+from loop.crowd.journey import state_of
 
 EVERY = JourneyConfig(
     consent="c", instructions="i", practice=2, question="q", choices=("a", "b"), answer="a", picks=5, closing="z"

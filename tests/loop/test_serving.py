@@ -6,7 +6,7 @@ import pytest
 
 from data.records import timestamp
 from data.store import Store
-from loop.serving import next_slates, served_purposes, worker_status
+from loop.crowd.serving import next_slates, served_purposes, worker_status
 from loop.study import configure
 
 CONFIG = configure("digits", ["curation.k=3", "schedule.picks=100"])

@@ -12,12 +12,12 @@ import pytest
 
 from data.records import Pick
 from loop import curators
-from loop.controls import pause
+from loop.crowd.controls import pause
+from loop.crowd.serving import next_slates, picks_progress, worker_status
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
 from loop.picking import sim_sessions
 from loop.selfcheck import self_checks
-from loop.serving import next_slates, picks_progress, worker_status
 from loop.simulation import simulate
 from loop.study import Study
 from loop.worker import Reporter, Worker

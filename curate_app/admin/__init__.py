@@ -1,0 +1,1 @@
+"""The researcher's page: panels that renew themselves, controls, downloads."""

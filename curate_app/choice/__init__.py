@@ -1,0 +1,1 @@
+"""`curate fit` and `curate plan`: what the picks say, and how many are needed."""

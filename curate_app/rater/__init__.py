@@ -1,0 +1,1 @@
+"""The rater's page, and the JSON routes that it talks to."""

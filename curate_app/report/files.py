@@ -1,0 +1,127 @@
+"""Makes reports: evidence, self-checks and pictures are read from the studies, then the files appear whole."""
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from markupsafe import Markup
+
+from curate_app.report.compare import comparison_json, comparison_page
+from curate_app.report.page import own_version, page
+from curate_app.report.pictures import Gallery, gather
+from loop.evidence.file import evidence_of
+from loop.evidence.schema import CheckResult, Evidence
+from loop.selfcheck import Check, self_checks
+from loop.study import Study
+
+MARK = '<meta name="generator" content="curate'  # by which a report is known
+LIBRARIES = ("numpy", "scipy", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All that a report of one study is made of."""
+
+    evidence: Evidence
+    gallery: Gallery
+
+
+def read(study: Study) -> Found:
+    """The evidence of a study with its self-checks, and its pictures; everything of the same moment."""
+    with study.store.read():
+        checks = [as_result(check) for check in self_checks(study.store, study.config)]
+        evidence = evidence_of(study, leave=False)
+        missing = len(study.store.generations()) - len(evidence.generations)
+        evidence = evidence.model_copy(update={"checks": checks, "unmeasured": missing, "software": software()})
+        return Found(evidence, gather(study.store, evidence))
+
+
+def write_report(study: Study, html: Path) -> Evidence:
+    """Writes one study's report, and beside it the same as JSON."""
+    found = read(study)
+    _write(html, page(found.evidence, found.gallery), found.evidence.model_dump_json(indent=1))
+    return found.evidence
+
+
+def write_comparison(
+    studies: Sequence[Study],
+    html: Path,
+    *,
+    title: str,
+    figures: Sequence[tuple[str, str, bytes | Markup]] = (),
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Evidence]:
+    """Writes one page that compares studies, and beside it their evidence as JSON.
+
+    Args:
+        studies: two or more, in the order of their colours.
+        html: the page; the JSON has its name with .json.
+        title: of the page.
+        figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
+        report: told how many studies have been read.
+    """
+    found = []
+    for done, study in enumerate(studies):
+        report(done)
+        found.append(read(study))
+    evidences = [one.evidence for one in found]
+    names = distinct([study.path for study in studies])
+    text = comparison_page(evidences, [one.gallery for one in found], names, title=title, figures=figures)
+    _write(html, text, comparison_json(evidences))
+    return evidences
+
+
+def distinct(paths: Sequence[Path]) -> list[str]:
+    """What to call studies: their folder's name, or as much of the path as tells them apart."""
+    resolved = [path.resolve() for path in paths]
+    for parts in range(1, max((len(path.parts) for path in resolved), default=1) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in resolved]
+        if len(set(names)) == len(set(resolved)):
+            return names
+    return [str(path) for path in resolved]
+
+
+def check_replaceable(*paths: Path) -> None:
+    """Refuses to replace a file that no report wrote.
+
+    Raises:
+        ValueError: there is such a file, or no folder to write to.
+    """
+    for path in paths:
+        if not path.parent.is_dir():
+            raise ValueError(f"There is no folder {path.parent}; make it first.")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; name a file, or the folder that {path.name} shall stand in.")
+        if path.exists() and not _is_ours(path):
+            raise ValueError(f"{path} is there already and isn't a report; choose another name or use --force.")
+
+
+def as_result(check: Check) -> CheckResult:
+    """A self-check as the report keeps it; of its figures the plain numbers."""
+    plain = check.as_json()
+    figures = {key: float(one) for key, one in plain["figures"].items() if isinstance(one, int | float)}
+    return CheckResult(**{**plain, "figures": figures})
+
+
+def software() -> dict[str, str]:
+    """Versions of what matters for the figures, without importing any of it."""
+    return {"curate": own_version(), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        start = file.read(4096)
+    return MARK in start or '"schema_version":' in start[:200]
+
+
+def _write(html: Path, text: str, json_text: str) -> None:
+    for path, content in ((html.with_suffix(".json"), json_text), (html, text)):
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            draft.write_text(content, encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)

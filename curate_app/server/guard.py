@@ -1,0 +1,163 @@
+"""What stands before every route: security headers, limits, the researcher's door, a fence around Gradio's endpoints.
+
+Gradio brings uploads, a proxy, file serving and more; neither page needs them, so they are not reachable at all.
+A request that changes something must be JSON from our own pages, which no other site's form or script can send.
+"""
+
+import math
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from curate_app.rater.sessions import COOKIE
+from curate_app.server.door import Door
+from curate_app.server.limits import Limits
+
+ADMIN = "/admin"
+MAX_BODY = 64 * 1024
+SESSION_COST = 20.0  # opening a session writes a person into the database
+GRADIO_READS = ("info", "startup-events", "theme.css", "app_id")
+GRADIO_CALLS = ("queue/join", "queue/data", "run/", "call/", "cancel", "reset")
+# Gradio evaluates its templates, hence 'unsafe-eval'; everything comes from this origin, so the pages work offline.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"referrer-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+
+class Guard:
+    """ASGI middleware; plain ASGI, so that streams pass through untouched."""
+
+    def __init__(self, app: ASGIApp, door: Door, limits: Limits):
+        self.app = app
+        self.door = door
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers in place of the app where the request may not pass."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in there)]
+            await send(message)
+
+        answer = self._instead(scope) or self.app
+        await answer(scope, receive, send_with_headers)
+
+    def _instead(self, scope: Scope) -> Response | None:
+        path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
+        return (
+            _too_large(headers)
+            or self._too_often(path, headers, scope)
+            or _forged(path, method, headers)
+            or self._closed(path, method, headers)
+            or _fence(path, method)
+        )
+
+    def _too_often(self, path: str, headers: Headers, scope: Scope) -> Response | None:
+        if path != "/" and not path.startswith("/api/"):
+            return None
+        client = scope.get("client")
+        cost = SESSION_COST if path == "/api/session" else 1.0
+        wait = self.limits.wait(_session(headers), client[0] if client else "", cost)
+        if not wait:
+            return None
+        return _refuse(429, "Too many requests; ask again a little later.", {"Retry-After": str(math.ceil(wait))})
+
+    def _closed(self, path: str, method: str, headers: Headers) -> Response | None:
+        if not _at_admin(path):
+            return None
+        if self.door.is_open and not _is_local(headers):
+            return _refuse(403, "Without a password this page opens at http://localhost alone; set app.password.")
+        if path != f"{ADMIN}/login" and not self.door.lets_in(headers):
+            if method == "GET" and path in (ADMIN, f"{ADMIN}/"):
+                return RedirectResponse(f"{ADMIN}/login", 303)
+            return _refuse(401, "Log in at /admin/login first.")
+        return RedirectResponse(f"{ADMIN}/", 307) if path == ADMIN else None
+
+
+def _at_admin(path: str) -> bool:
+    return path == ADMIN or path.startswith(f"{ADMIN}/")
+
+
+def _too_large(headers: Headers) -> Response | None:
+    text = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not text.isdecimal() or int(text) > MAX_BODY:
+        return _refuse(413, "The request is too large.")
+    return None
+
+
+def _forged(path: str, method: str, headers: Headers) -> Response | None:
+    """Refuses what another site may have made a browser send in its owner's name."""
+    if method in ("GET", "HEAD"):
+        return None
+    origin = headers.get("origin")
+    if origin is not None and _place(origin) != _place(f"//{headers.get('host', '')}"):
+        return _refuse(403, "This request comes from another site.")
+    kind = headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    if path.startswith("/api/") and kind != "application/json":
+        nothing = not kind and headers.get("content-length", "0") == "0"
+        return None if nothing else _refuse(415, "Send JSON, with Content-Type: application/json.")
+    return None
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    """Host and port; a scheme's own port counts as none, as a Host header may leave it out."""
+    try:
+        parts = urlsplit(url.lower())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "", -1
+    return host, None if port in (80, 443) else port
+
+
+def _is_local(headers: Headers) -> bool:
+    """Whether a browser on this machine asks by this machine's own name, with no proxy between."""
+    forwarded = any(name in headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host"))
+    return not forwarded and _place(f"//{headers.get('host', '')}")[0] in ("localhost", "127.0.0.1", "::1")
+
+
+def _session(headers: Headers) -> str:
+    """The session's cookie as it was sent; the route looks at whether it is good."""
+    for part in headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value[:128]
+    return ""
+
+
+def _fence(path: str, method: str) -> Response | None:
+    """Keeps Gradio to what the two pages use: the researcher's calls functions, the rater's has none."""
+    at_admin = _at_admin(path)
+    path = path.removeprefix(ADMIN) if at_admin else path
+    if path.startswith("/gradio_api/"):
+        name = path.removeprefix("/gradio_api/")
+        if name.startswith("heartbeat/"):
+            # An open stream per tab would use up the browser's six connections and hold up a shutdown; 204 ends it.
+            return Response(status_code=204)
+        allowed = GRADIO_READS + (GRADIO_CALLS if at_admin else ())
+        return None if name.startswith(allowed) else _refuse(404, "Not found")
+    ours = path.startswith("/api/") or (at_admin and path == "/login")
+    return None if method in ("GET", "HEAD") or ours else _refuse(405, "Method not allowed")
+
+
+def _refuse(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(why, status, headers)

@@ -1,0 +1,1 @@
+"""`curate sweep`: its progress, its dose-response figure, its report."""

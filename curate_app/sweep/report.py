@@ -1,0 +1,185 @@
+"""What `curate sweep` does: says what it will run, runs it behind one bar, then writes the figure and the report."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from curate_app.console import err, out
+from curate_app.processes import worker_threads
+from loop.config import plain
+from loop.evidence.schema import Estimate
+from loop.study import Study
+from loop.sweep.grid import Cell, Sweep, describe, label, short_names
+from loop.sweep.record import only_sweep, write
+from loop.sweep.results import Response, responses
+from loop.sweep.run import ERRORS, Standing, run, standing, threads_and_jobs
+
+REPORT = "report.html"
+
+
+def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) -> bool:
+    """Runs what isn't there yet of a sweep and reports on all of it; says whether every study is at its end.
+
+    Raises:
+        ValueError: the sweep is wrong, the folder holds other studies, or another process runs it; nothing is made.
+    """
+    began = time.monotonic()
+    cells = sweep.cells()
+    found = {cell.name: standing(folder, cell) for cell in cells}
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    cores = worker_threads(beside_app=False)
+    threads, jobs = threads_and_jobs(cells, jobs, cores, int(given) if given.isdecimal() and int(given) else None)
+    if not as_json:
+        out.print(_plan(folder, sweep, found, min(jobs, len(cells))), highlight=False, markup=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_sweep(folder):
+        write(folder, sweep)
+        failed = _run(folder, cells, found, sweep.last, jobs, threads, quiet=as_json)
+        with err.status("comparing the studies") as _:
+            answers = responses(folder, cells, sweep.last)
+            files = _write_report(folder, sweep, cells, answers) if answers else []
+    if as_json:
+        seconds = round(time.monotonic() - began, 2)
+        out.print_json(json.dumps(_as_json(folder, sweep, cells, failed, answers, files, seconds), allow_nan=False))
+    else:
+        _print(folder, cells, failed, answers, files)
+    return not failed
+
+
+def _plan(folder: Path, sweep: Sweep, found: Mapping[str, Standing], jobs: int) -> str:
+    done = sum(state.reaches(sweep.last) for state in found.values())
+    begun = sum(state.t is not None for state in found.values()) - done
+    known = f"; {done} done, {begun} begun" if done or begun else ""
+    many = "study" if len(found) == 1 else "studies"
+    return (
+        f"{len(found)} {many} in {folder}: {describe(sweep)}, {sweep.preset} to generation {sweep.last}, "
+        f"{jobs} at a time{known}."
+    )
+
+
+def _run(
+    folder: Path,
+    cells: Sequence[Cell],
+    found: dict[str, Standing],
+    last: int,
+    jobs: int,
+    threads: int,
+    *,
+    quiet: bool,
+) -> dict[str, str]:
+    from curate_app.sweep.progress import sweep_progress
+
+    if all(state.reaches(last) for state in found.values()):
+        return {}
+    with sweep_progress(cells, found, last, quiet) as report:
+        return run(folder, cells, last, jobs, threads, report)
+
+
+def _write_report(folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Sequence[Response]) -> list[Path]:
+    """The figure, and the page that compares the studies that are done."""
+    from curate_app.report.files import write_comparison
+    from curate_app.sweep.figures import markup, save
+
+    figures = save(folder, answers)
+    done = [folder / cell.name for cell in cells if standing(folder, cell).reaches(sweep.last)]
+    studies = [Study.open(path) for path in done]
+    caption = (
+        "Marks: measured, with 95 % intervals over seeds; dashed: predicted from generation 0 by the exact operator."
+    )
+    if len(studies) < 2:
+        return figures
+    try:
+        write_comparison(
+            studies,
+            folder / REPORT,
+            title=f"Sweep: {describe(sweep)}",
+            figures=[("Dose and response", caption, markup(figures[0]))],
+        )
+    finally:
+        for study in studies:
+            study.store.close()
+    return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")]
+
+
+def _print(
+    folder: Path, cells: Sequence[Cell], failed: Mapping[str, str], answers: Sequence[Response], files: Sequence[Path]
+) -> None:
+    if answers:
+        out.print(_table(answers))
+    for file in files:
+        if file.suffix in (".html", ".svg"):
+            out.print(f"Wrote {file}.", highlight=False, markup=False)
+    if failed:
+        err.print(f"{len(failed)} of {len(cells)} studies failed; the same command tries them again:", markup=False)
+    for name, error in failed.items():
+        err.print(f"  {name}: {error.rstrip('.')}. More in {folder / name / ERRORS}", markup=False)
+
+
+def _table(answers: Sequence[Response]) -> Table:
+    names = short_names(list(answers[0].values))
+    table = Table(title=f"Generation {answers[0].t}; 95 % intervals over seeds; predicted from generation 0")
+    for name in (*names.values(), "seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission"):
+        table.add_column(name, justify="right")
+    for one in answers:
+        table.add_row(
+            *(label(value) for value in one.values.values()),
+            str(one.seeds),
+            _pm(one.mean_reward),
+            _number(one.mean_reward_predicted),
+            _pm(one.gain),
+            _number(one.gain_predicted),
+            _pm(one.transmission) if one.transmission else "",
+        )
+    return table
+
+
+def _pm(found: Estimate) -> str:
+    return f"{found.value:.4g} ± {(found.high - found.low) / 2:.2g}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _as_json(
+    folder: Path,
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    failed: Mapping[str, str],
+    answers: Sequence[Response],
+    files: Sequence[Path],
+    seconds: float,
+) -> dict[str, Any]:
+    studies = [
+        {
+            "study": cell.name,
+            "path": str(folder / cell.name),
+            "values": plain(dict(cell.values)),
+            "seed": cell.config.seed,
+            "generation": standing(folder, cell).t,
+            "error": failed.get(cell.name),
+        }
+        for cell in cells
+    ]
+    return {
+        "sweep": str(folder),
+        "preset": sweep.preset,
+        "generations": sweep.last,
+        "studies": studies,
+        "responses": [plain(_estimates(one)) for one in answers],
+        "files": [str(file) for file in files],
+        "seconds": seconds,
+    }
+
+
+def _estimates(one: Response) -> dict[str, Any]:
+    return {
+        key: getattr(one, key).model_dump() if isinstance(getattr(one, key), Estimate) else value
+        for key, value in asdict(one).items()
+    }

@@ -1,0 +1,1 @@
+"""`curate theory`: tables and figures of the toy models."""

@@ -1,0 +1,141 @@
+"""A rater's way through a study: which step a session is at follows from its milestones and answers, all in the store.
+
+So any device, tab, reload or restart goes on at the same place; nothing is skipped or done twice. Torch-free.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.records import Slate
+from data.store import Store
+from data.store.journeys import Journey
+from loop.config import StudyConfig
+from loop.crowd.config import JourneyConfig
+from loop.crowd.controls import Controls, control_state
+from loop.crowd.serving import next_slates
+
+State = Literal[
+    "consent", "instructions", "practice", "question", "picking", "waiting", "paused", "closing",
+    "finished", "failed", "withdrawn",
+]  # fmt: skip
+Step = Literal["instructions", "question", "closing"]
+MILESTONES = {"instructions": ("instructed",), "question": ("understood", "failed"), "closing": ("closed",)}
+TRIES = 2
+
+
+class OutOfOrderError(ValueError):
+    """A step that the session isn't at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session is, and what it is shown there.
+
+    Attributes:
+        slates: the slate in view and the one after it, when practising or picking.
+    """
+
+    state: State
+    journey: Journey
+    slates: tuple[Slate, ...] = ()
+
+
+def state_of(journey: Journey, config: JourneyConfig, controls: Controls) -> State:
+    """The step that comes next; 'finished' also for those who have just done the last one."""
+    reached = journey.reached
+    for end in ("withdrawn", "failed", "finished"):
+        if end in reached:
+            return end
+    if config.consent and "consented" not in reached:
+        return "consent"
+    if not controls.finished:
+        if config.instructions and "instructed" not in reached:
+            return "instructions"
+        if journey.practised < config.practice:
+            return "paused" if controls.paused else "practice"
+        if config.question and "understood" not in reached:
+            return "question"
+        if not config.picks or journey.answered < config.picks:
+            return "paused" if controls.paused else "picking"
+    return "closing" if config.closing and "closed" not in reached else "finished"
+
+
+def place(store: Store, config: StudyConfig, session_id: str) -> Place:
+    """Where a session is now: with its slates leased, and marked as finished when nothing is left to do."""
+    journey = store.journey(session_id)
+    state = state_of(journey, config.journey, control_state(store))
+    slates: list[Slate] = []
+    if state == "paused":
+        store.open_slates(session_id, config.pool.lease_s)  # they are kept for it
+    elif state == "practice":
+        slates = next_slates(store, config, session_id, practice_left=config.journey.practice - journey.practised)
+    elif state == "picking":
+        slates = next_slates(store, config, session_id, answered=journey.answered)
+    elif state == "finished" and "finished" not in journey.reached:
+        store.reach(session_id, "finished", config.panel.complete)
+    if state in ("practice", "picking") and not slates:
+        state = "waiting"
+    return Place(state, journey, tuple(slates))
+
+
+def take_step(store: Store, config: StudyConfig, session_id: str, step: Step, answer: str | None) -> None:
+    """Does a step of a session; one that is done already is left as it is.
+
+    Raises:
+        OutOfOrderError: the session is elsewhere.
+        ValueError: an answer to the question that isn't one of its choices.
+    """
+    with store.write():
+        journey = store.journey(session_id)
+        if journey.reached.intersection(MILESTONES[step]):
+            return
+        state = state_of(journey, config.journey, control_state(store))
+        if state != step:
+            raise OutOfOrderError(f"The step '{step}' isn't due: this session is at '{state}'.")
+        if step == "question":
+            _answer_question(store, config, session_id, answer)
+        elif step == "closing" and answer and answer.strip():
+            store.add_answer(session_id, "closing", answer.strip())
+        if step != "question":
+            store.reach(session_id, "instructed" if step == "instructions" else "closed")
+
+
+def _answer_question(store: Store, config: StudyConfig, session_id: str, answer: str | None) -> None:
+    """A wrong answer that is sent again is the same try: a second click or a lost reply costs nobody one."""
+    if answer not in config.journey.choices:
+        raise ValueError("answer must be one of the question's choices")
+    if store.has_answered(session_id, "comprehension", answer):
+        return
+    correct = answer == config.journey.answer
+    store.add_answer(session_id, "comprehension", answer, correct)
+    if correct:
+        store.reach(session_id, "understood")
+    elif store.tries(session_id) >= TRIES:
+        store.reach(session_id, "failed", config.panel.failed)
+
+
+def withdraw(store: Store, config: StudyConfig, session_id: str) -> None:
+    """Marks a session as withdrawn, whatever it is at: its answers train no more."""
+    store.withdraw(session_id, config.panel.withdrew)
+
+
+def admits(store: Store, config: StudyConfig) -> bool:
+    """Whether someone new may begin: the study goes on, and the quota leaves a place.
+
+    A place is taken by who has finished and by who is under way, until a lease's time after the last sign of life.
+    """
+    controls = control_state(store)
+    if controls.finished:
+        return False
+    return not controls.quota or store.places_taken(config.pool.lease_s) < controls.quota
+
+
+def completion(config: StudyConfig, journey: Journey, state: str) -> dict[str, str] | None:
+    """What a session that has ended goes back to its panel with: {code, url}, or None.
+
+    Who finished and withdrew the data afterwards has done the work all the same.
+    """
+    panel = config.panel
+    if state == "finished" or "finished" in journey.reached:
+        return panel.completion(panel.complete)
+    return panel.completion(panel.failed if state == "failed" else panel.withdrew)
