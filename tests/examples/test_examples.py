@@ -1,0 +1,91 @@
+"""The examples run as they are written, with small settings, and what they print agrees with other code."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from loop.evidence.study import build
+from loop.study import Study
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def example() -> Callable[[str], ModuleType]:
+    """A function: an example, imported."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def crowd(example, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study that digits_crowd.py made."""
+    path = tmp_path_factory.mktemp("examples") / "crowd"
+    example("digits_crowd").main(
+        [str(path), "--generations", "1", "--picks", "300", "--steps", "20", "--samples", "300"]
+    )
+    return path
+
+
+def test_every_example_is_run_here():
+    tested = Path(__file__).read_text()
+    assert all(f'"{path.stem}"' in tested for path in EXAMPLES.glob("*.py"))
+
+
+def test_moons_theory_predicts_what_the_report_predicts(example, tmp_path: Path, capsys: pytest.CaptureFixture):
+    arguments = [str(tmp_path / "moons"), "--generations", "2", "--picks", "200", "--steps", "20", "--samples", "400"]
+    example("moons_theory").main(arguments)
+    rows = [[float(cell) for cell in line.split()] for line in capsys.readouterr().out.splitlines()[1:]]
+    evidence = build(Study.open(tmp_path / "moons")).generations
+    assert [row[0] for row in rows] == [0, 1, 2]
+    for (_, measured, ahead, from_start), generation in zip(rows, evidence, strict=True):
+        assert measured == pytest.approx(generation.measured.mean_w.value, abs=1e-4)
+        if generation.predicted and generation.predicted_from_start:
+            assert ahead == pytest.approx(generation.predicted.mean_w.value, abs=1e-4)
+            assert from_start == pytest.approx(generation.predicted_from_start.mean_w.value, abs=1e-4)
+
+
+def test_the_operator_in_moons_theory_is_what_picking_does(example):
+    moons, rng = example("moons_theory"), np.random.default_rng(0)
+    r = rng.normal(size=50)
+    slates = r[rng.integers(50, size=(200_000, 2))]
+    picked = np.exp(slates[np.arange(len(slates)), (slates + rng.gumbel(size=slates.shape)).argmax(axis=1)])
+    error = picked.std() / np.sqrt(len(picked))
+    assert moons.one_step(r, moons.ChoiceRule(k=2)) == pytest.approx(picked.mean(), abs=4 * error)
+
+
+def test_digits_crowd_tells_the_types_of_rater_apart(example, crowd: Path, capsys: pytest.CaptureFixture):
+    example("digits_crowd").main(
+        [str(crowd), "--generations", "1", "--picks", "300", "--steps", "20", "--samples", "300"]
+    )
+    printed = capsys.readouterr().out
+    assert (crowd / "report.html").is_file() and (crowd / "report.json").is_file()
+    assert "rater type sevens" in printed and "rater type sure" in printed
+    assert printed.count("of the samples are sevens") == 2
+
+
+def test_analyse_log_finds_by_statsmodels_what_curate_fit_finds(
+    example, crowd: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    capsys.readouterr()
+    example("analyse_log").main([str(crowd), "--out", str(tmp_path / "picks")])
+    counted, by_position, by_class, fits = capsys.readouterr().out.strip("\n").split("\n\n")
+    assert counted == "300 picks of 2 raters"
+    positions, classes = ([line.split() for line in table.splitlines()[2:]] for table in (by_position, by_class))
+    assert [row[0] for row in positions] == ["0", "1", "2", "3"] and sum(int(row[2]) for row in positions) == 300
+    assert max(classes, key=lambda row: float(row[3]))[0] == "7"
+    found = np.array([[float(cell) for cell in line.split()[2:]] for line in fits.splitlines()[1:]])
+    assert found.shape == (12, 4)
+    assert np.abs(found[:, 0] - found[:, 2]).max() < 0.01
+    assert np.abs(found[:, 1] - found[:, 3]).max() < 0.001
