@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from loop.evidence.study import build
-from loop.study import Study
+from loop.simulation import simulate
+from loop.study import Study, configure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -89,3 +90,18 @@ def test_analyse_log_finds_by_statsmodels_what_curate_fit_finds(
     assert found.shape == (12, 4)
     assert np.abs(found[:, 0] - found[:, 2]).max() < 0.01
     assert np.abs(found[:, 1] - found[:, 3]).max() < 0.001
+
+
+def test_a_study_takes_the_reward_and_the_generator_of_own_parts(
+    example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    settings = ["reward.kind=own_parts:to_the_right", "network.kind=own_parts:Gaussian", "curation.picks=400"]
+    config = configure("moons", [*settings, "data.n=500", "evaluation.samples=400"], seed=0)
+    study = Study.create(tmp_path / "own", config)
+    simulate(study, 2, lambda phase, done, total: None)
+    before, *_, after = build(study).generations
+    assert after.t == 2 and after.measured.mean_reward.low > before.measured.mean_reward.high
+    own = example("own_parts").Gaussian.load(study.checkpoint_path(2), config.train, config.sampling)
+    together, alone = own.sample(np.arange(7)), own.sample(np.array([3]))
+    assert (together[3] == alone[0]).all() and own.parent == study.store.generations()[1].checkpoint_sha256
