@@ -12,6 +12,7 @@ from curate_app.choice.plan import plan
 from curate_app.export_command import export
 from curate_app.import_command import import_
 from curate_app.invite_command import invite
+from curate_app.replay_command import replay
 from curate_app.report.command import report
 from curate_app.sweep.command import sweep
 from curate_app.theory.command import app as theory_app
@@ -104,10 +105,11 @@ def worker(
 
     Example, in the GPU's terminal: `curate worker my-study`
     """
+    from curate_app.processes import use_threads
     from loop.study import Study
 
     opened = Study.open(study)
-    _use_threads(beside_app=with_parent)
+    use_threads(beside_app=with_parent)
     from curate_app.worker_process import run_worker
 
     run_worker(opened, once=once, with_parent=with_parent)
@@ -128,11 +130,12 @@ def simulate(
     --set reward.target=7`
     """
     from curate_app.console import turn_progress
+    from curate_app.processes import use_threads
     from curate_app.summary import print_status
     from loop.study import open_or_create
 
     opened = open_or_create(study, preset, setting or (), seed=seed, generations=generations)
-    _use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
+    use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
     from loop.simulation import simulate as run
 
     last = generations if generations is not None else opened.config.generations
@@ -161,6 +164,7 @@ app.command()(invite)
 app.command()(export)
 app.command("import")(import_)
 app.command()(browse)
+app.command()(replay)
 
 
 @app.command()
@@ -196,13 +200,14 @@ def reward_train(
 
     Example: `curate reward train --dataset digits --out digits-vgg11.safetensors`
     """
+    from curate_app.processes import use_threads
     from loop.study import configure
 
     if dataset not in ("digits", "cifar10", "folder"):
         raise ValueError(f"There is no image data set '{dataset}'; choose digits, cifar10 or folder.")
     paths = [f"data.path={path}"] if path else []
     config = configure(dataset, [*paths, *(setting or [])], seed=seed)
-    _use_threads(beside_app=False)
+    use_threads(beside_app=False)
     from curate_app.reward_training import train_reward
 
     train_reward(config, out, as_json=json_)
@@ -256,18 +261,3 @@ def _open_soon(url: str) -> None:
     import webbrowser
 
     threading.Timer(1.0, webbrowser.open, [url]).start()
-
-
-def _use_threads(*, beside_app: bool, small: bool = False) -> None:
-    """Sets the number of OpenMP threads before torch is imported; waiting threads sleep rather than spin.
-
-    Args:
-        beside_app: one core is left to the app.
-        small: the network is too small for several threads to pay.
-    """
-    import os
-
-    from curate_app.processes import worker_threads
-
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OMP_NUM_THREADS", str(1 if small else worker_threads(beside_app=beside_app)))

@@ -86,3 +86,14 @@ def worker_threads(*, beside_app: bool) -> int:
     """How many threads torch gets: all cores, less one for an app that runs beside it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores - 1 if beside_app else cores)
+
+
+def use_threads(*, beside_app: bool, small: bool = False) -> None:
+    """Sets the number of OpenMP threads before torch is imported; waiting threads sleep rather than spin.
+
+    Args:
+        beside_app: one core is left to the app.
+        small: the network is too small for several threads to pay.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(1 if small else worker_threads(beside_app=beside_app)))

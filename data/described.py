@@ -18,6 +18,7 @@ ABOUT = {
     "identity": "Who raters are to their panel; delete the rows once people are paid.",
     "invite": "One-time links, by hash.",
     "exclusion": "Picks that a flag kept out of a generation's training.",
+    "drawn_by": "Of a replay alone: the generators of another study that drew the samples of its log.",
     "v_choice_long": "The choice log: one row per answered slate and position. Exports read it.",
     "v_rater": "One row per rater, with what they did.",
     "v_generation": "One row per generation, with the picks of its curation slates.",
@@ -86,6 +87,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "invite": {
         "token_sha256": "hash of the link's token", "created_at": _AT, "rater_id": "who used it", "used_at": _AT,
     },
+    "drawn_by": {"t": "the generation", "checkpoint_sha256": "of the checkpoint that drew the samples of its slates"},
     "exclusion": {"t": "the generation", "pick_id": "the pick", "flag": "why"},
     "v_choice_long": {
         **{column.name: column.about for column in LONG if column.name != "study"},

@@ -243,3 +243,33 @@ def m005_views(db: Database) -> None:
             ) ON of_t = generation.t""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m006_replays(db: Database) -> None:
+    """Which checkpoints drew the samples of a replayed log; the long table names those."""
+    for statement in (
+        """CREATE TABLE drawn_by (
+            t INTEGER PRIMARY KEY CHECK (t >= 0),
+            checkpoint_sha256 TEXT NOT NULL
+        ) STRICT""",
+        "DROP VIEW v_choice_long",
+        """CREATE VIEW v_choice_long AS
+            SELECT pick.id AS choice_id, slate.t AS generation,
+            coalesce(drawn_by.checkpoint_sha256, generation.checkpoint_sha256) AS checkpoint_sha256, pick.slate_id,
+            slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
+            sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+            sample.point_json AS point, sample.label, sample.reward,
+            coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+            rater.id AS rater, rater.kind AS rater_kind, rater.type AS rater_type,
+            coalesce(session.alias, 's' || session.rowid) AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+            pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
+            pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+            slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn, excluded_by
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+            LEFT JOIN drawn_by ON drawn_by.t = slate.t
+            LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
+            JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
+    ):
+        db.execute(statement)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.records import Generation
+from loop.config import StudyConfig
 from loop.evaluation import Evaluator
 from loop.evidence import study as evidence
 from loop.mixing import Mixture, mixture_of
@@ -37,7 +38,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     curated = read_curated(study, turn)
     training = training_set(study, evaluator, curated, t)
     started = time.monotonic()
-    seed = derive_seed(config.seed, t, 0xF17)
+    seed = _training_seed(config, t, 0xF17)
     child = parent.fit(training.mixture, parent, seed, lambda done, total: report("training", done, total))
     trained = time.monotonic()
     report("publishing", 0, 1)
@@ -109,8 +110,13 @@ def training_set(study: Study, evaluator: Evaluator, curated: Curated, t: int) -
     """The training set of generation t under the study's data policy."""
     policy = study.config.policy
     sets = [*(earlier_sets(study, t) if policy.accumulates else []), curated]
-    rng = np.random.default_rng(derive_seed(study.config.seed, t, 0x5E75))
+    rng = np.random.default_rng(_training_seed(study.config, t, 0x5E75))
     composition = policy.compose(len(evaluator.real), [len(set_.x) for set_ in sets], rng)
     mixture = mixture_of(evaluator.real, [set_.x for set_ in sets], composition, rng)
     rewards = (evaluator.real_scores.reward, *(set_.rewards for set_ in sets))
     return TrainingSet(mixture, composition, rewards)
+
+
+def _training_seed(config: StudyConfig, t: int, purpose: int) -> int:
+    other = config.train.finetune_seed
+    return derive_seed(config.seed, t, purpose, *([other] if other else []))

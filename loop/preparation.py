@@ -32,7 +32,7 @@ def prepare_scorer(study: Study, report: Report, donor: Study | None = None) -> 
     if not real.is_images:
         return Scorer(study.config, None, real.label_names)
     if study.config.classifier.file and not study.classifier_path.exists():
-        _copy(Path(study.config.classifier.file), study.classifier_path)
+        copy_checkpoint(Path(study.config.classifier.file), study.classifier_path)
     if (
         not study.classifier_path.exists()
         and not _copy_starter(study, "classifier", study.classifier_path)
@@ -131,7 +131,7 @@ def _copy_starter(study: Study, what: str, path: Path) -> bool:
     wanted = study.config.network if what == "generator" else study.config.classifier
     if config["network" if what == "generator" else "classifier"] != wanted.model_dump():
         return False
-    _copy(starter, path)
+    copy_checkpoint(starter, path)
     return True
 
 
@@ -144,12 +144,12 @@ def _copy_donated(study: Study, donor: Study | None, what: str, path: Path) -> b
     source = donor.checkpoint_path(0) if what == "generator" else donor.classifier_path
     if not source.exists() or (what == "generator" and donor.store.latest_cut() is None):
         return False
-    _copy(source, path)
+    copy_checkpoint(source, path)
     study.store.log("worker", f"{what}_copied", source=donor.path.resolve().name)
     return True
 
 
-def _copy(source: Path, path: Path) -> None:
+def copy_checkpoint(source: Path, path: Path) -> None:
     """Copies a checkpoint, after verifying it; the weights come last, since they are what is looked for."""
     load_checkpoint(source)
     path.parent.mkdir(parents=True, exist_ok=True)

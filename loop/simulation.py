@@ -26,6 +26,7 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
     """
     if study.store.raters().get("human"):
         raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
+    study.check_goes_on()
     with only_worker(study.path):
         report("preparing", 0, 1)
         scorer = prepare_scorer(study, report, donor)

@@ -88,6 +88,20 @@ class Study:
         """The weights of the VGG11 that judges this study's images."""
         return self.path / "classifier.safetensors"
 
+    @property
+    def replay_of(self) -> str:
+        """The study whose log this one replays; empty where it has picks of its own."""
+        return self.store.status("replay").get("of", "")
+
+    def check_goes_on(self) -> None:
+        """Refuses to add picks to a replay.
+
+        Raises:
+            ValueError: it is one.
+        """
+        if self.replay_of:
+            raise ValueError(f"{self.path} replays the log of {self.replay_of} and takes no picks of its own.")
+
     def checkpoint_path(self, t: int) -> Path:
         """Where generation t's weights lie."""
         return self.checkpoints / f"generation-{t:04d}.safetensors"

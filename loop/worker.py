@@ -72,6 +72,7 @@ class Worker:
     """
 
     def __init__(self, study: Study):
+        study.check_goes_on()
         if study.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
         if not study.real.is_images:

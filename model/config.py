@@ -29,6 +29,9 @@ class TrainConfig(_Table):
     pretrain_lr: float = Field(default=1e-3, gt=0)
     finetune_steps: int = Field(default=1_000, ge=1)
     finetune_lr: float = Field(default=1e-3, gt=0)
+    finetune_seed: int = Field(
+        default=0, ge=0, lt=2**32, description="another number: other randomness in retraining, from one generation 0"
+    )
     batch_size: int = Field(default=256, ge=2)
     pair_size: int = Field(
         default=128, ge=2, description="the batch is optimally paired with noise in groups of this size"

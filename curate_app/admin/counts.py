@@ -154,7 +154,8 @@ class CrowdCounts:
         return [self._picks.counts["human", name] for name in names]
 
     def _read_rates(self) -> list[WinRate]:
-        return rates_of(self._wins.counts, self._store.withdrawn_sessions(), self._latest)
+        withdrawn, foreign = self._store.withdrawn_sessions(), self._store.foreign_generations()
+        return rates_of(self._wins.counts, withdrawn, self._latest, foreign)
 
     def _read_people(self) -> People:
         store = self._store

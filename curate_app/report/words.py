@@ -30,7 +30,7 @@ def lede(evidence: Evidence) -> list[str]:
     """Sentences: the set-up, how the reward moved, what was transmitted, the verdicts counted."""
     if not evidence.generations:
         return [SAY["old"].format(n=evidence.unmeasured) if evidence.unmeasured else SAY["empty"]]
-    said = [_setup(evidence), *findings(evidence)]
+    said = [_setup(evidence), *_replayed(evidence), *findings(evidence)]
     if len(evidence.generations) == 1:
         said.append(SAY["only_first"])
     if evidence.unmeasured:
@@ -76,6 +76,12 @@ def _setup(evidence: Evidence) -> str:
     return SAY["setup"].format(
         made=made, preset=evidence.preset or "own", who=who, slate=slate, mixed=mixed.format(policy=evidence.policy)
     )
+
+
+def _replayed(evidence: Evidence) -> list[str]:
+    if not evidence.replay_of:
+        return []
+    return [SAY["replay" if evidence.own_picks else "counterfactual"].format(study=evidence.replay_of)]
 
 
 def _preferred(evidence: Evidence) -> list[str]:

@@ -15,6 +15,7 @@ judged      what the self-check reads
 chosen      what `curate fit` reads
 exported    what exports read
 imported    what an imported log writes
+replayed    another study's log in a replay
 crowd       what the researcher's page counts
 journal     events and the worker's status
 """
@@ -32,6 +33,7 @@ from data.store.imported import Imported
 from data.store.journal import Journal
 from data.store.journeys import Journeys
 from data.store.judged import Judged
+from data.store.replayed import Replayed
 
 __all__ = ["Store"]
 
@@ -48,6 +50,7 @@ class Store(
     Chosen,
     Exported,
     Imported,
+    Replayed,
     Crowd,
     Journal,
 ):

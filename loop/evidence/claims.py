@@ -72,6 +72,8 @@ class Loop:
         real: the real data's moments; None where they weren't kept.
         divergence: of each generation, as `loop.divergence` gives it.
         w_max: largest w seen.
+        own_picks: whether each generation is trained on picks from samples of the one before; in a replay with other
+            settings it isn't.
     """
 
     rule: ChoiceRule
@@ -85,6 +87,7 @@ class Loop:
     real: Moments | None
     divergence: list[dict[str, Any]]
     w_max: float
+    own_picks: bool = True
 
 
 C1 = Claim("C1", "E[w] rises by at least (K-1)/K Var[w] / w*", "theorem")
@@ -123,8 +126,9 @@ def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
         (MANY, _needs_prediction(loop) or _needs_start(loop), _many),
         (TRANSMISSION, _needs_prediction(loop), _overall),
     ):
-        if conditions:
-            yield Inapplicable(claim, conditions)
+        reason = conditions if claim is C5_REVERSE else _needs_own_picks(loop) or conditions
+        if reason:
+            yield Inapplicable(claim, reason)
         else:
             yield from margins(loop, claim)
 
@@ -230,6 +234,15 @@ def _share_noise(share: float, noise_w: float, own: Moments) -> float:
 
 def _named(policy: DataPolicy) -> str:
     return "the pure loop" if policy.is_pure else str(policy)
+
+
+def _needs_own_picks(loop: Loop) -> str:
+    if loop.own_picks:
+        return ""
+    return (
+        "it speaks of picks from each generation's own samples; from generation 2 on those of this replay were made "
+        "from samples of another study's generators"
+    )
 
 
 def _needs_plain(loop: Loop) -> str:

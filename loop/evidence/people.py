@@ -1,7 +1,7 @@
 """What can be said where the reward is people's own: their choices between generations in audit slates."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from scipy.special import stdtrit
@@ -16,18 +16,23 @@ def win_rates(store: Store, latest: int) -> list[WinRate]:
     """Win rate of each generation against generation 0 and against the one before, from people's audit picks.
 
     Every picked sample is compared with each unpicked one of another generation in its slate; 0.5 is indifference.
-    Withdrawn sessions don't count.
+    Withdrawn sessions don't count. In a replay, nobody compared those generations that another study's log stands for.
     """
-    return rates_of(store.audit_wins(0, store.last_pick()), store.withdrawn_sessions(), latest)
+    wins, withdrawn = store.audit_wins(0, store.last_pick()), store.withdrawn_sessions()
+    return rates_of(wins, withdrawn, latest, store.foreign_generations())
 
 
-def rates_of(wins: Wins, withdrawn: set[str], latest: int) -> list[WinRate]:
-    """Win rates from counts by (session, rater, t that won, t that lost), as `Store.audit_wins` gives them."""
+def rates_of(wins: Wins, withdrawn: set[str], latest: int, foreign: Collection[int] = ()) -> list[WinRate]:
+    """Win rates from counts by (session, rater, t that won, t that lost), as `Store.audit_wins` gives them.
+
+    Generations in `foreign` are left out: the samples were another's.
+    """
     counted = [(rater, won, lost, n) for (session, rater, won, lost), n in wins.items() if session not in withdrawn]
     if not counted:
         return []
     found = np.array(counted)
-    pairs = [(t, against) for t in range(1, latest + 1) for against in sorted({0, t - 1})]
+    shown = [t for t in range(latest + 1) if t not in foreign]
+    pairs = [(t, against) for t in shown[1:] for against in sorted({0, t - 1}) if against in shown]
     return [rate for t, against in pairs if (rate := _rate(found, t, against))]
 
 

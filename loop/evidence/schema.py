@@ -149,6 +149,12 @@ class Evidence(_Part):
     summary: list[str] = Field(
         description="sentences: how the reward moved, what was transmitted, then one for each claim"
     )
+    replay_of: str = Field(default="", description="of a replay: the study whose log trained its generations")
+    own_picks: bool = Field(
+        default=True,
+        description="whether every generation was trained on picks from samples of the one before; not so in a replay "
+        "with other settings, and then what assumes it isn't claimed",
+    )
     unmeasured: int = Field(
         default=0, description="published generations that aren't in here: an older version kept no samples of them"
     )

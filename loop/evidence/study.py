@@ -36,6 +36,7 @@ class _Measured:
     real_moments: Moments | None
     predicted: list[Moments | None]
     pick_noise: list[tuple[float, float]]
+    own_picks: bool
 
 
 def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool = False) -> Evidence:
@@ -50,7 +51,8 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
     with study.store.read():
         measured = _read(study.store, config, *(QUICK if quick else (None, prediction.REPLICATES)))
         rates = win_rates(study.store, len(measured.generations) - 1)
-    from_start = [] if quick or not _is_simulated(measured.generations) else _from_start(measured, config)
+    known = measured.own_picks and _is_simulated(measured.generations)
+    from_start = _from_start(measured, config) if known and not quick else []
     generations = _generations(measured, config, from_start)
     claims, comparisons = judge(examine(_loop(measured, config, from_start)), generations) if generations else ([], 0)
     return Evidence(
@@ -72,6 +74,8 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
         win_rates=rates,
         checks=checks or [],
         summary=summary(claims, generations),
+        replay_of=study.replay_of,
+        own_picks=measured.own_picks,
     )
 
 
@@ -105,8 +109,10 @@ def _read(store: Store, config: StudyConfig, most: int | None, replicates: int) 
         exact = np.full((len(real.labels), replicates + 1), 1 / len(real.labels))
         real_moments = prediction.measured(real, exact, classes)
     own = [prediction.measured(one, mass, classes) for one, mass in zip(found, masses, strict=True)]
-    predicted, noise = _predict(generations, found, masses, real_moments, config, classes)
-    return _Measured(generations, found, real, own, real_moments, predicted, noise)
+    own_picks = all(t >= len(generations) - 1 for t in store.foreign_generations())
+    known = [own_picks and _by_simulated_users(generation) for generation in generations]
+    predicted, noise = _predict(generations, known, found, masses, real_moments, config, classes)
+    return _Measured(generations, found, real, own, real_moments, predicted, noise, own_picks)
 
 
 def _first(found: Evaluated, n: int | None) -> Evaluated:
@@ -117,18 +123,22 @@ def _first(found: Evaluated, n: int | None) -> Evaluated:
 
 def _predict(
     generations: list[Generation],
+    known: list[bool],
     found: list[Evaluated],
     masses: list[np.ndarray],
     real: Moments | None,
     config: StudyConfig,
     classes: int,
 ) -> tuple[list[Moments | None], list[tuple[float, float]]]:
-    """One step ahead of each generation, and what the finite number of picks may add to E[w] and E[r]."""
+    """One step ahead of each generation, and what the finite number of picks may add to E[w] and E[r].
+
+    Only where it is `known` by which reward picks were made from the samples that were measured.
+    """
     predicted: list[Moments | None] = [None]
     noise = [(0.0, 0.0)]
     sets, sizes = [], []
     for before, now in zip(range(len(found) - 1), generations[1:], strict=True):
-        if not _by_simulated_users(now):
+        if not known[before + 1]:
             predicted.append(None)
             noise.append((0.0, 0.0))
             continue
@@ -191,6 +201,7 @@ def _loop(measured: _Measured, config: StudyConfig, from_start: list[Moments]) -
         real=measured.real_moments,
         divergence=[generation.metrics.get("divergence", {}) for generation in measured.generations],
         w_max=_w_max(measured),
+        own_picks=measured.own_picks,
     )
 
 
@@ -259,7 +270,7 @@ def _transmission(measured: _Measured, t: int, training: dict[str, Any]) -> Tran
 
 def _floors(loop: Loop, t: int) -> dict[str, float]:
     """Lower bounds on E[w] of generation t, those that apply."""
-    if not loop.plain or t == 0:
+    if not loop.plain or not loop.own_picks or t == 0:
         return {}
     k, before = loop.rule.k, loop.own[t - 1]
     mean_w, var_w = float(before.mean_w[0]), float(before.var_w[0])
@@ -279,7 +290,7 @@ def _ceilings(loop: Loop) -> dict[str, float]:
     if not loop.plain or not loop.policy.is_mixed:
         return {}
     found = {"C5 reversed": bounds.c5_reverse_ceiling(loop.policy.lam)}
-    if bounds.c5_applies(loop.rule.k, loop.policy.lam):
+    if loop.own_picks and bounds.c5_applies(loop.rule.k, loop.policy.lam):
         found["C5"] = bounds.c5_ceiling(loop.rule.k, loop.policy.lam)
     return found
 

@@ -24,6 +24,9 @@ UNCHECKED = {
     "proxy": "the proxy, whose utilities are not the recorded rewards",
 }
 
+UNKEPT = "this study's version kept no evaluation"
+FOREIGN = "in this replay they are another study's generator's"
+
 
 @dataclass
 class _Gathered:
@@ -68,11 +71,12 @@ def _look_at(
 ) -> None:
     """Adds the findings about generation t's slates, and keeps what the whole study's need."""
     items = read_items(store, t)
-    finite, slates, fresh = items[items["k"] > 0], whole_slates(items), store.evaluation(t)
+    foreign = t in store.foreign_generations()
+    finite, slates, fresh = items[items["k"] > 0], whole_slates(items), None if foreign else store.evaluation(t)
     blocks = [block for block in choices_of(slates, _ids(raters, "sim")) if _rule(config).fits(block)]
     if blocks:
         gathered.findings += _of_picks(blocks, _rule(config), t)
-    gathered.findings += _of_draws(slates, fresh, t)
+    gathered.findings += _of_draws(slates, fresh, t, FOREIGN if foreign else UNKEPT)
     gathered.findings += _of_infinite(items[items["k"] == 0], fresh, config, t, raters)
     gathered.blocks += blocks
     gathered.samples += len(finite)
@@ -120,8 +124,8 @@ def _of_types(
     return [shares(found, declared)] if found and {*found, *declared} != {""} else []
 
 
-def _of_draws(slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int) -> list[Finding]:
-    """Whether the slates of finite K are plain draws by the study's reward."""
+def _of_draws(slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int, unknown: str) -> list[Finding]:
+    """Whether the slates of finite K are plain draws by the study's reward; `unknown` says why nothing is fresh."""
     rewards = {k: items["reward"][np.isfinite(items["reward"]).all(axis=1)] for k, items in slates.items()}
     rewards = {k: some for k, some in rewards.items() if len(some)}
     if not rewards:
@@ -130,7 +134,7 @@ def _of_draws(slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int)
     shown = np.concatenate([some.ravel() for some in rewards.values()])
     if fresh is None:
         compared = f"Rewards of {len(shown):,} samples in slates against fresh ones"
-        return [Finding("fresh draws", t, len(shown), compared, "this study's version kept no evaluation"), *found]
+        return [Finding("fresh draws", t, len(shown), compared, unknown), *found]
     return [against_evaluation(shown, fresh.rewards[0], t), *found]
 
 

@@ -38,6 +38,7 @@ ADDED = {  # ours, beyond the documented ones
     "identity": "rater_id panel panel_rater_id panel_study_id panel_session_id at",
     "invite": "token_sha256 created_at rater_id used_at",
     "exclusion": "t pick_id flag",
+    "drawn_by": "t checkpoint_sha256",
     "status": "key value_json at",
 }
 
@@ -94,7 +95,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 5
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 6
     store.close()
     assert contents(path.parent) == before
 

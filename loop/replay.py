@@ -1,0 +1,166 @@
+"""`curate replay`: other generators trained on the picks of a study that there is, turn by turn, for counterfactuals.
+
+Generation t + 1 learns from the picks that generation t + 1 of the old study learned from. From generation 2 on they
+were made from samples of the old study's generators; the table `drawn_by` keeps whose.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+from data.records import Generation
+from loop.config import StudyConfig
+from loop.crowd.controls import finish
+from loop.crowd.quality import refresh
+from loop.evaluation import Evaluator
+from loop.generation import next_generation
+from loop.integrity import IMPORTED
+from loop.lock import only_worker
+from loop.preparation import Report, copy_checkpoint, load_generator, prepare_scorer
+from loop.replay_settings import changes
+from loop.study import Study, StudyExistsError, first_difference
+from loop.turn import Turn
+
+
+def begin(source: Study, out: Path, config: StudyConfig) -> Study:
+    """The replay in the making, with log and generation 0, in a hidden folder beside `out`; or one to go on with.
+
+    Raises:
+        StudyExistsError: there is something at `out`, or an unfinished replay with other settings.
+        ValueError: the study can't be replayed so; nothing is left behind.
+    """
+    if out.exists():
+        raise StudyExistsError(f"There is something at {out} already; choose another name or remove it first.")
+    unfinished = out.parent / f".{out.name}.replay"
+    if unfinished.exists():
+        return _go_on(source, unfinished, config)
+    generations = source.store.generations()
+    _check(source, generations)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        study = Study.create(draft / "study", config)
+        try:
+            _fill(study, source)
+        finally:
+            study.store.close()
+        study.path.rename(unfinished)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Study.open(unfinished)
+
+
+def turns(study: Study) -> list[Turn]:
+    """What trains the generations of a replay, in order."""
+    return [Turn(**turn) for turn in study.store.status("replay")["turns"]]
+
+
+def run(study: Study, out: Path, report: Report) -> None:
+    """Trains the generations that are still to come, then puts the study at `out`; killed, it goes on from `begin`.
+
+    Args:
+        study: from `begin`; it is closed at the end.
+        out: where it is to be.
+        report: called with the phase and how far it is.
+
+    Raises:
+        WorkerRunningError: another process works on it.
+    """
+    try:
+        with only_worker(study.path):
+            latest = study.store.latest_cut()
+            assert latest is not None
+            evaluator = Evaluator(study, prepare_scorer(study, report))
+            generator = load_generator(study, latest[0])
+            for turn in turns(study)[latest[0] :]:
+                report("curating", 1, 1)
+                generator = next_generation(study, evaluator, generator, turn, report)
+            study.store.close()
+            study.path.rename(out)
+    finally:
+        study.store.close()
+
+
+def _go_on(source: Study, unfinished: Path, config: StudyConfig) -> Study:
+    study = Study.open(unfinished)
+    difference = first_difference(study.config.model_dump(), config.model_dump())
+    if study.replay_of != _name(source):
+        difference = f"it replays {study.replay_of}"
+    if difference:
+        study.store.close()
+        raise StudyExistsError(f"An unfinished replay lies at {unfinished}: {difference}. Go on with it, or remove it.")
+    return study
+
+
+def _check(source: Study, generations: Sequence[Generation]) -> None:
+    if any(generation.policy == IMPORTED for generation in generations):
+        raise ValueError(
+            f"{source.path} is an imported log without generators, so there is no generation 0 to start from; "
+            "replay the study that it was exported from."
+        )
+    if len(generations) < 2:
+        raise ValueError(f"{source.path} has no generation that picks trained, so there is nothing to replay yet.")
+    old = next((one.t for one in generations[1:] if "turn" not in one.metrics), None)
+    if old is not None:
+        raise ValueError(f"Generation {old} of {source.path} doesn't say which picks trained it (an older version).")
+
+
+def _fill(study: Study, source: Study) -> None:
+    """Gives a new study the old one's log, classifier and generation 0, and settles all turns."""
+    copy_checkpoint(source.checkpoint_path(0), study.checkpoint_path(0))
+    if source.classifier_path.exists():
+        copy_checkpoint(source.classifier_path, study.classifier_path)
+    store, last = study.store, study.store.copy_log(source.store.path)
+    settled = _settle(study, source, [one for one in source.store.generations() if one.t <= last])
+    with store.write():
+        finish(store)
+        log = source.store.status("origin").get("study", _name(source))
+        store.set_status("origin", study=log)
+        store.set_status("replay", of=_name(source), turns=[asdict(turn) for turn in settled])
+        store.log(
+            "curate", "replayed", of=_name(source), generations=last, changed=changes(source.config, study.config)
+        )
+
+
+def _settle(study: Study, source: Study, generations: Sequence[Generation]) -> list[Turn]:
+    """The old study's turns under the new one's rule on flags and `curation.extend`.
+
+    The rule is applied to the flags of today; one that is unchanged leaves out what it left out then.
+    """
+    store, config, found = study.store, study.config, []
+    extend, other_rule = config.curation.extend, config.quality != source.config.quality
+    other_extend = extend != source.config.curation.extend
+    if other_rule:
+        refresh(store, config.quality)
+        store.clear_exclusions()
+    for before, generation in pairwise(generations):
+        turn = Turn(**generation.metrics["turn"])
+        if other_extend:
+            after = 0 if extend == "accumulate" else before.pick_cut
+            turn = replace(turn, after=after, n_proxy=0, fit={}, proxy_session=None)
+        if other_rule:
+            since = turn.after if extend == "none" else 0
+            turn = replace(turn, excluded=store.exclude(turn.t, since, turn.cut, config.quality.rule))
+        picks = store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
+        _check_turn(turn, picks, other_rule=other_rule, to_proxy=other_extend and extend == "proxy")
+        found.append(replace(turn, asked=picks) if other_extend else turn)
+    return found
+
+
+def _check_turn(turn: Turn, picks: int, *, other_rule: bool, to_proxy: bool) -> None:
+    if to_proxy:
+        raise ValueError("curation.extend=proxy needs a proxy's picks, and the log holds none; leave it as it was.")
+    if turn.n_proxy and other_rule:
+        raise ValueError(
+            "The proxy learned from picks that another rule on flags would leave out; "
+            "add --set curation.extend=none (or accumulate) to train on people's picks alone."
+        )
+    if not picks and not turn.n_proxy:
+        raise ValueError(f"No pick is left to train generation {turn.t} on: all are withdrawn or left out by a flag.")
+
+
+def _name(study: Study) -> str:
+    return study.path.resolve().name
