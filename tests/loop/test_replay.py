@@ -192,6 +192,22 @@ def test_another_rule_on_flags_leaves_out_other_peoples_picks(make: Make, people
     study.store.close()
 
 
+def test_a_proxys_picks_train_again_but_not_under_another_rule(make: Make, people, tmp_path: Path):
+    quick = ("schedule.picks=12", "pool.size=24", "pool.audit=0", "curation.extend=proxy")
+    source = make("digits", *quick, "train.pretrain_steps=2", "train.finetune_steps=2", name="crowd")
+    Worker(source).run(once=True)
+    people(source, 12)
+    Worker(source).run(once=True)
+    study = replayed(source, tmp_path / "same")
+    assert weights(study) == weights(source) and turns(study)[0].n_proxy == 48
+    study.store.close()
+    with pytest.raises(ValueError, match="The proxy learned from picks"):
+        begin(source, tmp_path / "new", replayed_config(source.config, ["quality.exclude_picks=['too_fast']"], {}))
+    study = replayed(source, tmp_path / "plain", "quality.exclude_picks=['too_fast']", "curation.extend=none")
+    assert study.store.generations()[1].metrics["curated"] == {"asked": 12, "human": 12, "sim": 0, "proxy": 0}
+    study.store.close()
+
+
 def run_until(path: Path, phase: str, nth: int) -> None:
     """Goes on with a replay and dies at the nth report of a phase."""
     seen = itertools.count(1)
