@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -35,7 +36,8 @@ def get(picked: Study) -> Get:
     site = build_site(picked.path)
 
     def ask(path: str) -> httpx.Response:
-        return asyncio.run(site.client.get(path))
+        with ThreadPoolExecutor(1) as thread:  # a browser of other tests may have left its event loop in this one
+            return thread.submit(lambda: asyncio.run(site.client.get(path))).result()
 
     return ask
 

@@ -19,7 +19,7 @@ import pytest
 from data.records import Pick
 from data.store import Store
 
-MIGRATIONS = ["m001_study", "m002_evaluation", "m003_journey", "m004_pseudonyms", "m005_views"]
+MIGRATIONS = ["m001_study", "m002_evaluation", "m003_journey", "m004_pseudonyms", "m005_views", "m006_replays"]
 THREADS = 3
 SLATES = 120
 
