@@ -6,7 +6,7 @@ from typing import Any
 
 from curate_app.assets import STATIC, render
 from curate_app.charts import draw
-from curate_app.report import tables
+from curate_app.report import people, tables
 from curate_app.report.charts import Titled, is_simulated, study_charts
 from curate_app.report.pictures import Gallery
 from curate_app.report.words import SAY, glossary, lede, pretty
@@ -23,6 +23,7 @@ def page(evidence: Evidence, gallery: Gallery) -> str:
         "report.html",
         **frame(evidence.study),
         e=evidence,
+        say=SAY,
         lede=lede(evidence),
         tally=tables.tally(evidence) if judged else [],
         simulated=is_simulated(evidence),
@@ -37,7 +38,8 @@ def page(evidence: Evidence, gallery: Gallery) -> str:
         gallery=gallery,
         figures={"heads": heads, "rows": rows},
         gains=tables.gains(evidence),
-        rates=tables.rates(evidence),
+        preferred=people.preferred(evidence),
+        unknown_gains=people.unknown_gains(evidence),
         margins=tables.margins(evidence),
         training=tables.training(evidence),
         settings=tables.settings(evidence.config),

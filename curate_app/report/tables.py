@@ -74,13 +74,13 @@ def cell(verdict: ClaimVerdict) -> dict[str, Any]:
     return {
         "t": verdict.t,
         "word": verdict.verdict,
-        **(_margin(margin) if margin else {"margin": "", "interval": ""}),
+        **(margin_cells(margin) if margin else {"margin": "", "interval": ""}),
         "reason": verdict.reason,
     }
 
 
-def _margin(margin: Estimate) -> dict[str, str]:
-    """A margin and its interval, to the decimals that the interval's width deserves."""
+def margin_cells(margin: Estimate) -> dict[str, str]:
+    """`margin` and `interval`: a value and its interval, to the decimals that the interval's width deserves."""
     half = (margin.high - margin.low) / 2
     if half <= 0:
         return {"margin": signed(margin.value), "interval": ""}
@@ -103,7 +103,7 @@ def margins(evidence: Evidence) -> list[list[str]]:
     return [
         [
             claim.claim, str(claim.t), claim.verdict, number(claim.measured.value), number(claim.bound),
-            *_margin(claim.margin).values(),
+            *margin_cells(claim.margin).values(),
             signed(claim.z), number(claim.p, 2),
         ]
         for claim in evidence.claims
@@ -194,17 +194,6 @@ def training(evidence: Evidence) -> list[list[str]]:
         ]
         for one in evidence.generations
     ]
-
-
-def rates(evidence: Evidence) -> list[list[str]]:
-    """People's win rates: t, against, comparisons, raters, rate, 95 %."""
-    return [
-        [
-            str(one.t), str(one.against), f"{one.n:,}", f"{one.raters:,}", f"{one.rate.value:.1%}",
-            f"{one.rate.low:.1%} to {one.rate.high:.1%}",
-        ]
-        for one in evidence.win_rates
-    ]  # fmt: skip
 
 
 def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from data.store import Store
-from loop.evidence.schema import Estimate, WinRate
+from loop.evidence.schema import Estimate, WinRate, side_of
 
 Wins = Mapping[tuple[str, int, int, int], int]
 
@@ -45,7 +45,8 @@ def _rate(found: np.ndarray, t: int, against: int) -> WinRate | None:
     raters, place = np.unique(rows[:, 0], return_inverse=True)
     won = np.bincount(place, rows[:, 3] * (rows[:, 1] == t), len(raters))
     all_ = np.bincount(place, rows[:, 3], len(raters))
-    return WinRate(t=t, against=against, n=int(all_.sum()), raters=len(raters), rate=clustered_share(won, all_))
+    rate = clustered_share(won, all_)
+    return WinRate(t=t, against=against, n=int(all_.sum()), raters=len(raters), rate=rate, verdict=side_of(rate, 0.5))
 
 
 def clustered_share(won: np.ndarray, all_: np.ndarray) -> Estimate:

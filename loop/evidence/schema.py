@@ -28,6 +28,11 @@ class Estimate(_Part):
         return cls(value=value, se=se, low=value - Z95 * se, high=value + Z95 * se)
 
 
+def side_of(one: Estimate, line: float) -> VerdictWord:
+    """Whether the whole interval lies above the line (holds), below it (fails), or neither."""
+    return "holds" if one.low > line else "fails" if one.high < line else "can't tell"
+
+
 class Figures(_Part):
     """Of one law of samples. `w = exp(r)`; class shares are in the order of `class_names`."""
 
@@ -106,6 +111,29 @@ class WinRate(_Part):
     n: int = Field(description="comparisons: a picked sample of one generation with an unpicked one of the other")
     raters: int = Field(description="people who made the comparisons")
     rate: Estimate = Field(description="interval clustered by rater")
+    verdict: VerdictWord = Field(
+        default="can't tell", description="holds where the interval lies above 1/2, fails where it lies below"
+    )
+
+
+class UtilityGain(_Part):
+    """By how much a generation's samples are more to people's liking than another's.
+
+    Luce utilities of classes are fitted to people's picks that did not train the generation; the gain is the difference
+    of their means over the samples that both generations were measured on. What else people see is not in it.
+    """
+
+    t: int = Field(description="the generation")
+    against: int = Field(description="the generation it is compared with")
+    n: int = Field(description="picks: in audit slates, and for curation from samples of generation t or later")
+    raters: int = Field(description="people who made the picks")
+    gain: Estimate | None = Field(
+        default=None, description="of the mean utility, interval clustered by rater; None where it can't be known"
+    )
+    verdict: VerdictWord = Field(
+        default="can't tell", description="holds where the interval lies above 0, fails where it lies below"
+    )
+    reason: str = Field(default="", description="why there is no gain; may be empty")
 
 
 class CheckResult(_Part):
@@ -145,6 +173,9 @@ class Evidence(_Part):
     generations: list[GenerationEvidence] = Field(description="in order of t")
     claims: list[ClaimVerdict] = Field(description="by claim, then t")
     win_rates: list[WinRate] = Field(description="of people; empty where nobody compared generations")
+    utility_gains: list[UtilityGain] = Field(
+        default=[], description="by people's fitted utilities; empty where nobody picked, and on the researcher's page"
+    )
     checks: list[CheckResult] = Field(description="of the stored picks and slates")
     summary: list[str] = Field(
         description="sentences: how the reward moved, what was transmitted, then one for each claim"

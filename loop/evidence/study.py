@@ -12,6 +12,7 @@ from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence import prediction
 from loop.evidence.claims import Loop, examine, value_and_se
+from loop.evidence.liking import utility_gains
 from loop.evidence.people import win_rates
 from loop.evidence.prediction import Moments
 from loop.evidence.schema import VERSION, CheckResult, Estimate, Evidence, Figures, GenerationEvidence, Transmission
@@ -45,12 +46,15 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
     Args:
         study: the study; generations that an older version measured without keeping the samples end the evidence.
         checks: of the picks (see `loop.selfcheck`), to be reported beside it.
-        quick: fewer samples and replicates, and no prediction over many steps, for a page that is refreshed.
+        quick: fewer samples and replicates, no prediction over many steps and no fitted utilities, for a page that is
+            refreshed.
     """
     config = study.config
     with study.store.read():
         measured = _read(study.store, config, *(QUICK if quick else (None, prediction.REPLICATES)))
         rates = win_rates(study.store, len(measured.generations) - 1)
+        names = list(measured.generations[0].metrics.get("class_names", [])) if measured.generations else []
+        liked = [] if quick else utility_gains(study.store, measured.found, names)
     known = measured.own_picks and _is_simulated(measured.generations)
     from_start = _from_start(measured, config) if known and not quick else []
     generations = _generations(measured, config, from_start)
@@ -65,13 +69,14 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
         k=config.curation.k,
         lam="inf" if math.isinf(config.mix.lam) else config.mix.lam,
         users=[{"name": type_.name, "share": type_.share} for type_ in user_types(config)],
-        class_names=list(measured.generations[0].metrics.get("class_names", [])) if generations else [],
+        class_names=names,
         w_max=_w_max(measured) if generations else 1.0,
         comparisons=comparisons,
         real=_figures(measured.real_moments) if measured.real_moments else None,
         generations=generations,
         claims=claims,
         win_rates=rates,
+        utility_gains=liked,
         checks=checks or [],
         summary=summary(claims, generations),
         replay_of=study.replay_of,

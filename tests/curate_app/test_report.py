@@ -20,11 +20,12 @@ from curate_app.report import tables
 from curate_app.report.charts import study_charts, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
 from curate_app.report.page import page
+from curate_app.report.people import preferred
 from curate_app.report.pictures import Gallery
 from curate_app.report.words import lede, pretty
 from data.records import Pick
 from loop.evidence import schema_docs
-from loop.evidence.schema import CheckResult, Estimate, Evidence, WinRate
+from loop.evidence.schema import CheckResult, Estimate, Evidence, UtilityGain, WinRate
 from loop.simulation import simulate
 from loop.study import Study, configure
 from loop.worker import Worker
@@ -237,6 +238,11 @@ def test_a_study_of_people_shows_what_they_prefer_and_judges_no_reward(people: S
     assert "What people prefer" in html and "people chose generation 1 over generation 0" in html
     assert "8 by people + 52 by proxy" in html and "not what people like" in html
     assert "E[w], what the theorem is about" not in html and "Transmission:" not in html
+    assert [(one.t, one.against, one.n, one.gain) for one in found.utility_gains] == [(1, 0, 8, None)]
+    assert (
+        "Generation 1 over 0: The 8 picks that did not train it" in html
+        and "by the study's yardstick" in html.replace("&#39;", "'")
+    )
     reads_aloud(is_alone(html))
 
 
@@ -381,6 +387,24 @@ def test_an_error_sets_the_decimals_and_formulas_get_their_letters():
     assert pretty("lam/(1+lam)^3 <b> KL(p_t || p_ref)") == (
         "λ/(1+λ)<sup>3</sup> &lt;b&gt; KL(p<sub>t</sub> ‖ p<sub>ref</sub>)"
     )
+
+
+def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
+    rate = WinRate(t=2, against=0, n=90, raters=9, rate=Estimate.of(0.7, 0.05), verdict="holds")
+    gains = [
+        UtilityGain(t=1, against=0, n=1, raters=1, reason="One person."),
+        UtilityGain(t=2, against=0, n=1_000, raters=9, gain=Estimate.of(-0.5, 0.1), verdict="fails"),
+    ]
+    shown = evidence.model_copy(update={"win_rates": [rate], "utility_gains": gains})
+    first, second = preferred(shown)
+    assert first[:8] == ["1", "0", "", "", "", "1 by 1", "", "can't tell"]
+    assert second[:5] == ["2", "0", "90 by 9", "70.0% (60.2% to 79.8%)", "holds"]
+    assert second[5:8] == ["1,000 by 9", "−0.50 (−0.70 to −0.30)", "fails"]
+    change = evidence.generations[2].measured.mean_reward.value - evidence.generations[0].measured.mean_reward.value
+    assert float(second[8].split()[0].replace("−", "-")) == pytest.approx(change, abs=0.1)
+    html = page(shown, Gallery([]))
+    assert "Generation 1 over 0: One person." in html and "of the known reward" in html
+    reads_aloud(is_alone(html))
 
 
 def test_a_single_person_speaks_for_nobody_else(evidence: Evidence):
