@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -72,7 +73,8 @@ def test_the_json_tells_what_failed_and_what_came_of_the_others(swept: tuple[Pat
     ]  # fmt: skip
     assert ["loss is nan" in (row["error"] or "") for row in told["studies"]] == [True, False, False]
     for one, row in zip(told["responses"], told["studies"][1:], strict=True):
-        metrics = Study.open(home / row["path"]).store.generations()[1].metrics
+        with closing(Study.open(home / row["path"]).store) as store:
+            metrics = store.generations()[1].metrics
         assert one["values"] == row["values"] and one["seeds"] == 1
         assert one["mean_reward"]["value"] == pytest.approx(metrics["mean_reward"]["value"])
     names = {"dose-response.svg", "dose-response.png", "report.html", "report.json"}
