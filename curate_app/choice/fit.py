@@ -60,13 +60,16 @@ def fit(
     from curate_app.choice.figure import save
     from curate_app.choice.tables import print_report
     from curate_app.console import out as console
+    from curate_app.destination import check_destination
     from loop.choice.records import Asked
     from loop.choice.report import choice_report
     from loop.study import Study
 
     opened = Study.open(study)
     if out is not None:
-        _check(out, force)
+        if out.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"{out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
+        check_destination(out, force)
     names = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
     asked = Asked(_who(opened, kind, purpose, without), names, ridge, by_generation, table)
     found = choice_report(opened.store, opened.config, asked)
@@ -108,15 +111,3 @@ def _chosen(option: str, given: list[str], known: tuple[str, ...]) -> tuple[str,
     if wrong:
         raise ValueError(f"{option} can't be '{wrong[0]}'; choose from {', '.join(known)}.")
     return tuple(dict.fromkeys(given))
-
-
-def _check(path: Path, force: bool) -> None:
-    """Raises ValueError where the file can't or mustn't be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; choose another --out.")
-    if path.exists() and not force:
-        raise ValueError(f"{path} is there already; add --force to replace it, or choose another --out.")
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {path.parent} to write {path.name} into.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from curate_app.console import err, out
+from curate_app.destination import check_destination
 from curate_app.theory.panels import Model
 from curate_app.theory.table import quantity, summary, table
 from loop.policies import POLICY_KINDS, DataPolicy, PolicyKind
@@ -49,6 +50,9 @@ def show(request: Request, model: Model) -> None:
     policies = data_policies(request)
     figure = request.figure
     if figure is not None:
+        if figure.suffix.lower() not in FORMATS:
+            known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+            raise ValueError(f"A figure's name must end with {known}; {figure} doesn't.")
         check_destination(figure, request.force)
     with bar_if_slow(f"simulating {request.model}", quiet=request.json) as report:
         sizes = (policies, request.generations, request.repetitions, request.seed, report)
@@ -90,18 +94,6 @@ def slate_size(text: str) -> K:
         return int(text)
     except ValueError as error:
         raise ValueError(f"K must be a whole number or inf, not '{text}'") from error
-
-
-def check_destination(path: Path, force: bool) -> None:
-    """Raises ValueError where a figure can't or mustn't be written."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"A figure's name must end with {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {path} doesn't.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; choose another --out.")
-    if path.exists() and not force:
-        raise ValueError(f"{path} is there already; add --force to replace it, or choose another --out.")
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {path.parent} to write {path.name} into.")
 
 
 def as_json(request: Request, model: Model, found: Sequence[Curve]) -> dict[str, Any]:
