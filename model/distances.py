@@ -1,0 +1,167 @@
+"""How far samples are from real data, by their features: Fréchet and kernel distance, fidelity and diversity.
+
+Features are (n, d) tensors of any extractor (see `model.features`), on the device that is to do the work. All sums are
+in float64, and results don't depend on how the features are cut into chunks beyond rounding.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from model.frechet import Moments, checked, frechet_distance
+from model.pairs import Between, Within, between, polynomial, within
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """Of n samples from n_real real data; a neighbourhood reaches to the k-th nearest of the same set.
+
+    Attributes:
+        fd: Fréchet distance (Heusel et al. 2017); None where either set has fewer than d + 1 features.
+        kd: kernel distance over all pairs, the unbiased squared maximum mean discrepancy under the cubic kernel
+            (Bińkowski et al. 2018, equation 4); a little below 0 where the sets hardly differ; None for a single one.
+        precision: share of samples that lie in the neighbourhood of a real datum: fidelity (Kynkäänniemi et al. 2019,
+            arXiv 1904.06991, equations 1 to 3).
+        recall: share of real data that lie in the neighbourhood of a sample: diversity (the same).
+        density: mean number of real neighbourhoods that a sample lies in, over k: near 1 for real data, may exceed 1
+            (Naeem et al. 2020, arXiv 2002.09797, equation 2).
+        coverage: share of real data with a sample in their neighbourhood (the same, equation 3). All four are None
+            where either set has no more than k; a point on the rim of a neighbourhood is out, as in Naeem's code.
+        n: samples.
+        n_real: real data.
+    """
+
+    fd: float | None
+    kd: float | None
+    precision: float | None
+    recall: float | None
+    density: float | None
+    coverage: float | None
+    n: int
+    n_real: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+class Reference:
+    """Real features, and what every comparison needs of them, found once.
+
+    Args:
+        real: (n, d) finite features.
+        neighbours: k, of the neighbourhoods.
+        chunk: features in a block of pairs; by the device if it isn't given.
+
+    Raises:
+        ValueError: they aren't, or no neighbour is asked for.
+    """
+
+    def __init__(self, real: torch.Tensor, neighbours: int = NEIGHBOURS, chunk: int | None = None):
+        if neighbours < 1:
+            raise ValueError(f"{neighbours} neighbours make no neighbourhood: ask for 1 or more.")
+        self.real, self.neighbours, self.chunk = checked(real), neighbours, chunk
+
+    @cached_property
+    def moments(self) -> Moments | None:
+        """Mean and covariance; None where there are too few for a Fréchet distance."""
+        return _moments(self.real)
+
+    @cached_property
+    def within(self) -> Within:
+        """The real data's own neighbourhoods and kernel."""
+        return within(self.real, self.neighbours, self.chunk)
+
+    def compare(self, x: torch.Tensor) -> Distances:
+        """Of (m, d) features of samples.
+
+        Raises:
+            ValueError: they aren't finite, or of another size.
+        """
+        check_comparable(self.real, x)
+        own = within(x, self.neighbours, self.chunk)
+        found = between(self.real, x, self.within, own, self.chunk)
+        moments = _moments(x)
+        return Distances(
+            fd=frechet_distance(self.moments, moments) if self.moments and moments else None,
+            kd=_unbiased(self.within, own, found),
+            **self._near(found),
+            n=len(x),
+            n_real=len(self.real),
+        )
+
+    def _near(self, found: Between) -> dict[str, float | None]:
+        if min(len(found.covered), len(found.holders)) <= self.neighbours:
+            return dict.fromkeys(("precision", "recall", "density", "coverage"))
+        return {
+            "precision": _mean(found.holders > 0),
+            "recall": _mean(found.recalled),
+            "density": _mean(found.holders) / self.neighbours,
+            "coverage": _mean(found.covered),
+        }
+
+
+def kernel_distance_of_subsets(
+    real: torch.Tensor, x: torch.Tensor, seed: int, subsets: int = 100, size: int = 1_000
+) -> tuple[float, float]:
+    """KID as it is usually given: mean and standard deviation of the kernel distance of random subsets of both sets.
+
+    Its mean estimates what `Distances.kd` does, with a larger error.
+
+    Source: Bińkowski et al. 2018 (arXiv 1801.01401), section 4.
+
+    Args:
+        real: (n, d) features.
+        x: (m, d) features.
+        seed: of the subsets.
+        subsets: how many.
+        size: features of either set in a subset, drawn without repetition.
+
+    Raises:
+        ValueError: features that can't be compared, or fewer than `size`.
+    """
+    check_comparable(checked(real), x)
+    if not 2 <= size <= min(len(real), len(x)):
+        raise ValueError(f"Subsets of {size} need 2 to {min(len(real), len(x))}, the smaller number of features.")
+    random = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(subsets):
+        a, b = (one[torch.randperm(len(one), generator=random)[:size].to(one.device)].double() for one in (real, x))
+        values.append(_small_kernel_distance(a, b))
+    found = torch.tensor(values, dtype=torch.float64)
+    return float(found.mean()), float(found.std(correction=0))
+
+
+def check_comparable(real: torch.Tensor, x: torch.Tensor) -> None:
+    """Refuses features of samples that can't be held against real ones.
+
+    Raises:
+        ValueError: they aren't finite, or of another size.
+    """
+    if checked(x).shape[1] != real.shape[1]:
+        raise ValueError(f"Features of {x.shape[1]} and of {real.shape[1]} numbers can't be compared.")
+
+
+def _small_kernel_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Of two sets of equal size whose pairs fit in memory."""
+    size, d = a.shape
+    same = sum(polynomial(one @ one.T, d).fill_diagonal_(0).sum() for one in (a, b)) / (size * (size - 1))
+    return float(same - 2 * polynomial(a @ b.T, d).mean())
+
+
+def _moments(features: torch.Tensor) -> Moments | None:
+    return Moments.of(features) if len(features) > features.shape[1] else None
+
+
+def _unbiased(real: Within, own: Within, found: Between) -> float | None:
+    if real.kernel is None or own.kernel is None:
+        return None
+    return real.kernel + own.kernel - 2 * found.kernel
+
+
+def _mean(values: torch.Tensor) -> float:
+    return float(values.double().mean())
