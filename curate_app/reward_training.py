@@ -5,10 +5,8 @@ from pathlib import Path
 
 from curate_app.console import one_bar, out
 from data.real import load
+from loop.classifiers import trained
 from loop.config import StudyConfig
-from loop.tensors import to_tensor
-from model.classifier import train_classifier
-from model.noise import derive_seed
 
 
 def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
@@ -20,9 +18,8 @@ def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
     if path.suffix != ".safetensors" or path.exists():
         raise ValueError(f"--out must be a new file that ends in .safetensors, not {path}")
     real = load(config.data, config.seed)
-    with one_bar("epochs") as report:
-        seed = derive_seed(config.seed, 0xC1A55)
-        found = train_classifier(to_tensor(real.x), real.labels, real.label_names, config.classifier, seed, report)
+    with one_bar("steps") as report:
+        found = trained(config, real, "classifier", report)
     sha256 = found.save(path)
     if as_json:
         out.print_json(json.dumps({"path": str(path), "sha256": sha256, "accuracy": found.accuracy}))

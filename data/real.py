@@ -7,6 +7,7 @@ and modes (which moon, which Gaussian) for points.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -61,10 +62,20 @@ def load(config: DataConfig, seed: int, cache: Path | None = None) -> RealData:
         "digits": digits,
         "moons": lambda: moons(config.n or DEFAULT_POINTS, config.noise, rng),
         "gaussians": lambda: gaussians(config, rng),
-        "cifar10": lambda: folder("cifar10", _train_part(config.path), 32) if config.path else cifar10(cache),
+        "cifar10": lambda: cifar10(config.path, "train", cache),
         "folder": lambda: folder("folder", Path(config.path), config.size),
     }
     return _first(loaders[config.dataset](), config.n, rng)
+
+
+def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
+    """The images kept from all training, where the data set has such a part: CIFAR-10 has 10,000.
+
+    Errors as in `load`; a local copy without a `test` folder has none.
+    """
+    if config.dataset != "cifar10" or (config.path and not (Path(config.path) / "test").is_dir()):
+        return None
+    return cifar10(config.path, "test", cache)
 
 
 def digits() -> RealData:
@@ -115,15 +126,25 @@ def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
     raise ValueError(f"{config.dataset} has classes, not modes")
 
 
-def cifar10(cache: Path | None = None) -> RealData:
-    """CIFAR-10's 50,000 training images, downloaded once by torchvision, which checks the MD5.
+def cifar10(path: str, part: Literal["train", "test"], cache: Path | None = None) -> RealData:
+    """CIFAR-10's 50,000 training or 10,000 test images.
+
+    Args:
+        path: a local copy as class folders (with or without `train` and `test` over them); empty: torchvision
+            downloads it once and checks the MD5.
+        part: which of them.
+        cache: where the download goes; the user's cache folder by default.
 
     Raises:
+        ValueError: the local copy has no images.
         OSError: the download failed.
     """
+    if path:
+        inside = Path(path) / part
+        return folder("cifar10", inside if inside.is_dir() else Path(path), 32)
     from torchvision.datasets import CIFAR10
 
-    found = CIFAR10(str(cache or default_cache()), train=True, download=True)
+    found = CIFAR10(str(cache or default_cache()), train=part == "train", download=True)
     return RealData("cifar10", found.data, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
 
 
@@ -168,10 +189,6 @@ def _distance_to_arc(points: np.ndarray) -> np.ndarray:
     right = np.array([1.0, 0.0])
     ends = np.minimum(np.linalg.norm(points - right, axis=1), np.linalg.norm(points + right, axis=1))
     return np.where(points[:, 1] >= 0, np.abs(radius - 1), ends)
-
-
-def _train_part(path: str) -> Path:
-    return Path(path) / "train" if (Path(path) / "train").is_dir() else Path(path)
 
 
 def _first(real: RealData, n: int, rng: np.random.Generator) -> RealData:

@@ -12,7 +12,7 @@ from tomlkit.exceptions import ParseError
 from data.config import DataConfig
 from loop.crowd.config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from loop.policies import DataPolicy, PolicyKind
-from model.config import ClassifierConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
+from model.config import ClassifierConfig, JudgeConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
 
 POINT_SETS = ("moons", "gaussians")
 IMAGE_REWARDS = ("class_prob", "confidence")
@@ -150,6 +150,7 @@ class StudyConfig(_Table):
         default=(), description="types of simulated users, each with a reward of its own; [] for users who are alike"
     )
     classifier: ClassifierConfig = ClassifierConfig()
+    judge: JudgeConfig = JudgeConfig()
     curation: CurationConfig = CurationConfig()
     mix: MixConfig = MixConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import model as model_package
 from data.records import Generation
+from loop.classifiers import trained
 from loop.evaluation import Evaluator
 from loop.mixing import real_only
 from loop.scoring import Scorer
@@ -13,7 +14,7 @@ from loop.study import Study
 from loop.tensors import to_tensor
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
-from model.classifier import Classifier, train_classifier
+from model.classifier import Classifier
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
 from model.noise import derive_seed
@@ -38,15 +39,7 @@ def prepare_scorer(study: Study, report: Report, donor: Study | None = None) -> 
         and not _copy_starter(study, "classifier", study.classifier_path)
         and not _copy_donated(study, donor, "classifier", study.classifier_path)
     ):
-        seed = derive_seed(study.config.seed, 0xC1A55)
-        found = train_classifier(
-            to_tensor(real.x),
-            real.labels,
-            real.label_names,
-            study.config.classifier,
-            seed,
-            _phase(report, "classifier"),
-        )
+        found = trained(study.config, real, "classifier", _phase(report, "classifier"))
         found.save(study.classifier_path)
         study.store.log("worker", "classifier_trained", accuracy=found.accuracy)
     classifier = Classifier.load(study.classifier_path)
@@ -128,8 +121,9 @@ def _copy_starter(study: Study, what: str, path: Path) -> bool:
     if study.config.data.n or not sidecar_path(starter).exists():
         return False
     config = load_checkpoint(starter).config
-    wanted = study.config.network if what == "generator" else study.config.classifier
-    if config["network" if what == "generator" else "classifier"] != wanted.model_dump():
+    table = "network" if what == "generator" else "classifier"
+    wanted = getattr(study.config, table)
+    if type(wanted)(**config[table]) != wanted:
         return False
     copy_checkpoint(starter, path)
     return True

@@ -17,7 +17,7 @@ from loop.study import configure
 from loop.tensors import draw, to_tensor
 from model.checkpoint import Checkpoint, save
 from model.checkpoint import load as load_checkpoint
-from model.classifier import train_classifier
+from model.classifier_training import train_classifier
 from model.flow import Flow
 from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds

@@ -4,14 +4,19 @@ import numpy as np
 import torch
 
 from model.interfaces import Generator
+from model.pixels import scaled
 
 
 def to_tensor(x: np.ndarray) -> torch.Tensor:
     """(n, channels, height, width) in [-1, 1] from (n, height, width, channels) uint8; points stay as they are."""
+    return scaled(to_bytes(x))
+
+
+def to_bytes(x: np.ndarray) -> torch.Tensor:
+    """(n, channels, height, width) uint8 from (n, height, width, channels) uint8; points stay as they are."""
     if x.ndim != 4:
         return torch.from_numpy(np.asarray(x, dtype=np.float32))
-    scaled = x.astype(np.float32) / 127.5 - 1
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
 
 def to_pixels(x: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Mild augmentation of real images in pretraining, where a small data set would otherwise be learned by heart."""
+"""Augmentation of images in training: mirroring, and mild moves where a small data set would be learned by heart."""
 
 import numpy as np
 import torch
@@ -25,5 +25,12 @@ def augment(x: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Te
     cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
     matrix = np.stack([np.stack([cosine, -sine, across], 1), np.stack([sine, cosine, down], 1)], 1)
     grid = affine_grid(torch.from_numpy(matrix.astype(np.float32)), list(x.shape), align_corners=False)
+    grid = grid.to(x.device)
     moved = grid_sample(x + 1, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
     return moved.clamp(0, 2) - 1
+
+
+def mirrored(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """(n, channels, height, width) images, each mirrored left to right with probability one half."""
+    turned = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
+    return torch.where(turned[:, None, None, None], x.flip(3), x)

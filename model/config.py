@@ -20,6 +20,15 @@ class NetworkConfig(_Table):
     width: int = Field(default=192, ge=4, description="features per layer; for unet the channels of the first level")
     depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    file: str = Field(
+        default="", description="a pretrained generator 0, from `curate pretrain` or torchcfm; empty: pretrain one"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="unet: auto is bf16 where the processor has it; the others work in fp32"
+    )
+    compile: Literal["auto", "always", "never"] = Field(
+        default="auto", description="unet: torch.compile; auto compiles where the work is long enough to pay for it"
+    )
 
 
 class TrainConfig(_Table):
@@ -47,6 +56,7 @@ class TrainConfig(_Table):
     augment: float = Field(
         default=0.0, ge=0, le=1, description="pretraining: share of real images turned, scaled and shifted a little"
     )
+    flip: bool = Field(default=False, description="images: each is mirrored half the time, in all training")
 
 
 class SamplingConfig(_Table):
@@ -75,15 +85,38 @@ class RewardConfig(_Table):
 class ClassifierConfig(_Table):
     """The [classifier] table: the VGG11 that judges images (rewards, class shares, features)."""
 
-    file: str = Field(default="", description="a trained one to use, from `curate reward train`; empty: train one")
+    file: str = Field(
+        default="", description="a trained one to use, from `curate reward train` or `import`; empty: train one"
+    )
     width: int = Field(default=64, ge=4, description="channels of the first layer; VGG11 has 64, digits do with fewer")
+    head: Literal["linear", "vgg"] = Field(
+        default="linear", description="what follows the convolutions: one layer, or VGG's three"
+    )
+    mean: tuple[float, ...] = Field(default=(0.5,), description="of pixels in [0, 1], by channel: taken off first ...")
+    std: tuple[float, ...] = Field(default=(0.5,), description="... and what the rest is divided by")
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=2)
+    optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="sgd has Nesterov's momentum, 0.9")
     lr: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
+    label_smoothing: float = Field(default=0.02, ge=0, lt=1)
     shift: int = Field(default=4, ge=0, description="augmentation: random shifts by up to this many pixels")
     flip: bool = Field(default=False, description="augmentation: random mirroring")
+    cutout: int = Field(default=0, ge=0, description="augmentation: a square of this many pixels is blanked")
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    holdout: float = Field(
-        default=0.2, gt=0, lt=1, description="share of the data kept from training to measure the accuracy on"
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="fp32", description="in training: auto is bf16 where the processor has it"
     )
+    mirror: bool = Field(default=False, description="judge by the mean over an image and its mirror image")
+    holdout: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="share of the data kept from training to measure the accuracy on, where there is no test set",
+    )
+
+
+class JudgeConfig(ClassifierConfig):
+    """The [judge] table: a second classifier, trained on its own, that shows when the loop fools the first one."""
+
+    enabled: bool = Field(default=False, description="images: judge each generation by it too")

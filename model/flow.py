@@ -15,10 +15,12 @@ from model import checkpoint
 from model.augment import augment
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.coupling import pair
+from model.devices import device
 from model.interfaces import OnStep, TrainingData
 from model.networks import Preconditioned, build_network
 from model.noise import noise
 from model.prefetch import ahead
+from model.schedule import ema_decay, learning_rate
 from model.solvers import integrate
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
@@ -132,11 +134,6 @@ class Flow:
         )
 
 
-def device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _batches(
     flow: Flow, data: TrainingData, steps: int, pretraining: bool, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -190,16 +187,3 @@ def _train(
     for kept, latest in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(latest)
     return average.eval()
-
-
-def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """The factor on the learning rate: rises over `warmup` steps (a tenth of all at the most), then a cosine to 0."""
-    warmup = min(warmup, steps // 10)
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def ema_decay(step: int, decay: float) -> float:
-    """The running average's decay after a step; it grows gradually, so that a short fine-tune forgets its parent."""
-    return min(decay, (1 + step) / (10 + step))

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from data.images import encode_png
 from data.records import Generation, NewSlate, Purpose, Sample
 from data.store import Store
+
+settings.register_profile("patient", deadline=None)  # a busy machine isn't a fault
+settings.load_profile("patient")
 
 MOONS = (
     "data.n=300", "network.width=32", "train.pretrain_steps=60", "train.finetune_steps=30", "train.batch_size=64",

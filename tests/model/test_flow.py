@@ -10,7 +10,8 @@ import torch
 
 from model import flow as module
 from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpointError, load, save
-from model.flow import Flow, NonFiniteLossError, ema_decay, learning_rate
+from model.flow import Flow, NonFiniteLossError
+from model.schedule import ema_decay, learning_rate
 
 Build = Callable[..., Flow]
 SEEDS = np.arange(1_000, 1_037)

@@ -1,0 +1,156 @@
+"""The recipe that trains the classifier, and measures it on images that it hasn't seen."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from model.augment import mirrored
+from model.classifier import Classifier
+from model.config import ClassifierConfig
+from model.devices import device
+from model.interfaces import OnStep
+from model.pixels import scaled
+from model.precision import autocast, uses_bf16
+from model.schedule import learning_rate
+from model.vgg import prepared, vgg11
+
+MEASURED = 2_048  # test images scaled at a time
+Labelled = tuple[torch.Tensor, np.ndarray]
+
+
+def train_classifier(
+    x: torch.Tensor,
+    labels: np.ndarray,
+    label_names: tuple[str, ...],
+    config: ClassifierConfig,
+    seed: int,
+    on_step: OnStep | None = None,
+    test: Labelled | None = None,
+) -> Classifier:
+    """A trained classifier, with its accuracy on the test set, or on a part of the images kept from training.
+
+    Args:
+        x: (n, channels, height, width), uint8 or in [-1, 1].
+        labels: (n,) int64.
+        label_names: of the classes.
+        config: sizes and the recipe.
+        seed: of everything random in it; the same seed gives the same weights on one machine.
+        on_step: called now and then with (done, total) steps.
+        test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
+
+    Raises:
+        ValueError: fewer than two classes.
+    """
+    if len(label_names) < 2:
+        raise ValueError("A classifier needs at least two classes: put the images in one sub-folder per class.")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        kept = np.arange(len(labels))
+        if test is None:
+            kept, held_out = split(labels, config.holdout, seed)
+            test = x[torch.from_numpy(held_out)], labels[held_out]
+        shape = tuple(x.shape[1:])
+        network = _train(vgg11(shape, config, len(label_names)).to(device()), x, labels, kept, config, rng, on_step)
+        found = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
+        return replace(found, accuracy=accuracy(found, *test))
+
+
+def accuracy(classifier: Classifier, x: torch.Tensor, labels: np.ndarray) -> float:
+    """The share of (n, channels, height, width) images, uint8 or in [-1, 1], that it puts in their class."""
+    hits = [classifier.judge(scaled(part)).probs.argmax(1) for part in x.split(MEASURED)]
+    return float((np.concatenate(hits) == labels).mean())
+
+
+def _train(
+    network: nn.Sequential,
+    x: torch.Tensor,
+    labels: np.ndarray,
+    kept: np.ndarray,
+    config: ClassifierConfig,
+    rng: np.random.Generator,
+    on_step: OnStep | None,
+) -> nn.Sequential:
+    x, targets = x.to(device()), torch.from_numpy(labels).to(device())
+    steps = config.epochs * _batches(len(kept), config)
+    optimiser = _optimiser(network, config)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, steps // 10))
+    bf16 = uses_bf16(config.precision, device())
+    network.train()
+    for step, batch in enumerate(_epochs(kept, config, rng), start=1):
+        chosen = torch.from_numpy(batch).to(device())
+        images = augment(x[chosen], config, rng)
+        with autocast(bf16, device()):
+            logits = network(prepared(images, config))
+        loss = nn.functional.cross_entropy(logits.float(), targets[chosen], label_smoothing=config.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if on_step:
+            on_step(step, steps)
+    return network
+
+
+def _epochs(kept: np.ndarray, config: ClassifierConfig, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    for _ in range(config.epochs):
+        yield from np.array_split(rng.permutation(kept), _batches(len(kept), config))
+
+
+def _batches(n: int, config: ClassifierConfig) -> int:
+    return -(-n // config.batch_size)
+
+
+def _optimiser(network: nn.Module, config: ClassifierConfig) -> torch.optim.Optimizer:
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others}]
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
+
+
+def split(labels: np.ndarray, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to hold out, the classes in the same shares in both."""
+    rng = np.random.default_rng([seed, 0x5917])
+    held_out = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        held_out.append(members[: max(1, round(holdout * len(members)))])
+    held = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), held), held
+
+
+def augment(images: torch.Tensor, config: ClassifierConfig, rng: np.random.Generator) -> torch.Tensor:
+    """Images in [-1, 1], each shifted at random (the border is repeated), and mirrored or blanked in part if asked."""
+    images = scaled(images)
+    n, _, height, width = images.shape
+    if config.flip:
+        images = mirrored(images, rng)
+    if config.shift:
+        images = _shifted(images, config.shift, rng)
+    if config.cutout:
+        rows, columns = (_near(size, config.cutout, n, rng).to(images.device) for size in (height, width))
+        images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+    return images
+
+
+def _shifted(images: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
+    n, _, height, width = images.shape
+    padded = nn.functional.pad(images, [shift] * 4, mode="replicate")
+    where = images.device
+    top, left = (torch.from_numpy(rng.integers(0, 2 * shift + 1, n)).to(where) for _ in range(2))
+    rows = top[:, None] + torch.arange(height, device=where)
+    columns = left[:, None] + torch.arange(width, device=where)
+    picked = padded[torch.arange(n, device=where)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _near(size: int, side: int, n: int, rng: np.random.Generator) -> torch.Tensor:
+    """(n, size) whether a row (or column) is in a band of `side` about a random one."""
+    first = torch.from_numpy(rng.integers(0, size, n))[:, None] - side // 2
+    place = torch.arange(size)
+    return (place >= first) & (place < first + side)
