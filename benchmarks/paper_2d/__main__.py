@@ -7,8 +7,6 @@ studies' evidence alone.
 import argparse
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks.machine import commit, machine
 from benchmarks.paper_2d.arms import EXPERIMENTS, Arm, arms_of, sweep_of
 from benchmarks.paper_2d.figures import draw_all
 from benchmarks.paper_2d.words import answer, failures, findings, pm, verdict_rows
@@ -103,32 +102,10 @@ def _content(asked: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> dict[
         "evaluated": f"{arms[0].studies[0].generations[0].n_evaluated:,}",
         "minutes": sum(seconds) / 60,
         "jobs": jobs,
-        "machine": _machine(),
+        "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
-        "software": f"curate {version('curate')}{_commit()}, torch {version('torch')}",
+        "software": f"curate {version('curate')}{commit()}, torch {version('torch')}",
     }
-
-
-def _machine() -> str:
-    """The processor and how many of its cores may be used."""
-    cores = worker_threads(beside_app=False)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {cores} core{'s' if cores > 1 else ''}"
-
-
-def _commit() -> str:
-    """The commit at hand, where this is a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f" at {done.stdout.strip()}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""FD(vgg11) of both ways' samples, by one classifier and one formula."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from loop.study import Study
+from loop.tensors import to_tensor
+from model.classifier import Classifier
+from model.frechet import Moments, frechet_distance
+
+
+def frechet_distances(study: Path, real: np.ndarray, pixels: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """Of each set of (n, height, width, 3) uint8 images to (m, d) features of real ones; None where n <= d."""
+    classifier = Classifier.load(Study.open(study).classifier_path)
+    found: dict[str, float | None] = {}
+    for side, images in pixels.items():
+        features = torch.from_numpy(classifier.judge(to_tensor(images)).features)
+        enough = min(len(real), len(features)) > features.shape[1]
+        found[side] = frechet_distance(Moments.of(torch.from_numpy(real)), Moments.of(features)) if enough else None
+    return found
