@@ -36,14 +36,14 @@ class Classifier:
 
     Attributes:
         shape: (channels, height, width) of the images.
-        accuracy: on the test set, or the held-out part of its data, in [0, 1].
+        accuracy: on the test set, or the held-out part of its data, in [0, 1]; None: never measured.
     """
 
     shape: tuple[int, ...]
     network: nn.Sequential
     config: ClassifierConfig
     label_names: tuple[str, ...]
-    accuracy: float
+    accuracy: float | None
     seed: int
     sha256: str | None = None
 
