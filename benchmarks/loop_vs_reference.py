@@ -88,7 +88,13 @@ def measure(options: argparse.Namespace, keep: Path, scratch: Path) -> dict[str,
 
 
 def prepared(options: argparse.Namespace, folder: Path) -> "StudyConfig":
-    """Makes the study that both ways start from, unless it is there; returns its configuration."""
+    """Makes the study that both ways start from, unless it is there; returns its configuration.
+
+    Raises:
+        ValueError: no images, no GPU, or what `versus.preparation` refuses.
+    """
+    if not (options.data / "train").is_dir():
+        raise ValueError(f"There is no folder {options.data / 'train'}; --data wants class folders in train/.")
     use_threads(beside_app=False)
     import torch
     from versus.preparation import prepare, settings_of

@@ -19,10 +19,8 @@ def settings_of(options: argparse.Namespace) -> StudyConfig:
     """The study's configuration: the preset's, but for what was asked on the command line.
 
     Raises:
-        ValueError: an unknown preset or setting, no images, or samples that don't make whole slates.
+        ValueError: an unknown preset or setting, samples that don't make whole slates, another kind of reward.
     """
-    if not (options.data / "train").is_dir():
-        raise ValueError(f"There is no folder {options.data / 'train'}; --data wants class folders in train/.")
     network = checkpoint.load(options.weights).config["network"] if options.weights else {}
     given = [
         f"data.path={_quoted(options.data)}",

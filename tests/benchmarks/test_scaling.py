@@ -1,0 +1,30 @@
+"""Rows of the scaling benchmark, small; whether they grow is for the benchmark itself to say."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    """The command line's defaults, but for a short fine-tune."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import scaling
+
+    monkeypatch.setattr("sys.argv", ["scaling.py", "--steps", "2"])
+    return scaling.arguments()
+
+
+def test_sampling(options: argparse.Namespace):
+    import scaling
+
+    row = scaling.sampling(options, 40)
+    assert row["n"] == 40 and row["seconds"] > 0 and row["peak_mb"] > 50
+
+
+def test_a_turn_after_many_picks(options: argparse.Namespace):
+    import scaling
+
+    row = scaling.turn(options, 300)
+    assert row["n"] == 300 and 0 < row["fine_tune_s"] < row["turn_s"] and row["database_mb"] > 0.1
