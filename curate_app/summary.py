@@ -22,10 +22,12 @@ def print_status(study: Study, *, as_json: bool) -> None:
         out.print_json(json.dumps(found))
         return
     table = Table(title=f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})")
-    for column in ("t", "real", "curated", "mean reward", "95 %", "largest class", "share", "NN ratio"):
+    extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
+    distance = [f"FD\n({extractor})"] if extractor else []
+    for column in ("t", "real", "curated", "mean reward", "95 %", "largest class", "share", "NN ratio", *distance):
         table.add_column(column, justify="right")
     for row in found["generations"]:
-        table.add_row(*_cells(row))
+        table.add_row(*_cells(row), *([_distance(row["metrics"])] if extractor else []))
     out.print(table)
     picks = ", ".join(f"{n:,} {kind}" for kind, n in found["picks"].items()) or "none"
     out.print(f"Picks: {picks}.  Worker: {found['worker']['phase']}.")
@@ -93,3 +95,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{shares[top]:.1%}",
         f"{metrics['nn_ratio']:.2f}" if "nn_ratio" in metrics else "",
     ]
+
+
+def _distance(metrics: dict[str, Any]) -> str:
+    value = (metrics.get("distances") or {}).get("fd")
+    return "" if value is None else f"{value:.4g}"

@@ -112,6 +112,17 @@ class EvaluationConfig(_Table):
     """The [evaluation] table: what is measured on fresh samples of every generation."""
 
     samples: int = Field(default=2_000, ge=100)
+    features: Literal["classifier", "inception", "dinov2"] = Field(
+        default="classifier", description="images: whose features the distances from the real data rest on"
+    )
+    features_file: str = Field(default="", description="the weights of inception or dinov2, which aren't downloaded")
+    neighbours: int = Field(default=5, ge=1, description="images: k of precision, recall, density and coverage")
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> "EvaluationConfig":
+        if self.features != "classifier" and not self.features_file:
+            raise ValueError(f"features '{self.features}' needs its weights: set evaluation.features_file to the file")
+        return self
 
 
 class AppConfig(_Table):
@@ -171,6 +182,8 @@ class StudyConfig(_Table):
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
+        if self.evaluation.features != "classifier" and self.data.dataset in POINT_SETS:
+            raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for points")
         for name, kind in self._reward_kinds():
             if kind in IMAGE_REWARDS and self.data.dataset in POINT_SETS:
                 raise ValueError(f"{name} '{kind}' is for images; for points use 'ball' or your own 'module:function'")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from data.records import Evaluated
+from loop.distances import DistancesToReal
 from loop.divergence import Cells, cells, divergence
 from loop.pictures import COLUMNS, picture
 from loop.scoring import Scorer, Scores
@@ -35,6 +36,7 @@ class Evaluator:
 
     def __init__(self, study: Study, scorer: Scorer):
         self.study, self.scorer = study, scorer
+        self.distances = DistancesToReal(study.config, scorer) if study.real.is_images else None
 
     @cached_property
     def real(self) -> torch.Tensor:
@@ -87,12 +89,16 @@ class Evaluator:
             **shares,
             "tv_real": 0.5 * float(np.abs(np.subtract(shares["class_shares"], real_shares)).sum()),
             "divergence": divergence(self.cells, kept),
+            "distances": self._distances(drawn.x, drawn.scores),
             "nn_ratio": nearest_ratio(some, self.real, self.spacing),
             "nn_picks_ratio": None if picks is None else nearest_ratio(some, picks, self.spacing),
             "grid_sha256": sheet[0],
             "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
         }
         return Evaluation(metrics, sheet, kept)
+
+    def _distances(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
+        return self.distances.of(x, scores, self.real, self.real_scores) if self.distances else None
 
     def _shares(self, labels: np.ndarray) -> dict[str, Any]:
         names = list(self.scorer.label_names)

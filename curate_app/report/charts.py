@@ -35,6 +35,8 @@ def study_charts(evidence: Evidence) -> list[Titled]:
         transmission(evidence),
         errors(evidence),
         divergences(evidence),
+        frechet(evidence.generations),
+        fidelity(evidence.generations),
     ]
     return [chart for chart in charts if chart]
 
@@ -133,6 +135,36 @@ def divergences(evidence: Evidence) -> Titled | None:
     space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
     chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, floor=0.0)
     return Titled("Distance from the real data", chart, f"Measured on {space}." if space else "")
+
+
+def frechet(generations: Sequence[GenerationEvidence]) -> Titled | None:
+    """The Fréchet distance from the real images, under the name of the features it rests on."""
+    measured = [(g.t, g.distances) for g in generations if g.distances]
+    points = [Point(t, one.fd) for t, one in measured if one.fd is not None]
+    if not points:
+        return None
+    last = measured[-1][1]
+    name = f"FD({last.features})"
+    spoken = f"{name} is {number(points[0].value, 3)} at first, {number(points[-1].value, 3)} at last."
+    note = f"Of {last.n:,} samples and {last.n_real:,} real images; other counts give other values."
+    chart = Chart(name, spoken, [Line(name, points, loud=True, named=False)], floor=0.0)
+    return Titled(f"{name}: distance from the real images", chart, note)
+
+
+def fidelity(generations: Sequence[GenerationEvidence]) -> Titled | None:
+    """Precision and density (fidelity), recall and coverage (diversity)."""
+    names = ("precision", "density", "recall", "coverage")
+    measured = [(g.t, g.distances) for g in generations if g.distances and g.distances.precision is not None]
+    if not measured:
+        return None
+    lines = [
+        Line(name, [Point(t, getattr(one, name)) for t, one in measured], loud=True, hue=hue, legend=name)
+        for hue, name in enumerate(names)
+    ]
+    said = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
+    chart = Chart("share (density: mean)", f"At the last generation: {said}.", lines, floor=0.0)
+    title = f"Fidelity and diversity, by {measured[-1][1].features}"
+    return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage.")
 
 
 def win_rates(found: Sequence[WinRate]) -> Titled | None:

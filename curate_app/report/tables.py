@@ -137,12 +137,15 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     moved = moved_classes(evidence)[:1]
     names = [f"share of {evidence.class_names[label]}" for label in moved]
     heads = ["t", "samples", "E[r]", "E[w]", "predicted E[w]", "Var[w]", *names, "KL", "KL reversed", "TV"]
-    rows = [_figures(one, moved) for one in evidence.generations]
+    by_features = [one.distances for one in evidence.generations if one.distances]
+    rows = [[*_figures(one, moved), *_by_features(one, bool(by_features))] for one in evidence.generations]
     if evidence.real:
         law = evidence.real
         shares = [number(law.class_shares[label].value) for label in moved]
         exact = [number(law.mean_reward.value), number(law.mean_w.value), "", number(law.var_w.value)]
-        rows.append(["real", "", *exact, *shares, "", "", ""])
+        rows.append(["real", "", *exact, *shares, "", "", "", *([""] * (2 if by_features else 0))])
+    if by_features:
+        heads += [f"{name}({by_features[-1].features})" for name in ("FD", "KD")]
     return heads, rows
 
 
@@ -162,6 +165,11 @@ def _figures(one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
         *(with_error(law.class_shares[label]) for label in moved),
         *far,
     ]
+
+
+def _by_features(one: GenerationEvidence, shown: bool) -> list[str]:
+    found = [one.distances.fd, one.distances.kd] if one.distances else [None, None]
+    return [number(value) for value in found] if shown else []
 
 
 def gains(evidence: Evidence) -> list[list[str]]:

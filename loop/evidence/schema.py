@@ -60,6 +60,23 @@ class Transmission(_Part):
     learning: Estimate | None = Field(description="generation's E[w] less its training set's")
 
 
+class Distances(_Part):
+    """How far a generation's images are from the real ones, by features: of `n` samples and `n_real` real images.
+
+    Those of the same features and the same counts can be compared: a Fréchet distance falls as samples are added.
+    """
+
+    features: str = Field(description="whose they are, such as vgg11, the study's classifier")
+    fd: float | None = Field(description="Fréchet distance; None where there are no more samples than features")
+    kd: float | None = Field(description="kernel distance, unbiased: a little below 0 where the sets hardly differ")
+    precision: float | None = Field(description="share of samples that lie among the real images")
+    recall: float | None = Field(description="share of real images that lie among the samples")
+    density: float | None = Field(description="how densely real images surround a sample; near 1 for real ones")
+    coverage: float | None = Field(description="share of real images with a sample nearby")
+    n: int = Field(description="samples")
+    n_real: int = Field(description="real images")
+
+
 class GenerationEvidence(_Part):
     """One generation."""
 
@@ -78,6 +95,9 @@ class GenerationEvidence(_Part):
     floors: dict[str, float] = Field(description="lower bounds on E[w] by claim")
     ceilings: dict[str, float] = Field(description="upper bounds on divergences by claim")
     transmission: Transmission | None = Field(description="None for generation 0, and where people picked")
+    distances: Distances | None = Field(
+        default=None, description="from the real images; None for points, and where an older version measured"
+    )
 
 
 class ClaimVerdict(_Part):

@@ -248,6 +248,7 @@ def _generations(measured: _Measured, config: StudyConfig, from_start: list[Mome
                 floors=_floors(loop, t) if loop and simulated else {},
                 ceilings=_ceilings(loop) if loop and simulated and t else {},
                 transmission=_transmission(measured, t, training) if predicted else None,
+                distances=metrics.get("distances"),
             )
         )
     return out

@@ -1,0 +1,65 @@
+"""Every generation of images is measured against the real ones, by the features that are asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from loop.distances import DistancesToReal
+from loop.preparation import load_generator
+from loop.scoring import Scorer
+from loop.simulation import simulate
+from loop.slates import STREAMS
+from loop.study import Study, configure
+from loop.tensors import draw, to_tensor
+from model.classifier import Classifier
+from model.distances import Reference
+from model.noise import derive_seeds
+
+Make = Callable[..., Study]
+
+
+def test_a_digits_study_keeps_the_distances_that_its_samples_have(simulated_digits: Study):
+    study = simulated_digits
+    classifier = Classifier.load(study.classifier_path)
+    reference = Reference(torch.from_numpy(classifier.judge(to_tensor(study.real.x)).features))
+    seeds = derive_seeds(200, study.config.seed, STREAMS["evaluation"])
+    for generation in study.store.generations():
+        images = draw(load_generator(study, generation.t), seeds)
+        wanted = reference.compare(torch.from_numpy(classifier.judge(images).features)).as_json()
+        found = generation.metrics["distances"]
+        assert found.pop("features") == "vgg11" and found == pytest.approx(wanted, rel=1e-6)
+        assert wanted["fd"] > 0 and wanted["coverage"] > 0 and (wanted["n"], wanted["n_real"]) == (200, 300)
+
+
+def test_points_have_no_distances_and_take_no_features(make: Make, run):
+    study = run(make("moons", "train.pretrain_steps=5"), generations=0)
+    assert study.store.generations()[0].metrics["distances"] is None
+    with pytest.raises(ValueError, match=r"evaluation.features 'inception' is for images"):
+        configure("moons", ["evaluation.features=inception", "evaluation.features_file=w.pth"])
+
+
+def test_too_few_samples_for_a_covariance_leave_the_other_figures(simulated_digits: Study):
+    study = simulated_digits
+    classifier = Classifier.load(study.classifier_path)
+    scorer = Scorer(study.config, classifier, classifier.label_names)
+    real = to_tensor(study.real.x)
+    scores = scorer.score(real)
+    width = classifier.judge(real[:1]).features.shape[1]
+    few = scorer.score(real[:width])
+    found = DistancesToReal(study.config, scorer).of(real[:width], few, real, scores)
+    assert found["fd"] is None and found["precision"] == 1 and found["kd"] is not None
+
+
+def test_features_from_a_file_must_be_there_before_anything_is_trained(tmp_path: Path, tiny_digits: tuple[str, ...]):
+    with pytest.raises(ValueError, match=r"features 'inception' needs its weights: set evaluation.features_file"):
+        configure("digits", [*tiny_digits, "evaluation.features=inception"])
+    missing = f"evaluation.features_file='{tmp_path / 'none.pth'}'"
+    config = configure("digits", [*tiny_digits, "evaluation.features=inception", missing])
+    study = Study.create(tmp_path / "study", config)
+    phases = []
+    with pytest.raises(ValueError, match="There is no weights file at"):
+        simulate(study, 1, lambda phase, done, total: phases.append(phase))
+    assert "pretraining" not in phases and study.store.generations() == []
+    study.store.close()
