@@ -7,9 +7,10 @@ another name that is renamed at the end. Half of one is never read.
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -63,8 +64,8 @@ def save(path: Path, checkpoint: Checkpoint) -> str:
         "sha256": sha256,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, weights)
-    _write(sidecar_path(path), json.dumps(sidecar, indent=2).encode())
+    write_whole(path, lambda file: file.write(weights))
+    write_whole(sidecar_path(path), lambda file: file.write(json.dumps(sidecar, indent=2).encode()))
     return sha256
 
 
@@ -96,11 +97,12 @@ def sidecar_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Has a file written under another name, and renames it once it is whole and on the disk."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -9,11 +9,11 @@ from torch import nn
 
 from model.augment import mirrored
 from model.classifier import Classifier
+from model.compiled import autocast, uses_bf16
 from model.config import ClassifierConfig
 from model.devices import device
 from model.interfaces import OnStep
 from model.pixels import scaled
-from model.precision import autocast, uses_bf16
 from model.schedule import learning_rate
 from model.vgg import prepared, vgg11
 
@@ -78,12 +78,12 @@ def _train(
     steps = config.epochs * _batches(len(kept), config)
     optimiser = _optimiser(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, steps // 10))
-    bf16 = uses_bf16(config.precision, device())
+    bf16 = uses_bf16(config.precision)
     network.train()
     for step, batch in enumerate(_epochs(kept, config, rng), start=1):
         chosen = torch.from_numpy(batch).to(device())
         images = augment(x[chosen], config, rng)
-        with autocast(bf16, device()):
+        with autocast(bf16):
             logits = network(prepared(images, config))
         loss = nn.functional.cross_entropy(logits.float(), targets[chosen], label_smoothing=config.label_smoothing)
         optimiser.zero_grad(set_to_none=True)

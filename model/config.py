@@ -21,8 +21,11 @@ class NetworkConfig(_Table):
     depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     file: str = Field(
-        default="", description="a pretrained generator 0, from `curate pretrain` or torchcfm; empty: pretrain one"
+        default="",
+        description="a pretrained generator 0: a file from `curate pretrain` (.safetensors) or of torchcfm's CIFAR-10 "
+        "example (.pt), or torchcfm-otcfm, its published weights; empty: pretrain one",
     )
+    file_sha256: str = Field(default="", description="what the SHA-256 of that file has to be; empty: not checked")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto", description="unet: auto is bf16 where the processor has it; the others work in fp32"
     )
@@ -62,9 +65,12 @@ class TrainConfig(_Table):
 class SamplingConfig(_Table):
     """The [sampling] table: the fixed-step solver that turns noise into samples."""
 
-    solver: Literal["euler", "midpoint", "heun"] = "midpoint"
-    steps: int = Field(
-        default=12, ge=1, description="steps from t = 0 to 1; midpoint and heun evaluate the network twice a step"
+    solver: Literal["euler", "midpoint", "heun", "rk4", "ab2"] = Field(
+        default="midpoint", description="midpoint and heun evaluate the network twice a step, rk4 four times"
+    )
+    steps: int = Field(default=12, ge=1, description="from t = 0 to 1")
+    grid: Literal["uniform", "late", "early"] = Field(
+        default="uniform", description="where the steps end: shorter ones late, at the data, or early, at the noise"
     )
     batch_size: int = Field(default=1_024, ge=1)
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from model.config import NetworkConfig
+from model.unet import build_unet
 
 TIME_FREQUENCIES = 32
 FAR = 4.0  # standard deviations; noise beyond it is too rare to learn from (1 in 8,000 points)
@@ -24,7 +25,7 @@ def build_network(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
     if config.kind == "digits" and shape == (1, 8, 8):
         return Preconditioned(shape, ResidualMLP(64, config.width, config.depth, config.dropout))
     if config.kind == "unet" and len(shape) == 3:
-        return _unet(shape, config)
+        return build_unet(shape, config)
     raise ValueError(f"network.kind '{config.kind}' doesn't go with samples of shape {shape}; see study.toml")
 
 
@@ -138,24 +139,3 @@ def _zeroed(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
-    """The UNet of torchcfm with the hyper-parameters of its CIFAR-10 example, at the study's width."""
-    from torchcfm.models.unet.unet import UNetModelWrapper
-
-    if any(side % 8 for side in shape[1:]):
-        raise ValueError(f"network.kind 'unet' needs image sides that are multiples of 8, not {shape[1:]}")
-    try:
-        return UNetModelWrapper(
-            dim=shape,
-            num_res_blocks=config.depth,
-            num_channels=config.width,
-            channel_mult=[1, 2, 2, 2],
-            num_heads=4,
-            num_head_channels=64,
-            attention_resolutions="16",
-            dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
-        )
-    except AssertionError as error:  # torchcfm's word for channels that its attention heads don't divide
-        raise ValueError(f"network.width = {config.width} doesn't fit the attention; use a multiple of 64") from error

@@ -136,14 +136,14 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(
 
 
 def test_weights_without_a_sidecar_yet_are_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write = checkpoint._write
+    write = checkpoint.write_whole
 
-    def killed_after_the_weights(path: Path, content: bytes) -> None:
+    def killed_after_the_weights(path: Path, content) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "_write", killed_after_the_weights)
+    monkeypatch.setattr(checkpoint, "write_whole", killed_after_the_weights)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path / "g.safetensors", example())
     with pytest.raises(MissingCheckpointError):

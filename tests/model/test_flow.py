@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import flow as module
+from model import training as module
 from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpointError, load, save
-from model.flow import Flow, NonFiniteLossError
+from model.flow import Flow
 from model.schedule import ema_decay, learning_rate
+from model.training import NonFiniteLossError
 
 Build = Callable[..., Flow]
 SEEDS = np.arange(1_000, 1_037)

@@ -1,0 +1,84 @@
+"""Where a long training is kept on the way, so that an interrupted one goes on instead of starting again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.checkpoint import write_whole
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All that training goes on from.
+
+    Attributes:
+        step: done so far.
+        network: weights.
+        average: their running average.
+        optimiser: its state.
+        rng_state: of the NumPy generator that makes the batches.
+        torch_rng: state of torch's generator, on the CPU ...
+        device_rng: ... and on the GPU, where there is one.
+    """
+
+    step: int
+    network: Tensors
+    average: Tensors
+    optimiser: dict[str, Any]
+    rng_state: dict[str, Any]
+    torch_rng: torch.Tensor
+    device_rng: torch.Tensor | None
+
+
+class Keeper:
+    """Keeps a training in a file every so often.
+
+    Args:
+        path: the file; it goes when the training is done and its result is safe.
+        what: names the training (data, settings, seed): a file of another one isn't gone on from.
+        every_s: seconds between two times.
+        on_kept: called with the step and the averaged network each time.
+    """
+
+    def __init__(
+        self, path: Path, what: str, every_s: float = 120, on_kept: Callable[[int, nn.Module], None] | None = None
+    ):
+        self.path, self.what, self.every_s, self.on_kept = path, what, every_s, on_kept
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time to keep it."""
+        return time.monotonic() - self._last >= self.every_s
+
+    def keep(self, kept: Kept, average: nn.Module) -> None:
+        """Writes the file, whole or not at all."""
+        write_whole(self.path, lambda file: torch.save({"what": self.what, **asdict(kept)}, file))
+        self._last = time.monotonic()
+        if self.on_kept:
+            self.on_kept(kept.step, average)
+
+    def kept(self) -> Kept | None:
+        """What is in the file; None where there is none, or it is another training's.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            found = torch.load(self.path, weights_only=True)
+            what = found.pop("what")
+            return Kept(**found) if what == self.what else None
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} is damaged; remove it to start the training again.") from error
+
+    def done(self) -> None:
+        """Removes the file."""
+        self.path.unlink(missing_ok=True)
