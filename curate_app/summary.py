@@ -23,9 +23,10 @@ def print_status(study: Study, *, as_json: bool) -> None:
         return
     table = Table(title=f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})")
     extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
-    distance = [f"FD\n({extractor})"] if extractor else []
-    for column in ("t", "real", "curated", "mean reward", "95 %", "largest class", "share", "NN ratio", *distance):
+    for column in ("t", "real", "curated", "mean reward", "95 %", "largest class", "share", "NN ratio"):
         table.add_column(column, justify="right")
+    if extractor:
+        table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True, min_width=len(extractor) + 2)
     for row in found["generations"]:
         table.add_row(*_cells(row), *([_distance(row["metrics"])] if extractor else []))
     out.print(table)

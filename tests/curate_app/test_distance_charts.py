@@ -1,0 +1,64 @@
+"""The distances from the real images in the report and the status table; older generations have none."""
+
+from pathlib import Path
+
+import pytest
+
+from curate_app.report.charts import fidelity, frechet
+from curate_app.summary import print_status
+from data.records import Generation
+from loop.evidence.schema import Distances, Estimate, Figures, GenerationEvidence
+from loop.study import Study, configure
+
+ONE = Estimate.of(1.0)
+LAW = Figures(mean_w=ONE, var_w=ONE, mean_reward=ONE, class_shares=[ONE])
+
+
+def distances(fd: float | None) -> Distances:
+    return Distances(
+        features="vgg11", fd=fd, kd=-0.001, precision=0.9, recall=0.8, density=1.1, coverage=0.7, n=2_000, n_real=1_797
+    )
+
+
+def generation(t: int, found: Distances | None) -> GenerationEvidence:
+    return GenerationEvidence(
+        t=t, checkpoint_sha256="", picture_sha256=None, n_evaluated=2_000, n_real=1_797, curated={}, shares_asked=[],
+        shares_achieved=[], measured=LAW, predicted=None, predicted_from_start=None, divergence={}, floors={},
+        ceilings={}, transmission=None, distances=found,
+    )  # fmt: skip
+
+
+def test_curves_bear_the_name_of_the_features():
+    found = [generation(t, distances(0.25 * (t + 1))) for t in range(3)]
+    drawn = frechet(found)
+    assert drawn is not None and drawn.title.startswith("FD(vgg11)") and drawn.chart.y_label == "FD(vgg11)"
+    assert [(point.t, point.value) for point in drawn.chart.lines[0].points] == [(0, 0.25), (1, 0.5), (2, 0.75)]
+    assert "2,000 samples and 1,797 real images" in drawn.note
+    both = fidelity(found)
+    assert both is not None and "precision 0.9, density 1.1, recall 0.8, coverage 0.7" in both.chart.spoken
+
+
+def test_what_is_not_known_is_not_drawn():
+    older = [generation(0, None), generation(1, None)]
+    assert frechet(older) is None and fidelity(older) is None
+    mixed = frechet([*older, generation(2, distances(0.5))])
+    assert mixed is not None and [point.t for point in mixed.chart.lines[0].points] == [2]
+    few = [generation(0, distances(None))]
+    assert frechet(few) is None and fidelity(few) is not None
+
+
+def test_the_status_table_has_the_distance_where_it_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    study = Study.create(tmp_path / "study", configure("digits"))
+    older = {"mean_reward": {"value": 1.0, "se": 0.1}, "class_shares": [1.0], "class_names": ["0"]}
+
+    def published(t: int, metrics: dict) -> str:
+        parent = t - 1 if t else None
+        with study.store.write():
+            study.store.publish(Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1_797, 0, "mix", metrics=metrics))
+        print_status(study, as_json=False)
+        return capsys.readouterr().out
+
+    assert "FD" not in published(0, older)
+    shown = published(1, {**older, "distances": distances(0.1234567).model_dump()})
+    assert "vgg11" in shown and "0.1235" in shown
+    study.store.close()
