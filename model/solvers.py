@@ -90,7 +90,7 @@ def _ab2(v: Velocity, x0: torch.Tensor, times: list[float]) -> torch.Tensor:
     t = _times(x0, times[0])
     before = v(t, x0)
     x = x0 + (h / 2) * (before + v(t + h, x0 + h * before))
-    for start, end in itertools.pairwise(times):
+    for start, end in itertools.pairwise(times[1:]):
         last, h = h, end - start
         slope = v(_times(x, start), x)
         x = x + h * (slope + (h / (2 * last)) * (slope - before))
