@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from curate_app.browse.command import browse
+from curate_app.checkpoint_option import Checkpoint, check_checkpoint, with_checkpoint
 from curate_app.choice.fit import fit
 from curate_app.choice.plan import plan
 from curate_app.export_command import export
@@ -14,13 +15,13 @@ from curate_app.import_command import import_
 from curate_app.invite_command import invite
 from curate_app.replay_command import replay
 from curate_app.report.command import report
+from curate_app.reward.command import app as reward_app
 from curate_app.sweep.command import sweep
 from curate_app.theory.command import app as theory_app
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False
 )
-reward_app = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
 app.add_typer(reward_app, name="reward")
 app.add_typer(theory_app, name="theory")
 app.command()(sweep)
@@ -66,6 +67,7 @@ def new(
     preset: Annotated[str, typer.Option(help=PRESET_HELP)],
     setting: Setting = None,
     seed: Annotated[int | None, typer.Option(help="Everything random comes from it.")] = None,
+    checkpoint: Checkpoint = "",
 ) -> None:
     """Make a study; study.toml is written out in full.
 
@@ -74,7 +76,9 @@ def new(
     from curate_app.console import out
     from loop.study import Study, configure
 
-    Study.create(study, configure(preset, setting or (), seed=seed)).store.close()
+    config = configure(preset, with_checkpoint(setting, checkpoint), seed=seed)
+    check_checkpoint(config, study)
+    Study.create(study, config).store.close()
     out.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
 
 
@@ -122,6 +126,7 @@ def simulate(
     generations: Annotated[int | None, typer.Option(min=0, help="The last generation to make.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random comes from it.")] = None,
     setting: Setting = None,
+    checkpoint: Checkpoint = "",
     json_: Json = False,
 ) -> None:
     """Run the loop with simulated users; an interrupted run goes on with the same command.
@@ -132,9 +137,12 @@ def simulate(
     from curate_app.console import turn_progress
     from curate_app.processes import use_threads
     from curate_app.summary import print_status
-    from loop.study import open_or_create
+    from loop.study import configure, open_or_create
 
-    opened = open_or_create(study, preset, setting or (), seed=seed, generations=generations)
+    settings = with_checkpoint(setting, checkpoint)
+    if preset is not None:
+        check_checkpoint(configure(preset, settings, seed=seed, generations=generations), study)
+    opened = open_or_create(study, preset, settings, seed=seed, generations=generations)
     use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
     from loop.simulation import simulate as run
 
@@ -183,34 +191,6 @@ def check(study: StudyPath, json_: Json = False) -> None:
     print_check(study, found, checks, as_json=json_)
     if found or any(check.verdict == "fail" for check in checks):
         raise typer.Exit(1)
-
-
-@reward_app.command("train")
-def reward_train(
-    dataset: Annotated[str, typer.Option(help="digits, cifar10 or folder.")],
-    out: Annotated[Path, typer.Option(help="The weights' file, .safetensors; a .json comes beside it.")],
-    path: Annotated[str, typer.Option(help="A local copy of the images, as class folders.")] = "",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    setting: Setting = None,
-    json_: Json = False,
-) -> None:
-    """Train the VGG11 that judges images, and measure its held-out accuracy.
-
-    A study takes it with `--set classifier.file=PATH`.
-
-    Example: `curate reward train --dataset digits --out digits-vgg11.safetensors`
-    """
-    from curate_app.processes import use_threads
-    from loop.study import configure
-
-    if dataset not in ("digits", "cifar10", "folder"):
-        raise ValueError(f"There is no image data set '{dataset}'; choose digits, cifar10 or folder.")
-    paths = [f"data.path={path}"] if path else []
-    config = configure(dataset, [*paths, *(setting or [])], seed=seed)
-    use_threads(beside_app=False)
-    from curate_app.reward_training import train_reward
-
-    train_reward(config, out, as_json=json_)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 
@@ -96,6 +96,20 @@ def one_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def lazy_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Like `one_bar`, but nothing is shown until there is something to report."""
+    with ExitStack() as stack:
+        bars: list[Callable[[int, int], None]] = []
+
+        def report(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(one_bar(title)))
+            bars[0](done, total)
+
+        yield report
 
 
 def is_debug() -> bool:

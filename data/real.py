@@ -78,6 +78,18 @@ def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
     return cifar10(config.path, "test", cache)
 
 
+def sample_shape(config: DataConfig) -> tuple[int, ...]:
+    """Of one datum as models see it: (2,) for points, (channels, height, width) for images; nothing is loaded."""
+    shapes: dict[DatasetName, tuple[int, ...]] = {
+        "digits": (1, 8, 8),
+        "moons": (2,),
+        "gaussians": (2,),
+        "cifar10": (3, 32, 32),
+        "folder": (3, config.size, config.size),
+    }
+    return shapes[config.dataset]
+
+
 def digits() -> RealData:
     """scikit-learn's 1,797 handwritten digits, 8x8; its 17 grey levels are spread over 0..255."""
     from sklearn.datasets import load_digits

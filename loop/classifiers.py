@@ -1,11 +1,16 @@
-"""Trains the classifiers that judge a study's images: the one behind the reward, and the second opinion."""
+"""The classifiers that judge images: the one behind the reward, and the second opinion; trained or imported."""
 
+from dataclasses import replace
+from pathlib import Path
+
+from data.config import DataConfig
 from data.real import RealData, load_test
 from loop.config import StudyConfig
 from loop.tensors import to_bytes
 from model.classifier import Classifier
 from model.classifier_training import Labelled, accuracy, train_classifier
 from model.config import ClassifierConfig
+from model.foreign import huyvnphan
 from model.interfaces import OnStep
 from model.noise import derive_seed
 
@@ -17,24 +22,50 @@ def trained(config: StudyConfig, real: RealData, name: str, on_step: OnStep | No
     table: ClassifierConfig = getattr(config, name)
     seed = derive_seed(config.seed, PURPOSES[name])
     return train_classifier(
-        to_bytes(real.x), real.labels, real.label_names, table, seed, on_step, test_images(config, real)
+        to_bytes(real.x),
+        real.labels,
+        real.label_names,
+        table,
+        seed,
+        on_step,
+        test_images(config.data, real.label_names),
     )
 
 
-def measured(config: StudyConfig, real: RealData, classifier: Classifier) -> float:
-    """The accuracy of a classifier from elsewhere, on the test set, or on the real images where there is none."""
-    return accuracy(classifier, *(test_images(config, real) or (to_bytes(real.x), real.labels)))
+def imported(weights: Path, path: str = "") -> tuple[Classifier, str]:
+    """The VGG11 of huyvnphan/PyTorch_CIFAR10 with its accuracy on CIFAR-10's test images.
+
+    Args:
+        weights: the .pt file.
+        path: a local copy of CIFAR-10; empty: downloaded.
+
+    Returns:
+        The classifier, and why its accuracy isn't known: empty where it is.
+
+    Raises:
+        ValueError: the weights can't be read, or the local copy is of other images.
+    """
+    found = huyvnphan.read(weights)
+    try:
+        test = test_images(DataConfig(dataset="cifar10", path=path), found.label_names)
+    except (OSError, RuntimeError) as error:  # torchvision's words for a download that fails
+        why = f"CIFAR-10 can't be had ({error}): the accuracy is not measured and not stored; --path names a copy."
+        return found, why
+    if test is None:
+        return found, f"There is no folder `test` in {path}: the accuracy is not measured and not stored."
+    return replace(found, accuracy=accuracy(found, *test)), ""
 
 
-def test_images(config: StudyConfig, real: RealData) -> Labelled | None:
+def test_images(data: DataConfig, label_names: tuple[str, ...]) -> Labelled | None:
     """Images and labels that no training sees, where the data set has them.
 
     Raises:
-        ValueError: they are of other classes than the real data.
+        ValueError: they are of other classes than these.
+        OSError: they couldn't be downloaded.
     """
-    found = load_test(config.data)
+    found = load_test(data)
     if found is None:
         return None
-    if found.label_names != real.label_names:
-        raise ValueError(f"The test images have classes {found.label_names}, the others {real.label_names}.")
+    if found.label_names != label_names:
+        raise ValueError(f"The test images have classes {found.label_names}, and {label_names} were expected.")
     return to_bytes(found.x), found.labels

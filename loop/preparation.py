@@ -9,6 +9,7 @@ from data.records import Generation
 from loop.classifiers import trained
 from loop.evaluation import Evaluator
 from loop.mixing import real_only
+from loop.pretrained import pretrained
 from loop.scoring import Scorer
 from loop.study import Study
 from loop.tensors import to_tensor
@@ -47,7 +48,7 @@ def prepare_scorer(study: Study, report: Report, donor: Study | None = None) -> 
 
 
 def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor: Study | None = None) -> None:
-    """Publishes generation 0, from the starter, a donor, or by pretraining on the real data, if there is none yet.
+    """Publishes generation 0, if there is none yet: from the starter, a donor, `network.file`, or by pretraining.
 
     Args:
         study: the study.
@@ -57,13 +58,18 @@ def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor
             weights as pretraining again would give.
 
     Raises:
-        ValueError: the donor's pretraining is another.
+        ValueError: the donor's pretraining is another, or `network.file` doesn't go with the study.
+        DownloadError: `network.file` couldn't be downloaded.
     """
     if study.store.latest_cut() is not None:
         return
     path = study.checkpoint_path(0)
     evaluator = Evaluator(study, scorer)
-    if not _copy_starter(study, "generator", path) and not _copy_donated(study, donor, "generator", path):
+    if not (
+        _copy_starter(study, "generator", path)
+        or _copy_donated(study, donor, "generator", path)
+        or _take_pretrained(study, path, report)
+    ):
         untrained = build_generator(study)
         seed = derive_seed(study.config.seed, 0, 0xF17)
         untrained.fit(real_only(evaluator.real), None, seed, _phase(report, "pretraining")).save(path)
@@ -81,7 +87,7 @@ def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor
                 checkpoint_sha256=load_checkpoint(path).sha256,
                 n_real=len(study.real),
                 n_curated=0,
-                policy="pretrained on real data",
+                policy="pretrained elsewhere" if study.config.network.file else "pretrained on real data",
                 config=study.config.as_json(),
                 metrics=evaluation.metrics,
             )
@@ -140,6 +146,16 @@ def _copy_donated(study: Study, donor: Study | None, what: str, path: Path) -> b
         return False
     copy_checkpoint(source, path)
     study.store.log("worker", f"{what}_copied", source=donor.path.resolve().name)
+    return True
+
+
+def _take_pretrained(study: Study, path: Path, report: Report) -> bool:
+    """Takes generation 0 from the file that study.toml names, if it names one; says whether it did."""
+    if not study.config.network.file:
+        return False
+    found = pretrained(study.config, _phase(report, "downloading"))
+    found.flow.save(path)
+    study.store.log("worker", "generator_taken", source=found.located.source, sha256=found.located.sha256)
     return True
 
 

@@ -1,6 +1,7 @@
 """The `curate` command in processes of its own: one sentence for each mistake, and nothing changed on disk."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -60,6 +61,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], code: int, *part
         assert part in done.stderr
 
 
+FIRST = "s/checkpoints/generation-0000.safetensors"
 MISTAKES = {
     "unknown preset": (["new", "x", "--preset", "mnist"], ["'mnist'", "digits, moons, gaussians, cifar10, folder"]),
     "unknown setting": (["new", "x", "--preset", "digits", "--set", "curation.kk=3"], ["did you mean curation.k?"]),
@@ -85,6 +87,43 @@ MISTAKES = {
     "a folder's format as a file": (["export", "s", "--format", "hf", "--out", "c.parquet"], ["without a suffix"]),
     "panel ids elsewhere": (["export", "s", "--format", "trl", "--include-panel-ids"], ["long-csv or long-parquet"]),
     "no log to import": (["import", "c.csv", "new"], ["no long table at c.csv"]),
+    "no checkpoint": (
+        ["new", "x", "--preset", "cifar10", "--checkpoint", "no.pt"],
+        ["no generator at", "torchcfm-otcfm"],
+    ),
+    "a checkpoint that is none": (
+        ["simulate", "x", "--preset", "cifar10", "--checkpoint", "s/study.toml"],
+        ["study.toml is not a PyTorch checkpoint"],
+    ),
+    "a checkpoint of another kind": (
+        ["new", "x", "--preset", "digits", "--checkpoint", FIRST],
+        ["network.kind is mlp there and digits in the study"],
+    ),
+    "a checkpoint of another width": (
+        ["simulate", "x", "--preset", "moons", "--checkpoint", FIRST],
+        ["network.width is 32 there and 128 in the study", "set network.width=32"],
+    ),
+    "a checkpoint with another checksum": (
+        ["new", "x", "--preset", "moons", "--checkpoint", FIRST, "--set", "network.file_sha256=ab"],
+        ["the SHA-256"],
+    ),
+    "another checkpoint": (["simulate", "s", "--checkpoint", FIRST], ["network.file is "]),
+    "no weights to import": (
+        ["reward", "import", "--weights", "no.pt", "--out", "c.safetensors"],
+        ["no file of weights"],
+    ),
+    "weights that are none": (
+        ["reward", "import", "--weights", "s/study.toml", "--out", "c.safetensors"],
+        ["not a PyTorch checkpoint"],
+    ),
+    "weights into a file that is there": (
+        ["reward", "import", "--weights", "no.pt", "--out", FIRST],
+        ["--out must be a new file"],
+    ),
+    "no images to measure on": (
+        ["reward", "import", "--weights", "no.pt", "--out", "c.safetensors", "--path", "no"],
+        ["no folder no;"],
+    ),
     "no image data set": (["reward", "train", "--dataset", "moons", "--out", "c.safetensors"], ["'moons'"]),
 }
 
@@ -94,6 +133,39 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(home: Path, contents, arg
     before = contents(home)
     assert_one_sentence(curate(*arguments, cwd=home), 2, *parts)
     assert contents(home) == before
+
+
+def pickled(content: object, cut: int | None = None) -> bytes:
+    """What torch.save writes, or the beginning of it."""
+    import torch
+
+    written = io.BytesIO()
+    torch.save(content, written)
+    return written.getvalue()[:cut]
+
+
+@pytest.mark.parametrize(
+    ("content", "cut", "part"),
+    [
+        ({"ema_model": {}}, -100, "truncated"),
+        ({"ema_model": Path()}, None, "any code"),
+        ({"a": 1}, None, "'ema_model'"),
+    ],
+    ids=["truncated", "objects", "something else"],
+)
+def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path: Path, contents, content: object, cut: int, part: str):
+    (tmp_path / "c.pt").write_bytes(pickled(content, cut))
+    before = contents(tmp_path)
+    assert_one_sentence(curate("new", "x", "--preset", "cifar10", "--checkpoint", "c.pt", cwd=tmp_path), 2, part)
+    assert contents(tmp_path) == before
+
+
+def test_a_study_begins_from_a_checkpoint(home: Path, tiny_moons: tuple[str, ...]):
+    begin = ["--preset", "moons", "--seed", 3, "--generations", 1, "--checkpoint", FIRST, *settings(tiny_moons)]
+    for _ in range(2):  # the second time it is there, with the same settings
+        done = curate("simulate", "y", *begin, "--json", cwd=home)
+        assert done.returncode == 0 and len(json.loads(done.stdout)["generations"]) == 2, done.stderr
+    assert (home / "y/checkpoints/generation-0000.safetensors").read_bytes() == (home / FIRST).read_bytes()
 
 
 def test_a_port_in_use_is_told_before_anything_is_started(home: Path, contents):

@@ -15,8 +15,7 @@ def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
     Raises:
         ValueError: the path doesn't end in .safetensors, or is there already.
     """
-    if path.suffix != ".safetensors" or path.exists():
-        raise ValueError(f"--out must be a new file that ends in .safetensors, not {path}")
+    check_out(path)
     real = load(config.data, config.seed)
     with one_bar("steps") as report:
         found = trained(config, real, "classifier", report)
@@ -25,3 +24,13 @@ def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
         out.print_json(json.dumps({"path": str(path), "sha256": sha256, "accuracy": found.accuracy}))
         return
     out.print(f"Held-out accuracy {found.accuracy:.2%}. Use it with: --set classifier.file={path}")
+
+
+def check_out(path: Path) -> None:
+    """Refuses a path that weights can't be written to.
+
+    Raises:
+        ValueError: it doesn't end in .safetensors, or is there already.
+    """
+    if path.suffix != ".safetensors" or path.exists():
+        raise ValueError(f"--out must be a new file that ends in .safetensors, not {path}")

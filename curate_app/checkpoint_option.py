@@ -1,0 +1,50 @@
+"""`--checkpoint` of `curate new` and `curate simulate`: another beginning than pretraining, checked beforehand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from loop.config import StudyConfig
+
+Checkpoint = Annotated[
+    str,
+    typer.Option(
+        help="Generation 0: a file of `curate pretrain` or of torchcfm, or torchcfm-otcfm, which is downloaded."
+    ),
+]
+
+
+def with_checkpoint(settings: Sequence[str] | None, checkpoint: str) -> list[str]:
+    """The settings with `network.file`, where a checkpoint was given; a path is made absolute."""
+    from loop.published import PUBLISHED
+
+    if not checkpoint:
+        return list(settings or ())
+    file = checkpoint if checkpoint in PUBLISHED else str(Path(checkpoint).resolve())
+    return [*(settings or ()), f"network.file={file}"]
+
+
+def check_checkpoint(config: "StudyConfig", study: Path) -> None:
+    """Holds the generator that a new study names against its settings, after downloading it if need be.
+
+    Raises:
+        ValueError: it can't be read or doesn't go with the study.
+        DownloadError: it can't be downloaded.
+    """
+    if not config.network.file or study.exists():
+        return
+    from curate_app.console import err, lazy_bar
+    from curate_app.processes import use_threads
+    from loop.published import PUBLISHED, locate
+
+    with lazy_bar("downloading") as report:
+        located = locate(config.network, report)
+    use_threads(beside_app=False, small=config.network.kind == "mlp")
+    from loop.pretrained import pretrained
+
+    pretrained(config)
+    if config.network.file in PUBLISHED:
+        err.print(f"{located.source}: SHA-256 {located.sha256}")
