@@ -21,6 +21,7 @@ from loop.tensors import draw, to_pixels
 from model.flow import Flow
 from model.interfaces import OnStep, TrainingData
 from model.noise import derive_seeds
+from model.solvers import evaluations
 from versus.clock import Clock, Pace, peak_memory
 from versus.floor import matmul_rates
 
@@ -56,7 +57,9 @@ class TimedFlow:
             self.pixels.append(to_pixels(x))
         return x
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Flow:
+    def fit(
+        self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None, **more: Any
+    ) -> Flow:
         """As the flow's own."""
 
         def mark(done: int, total: int) -> None:
@@ -66,7 +69,7 @@ class TimedFlow:
 
         began = time.perf_counter()
         with self.clock("fine-tune"):
-            child = self.flow.fit(data, parent and parent.flow, seed, mark)
+            child = self.flow.fit(data, parent and parent.flow, seed, mark, **more)
         self.fitting = (began, time.perf_counter())
         return child
 
@@ -102,25 +105,11 @@ def run(folder: Path, out: Path) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "step_s": timed.pace.seconds(),
-        "evaluations": evaluations(parent),
+        "evaluations": evaluations(config.sampling.solver, config.sampling.steps),
         "memory": memory,
         "matmul": matmul_rates(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "threads": torch.get_num_threads(),
     }
-
-
-def evaluations(flow: Flow) -> float:
-    """How often the network is evaluated for one image."""
-    n, rows = flow.sampling.batch_size, 0
-
-    def count(_network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
-        nonlocal rows
-        rows += len(inputs[1])
-
-    hook = flow.network.register_forward_hook(count)
-    flow.sample(np.arange(n))
-    hook.remove()
-    return rows / n
 
 
 def _turn(study: Study, evaluator: Evaluator, users: SimulatedUsers, timed: TimedFlow) -> tuple[float, float]:

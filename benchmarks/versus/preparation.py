@@ -7,12 +7,14 @@ import numpy as np
 
 from data.records import Generation
 from loop.config import StudyConfig
-from loop.evaluation import Evaluator
 from loop.preparation import Report, copy_checkpoint, prepare_first_generation, prepare_scorer
 from loop.study import Study, configure
+from loop.tensors import to_tensor
 from model import checkpoint
+from model.classifier import Classifier
 
 FEATURES = "real-features.npy"
+NETWORK = ("kind", "width", "depth", "dropout")  # what the plain way has to know of it
 
 
 def settings_of(options: argparse.Namespace) -> StudyConfig:
@@ -28,7 +30,7 @@ def settings_of(options: argparse.Namespace) -> StudyConfig:
         f"train.finetune_steps={options.steps}",
         "judge.enabled=false",
         *([f"classifier.file={_quoted(options.classifier)}"] if options.classifier else []),
-        *(f"network.{key}={_value(value)}" for key, value in network.items()),
+        *(f"network.{key}={network[key]}" for key in NETWORK if network),
         *options.settings,
     ]
     k = _slate(configure(options.preset, given), options.samples)
@@ -54,8 +56,7 @@ def prepare(folder: Path, config: StudyConfig, weights: Path | None, report: Rep
     scorer = prepare_scorer(study, report)
     donor = _donor(folder.with_name("donor"), config, weights) if weights else None
     prepare_first_generation(study, scorer, report, donor)
-    features = scorer.classifier.judge(Evaluator(study, scorer).real).features  # pyright: ignore[reportOptionalMemberAccess]
-    np.save(folder / FEATURES, features)
+    np.save(folder / FEATURES, Classifier.load(study.classifier_path).judge(to_tensor(study.real.x)).features)
     study.store.close()
 
 
@@ -88,7 +89,3 @@ def _check_same(folder: Path, config: StudyConfig) -> None:
 
 def _quoted(path: Path) -> str:
     return f'"{path.resolve()}"'
-
-
-def _value(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value).lower()
