@@ -76,18 +76,17 @@ def turn(options: argparse.Namespace, n: int) -> dict[str, Any]:
     from versus.clock import peak_memory
 
     from loop.curators import SimulatedUsers
-    from loop.evaluation import Evaluator
     from loop.generation import next_generation
-    from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
+    from loop.preparation import load_generator, prepare_evaluator, prepare_first_generation
     from loop.study import Study, configure
 
     with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
         config = configure("digits", [*TURN, f"train.finetune_steps={options.steps}"])
         study = Study.create(Path(folder) / "study", config)
-        scorer = prepare_scorer(study, silent)
-        prepare_first_generation(study, scorer, silent)
+        evaluator = prepare_evaluator(study, silent)
+        prepare_first_generation(study, evaluator, silent)
         fill(study, n)
-        evaluator, users, generator = Evaluator(study, scorer), SimulatedUsers(study, scorer), load_generator(study, 0)
+        users, generator = SimulatedUsers(study, evaluator.scorer), load_generator(study, 0)
         seconds = 0.0
         for t in range(2):
             began = time.perf_counter()

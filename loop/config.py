@@ -206,7 +206,7 @@ class StudyConfig(_Table):
     def pretraining(self) -> str:
         """All that generation 0 and the classifier follow from, as text: where it is equal, so are their weights."""
         train = {key: value for key, value in self.train if not key.startswith("finetune_")}
-        parts = self.model_dump(include={"seed", "data", "network", "sampling", "classifier"})
+        parts = self.model_dump(include={"seed", "data", "network", "sampling", "classifier", "judge"})
         return repr({**parts, "train": train})
 
     def as_json(self) -> dict[str, Any]:

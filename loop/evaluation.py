@@ -14,10 +14,11 @@ from loop.pictures import COLUMNS, picture
 from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS, draw_scored
 from loop.study import Study
-from loop.tensors import to_tensor
+from loop.tensors import to_bytes
 from model.interfaces import Generator
 from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds
+from model.pixels import scaled
 
 NEAREST_SAMPLES = 2_000  # enough for a median
 
@@ -32,16 +33,27 @@ class Evaluation:
 
 
 class Evaluator:
-    """Measures the generations of one study against its real data."""
+    """Measures the generations of one study against its real data.
 
-    def __init__(self, study: Study, scorer: Scorer):
-        self.study, self.scorer = study, scorer
+    Args:
+        study: the study.
+        scorer: goes by the classifier behind the reward.
+        judge: goes by the second classifier, which no loop selects by; None without one.
+    """
+
+    def __init__(self, study: Study, scorer: Scorer, judge: Scorer | None = None):
+        self.study, self.scorer, self.judge = study, scorer, judge
         self.distances = DistancesToReal(study.config, scorer) if study.real.is_images else None
 
     @cached_property
+    def real_kept(self) -> torch.Tensor:
+        """(n, *shape) the real data, images as uint8 pixels."""
+        return to_bytes(self.study.real.x)
+
+    @property
     def real(self) -> torch.Tensor:
-        """(n, *shape) the real data as the model sees them."""
-        return to_tensor(self.study.real.x)
+        """(n, *shape) the real data as the model sees them; made anew each time, since images take four times more."""
+        return scaled(self.real_kept)
 
     @cached_property
     def real_scores(self) -> Scores:
@@ -61,7 +73,12 @@ class Evaluator:
     def of_real(self) -> dict[str, Any]:
         """The same figures for the real data: what generation 0 should resemble."""
         scores = self.real_scores
-        return {**reward_figures(scores.reward), **self._shares(scores.labels), "n": len(self.real)}
+        return {
+            **reward_figures(scores.reward),
+            **self._shares(scores.labels),
+            "n": len(self.real_kept),
+            "judge": self._second_opinion(self.real, scores),
+        }
 
     def real_samples(self) -> Evaluated:
         """The real data as they are kept for predictions."""
@@ -73,7 +90,7 @@ class Evaluator:
         Args:
             generator: to measure.
             t: its number.
-            picks: (m, *shape) the curated samples it was trained on; None for generation 0.
+            picks: (m, *shape), images as uint8 pixels, the curated samples it was trained on; None for generation 0.
         """
         config = self.study.config
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
@@ -88,14 +105,26 @@ class Evaluator:
             **reward_figures(drawn.scores.reward),
             **shares,
             "tv_real": 0.5 * float(np.abs(np.subtract(shares["class_shares"], real_shares)).sum()),
+            "judge": self._second_opinion(drawn.x, drawn.scores),
             "divergence": divergence(self.cells, kept),
             "distances": self._distances(drawn.x, drawn.scores),
             "nn_ratio": nearest_ratio(some, self.real, self.spacing),
-            "nn_picks_ratio": None if picks is None else nearest_ratio(some, picks, self.spacing),
+            "nn_picks_ratio": None if picks is None else nearest_ratio(some, scaled(picks), self.spacing),
             "grid_sha256": sheet[0],
             "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
         }
         return Evaluation(metrics, sheet, kept)
+
+    def _second_opinion(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
+        """Class shares and mean reward by the judge, and the share of images on whose class both agree."""
+        if self.judge is None:
+            return None
+        found = self.judge.score(x)
+        return {
+            "class_shares": self._shares(found.labels)["class_shares"],
+            "mean_reward": _mean(found.reward),
+            "agreement": float((found.labels == scores.labels).mean()),
+        }
 
     def _distances(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
         return self.distances.of(x, scores, self.real, self.real_scores) if self.distances else None

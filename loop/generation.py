@@ -111,8 +111,8 @@ def training_set(study: Study, evaluator: Evaluator, curated: Curated, t: int) -
     policy = study.config.policy
     sets = [*(earlier_sets(study, t) if policy.accumulates else []), curated]
     rng = np.random.default_rng(_training_seed(study.config, t, 0x5E75))
-    composition = policy.compose(len(evaluator.real), [len(set_.x) for set_ in sets], rng)
-    mixture = mixture_of(evaluator.real, [set_.x for set_ in sets], composition, rng)
+    composition = policy.compose(len(evaluator.real_kept), [len(set_.x) for set_ in sets], rng)
+    mixture = mixture_of(evaluator.real_kept, [set_.x for set_ in sets], composition, rng)
     rewards = (evaluator.real_scores.reward, *(set_.rewards for set_ in sets))
     return TrainingSet(mixture, composition, rewards)
 

@@ -15,8 +15,9 @@ def faults(study: Study) -> list[str]:
     store = study.store
     found = store.faults()
     found += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(store.images())]
-    if study.classifier_path.exists():
-        found += _file_faults(study.classifier_path, None, "the classifier")
+    for name in ("classifier", "judge"):
+        if study.weights_path(name).exists():
+            found += _file_faults(study.weights_path(name), None, f"the {name}")
     for generation in store.generations():
         if generation.policy == IMPORTED:
             continue

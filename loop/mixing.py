@@ -8,6 +8,8 @@ import torch
 
 from loop.config import StudyConfig
 from loop.policies import Composition
+from model.devices import device
+from model.pixels import scaled
 
 
 @dataclass
@@ -27,7 +29,8 @@ class Mixture:
     each of them comes up more often, so that the mix stays what was asked for.
 
     Attributes:
-        parts: each (n_i, *shape); one with a share above 0 must not be empty.
+        parts: each (n_i, *shape), images as uint8 pixels, on the device that trains; one with a share above 0 must not
+            be empty.
         shares: of each part; they add up to 1.
 
     Source: Ferbach et al. 2024 (arXiv 2407.09499), Algorithm 1 and equation (6), for real and curated data.
@@ -46,7 +49,7 @@ class Mixture:
         object.__setattr__(self, "_tally", _Tally(np.zeros(len(self.parts)), np.zeros(len(self.parts), dtype=np.int64)))
 
     def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        """(n, *shape), with replacement, in random order; each part's count is its expectation, rounded at random."""
+        """(n, *shape) float32, with replacement, shuffled; each part's count is its expectation, rounded at random."""
         edges = np.floor(np.concatenate([[0.0], np.cumsum(self.shares) * n]) + rng.random()).astype(np.int64)
         edges[0], edges[-1] = 0, n
         counts = np.diff(edges)
@@ -54,7 +57,7 @@ class Mixture:
         self._tally.drawn += counts
         self._tally.draws += 1
         parts = [_some(part, int(count), rng) for part, count in zip(self.parts, counts, strict=True)]
-        return torch.cat(parts)[torch.from_numpy(rng.permutation(n))]
+        return scaled(torch.cat(parts)[_index(rng.permutation(n), parts[0])])
 
     def achieved(self) -> tuple[float, ...]:
         """The share of each part in what was drawn so far.
@@ -72,7 +75,7 @@ class Mixture:
 
 def real_only(real: torch.Tensor) -> Mixture:
     """The mix for pretraining."""
-    return Mixture((real,), (1.0,))
+    return Mixture((real.to(device()),), (1.0,))
 
 
 def mixture_of(
@@ -81,7 +84,7 @@ def mixture_of(
     """The training distribution of a composition; where it calls for fewer rows than a set has, they are drawn once.
 
     Args:
-        real: (n, *shape).
+        real: (n, *shape), images as uint8 pixels.
         sets: each generation's (n_i, *shape), oldest first; those without rows in the composition may be empty.
         composition: from `DataPolicy.compose`.
         rng: chooses the rows.
@@ -97,8 +100,13 @@ def curated_count(config: StudyConfig, n_real: int) -> int:
 
 
 def _subset(part: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor:
-    return part if n == len(part) else part[torch.from_numpy(rng.choice(len(part), n, replace=False))]
+    part = part.to(device())
+    return part if n == len(part) else part[_index(rng.choice(len(part), n, replace=False), part)]
 
 
 def _some(x: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor:
-    return x[torch.from_numpy(rng.integers(len(x), size=n))] if n else x[:0]
+    return x[_index(rng.integers(len(x), size=n), x)] if n else x[:0]
+
+
+def _index(places: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(places).to(like.device)

@@ -8,7 +8,7 @@ import model as model_package
 from data.records import Generation
 from loop.classifiers import trained
 from loop.evaluation import Evaluator
-from loop.mixing import real_only
+from loop.mixing import Mixture, real_only
 from loop.pretrained import pretrained
 from loop.scoring import Scorer
 from loop.study import Study
@@ -18,6 +18,7 @@ from model.checkpoint import sidecar_path
 from model.classifier import Classifier
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
+from model.keeping import Keeper
 from model.noise import derive_seed
 from model.resampler import Resampler
 from model.reward import import_named
@@ -28,31 +29,49 @@ Report = Callable[[str, int, int], None]
 """Called with (phase, done, total) in long work."""
 
 
-def prepare_scorer(study: Study, report: Report, donor: Study | None = None) -> Scorer:
-    """The study's scorer; its classifier is copied from the starter or a donor, or trained, when it has none yet."""
+def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) -> Evaluator:
+    """What measures the study's generations, with its scorer; classifiers that it lacks are copied or trained.
+
+    Args:
+        study: the study.
+        report: called with the phase and how far it is.
+        donor: a study with the same pretraining (`StudyConfig.pretraining`), whose classifiers are copied.
+
+    Raises:
+        ValueError: the donor's pretraining is another, or a classifier doesn't go with the study.
+    """
     real = study.real
     if not real.is_images:
-        return Scorer(study.config, None, real.label_names)
-    if study.config.classifier.file and not study.classifier_path.exists():
-        copy_checkpoint(Path(study.config.classifier.file), study.classifier_path)
-    if (
-        not study.classifier_path.exists()
-        and not _copy_starter(study, "classifier", study.classifier_path)
-        and not _copy_donated(study, donor, "classifier", study.classifier_path)
-    ):
-        found = trained(study.config, real, "classifier", _phase(report, "classifier"))
-        found.save(study.classifier_path)
-        study.store.log("worker", "classifier_trained", accuracy=found.accuracy)
-    classifier = Classifier.load(study.classifier_path)
+        return Evaluator(study, Scorer(study.config, None, real.label_names))
+    scorer = _prepare_classifier(study, "classifier", report, donor)
+    if not study.config.judge.enabled:
+        return Evaluator(study, scorer)
+    judge = _prepare_classifier(study, "judge", report, donor)
+    if judge.label_names != scorer.label_names:
+        raise ValueError(f"The judge knows the classes {judge.label_names}, the classifier {scorer.label_names}.")
+    return Evaluator(study, scorer, judge)
+
+
+def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | None) -> Scorer:
+    """The scorer that goes by the study's 'classifier', or its 'judge'."""
+    path, real = study.weights_path(name), study.real
+    file = getattr(study.config, name).file
+    if file and not path.exists():
+        copy_checkpoint(Path(file), path)
+    if not path.exists() and not _copy_starter(study, name, path) and not _copy_donated(study, donor, name, path):
+        found = trained(study.config, real, name, _phase(report, name))
+        found.save(path)
+        study.store.log("worker", f"{name}_trained", accuracy=found.accuracy)
+    classifier = Classifier.load(path)
     return Scorer(study.config, classifier, classifier.label_names)
 
 
-def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor: Study | None = None) -> None:
+def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report, donor: Study | None = None) -> None:
     """Publishes generation 0, if there is none yet: from the starter, a donor, `network.file`, or by pretraining.
 
     Args:
         study: the study.
-        scorer: its scorer.
+        evaluator: its measurements.
         report: called with the phase and how far it is.
         donor: a study with the same pretraining (`StudyConfig.pretraining`), whose generation 0 is copied: the same
             weights as pretraining again would give.
@@ -64,15 +83,12 @@ def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor
     if study.store.latest_cut() is not None:
         return
     path = study.checkpoint_path(0)
-    evaluator = Evaluator(study, scorer)
     if not (
         _copy_starter(study, "generator", path)
         or _copy_donated(study, donor, "generator", path)
         or _take_pretrained(study, path, report)
     ):
-        untrained = build_generator(study)
-        seed = derive_seed(study.config.seed, 0, 0xF17)
-        untrained.fit(real_only(evaluator.real), None, seed, _phase(report, "pretraining")).save(path)
+        _pretrain(study, path, real_only(evaluator.real_kept), _phase(report, "pretraining"))
     report("evaluating", 0, 1)
     generator = load_generator(study, 0)
     evaluation = evaluator.of(generator, 0, None)
@@ -95,6 +111,17 @@ def prepare_first_generation(study: Study, scorer: Scorer, report: Report, donor
         study.store.add_evaluation(evaluator.real_samples())
         study.store.add_evaluation(evaluation.samples)
         study.store.log("worker", "generation_published", t=0)
+
+
+def _pretrain(study: Study, path: Path, data: Mixture, on_step: OnStep) -> None:
+    """Trains generation 0; a flow's training goes on where an interrupted one was."""
+    untrained, seed = build_generator(study), derive_seed(study.config.seed, 0, 0xF17)
+    if not isinstance(untrained, Flow):
+        untrained.fit(data, None, seed, on_step).save(path)
+        return
+    keeper = Keeper(path.with_suffix(".partial"), study.config.pretraining)
+    untrained.fit(data, None, seed, on_step, keeper).save(path)
+    keeper.done()
 
 
 def build_generator(study: Study) -> Generator:
@@ -141,7 +168,7 @@ def _copy_donated(study: Study, donor: Study | None, what: str, path: Path) -> b
         return False
     if donor.config.pretraining != study.config.pretraining:
         raise ValueError(f"{donor.path} was pretrained with other settings or another seed than {study.path}.")
-    source = donor.checkpoint_path(0) if what == "generator" else donor.classifier_path
+    source = donor.checkpoint_path(0) if what == "generator" else donor.weights_path(what)
     if not source.exists() or (what == "generator" and donor.store.latest_cut() is None):
         return False
     copy_checkpoint(source, path)

@@ -15,11 +15,10 @@ from data.records import Generation
 from loop.config import StudyConfig
 from loop.crowd.controls import finish
 from loop.crowd.quality import refresh
-from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.integrity import IMPORTED
 from loop.lock import only_worker
-from loop.preparation import Report, copy_checkpoint, load_generator, prepare_scorer
+from loop.preparation import Report, copy_checkpoint, load_generator, prepare_evaluator
 from loop.replay_settings import changes
 from loop.study import Study, StudyExistsError, first_difference
 from loop.turn import Turn
@@ -73,7 +72,7 @@ def run(study: Study, out: Path, report: Report) -> None:
         with only_worker(study.path):
             latest = study.store.latest_cut()
             assert latest is not None
-            evaluator = Evaluator(study, prepare_scorer(study, report))
+            evaluator = prepare_evaluator(study, report)
             generator = load_generator(study, latest[0])
             for turn in turns(study)[latest[0] :]:
                 report("curating", 1, 1)
@@ -111,8 +110,9 @@ def _check(source: Study, generations: Sequence[Generation]) -> None:
 def _fill(study: Study, source: Study) -> None:
     """Gives a new study the old one's log, classifier and generation 0, and settles all turns."""
     copy_checkpoint(source.checkpoint_path(0), study.checkpoint_path(0))
-    if source.classifier_path.exists():
-        copy_checkpoint(source.classifier_path, study.classifier_path)
+    for name in ("classifier", "judge"):
+        if source.weights_path(name).exists():
+            copy_checkpoint(source.weights_path(name), study.weights_path(name))
     store, last = study.store, study.store.copy_log(source.store.path)
     settled = _settle(study, source, [one for one in source.store.generations() if one.t <= last])
     with store.write():

@@ -1,10 +1,9 @@
 """`curate simulate`: the loop with simulated Luce users, turn after turn, in batch."""
 
 from loop.curators import SimulatedUsers
-from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.lock import only_worker
-from loop.preparation import Report, load_generator, prepare_first_generation, prepare_scorer
+from loop.preparation import Report, load_generator, prepare_evaluator, prepare_first_generation
 from loop.study import Study
 
 
@@ -29,9 +28,9 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
     study.check_goes_on()
     with only_worker(study.path):
         report("preparing", 0, 1)
-        scorer = prepare_scorer(study, report, donor)
-        prepare_first_generation(study, scorer, report, donor)
-        evaluator, users = Evaluator(study, scorer), SimulatedUsers(study, scorer)
+        evaluator = prepare_evaluator(study, report, donor)
+        prepare_first_generation(study, evaluator, report, donor)
+        users = SimulatedUsers(study, evaluator.scorer)
         latest = study.store.latest_cut()
         assert latest is not None
         generator = load_generator(study, latest[0])

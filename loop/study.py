@@ -83,10 +83,14 @@ class Study:
         """The folder of the generations' weights."""
         return self.path / "checkpoints"
 
+    def weights_path(self, name: str) -> Path:
+        """Where the study's 'classifier', which judges its images, or the second opinion, its 'judge', lies."""
+        return self.path / f"{name}.safetensors"
+
     @property
     def classifier_path(self) -> Path:
         """The weights of the VGG11 that judges this study's images."""
-        return self.path / "classifier.safetensors"
+        return self.weights_path("classifier")
 
     @property
     def replay_of(self) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from data.images import decode_png
 from loop.study import Study
-from loop.tensors import to_tensor
+from loop.tensors import to_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """The curated set: (n, *shape) samples with their (n,) rewards, and how many each kind of rater picked."""
+    """The curated set: (n, *shape) samples, images as uint8 pixels, their (n,) rewards, and picks by kind of rater."""
 
     x: torch.Tensor
     rewards: np.ndarray
@@ -68,7 +68,7 @@ def read_curated(study: Study, turn: Turn) -> Curated:
         raise ValueError(f"The turn to generation {turn.t} asked for {turn.n_proxy} proxy picks; {counts} are stored.")
     rewards = np.array([pick["reward"] for pick in picks])
     if study.real.is_images:
-        x = to_tensor(np.stack([stored_pixels(study, pick["image_sha256"]) for pick in picks]))
+        x = to_bytes(np.stack([stored_pixels(study, pick["image_sha256"]) for pick in picks]))
     else:
         x = torch.tensor([json.loads(pick["point_json"]) for pick in picks], dtype=torch.float32)
     return Curated(x, rewards, counts)

@@ -15,12 +15,10 @@ from loop.crowd.controls import control_state
 from loop.crowd.quality import refresh
 from loop.crowd.templates import make_templates
 from loop.curators import People
-from loop.evaluation import Evaluator
 from loop.generation import next_generation
 from loop.lock import only_worker
 from loop.picking import draw_picks, sim_sessions, store_picks
-from loop.preparation import load_generator, prepare_first_generation, prepare_scorer
-from loop.scoring import Scorer
+from loop.preparation import load_generator, prepare_evaluator, prepare_first_generation
 from loop.slates import Pool
 from loop.study import Study
 from loop.turn import kept_turn, open_requests
@@ -125,12 +123,12 @@ class Worker:
         def preparing(_phase: str, done: int, total: int) -> None:
             self.report("preparing", done, total)
 
-        self.scorer: Scorer = prepare_scorer(self.study, preparing)
-        prepare_first_generation(self.study, self.scorer, preparing)
+        self.evaluator = prepare_evaluator(self.study, preparing)
+        self.scorer = self.evaluator.scorer
+        prepare_first_generation(self.study, self.evaluator, preparing)
         config = self.study.config
         assert isinstance(config.curation.k, int)
         self.pool = Pool(self.study.store, self.scorer, config.seed, config.curation.k, config.sampling.batch_size)
-        self.evaluator = Evaluator(self.study, self.scorer)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
         self.study.store.retire_slates(self._latest_t())

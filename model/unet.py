@@ -27,7 +27,7 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
             num_channels=config.width,
             channel_mult=[1, 2, 2, 2],
             num_heads=4,
-            num_head_channels=64,
+            num_head_channels=_head_channels(shape, config),
             attention_resolutions="16",
             dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
         )
@@ -40,6 +40,12 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
             elif type(part) is GroupNorm32:
                 setattr(module, name, Norm(part))
     return network
+
+
+def _head_channels(shape: tuple[int, ...], config: NetworkConfig) -> int:
+    """64 as in torchcfm's example, or 32 where 64 doesn't divide the channels: attention works at 16 x 16 and below."""
+    channels = config.width if shape[-1] == 16 else 2 * config.width
+    return 32 if channels % 64 else 64
 
 
 class Attention(nn.Module):

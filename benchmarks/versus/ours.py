@@ -13,7 +13,7 @@ import torch
 from loop.curators import SimulatedUsers
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
-from loop.preparation import load_generator, prepare_scorer
+from loop.preparation import load_generator, prepare_evaluator
 from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS
 from loop.study import Study
@@ -87,11 +87,10 @@ def run(folder: Path, out: Path) -> dict[str, Any]:
     """
     study, clock = Study.open(folder), Clock()
     with clock("once"):
-        scorer = prepare_scorer(study, _silent)
-        evaluator, parent = Evaluator(study, scorer), _flow(study, 0)
+        evaluator, parent = prepare_evaluator(study, _silent), _flow(study, 0)
         evaluator.of(parent, 0, None)  # reads and scores the real images, and warms up
     timed = TimedFlow(parent, clock)
-    turn_s, evaluate_s = _turn(study, evaluator, SimulatedUsers(study, TimedScorer(scorer, clock)), timed)
+    turn_s, evaluate_s = _turn(study, evaluator, SimulatedUsers(study, TimedScorer(evaluator.scorer, clock)), timed)
     memory = peak_memory()
     seconds = dict(clock.seconds)
     kept = seconds.pop("kept for the comparison")

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.records import Generation
 from loop.config import StudyConfig
-from loop.preparation import Report, copy_checkpoint, prepare_first_generation, prepare_scorer
+from loop.preparation import Report, copy_checkpoint, prepare_evaluator, prepare_first_generation
 from loop.study import Study, configure
 from loop.tensors import to_tensor
 from model import checkpoint
@@ -53,9 +53,9 @@ def prepare(folder: Path, config: StudyConfig, weights: Path | None, report: Rep
         _check_same(folder, config)
         return
     study = Study.open(folder) if folder.exists() else Study.create(folder, config)
-    scorer = prepare_scorer(study, report)
+    evaluator = prepare_evaluator(study, report)
     donor = _donor(folder.with_name("donor"), config, weights) if weights else None
-    prepare_first_generation(study, scorer, report, donor)
+    prepare_first_generation(study, evaluator, report, donor)
     np.save(folder / FEATURES, Classifier.load(study.classifier_path).judge(to_tensor(study.real.x)).features)
     study.store.close()
 
