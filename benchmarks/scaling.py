@@ -77,7 +77,8 @@ def turn(options: argparse.Namespace, n: int) -> dict[str, Any]:
 
     from loop.curators import SimulatedUsers
     from loop.generation import next_generation
-    from loop.preparation import load_generator, prepare_evaluator, prepare_first_generation
+    from loop.generators import load_generator
+    from loop.preparation import prepare_evaluator, prepare_first_generation
     from loop.study import Study, configure
 
     with tempfile.TemporaryDirectory(prefix="scaling-") as folder:

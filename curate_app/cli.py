@@ -13,6 +13,7 @@ from curate_app.choice.plan import plan
 from curate_app.export_command import export
 from curate_app.import_command import import_
 from curate_app.invite_command import invite
+from curate_app.pretrain_command import pretrain
 from curate_app.replay_command import replay
 from curate_app.report.command import report
 from curate_app.reward.command import app as reward_app
@@ -31,7 +32,7 @@ Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting as a
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 Port = Annotated[int, typer.Option(min=1, max=65535)]
-PRESET_HELP = "digits, moons, gaussians, cifar10 or folder."
+PRESET_HELP = "digits, moons, gaussians, cifar10, cifar10-small or folder."
 
 
 @app.callback()
@@ -166,6 +167,7 @@ def status(study: StudyPath, json_: Json = False) -> None:
 
 
 app.command()(report)
+app.command()(pretrain)
 app.command()(fit)
 app.command()(plan)
 app.command()(invite)
@@ -196,9 +198,10 @@ def check(study: StudyPath, json_: Json = False) -> None:
 def main() -> None:
     """Runs the command line; an error is one sentence on stderr."""
     from curate_app.console import is_debug, run
+    from curate_app.launch import on_ranks
 
     command: Any = typer.main.get_command(app)
-    sys.exit(run(lambda: _exit_quietly(command), is_debug()))
+    sys.exit(run(lambda: on_ranks(lambda: _exit_quietly(command)), is_debug()))
 
 
 def _exit_quietly(command: Any) -> None:

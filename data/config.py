@@ -21,4 +21,9 @@ class DataConfig(BaseModel):
     radius: float = Field(default=4.0, gt=0, description="gaussians: of the ring")
     std: float = Field(default=0.3, gt=0, description="gaussians: standard deviation of each mode")
     path: str = Field(default="", description="cifar10: a local copy as class folders; folder: the folder of images")
-    size: int = Field(default=32, ge=8, le=512, description="folder: images are cut and scaled to size x size")
+    size: int = Field(
+        default=32,
+        ge=8,
+        le=512,
+        description="cifar10 and folder: images are cut and scaled to size x size; CIFAR-10 has 32",
+    )

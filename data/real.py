@@ -62,7 +62,7 @@ def load(config: DataConfig, seed: int, cache: Path | None = None) -> RealData:
         "digits": digits,
         "moons": lambda: moons(config.n or DEFAULT_POINTS, config.noise, rng),
         "gaussians": lambda: gaussians(config, rng),
-        "cifar10": lambda: cifar10(config.path, "train", cache),
+        "cifar10": lambda: cifar10(config, "train", cache),
         "folder": lambda: folder("folder", Path(config.path), config.size),
     }
     return _first(loaders[config.dataset](), config.n, rng)
@@ -75,7 +75,7 @@ def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
     """
     if config.dataset != "cifar10" or (config.path and not (Path(config.path) / "test").is_dir()):
         return None
-    return cifar10(config.path, "test", cache)
+    return cifar10(config, "test", cache)
 
 
 def sample_shape(config: DataConfig) -> tuple[int, ...]:
@@ -84,7 +84,7 @@ def sample_shape(config: DataConfig) -> tuple[int, ...]:
         "digits": (1, 8, 8),
         "moons": (2,),
         "gaussians": (2,),
-        "cifar10": (3, 32, 32),
+        "cifar10": (3, config.size, config.size),
         "folder": (3, config.size, config.size),
     }
     return shapes[config.dataset]
@@ -138,12 +138,12 @@ def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
     raise ValueError(f"{config.dataset} has classes, not modes")
 
 
-def cifar10(path: str, part: Literal["train", "test"], cache: Path | None = None) -> RealData:
-    """CIFAR-10's 50,000 training or 10,000 test images.
+def cifar10(config: DataConfig, part: Literal["train", "test"], cache: Path | None = None) -> RealData:
+    """CIFAR-10's 50,000 training or 10,000 test images, of 32 x 32 pixels unless the settings scale them.
 
     Args:
-        path: a local copy as class folders (with or without `train` and `test` over them); empty: torchvision
-            downloads it once and checks the MD5.
+        config: its `path` is a local copy as class folders (with or without `train` and `test` over them); empty:
+            torchvision downloads it once and checks the MD5.
         part: which of them.
         cache: where the download goes; the user's cache folder by default.
 
@@ -151,13 +151,16 @@ def cifar10(path: str, part: Literal["train", "test"], cache: Path | None = None
         ValueError: the local copy has no images.
         OSError: the download failed.
     """
-    if path:
-        inside = Path(path) / part
-        return folder("cifar10", inside if inside.is_dir() else Path(path), 32)
+    if config.path:
+        inside = Path(config.path) / part
+        return folder("cifar10", inside if inside.is_dir() else Path(config.path), config.size)
     from torchvision.datasets import CIFAR10
 
     found = CIFAR10(str(cache or default_cache()), train=part == "train", download=True)
-    return RealData("cifar10", found.data, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
+    pixels = found.data
+    if config.size != pixels.shape[1]:
+        pixels = np.stack([_fitted(Image.fromarray(image), config.size) for image in pixels])
+    return RealData("cifar10", pixels, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
 
 
 def folder(name: str, root: Path, size: int) -> RealData:
@@ -190,9 +193,13 @@ def default_cache() -> Path:
 def _square(file: Path, size: int) -> np.ndarray:
     try:
         with Image.open(file) as image:
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS))
+            return _fitted(image.convert("RGB"), size)
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{file} can't be read as an image ({error}); remove or replace it.") from error
+
+
+def _fitted(image: Image.Image, size: int) -> np.ndarray:
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
 
 
 def _distance_to_arc(points: np.ndarray) -> np.ndarray:

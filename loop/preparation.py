@@ -8,23 +8,16 @@ import model as model_package
 from data.records import Generation
 from loop.classifiers import trained
 from loop.evaluation import Evaluator
-from loop.mixing import Mixture, real_only
+from loop.generators import load_generator, train_first
 from loop.pretrained import pretrained
 from loop.scoring import Scorer
 from loop.study import Study
-from loop.tensors import to_tensor
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.classifier import Classifier
-from model.flow import Flow
-from model.interfaces import Generator, OnStep
-from model.keeping import Keeper
-from model.noise import derive_seed
-from model.resampler import Resampler
-from model.reward import import_named
+from model.interfaces import OnStep
 
 STARTERS = Path(model_package.__file__).parent / "starters"
-FLOW_KINDS = ("mlp", "digits", "unet")
 Report = Callable[[str, int, int], None]
 """Called with (phase, done, total) in long work."""
 
@@ -88,7 +81,7 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         or _copy_donated(study, donor, "generator", path)
         or _take_pretrained(study, path, report)
     ):
-        _pretrain(study, path, real_only(evaluator.real_kept), _phase(report, "pretraining"))
+        train_first(study.config, evaluator.real_kept, path, _phase(report, "pretraining"))
     report("evaluating", 0, 1)
     generator = load_generator(study, 0)
     evaluation = evaluator.of(generator, 0, None)
@@ -111,41 +104,6 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         study.store.add_evaluation(evaluator.real_samples())
         study.store.add_evaluation(evaluation.samples)
         study.store.log("worker", "generation_published", t=0)
-
-
-def _pretrain(study: Study, path: Path, data: Mixture, on_step: OnStep) -> None:
-    """Trains generation 0; a flow's training goes on where an interrupted one was."""
-    untrained, seed = build_generator(study), derive_seed(study.config.seed, 0, 0xF17)
-    if not isinstance(untrained, Flow):
-        untrained.fit(data, None, seed, on_step).save(path)
-        return
-    keeper = Keeper(path.with_suffix(".partial"), study.config.pretraining)
-    untrained.fit(data, None, seed, on_step, keeper).save(path)
-    keeper.done()
-
-
-def build_generator(study: Study) -> Generator:
-    """An untrained generator of the kind that study.toml names."""
-    config, shape = study.config, tuple(to_tensor(study.real.x[:1]).shape[1:])
-    return _generator_class(study).build(shape, config.network, config.train, config.sampling)
-
-
-def load_generator(study: Study, t: int) -> Generator:
-    """Generation t from its checkpoint.
-
-    Raises:
-        MissingCheckpointError: it isn't there.
-        CorruptCheckpointError: it isn't what was written.
-    """
-    config = study.config
-    return _generator_class(study).load(study.checkpoint_path(t), config.train, config.sampling)
-
-
-def _generator_class(study: Study) -> type[Generator]:
-    kind = study.config.network.kind
-    if kind == "resample":
-        return Resampler
-    return Flow if kind in FLOW_KINDS else import_named(kind, "network.kind")
 
 
 def _copy_starter(study: Study, what: str, path: Path) -> bool:

@@ -16,9 +16,10 @@ from loop.config import StudyConfig
 from loop.crowd.controls import finish
 from loop.crowd.quality import refresh
 from loop.generation import next_generation
+from loop.generators import load_generator
 from loop.integrity import IMPORTED
 from loop.lock import only_worker
-from loop.preparation import Report, copy_checkpoint, load_generator, prepare_evaluator
+from loop.preparation import Report, copy_checkpoint, prepare_evaluator
 from loop.replay_settings import changes
 from loop.study import Study, StudyExistsError, first_difference
 from loop.turn import Turn

@@ -2,8 +2,9 @@
 
 from loop.curators import SimulatedUsers
 from loop.generation import next_generation
+from loop.generators import load_generator
 from loop.lock import only_worker
-from loop.preparation import Report, load_generator, prepare_evaluator, prepare_first_generation
+from loop.preparation import Report, prepare_evaluator, prepare_first_generation
 from loop.study import Study
 
 

@@ -16,9 +16,10 @@ from loop.crowd.quality import refresh
 from loop.crowd.templates import make_templates
 from loop.curators import People
 from loop.generation import next_generation
+from loop.generators import load_generator
 from loop.lock import only_worker
 from loop.picking import draw_picks, sim_sessions, store_picks
-from loop.preparation import load_generator, prepare_evaluator, prepare_first_generation
+from loop.preparation import prepare_evaluator, prepare_first_generation
 from loop.slates import Pool
 from loop.study import Study
 from loop.turn import kept_turn, open_requests

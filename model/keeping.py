@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class Keeper:
             found = torch.load(self.path, weights_only=True)
             what = found.pop("what")
             return Kept(**found) if what == self.what else None
-        except (RuntimeError, OSError, EOFError, KeyError, TypeError) as error:
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError, UnpicklingError) as error:
             raise ValueError(f"{self.path} is damaged; remove it to start the training again.") from error
 
     def done(self) -> None:

@@ -13,7 +13,8 @@ import torch
 from loop.curators import SimulatedUsers
 from loop.evaluation import Evaluator
 from loop.generation import next_generation
-from loop.preparation import load_generator, prepare_evaluator
+from loop.generators import load_generator
+from loop.preparation import prepare_evaluator
 from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS
 from loop.study import Study

@@ -16,7 +16,7 @@ Grid = Annotated[
 def sweep(
     folder: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The folder of the sweep's studies.")],
     preset: Annotated[
-        str | None, typer.Option(help="For a new sweep: digits, moons, gaussians, cifar10 or folder.")
+        str | None, typer.Option(help="For a new sweep: digits, moons, gaussians, cifar10, cifar10-small or folder.")
     ] = None,
     grid: Grid = None,
     seeds: Annotated[

@@ -63,7 +63,10 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], code: int, *part
 
 FIRST = "s/checkpoints/generation-0000.safetensors"
 MISTAKES = {
-    "unknown preset": (["new", "x", "--preset", "mnist"], ["'mnist'", "digits, moons, gaussians, cifar10, folder"]),
+    "unknown preset": (
+        ["new", "x", "--preset", "mnist"],
+        ["'mnist'", "digits, moons, gaussians, cifar10, cifar10-small, folder"],
+    ),
     "unknown setting": (["new", "x", "--preset", "digits", "--set", "curation.kk=3"], ["did you mean curation.k?"]),
     "no value": (["new", "x", "--preset", "digits", "--set", "curation.k"], ["key=value"]),
     "bad value": (["new", "x", "--preset", "digits", "--set", "curation.k=0"], ["curation.k"]),

@@ -70,7 +70,7 @@ def test_the_logged_seed_gives_the_order_of_a_copy(study: Study):
 
 
 def test_an_attention_slate_is_one_clear_sample_among_noise(study: Study):
-    from loop.preparation import load_generator
+    from loop.generators import load_generator
 
     generator, placed = load_generator(study, 0), Counter()
     for row in study.store.rows("SELECT * FROM slate WHERE purpose = 'attention'"):

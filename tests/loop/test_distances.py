@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from loop.distances import DistancesToReal
-from loop.preparation import load_generator
+from loop.generators import load_generator
 from loop.scoring import Scorer
 from loop.simulation import simulate
 from loop.slates import STREAMS

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from data.images import decode_png
+from loop.generators import load_generator
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
-from loop.preparation import load_generator
 from loop.study import Study, open_or_create
 from loop.tensors import draw, to_pixels
 

@@ -1,0 +1,71 @@
+"""A training that is interrupted goes on to the same weights; what is kept is whole, and of this training alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.flow import Flow
+from model.keeping import Keeper
+
+Build = Callable[..., Flow]
+
+
+def untrained(build: Build) -> Flow:
+    return build(True, pretrain_steps=100, dropout=0.1, augment=0.5)
+
+
+def data(gaussian):
+    return gaussian([[[0.2] * 8] * 8])
+
+
+def interrupt(flow: Flow, gaussian, keeper: Keeper, at: int) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        flow.fit(data(gaussian), None, 1, stop, keeper)
+
+
+def weights(flow: Flow) -> list[torch.Tensor]:
+    return list(flow.network.state_dict().values())
+
+
+@pytest.mark.parametrize("at", [40, 100])
+def test_an_interrupted_training_ends_with_the_same_weights(build: Build, gaussian, tmp_path: Path, at: int):
+    flow = untrained(build)
+    keeper = Keeper(tmp_path / "g.partial", "this one", every_s=0)
+    interrupt(flow, gaussian, keeper, at)
+    steps = []
+    found = flow.fit(data(gaussian), None, 1, lambda done, total: steps.append(done), keeper)
+    straight = flow.fit(data(gaussian), None, 1)
+    assert steps == list(range(at, 101, 20))
+    assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(straight), strict=True))
+    keeper.done()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_another_training_kept_is_not_gone_on_from(build: Build, gaussian, tmp_path: Path):
+    flow = untrained(build)
+    interrupt(flow, gaussian, Keeper(tmp_path / "g.partial", "lr = 1", every_s=0), 60)
+    assert Keeper(tmp_path / "g.partial", "lr = 2").kept() is None
+    assert Keeper(tmp_path / "g.partial", "lr = 1").kept() is not None
+    assert Keeper(tmp_path / "none.partial", "lr = 1").kept() is None
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"nonsense" * 99])
+def test_a_damaged_file_is_named(build: Build, gaussian, tmp_path: Path, damage):
+    path = tmp_path / "g.partial"
+    interrupt(untrained(build), gaussian, Keeper(path, "this one", every_s=0), 40)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"g\.partial is damaged; remove it"):
+        Keeper(path, "this one").kept()
+
+
+def test_it_is_told_of_each_time(build: Build, gaussian, tmp_path: Path):
+    told = []
+    keeper = Keeper(tmp_path / "g.partial", "this one", every_s=0, on_kept=lambda step, network: told.append(step))
+    untrained(build).fit(data(gaussian), None, 1, keeper=keeper)
+    assert told == [20, 40, 60, 80, 100]
