@@ -27,8 +27,12 @@ def print_status(study: Study, *, as_json: bool) -> None:
         table.add_column(column, justify="right")
     if extractor:
         table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True, min_width=len(extractor) + 2)
+    judged = any(row["metrics"].get("judge") for row in found["generations"])
+    if judged:
+        table.add_column("reward\n(judge)", justify="right", no_wrap=True)
     for row in found["generations"]:
-        table.add_row(*_cells(row), *([_distance(row["metrics"])] if extractor else []))
+        extra = [_distance(row["metrics"])] if extractor else []
+        table.add_row(*_cells(row), *extra, *([_judged(row["metrics"])] if judged else []))
     out.print(table)
     picks = ", ".join(f"{n:,} {kind}" for kind, n in found["picks"].items()) or "none"
     out.print(f"Picks: {picks}.  Worker: {found['worker']['phase']}.")
@@ -96,6 +100,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{shares[top]:.1%}",
         f"{metrics['nn_ratio']:.2f}" if "nn_ratio" in metrics else "",
     ]
+
+
+def _judged(metrics: dict[str, Any]) -> str:
+    found = metrics.get("judge")
+    return f"{found['mean_reward']['value']:.3f}" if found else ""
 
 
 def _distance(metrics: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed 
 
 def trained(config: StudyConfig, real: RealData, name: str, on_step: OnStep | None) -> Classifier:
     """The study's 'classifier' or 'judge', trained on the real images; measured on the test set where there is one."""
-    table: ClassifierConfig = getattr(config, name)
+    table = ClassifierConfig(**getattr(config, name).model_dump(include=set(ClassifierConfig.model_fields)))
     seed = derive_seed(config.seed, PURPOSES[name])
     return train_classifier(
         to_bytes(real.x),

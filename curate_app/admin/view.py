@@ -10,7 +10,7 @@ from curate_app.admin.crowd import alarms, crowd_panel
 from curate_app.admin.generations import sheets, timeline
 from curate_app.assets import TEXT, render
 from curate_app.charts import draw
-from curate_app.report.charts import fidelity, frechet, transmission, win_rates
+from curate_app.report.charts import fidelity, frechet, second_opinion, transmission, win_rates
 from curate_app.report.words import findings, pretty
 from data.records import Generation, Progress
 from loop.crowd.controls import Controls, control_state
@@ -125,7 +125,7 @@ def _charts(
         (SAY["chart_shares"], shares_chart(generations, real, evidence)),
     ]
     passed_on = transmission(evidence) if evidence else None
-    far = [frechet(evidence.generations), fidelity(evidence.generations)] if evidence else []
+    far = [part(evidence.generations) for part in (second_opinion, frechet, fidelity)] if evidence else []
     found += [(one.title, one.chart) for one in (passed_on, *far) if one]
     return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in found if chart]
 

@@ -35,6 +35,7 @@ def study_charts(evidence: Evidence) -> list[Titled]:
         transmission(evidence),
         errors(evidence),
         divergences(evidence),
+        second_opinion(evidence.generations),
         frechet(evidence.generations),
         fidelity(evidence.generations),
     ]
@@ -135,6 +136,27 @@ def divergences(evidence: Evidence) -> Titled | None:
     space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
     chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, floor=0.0)
     return Titled("Distance from the real data", chart, f"Measured on {space}." if space else "")
+
+
+def second_opinion(generations: Sequence[GenerationEvidence]) -> Titled | None:
+    """The mean reward by the classifier that picks go by, beside that by one that they don't."""
+    judged = [(g, g.judge) for g in generations if g.judge]
+    if not judged:
+        return None
+    own = [Point(g.t, e.value, interval=(e.low, e.high)) for g, _ in judged for e in [g.measured.mean_reward]]
+    other = [Point(g.t, e.value, interval=(e.low, e.high)) for g, judge in judged for e in [judge.mean_reward]]
+    lines = [
+        Line("classifier", own, loud=True, legend="by the classifier that picks go by", named=False),
+        Line("judge", other, loud=True, hue=1, legend="by the judge, trained on its own", named=False),
+    ]
+    judge = judged[-1][1]
+    spoken = (
+        f"At last {number(own[-1].value, 3)} by the classifier and {number(other[-1].value, 3)} by the judge; they "
+        f"agree on the class of {judge.agreement:.0%}."
+    )
+    chart = Chart("mean reward", spoken, lines)
+    note = "Where only the classifier's curve rises, the loop has learned to please it. " + spoken
+    return Titled("A second opinion on the reward", chart, note)
 
 
 def frechet(generations: Sequence[GenerationEvidence]) -> Titled | None:

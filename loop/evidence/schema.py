@@ -77,6 +77,17 @@ class Distances(_Part):
     n_real: int = Field(description="real images")
 
 
+class SecondOpinion(_Part):
+    """What a second classifier, by which nobody picked, says of a generation.
+
+    Where only the first one's figures rise, the loop has learned to please that classifier.
+    """
+
+    mean_reward: Estimate = Field(description="the study's reward with this classifier's probabilities")
+    class_shares: list[float] = Field(description="by class")
+    agreement: float = Field(description="share of samples that both classifiers put in the same class")
+
+
 class GenerationEvidence(_Part):
     """One generation."""
 
@@ -98,6 +109,7 @@ class GenerationEvidence(_Part):
     distances: Distances | None = Field(
         default=None, description="from the real images; None for points, and where an older version measured"
     )
+    judge: SecondOpinion | None = Field(default=None, description="None where the study has no second classifier")
 
 
 class ClaimVerdict(_Part):

@@ -15,7 +15,16 @@ from loop.evidence.claims import Loop, examine, value_and_se
 from loop.evidence.liking import utility_gains
 from loop.evidence.people import win_rates
 from loop.evidence.prediction import Moments
-from loop.evidence.schema import VERSION, CheckResult, Estimate, Evidence, Figures, GenerationEvidence, Transmission
+from loop.evidence.schema import (
+    VERSION,
+    CheckResult,
+    Estimate,
+    Evidence,
+    Figures,
+    GenerationEvidence,
+    SecondOpinion,
+    Transmission,
+)
 from loop.evidence.verdicts import judge, summary
 from loop.rater_types import are_alike, choice_rule, curators, user_types
 from loop.study import Study
@@ -249,9 +258,14 @@ def _generations(measured: _Measured, config: StudyConfig, from_start: list[Mome
                 ceilings=_ceilings(loop) if loop and simulated and t else {},
                 transmission=_transmission(measured, t, training) if predicted else None,
                 distances=metrics.get("distances"),
+                judge=_second_opinion(metrics.get("judge")),
             )
         )
     return out
+
+
+def _second_opinion(found: dict[str, Any] | None) -> SecondOpinion | None:
+    return found and SecondOpinion(**{**found, "mean_reward": Estimate.of(**found["mean_reward"])})
 
 
 def _transmission(measured: _Measured, t: int, training: dict[str, Any]) -> Transmission:

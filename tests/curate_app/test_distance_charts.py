@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from curate_app.report.charts import fidelity, frechet
+from curate_app.report.charts import fidelity, frechet, second_opinion
 from curate_app.summary import print_status
 from data.records import Generation
-from loop.evidence.schema import Distances, Estimate, Figures, GenerationEvidence
+from loop.evidence.schema import Distances, Estimate, Figures, GenerationEvidence, SecondOpinion
 from loop.study import Study, configure
 
 ONE = Estimate.of(1.0)
@@ -62,3 +62,16 @@ def test_the_status_table_has_the_distance_where_it_was_measured(tmp_path: Path,
     shown = published(1, {**older, "distances": distances(0.1234567).model_dump()})
     assert "vgg11" in shown and "0.1235" in shown
     study.store.close()
+
+
+def test_the_judges_reward_is_drawn_beside_the_classifiers():
+    judged = [
+        generation(t, None).model_copy(
+            update={"judge": SecondOpinion(mean_reward=Estimate.of(0.5 * t, 0.1), class_shares=[1.0], agreement=0.75)}
+        )
+        for t in range(2)
+    ]
+    drawn = second_opinion(judged)
+    assert drawn is not None and [line.points[-1].value for line in drawn.chart.lines] == [1.0, 0.5]
+    assert "agree on the class of 75%" in drawn.note
+    assert second_opinion([generation(0, None)]) is None
