@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to
 
 @app.command("train")
 def train(
-    dataset: Annotated[str, typer.Option(help="digits, cifar10 or folder.")],
+    dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar10-small or folder.")],
     out: Out,
     path: Annotated[str, typer.Option(help="A local copy of the images, as class folders.")] = "",
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -31,8 +31,8 @@ def train(
     from curate_app.processes import use_threads
     from loop.study import configure
 
-    if dataset not in ("digits", "cifar10", "folder"):
-        raise ValueError(f"There is no image data set '{dataset}'; choose digits, cifar10 or folder.")
+    if dataset not in ("digits", "cifar10", "cifar10-small", "folder"):
+        raise ValueError(f"There is no image data set '{dataset}'; choose digits, cifar10, cifar10-small or folder.")
     paths = [f"data.path={path}"] if path else []
     config = configure(dataset, [*paths, *(setting or [])], seed=seed)
     use_threads(beside_app=False)
