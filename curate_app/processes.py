@@ -83,9 +83,9 @@ def worker_beside(study_path: Path) -> Iterator[None]:
 
 
 def worker_threads(*, beside_app: bool) -> int:
-    """How many threads torch gets: all cores, less one for an app that runs beside it."""
+    """How many threads torch gets: all cores, less one for an app beside it, divided among the ranks of a launch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1 if beside_app else cores)
+    return max(1, (cores - 1 if beside_app else cores) // _local_ranks())
 
 
 def use_threads(*, beside_app: bool, small: bool = False) -> None:
@@ -96,4 +96,10 @@ def use_threads(*, beside_app: bool, small: bool = False) -> None:
         small: the network is too small for several threads to pay.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if _local_ranks() > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        del os.environ["OMP_NUM_THREADS"]  # launchers set it where nobody else has
     os.environ.setdefault("OMP_NUM_THREADS", str(1 if small else worker_threads(beside_app=beside_app)))
+
+
+def _local_ranks() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

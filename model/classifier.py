@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import checkpoint
+from model import checkpoint, ranks
 from model.config import ClassifierConfig
 from model.devices import device
+from model.ranks import Group
 from model.vgg import prepared, vgg11
 
 BATCH = 512
@@ -47,25 +48,40 @@ class Classifier:
     seed: int
     sha256: str | None = None
 
-    @torch.inference_mode()
     def judge(self, x: torch.Tensor) -> Judgement:
-        """Probabilities and features of (n, channels, height, width) images in [-1, 1]."""
+        """Probabilities and features of (n, channels, height, width) images in [-1, 1]; batches go round the ranks."""
+        n, group = len(x), ranks.led()
+        if group is None or n <= BATCH:
+            found = self._judge(x)
+        else:
+            about = (self.shape, self.config, self.label_names, self.accuracy, self.seed)
+            key = ranks.key_of(self.network, *about)
+            group.lend(key, type(self).with_weights, *about, ranks.on_cpu(self.network.state_dict()))
+            group.tell(_judge_along, key, n)
+            for other in group.followers:
+                group.send(x[ranks.rows(n, BATCH, other, group.size)].cpu(), other)
+            found = group.gather(self._judge(x[ranks.rows(n, BATCH, 0, group.size)]), n, BATCH)
+        probs, features = found.split([len(self.label_names), found.shape[1] - len(self.label_names)], dim=1)
+        return Judgement(probs.contiguous().numpy(), features.contiguous().numpy())
+
+    @torch.inference_mode()
+    def _judge(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, classes + features), on this process."""
         self.network.eval()
-        probs, features = [], []
+        found = []
         for batch in x.split(BATCH):
             parts = [self._once(images) for images in self._views(batch.to(device()))]
-            probs.append(torch.stack([part[0] for part in parts]).mean(0).cpu())
-            features.append(torch.stack([part[1] for part in parts]).mean(0).cpu())
-        return Judgement(torch.cat(probs).numpy(), torch.cat(features).numpy())
+            found.append(torch.stack(parts).mean(0).cpu())
+        return torch.cat(found)
 
     def _views(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         yield images
         if self.config.mirror:
             yield images.flip(3)
 
-    def _once(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _once(self, images: torch.Tensor) -> torch.Tensor:
         features = self.network[0](prepared(images, self.config))
-        return self.network[1](features).softmax(1), features
+        return torch.cat([self.network[1](features).softmax(1), features], dim=1)
 
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""
@@ -84,13 +100,31 @@ class Classifier:
         found = checkpoint.load(path)
         if found.kind != "classifier":
             raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a classifier.")
-        config, shape = ClassifierConfig(**found.config["classifier"]), tuple(found.config["shape"])
-        names = tuple(found.config["label_names"])
-        network = vgg11(shape, config, len(names))
+        about = tuple(found.config["shape"]), ClassifierConfig(**found.config["classifier"])
+        names, accuracy = tuple(found.config["label_names"]), found.config["accuracy"]
         try:
-            network.load_state_dict(found.tensors)
+            return cls.with_weights(*about, names, accuracy, found.seed, found.tensors, found.sha256)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
                 f"{path} doesn't hold the weights its sidecar describes."
             ) from error
-        return cls(shape, network.to(device()), config, names, found.config["accuracy"], found.seed, found.sha256)
+
+    @classmethod
+    def with_weights(
+        cls, shape: tuple[int, ...], config: ClassifierConfig, label_names: tuple[str, ...], accuracy: float | None,
+        seed: int, tensors: dict[str, torch.Tensor], sha256: str | None = None,
+    ) -> Self:  # fmt: skip
+        """A classifier with these weights.
+
+        Raises:
+            RuntimeError: they are another network's.
+        """
+        network = vgg11(shape, config, len(label_names))
+        network.load_state_dict(tensors)
+        return cls(shape, network.to(device()), config, label_names, accuracy, seed, sha256)
+
+
+def _judge_along(group: Group, key: str, n: int) -> None:
+    classifier: Classifier = group.held[key]
+    mine = ranks.rows(n, BATCH, group.rank, group.size)
+    group.send(classifier._judge(group.receive((len(mine), *classifier.shape), 0)), 0)

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import checkpoint
+from model import checkpoint, ranks
 from model.compiled import Compute, Field
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.devices import device
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper
+from model.keeping import Keeper, Tensors
+from model.learner import Plan
 from model.networks import Preconditioned, build_network
 from model.noise import noise
 from model.prefetch import ahead
+from model.ranks import Group
 from model.solvers import evaluations, integrate
 from model.training import Trainer
 
@@ -54,15 +56,41 @@ class Flow:
         placed = Compute.of(network).place(build_network(shape, network))
         return cls(shape, placed, network, train, sampling)
 
-    @torch.inference_mode()
+    @classmethod
+    def with_weights(
+        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig,
+        tensors: Tensors,
+    ) -> Self:  # fmt: skip
+        """A flow with these weights.
+
+        Raises:
+            RuntimeError: they are another network's.
+        """
+        flow = cls.build(shape, network, train, sampling)
+        flow.network.load_state_dict(tensors)
+        return flow
+
     def sample(self, seeds: np.ndarray) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
 
-        Every batch is filled up to the same size, so that the arithmetic of a sample is the same in any company.
+        Batches go round the ranks. Every batch is filled up to the same size, so that the arithmetic of a sample is
+        the same in any company.
         """
+        n, batch, group = len(seeds), self.sampling.batch_size, ranks.led()
+        if group is None or n <= batch:
+            return self._draw(seeds, n)
+        about = (self.shape, self.network_config, self.train, self.sampling)
+        key = ranks.key_of(self.network, *about)
+        group.lend(key, type(self).with_weights, *about, ranks.on_cpu(self.network.state_dict()))
+        group.tell(_sample_along, key, seeds)
+        return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)], n), n, batch)
+
+    @torch.inference_mode()
+    def _draw(self, seeds: np.ndarray, n: int) -> torch.Tensor:
+        """Samples of seeds, of which there are n in all, on this process."""
         self.network.eval()
         sampling, compute = self.sampling, Compute.of(self.network_config)
-        field = compute.field(self.network, len(seeds) * evaluations(sampling.solver, sampling.steps))
+        field = compute.field(self.network, n * evaluations(sampling.solver, sampling.steps))
         out = torch.empty(len(seeds), *self.shape)
         for start, x0 in ahead(self._noise(seeds)):
             with compute.autocast():
@@ -118,16 +146,17 @@ class Flow:
             torch.manual_seed(seed)
             rng = np.random.default_rng(seed)
             start = replace(self, seed=seed, parent=parent and parent.sha256, sha256=None)
-            compute, train = Compute.of(self.network_config), self.train
-            fresh = compute.place(build_network(self.shape, self.network_config))
+            train = self.train
+            fresh = Compute.of(self.network_config).place(build_network(self.shape, self.network_config))
             if parent is None:
                 if isinstance(fresh, Preconditioned):
                     fresh.standardise(data.draw(STANDARDISE_DRAWS, rng).to(device()))
-                trainer = Trainer(fresh, train, compute, train.pretrain_steps, train.pretrain_lr)
+                steps, lr = train.pretrain_steps, train.pretrain_lr
             else:
                 fresh.load_state_dict(parent.network.state_dict())
-                trainer = Trainer(fresh, train, compute, train.finetune_steps, train.finetune_lr)
-            return replace(start, network=trainer.run(data, self.shape, parent is None, rng, on_step, keeper))
+                steps, lr = train.finetune_steps, train.finetune_lr
+            trainer = Trainer(fresh, Plan(self.shape, self.network_config, train, steps, lr, seed))
+            return replace(start, network=trainer.run(data, parent is None, rng, on_step, keeper))
 
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""
@@ -148,9 +177,9 @@ class Flow:
         found = checkpoint.load(path)
         if found.kind != "flow":
             raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a flow.")
-        flow = cls.build(tuple(found.config["shape"]), NetworkConfig(**found.config["network"]), train, sampling)
+        shape, network = tuple(found.config["shape"]), NetworkConfig(**found.config["network"])
         try:
-            flow.network.load_state_dict(found.tensors)
+            flow = cls.with_weights(shape, network, train, sampling, found.tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
                 f"{path} doesn't hold the weights its sidecar describes."
@@ -161,3 +190,9 @@ class Flow:
             parent=found.parent,
             sha256=found.sha256,
         )
+
+
+def _sample_along(group: Group, key: str, seeds: np.ndarray) -> None:
+    flow: Flow = group.held[key]
+    mine = ranks.rows(len(seeds), flow.sampling.batch_size, group.rank, group.size)
+    group.send(flow._draw(seeds[mine], len(seeds)), 0)

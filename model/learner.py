@@ -1,0 +1,207 @@
+"""One step of training: the gradient of a batch, summed over its parts and over ranks, and the optimiser's step.
+
+A large network's batch is divided among the ranks; one alone takes the parts of two in turn. Each part has dropout of
+its own, and the sum of two numbers doesn't depend on their order: so one process and two train the same weights.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
+
+from model import ranks
+from model.compiled import LARGE, Compute
+from model.config import NetworkConfig, TrainConfig
+from model.devices import device
+from model.keeping import Tensors
+from model.networks import build_network
+from model.noise import derive_seed
+from model.ranks import Group
+from model.schedule import learning_rate
+
+PARTS = {"cpu": 2}  # of a large network's batch, for a process alone: as two would have it
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training data on the device, paired.
+
+    Attributes:
+        t: (n,) times in [0, 1].
+        x0: (n, *shape) noise.
+        x1: (n, *shape) data, in the order that pairs them with x0.
+    """
+
+    t: torch.Tensor
+    x0: torch.Tensor
+    x1: torch.Tensor
+
+    def split(self, parts: int) -> list["Batch"]:
+        """In as many parts, of the same size but for the last; in fewer, where the batch is too small."""
+        size = -(-len(self.t) // parts)
+        return [Batch(*found) for found in zip(*(x.split(size) for x in (self.t, self.x0, self.x1)), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that it takes to make a learner, wherever.
+
+    Attributes:
+        shape: of one sample.
+        network: what is trained.
+        train: the recipe.
+        steps: in all.
+        lr: the highest learning rate.
+        seed: of the dropout of a large network, by step and part; small ones draw it as it comes.
+    """
+
+    shape: tuple[int, ...]
+    network: NetworkConfig
+    train: TrainConfig
+    steps: int
+    lr: float
+    seed: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a batch is worth dividing."""
+        return self.network.kind in LARGE
+
+
+class Learner:
+    """A network in training, in place and on the device."""
+
+    def __init__(self, network: nn.Module, plan: Plan):
+        train, compute = plan.train, Compute.of(plan.network)
+        self.network, self.plan = network.train(), plan
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=plan.lr, weight_decay=train.weight_decay, fused=True
+        )
+        self._field = compute.field(network, images=3 * plan.steps * train.batch_size)  # backward costs twice forward
+        self._compute, self._pieces = compute, 1
+        self._matcher = ConditionalFlowMatcher(sigma=0.0)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimiser, lambda step: learning_rate(step, plan.steps, train.warmup_steps)
+        )
+
+    def resume(self, network: dict[str, Any], optimiser: dict[str, Any], step: int) -> None:
+        """Goes on after a step, from the states of network and optimiser."""
+        self.network.load_state_dict(network)
+        self.optimiser.load_state_dict(optimiser)
+        for _ in range(step):
+            self._schedule.step()
+
+    def step(self, parts: list[Batch], first: int, n: int, step: int, group: Group | None) -> torch.Tensor:
+        """Trains on a batch and returns its loss.
+
+        Args:
+            parts: those of the batch that this rank takes.
+            first: which part of the batch the first of them is.
+            n: of the whole batch.
+            step: counted from 1.
+            group: ranks that take the other parts at the same time.
+        """
+        loss = self._gradient(parts, first, n, step)
+        if group:
+            loss = self._add_up(loss, group)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.train.grad_clip)
+        self.optimiser.step()
+        self._schedule.step()
+        return loss
+
+    def _gradient(self, parts: list[Batch], first: int, n: int, step: int) -> torch.Tensor:
+        """Leaves the gradient of the mean loss over n in the parameters; in smaller pieces where memory is short."""
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=device())
+        try:
+            for place, part in enumerate(parts, start=first):
+                if self.plan.is_large:
+                    torch.manual_seed(derive_seed(self.plan.seed, step, place))
+                for piece in part.split(self._pieces):
+                    total += self._backward(piece, n)
+            return total
+        except torch.OutOfMemoryError:
+            if self._pieces >= len(parts[0].t):
+                raise
+        self._pieces *= 2
+        warnings.warn(
+            f"The device has too little memory for {len(parts[0].t)} at once: going on in {self._pieces} pieces.",
+            stacklevel=2,
+        )
+        return self._gradient(parts, first, n, step)
+
+    def _backward(self, piece: Batch, n: int) -> torch.Tensor:
+        """Adds the gradient of torchcfm's loss over a piece, as its share of n, and returns that share."""
+        t, xt, ut, *_ = self._matcher.sample_location_and_conditional_flow(piece.x0, piece.x1, piece.t)
+        with self._compute.autocast():
+            vt = self._field(t, xt)
+        loss = (vt.float() - ut).square().mean() * (len(t) / n)
+        loss.backward()
+        return loss.detach()
+
+    def _add_up(self, loss: torch.Tensor, group: Group) -> torch.Tensor:
+        """Sums gradients and loss over the ranks, in one go."""
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        flat = torch.cat([loss.reshape(1), *(grad.flatten() for grad in grads)])
+        group.add_up(flat)
+        for p, own, summed in zip(trained, grads, flat[1:].split([grad.numel() for grad in grads]), strict=True):
+            p.grad = own.copy_(summed.view_as(own))
+        return flat[0]
+
+
+class Team:
+    """The ranks at one training: rank 0's learner, and the followers' that learn along with it.
+
+    Args:
+        learner: rank 0's, as it begins.
+        done: steps so far.
+    """
+
+    def __init__(self, learner: Learner, done: int):
+        self.learner, plan = learner, learner.plan
+        self._group = ranks.led() if plan.is_large else None
+        self._parts = self._group.size if self._group else PARTS.get(device().type, 1) if plan.is_large else 1
+        if self._group:
+            optimiser = learner.optimiser.state_dict() if done else None
+            self._group.tell(_begin, plan, ranks.on_cpu(learner.network.state_dict()), optimiser, done)
+
+    def step(self, batch: Batch, step: int) -> torch.Tensor:
+        """Trains on a batch, each rank on a part of it, and returns its loss; steps are counted from 1."""
+        parts, n = batch.split(self._parts), len(batch.t)
+        if self._group:
+            self._group.tell(_take_part, step, n, [len(part.t) for part in parts])
+            for rank, part in enumerate(parts[1:], start=1):
+                for x in (part.t, part.x0, part.x1):
+                    self._group.send(x, rank)
+            parts = parts[:1]
+        return self.learner.step(parts, 0, n, step, self._group)
+
+    def end(self) -> None:
+        """Lets the followers forget it."""
+        if self._group:
+            self._group.tell(_end)
+
+
+def _begin(group: Group, plan: Plan, network: Tensors, optimiser: dict[str, Any] | None, done: int) -> None:
+    built = Compute.of(plan.network).place(build_network(plan.shape, plan.network))
+    built.load_state_dict(network)
+    group.training = Learner(built, plan)
+    if optimiser is not None:
+        group.training.resume(network, optimiser, done)
+
+
+def _take_part(group: Group, step: int, n: int, sizes: list[int]) -> None:
+    learner: Learner = group.training
+    parts = []
+    if group.rank < len(sizes):
+        size, shape = sizes[group.rank], learner.plan.shape
+        parts = [Batch(*(group.receive((size, *rest), 0, device()) for rest in ((), shape, shape)))]
+    learner.step(parts, group.rank, n, step, group)
+
+
+def _end(group: Group) -> None:
+    group.training = None
