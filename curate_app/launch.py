@@ -5,10 +5,6 @@ import signal
 from collections.abc import Callable
 
 
-class _LaunchEndedError(KeyboardInterrupt):
-    """The launcher asked this process to end."""
-
-
 def on_ranks(command: Callable[[], object]) -> None:
     """Runs the command, on all processes of the launch if there is one.
 
@@ -24,20 +20,27 @@ def on_ranks(command: Callable[[], object]) -> None:
     use_threads(beside_app=False)
     from loop.ranks import on_all
 
+    asked = _Asked()
     if rank == "0":
-        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGTERM, asked)
     try:
         on_all(command)
-    except _LaunchEndedError:
+    except BaseException as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher passes Ctrl-C on, after the terminal did
+        if not asked.to_end:
+            raise
         raise RuntimeError(
             "The launch was ended, most likely since another of its processes failed. Nothing is lost: the same "
             "command goes on from here."
-        ) from None
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher passes Ctrl-C on, after the terminal did
-        raise
+        ) from error
 
 
-def _leave(_signal: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _LaunchEndedError
+class _Asked:
+    """Stops the command when the launcher asks for it, which it does when another process failed."""
+
+    to_end = False
+
+    def __call__(self, _signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.to_end = True
+        raise KeyboardInterrupt
