@@ -1,0 +1,61 @@
+"""A device with too little memory: batches are divided, it is said, and the result is the same."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from model.flow import Flow
+
+Build = Callable[..., Flow]
+
+
+class Cramped(nn.Module):
+    """A network on a device that holds `most` images at once: torch's own error beyond."""
+
+    def __init__(self, inner: nn.Module, most: int):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.inner(t, x)
+
+
+def cramped(flow: Flow, most: int) -> Flow:
+    return replace(flow, network=Cramped(flow.network, most))
+
+
+def test_sampling_goes_on_in_halves_and_says_so(build: Build):
+    flow = build(True, batch=16)
+    seeds = np.arange(20)
+    with pytest.warns(UserWarning, match="too little memory for 16 samples at once"):
+        found = cramped(flow, 4).sample(seeds)
+    torch.testing.assert_close(found, flow.sample(seeds), rtol=1e-5, atol=1e-5)
+
+
+def test_one_image_that_is_too_much_is_an_error(build: Build):
+    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
+        cramped(build(True, batch=4), 0).sample(np.arange(2))
+
+
+def test_training_goes_on_in_parts_to_the_same_weights(build: Build, gaussian, monkeypatch: pytest.MonkeyPatch):
+    data = gaussian([[[0.2] * 8] * 8])
+    flow = build(True, pretrain_steps=10, batch_size=32)
+    plain = flow.fit(data, None, seed=1)
+    forward = type(flow.network).forward
+
+    def short(self: nn.Module, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, t, x)
+
+    monkeypatch.setattr(type(flow.network), "forward", short)
+    with pytest.warns(UserWarning, match="too little memory"):
+        found = flow.fit(data, None, seed=1)
+    for a, b in zip(found.network.state_dict().values(), plain.network.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,51 @@
+"""The UNet with quicker parts against torchcfm's own, in float32 and bfloat16."""
+
+import pytest
+import torch
+from torchcfm.models.unet.unet import UNetModelWrapper
+
+from model.compiled import Compute
+from model.config import NetworkConfig
+from model.networks import build_network
+
+
+def both(side: int, width: int, depth: int) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """torchcfm's UNet and ours with the same weights, none of which is zero."""
+    torch.manual_seed(0)
+    heads = 64 if (width if side == 16 else 2 * width) % 64 == 0 else 32
+    theirs = UNetModelWrapper(
+        dim=(3, side, side), num_res_blocks=depth, num_channels=width, channel_mult=[1, 2, 2, 2], num_heads=4,
+        num_head_channels=heads, attention_resolutions="16", dropout=0.1,
+    ).eval()  # fmt: skip
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    ours = build_network((3, side, side), NetworkConfig(kind="unet", width=width, depth=depth, dropout=0.1)).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+@pytest.mark.parametrize(("side", "width", "depth"), [(32, 32, 1), (16, 32, 2), (32, 64, 1)])
+@torch.inference_mode()
+def test_the_velocity_is_torchcfms(side: int, width: int, depth: int):
+    theirs, ours = both(side, width, depth)
+    t, x = torch.rand(3), torch.randn(3, 3, side, side)
+    torch.testing.assert_close(ours(t, x), theirs(t, x), rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_bfloat16_gives_the_same_to_its_precision():
+    _, ours = both(16, 32, 1)
+    t, x = torch.rand(4), torch.randn(4, 3, 16, 16)
+    exact = ours(t, x)
+    with Compute(bf16=True, compile="never").autocast():
+        found = ours(t, x).float()
+    assert (found - exact).norm() / exact.norm() < 0.02
+
+
+def test_gradients_are_torchcfms():
+    theirs, ours = both(16, 32, 1)
+    t, x = torch.rand(2), torch.randn(2, 3, 16, 16)
+    for network in (theirs, ours):
+        network(t, x).square().mean().backward()
+    for (name, a), b in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-3, atol=1e-5, msg=name)
