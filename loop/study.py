@@ -134,14 +134,14 @@ def open_or_create(
     if not path.exists():
         if preset is None:
             raise NotAStudyError(f"There is no study at {path}; name a preset to make one, such as --preset digits.")
-        return Study.create(path, configure(preset, settings, seed=seed, generations=generations))
+        return Study.create(path, configure(preset, settings, seed=seed, generations=generations or None))
     study = Study.open(path)
     known = study.config.model_dump()
     given = {"seed": seed, "preset": preset}
     asked = override(known, settings) | {key: value for key, value in given.items() if value is not None}
     wanted = build(asked, "--set").model_dump()
     if preset is not None:
-        wanted = configure(preset, settings, seed=seed, generations=generations).model_dump()
+        wanted = configure(preset, settings, seed=seed, generations=generations or None).model_dump()
     difference = first_difference({**known, "generations": 0}, {**wanted, "generations": 0})
     if difference:
         raise StudyExistsError(f"There is a study at {path} with other settings: {difference}. Choose another name.")
