@@ -1,8 +1,4 @@
-"""One step of training: the gradient of a batch, summed over its parts and over ranks, and the optimiser's step.
-
-A large network's batch is divided among the ranks; one alone takes the parts of two in turn. Each part has dropout of
-its own, and the sum of two numbers doesn't depend on their order: so one process and two train the same weights.
-"""
+"""One step of training: the gradient of a batch, summed over its parts and over ranks, and the optimiser's step."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,17 +8,12 @@ import torch
 from torch import nn
 from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
-from model import ranks
 from model.compiled import LARGE, Compute
 from model.config import NetworkConfig, TrainConfig
 from model.devices import device
-from model.keeping import Tensors
-from model.networks import build_network
 from model.noise import derive_seed
 from model.ranks import Group
 from model.schedule import learning_rate
-
-PARTS = {"cpu": 2}  # of a large network's batch, for a process alone: as two would have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,57 +142,3 @@ class Learner:
         for p, own, summed in zip(trained, grads, flat[1:].split([grad.numel() for grad in grads]), strict=True):
             p.grad = own.copy_(summed.view_as(own))
         return flat[0]
-
-
-class Team:
-    """The ranks at one training: rank 0's learner, and the followers' that learn along with it.
-
-    Args:
-        learner: rank 0's, as it begins.
-        done: steps so far.
-    """
-
-    def __init__(self, learner: Learner, done: int):
-        self.learner, plan = learner, learner.plan
-        self._group = ranks.led() if plan.is_large else None
-        self._parts = self._group.size if self._group else PARTS.get(device().type, 1) if plan.is_large else 1
-        if self._group:
-            optimiser = learner.optimiser.state_dict() if done else None
-            self._group.tell(_begin, plan, ranks.on_cpu(learner.network.state_dict()), optimiser, done)
-
-    def step(self, batch: Batch, step: int) -> torch.Tensor:
-        """Trains on a batch, each rank on a part of it, and returns its loss; steps are counted from 1."""
-        parts, n = batch.split(self._parts), len(batch.t)
-        if self._group:
-            self._group.tell(_take_part, step, n, [len(part.t) for part in parts])
-            for rank, part in enumerate(parts[1:], start=1):
-                for x in (part.t, part.x0, part.x1):
-                    self._group.send(x, rank)
-            parts = parts[:1]
-        return self.learner.step(parts, 0, n, step, self._group)
-
-    def end(self) -> None:
-        """Lets the followers forget it."""
-        if self._group:
-            self._group.tell(_end)
-
-
-def _begin(group: Group, plan: Plan, network: Tensors, optimiser: dict[str, Any] | None, done: int) -> None:
-    built = Compute.of(plan.network).place(build_network(plan.shape, plan.network))
-    built.load_state_dict(network)
-    group.training = Learner(built, plan)
-    if optimiser is not None:
-        group.training.resume(network, optimiser, done)
-
-
-def _take_part(group: Group, step: int, n: int, sizes: list[int]) -> None:
-    learner: Learner = group.training
-    parts = []
-    if group.rank < len(sizes):
-        size, shape = sizes[group.rank], learner.plan.shape
-        parts = [Batch(*(group.receive((size, *rest), 0, device()) for rest in ((), shape, shape)))]
-    learner.step(parts, group.rank, n, step, group)
-
-
-def _end(group: Group) -> None:
-    group.training = None

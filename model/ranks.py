@@ -5,6 +5,7 @@ they do just that until it ends. `accelerate launch` and `torchrun` both say in 
 that were killed and a rank 0 that was show alike: as a connection that closes.
 """
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ def join() -> Group:
 
 def led() -> Group | None:
     """The group, where this process leads others; None where it is alone."""
-    return _joined[0] if _joined and _joined[0].size > 1 else None
+    return _joined[0] if _joined and _joined[0].rank == 0 else None
 
 
 def leave(group: Group) -> None:
@@ -161,11 +162,10 @@ def rows(n: int, batch: int, rank: int, size: int) -> np.ndarray:
 
 def key_of(network: nn.Module, *about: object) -> str:
     """A name for a network's weights as they are now, and for what else is told of it."""
-    bits = [
-        (x.view(torch.int32) if x.dtype == torch.float32 else x).sum(dtype=torch.int64)
-        for x in network.state_dict().values()
-    ]
-    return repr((about, torch.stack(bits).tolist()))
+    found = hashlib.sha256(repr(about).encode())
+    for x in network.state_dict().values():
+        found.update(x.detach().cpu().contiguous().numpy())
+    return found.hexdigest()
 
 
 def on_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

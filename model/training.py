@@ -15,9 +15,10 @@ from model.coupling import pair
 from model.devices import device
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Kept
-from model.learner import Batch, Learner, Plan, Team
+from model.learner import Batch, Learner, Plan
 from model.prefetch import ahead
 from model.schedule import ema_decay
+from model.team import Team
 
 REPORT_STEPS = 20
 
