@@ -23,13 +23,13 @@ def print_status(study: Study, *, as_json: bool) -> None:
         return
     table = Table(title=f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})")
     extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
-    for column in ("t", "real", "curated", "mean reward", "95 %", "largest class", "share", "NN ratio"):
-        table.add_column(column, justify="right")
+    for column in ("t", "real", "curated", "mean reward,\n95 %", "largest\nclass", "NN"):
+        table.add_column(column, justify="right", no_wrap=True)
     if extractor:
-        table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True, min_width=len(extractor) + 2)
+        table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True)
     judged = any(row["metrics"].get("judge") for row in found["generations"])
     if judged:
-        table.add_column("reward\n(judge)", justify="right", no_wrap=True)
+        table.add_column("judge", justify="right", no_wrap=True)
     for row in found["generations"]:
         extra = [_distance(row["metrics"])] if extractor else []
         table.add_row(*_cells(row), *extra, *([_judged(row["metrics"])] if judged else []))
@@ -94,10 +94,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
         str(row["t"]),
         f"{row['n_real']:,}",
         f"{row['n_curated']:,}",
-        f"{reward['value']:.3f}" if reward else "",
-        f"± {1.96 * reward['se']:.3f}" if reward else "",
-        metrics.get("class_names", [""])[top],
-        f"{shares[top]:.1%}",
+        f"{reward['value']:.3f} ± {1.96 * reward['se']:.3f}" if reward else "",
+        f"{metrics.get('class_names', [''])[top]} {shares[top]:.1%}",
         f"{metrics['nn_ratio']:.2f}" if "nn_ratio" in metrics else "",
     ]
 
