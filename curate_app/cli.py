@@ -32,6 +32,7 @@ Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting as a
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 Port = Annotated[int, typer.Option(min=1, max=65535)]
+INTERRUPTED = 130
 PRESET_HELP = "digits, moons, gaussians, cifar10, cifar10-small or folder."
 
 
@@ -210,6 +211,8 @@ def _exit_quietly(command: Any) -> None:
     try:
         command(args)
     except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:  # what Typer makes of Ctrl-C
+            raise KeyboardInterrupt from None
         if leaving.code:
             raise
 

@@ -26,7 +26,7 @@ SEED = 1
 SURE = 0.9
 
 
-def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float]:
+def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float | None]:
     """Trains classifier and generator of a preset, writes both in half precision, and returns what was measured.
 
     Returns:

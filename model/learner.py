@@ -74,16 +74,11 @@ class Learner:
         self._field = compute.field(network, images=3 * plan.steps * train.batch_size)  # backward costs twice forward
         self._compute, self._pieces = compute, 1
         self._matcher = ConditionalFlowMatcher(sigma=0.0)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimiser, lambda step: learning_rate(step, plan.steps, train.warmup_steps)
-        )
 
-    def resume(self, network: dict[str, Any], optimiser: dict[str, Any], step: int) -> None:
-        """Goes on after a step, from the states of network and optimiser."""
+    def resume(self, network: dict[str, Any], optimiser: dict[str, Any]) -> None:
+        """Goes on from the states of network and optimiser."""
         self.network.load_state_dict(network)
         self.optimiser.load_state_dict(optimiser)
-        for _ in range(step):
-            self._schedule.step()
 
     def step(self, parts: list[Batch], first: int, n: int, step: int, group: Group | None) -> torch.Tensor:
         """Trains on a batch and returns its loss.
@@ -99,8 +94,9 @@ class Learner:
         if group:
             loss = self._add_up(loss, group)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.train.grad_clip)
+        for settings in self.optimiser.param_groups:
+            settings["lr"] = self.plan.lr * learning_rate(step - 1, self.plan.steps, self.plan.train.warmup_steps)
         self.optimiser.step()
-        self._schedule.step()
         return loss
 
     def _gradient(self, parts: list[Batch], first: int, n: int, step: int) -> torch.Tensor:

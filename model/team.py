@@ -24,10 +24,9 @@ class Team:
 
     Args:
         learner: rank 0's, as it begins.
-        done: steps so far.
     """
 
-    def __init__(self, learner: Learner, done: int):
+    def __init__(self, learner: Learner):
         plan = learner.plan
         self.learner, self._group = learner, ranks.led() if plan.is_large else None
         alone = PARTS[device().type] if plan.is_large else 1
@@ -35,7 +34,7 @@ class Team:
         if self._group:
             state = learner.optimiser.state_dict()
             optimiser = {**state, "state": {i: on_cpu(values) for i, values in state["state"].items()}}
-            self._group.tell(_begin, plan, on_cpu(learner.network.state_dict()), optimiser, done)
+            self._group.tell(_begin, plan, on_cpu(learner.network.state_dict()), optimiser)
 
     def step(self, batch: Batch, step: int) -> torch.Tensor:
         """Trains on a batch, each rank on a part of it, and returns its loss; steps are counted from 1."""
@@ -54,9 +53,9 @@ class Team:
             self._group.tell(_end)
 
 
-def _begin(group: Group, plan: Plan, network: Tensors, optimiser: dict[str, Any], done: int) -> None:
+def _begin(group: Group, plan: Plan, network: Tensors, optimiser: dict[str, Any]) -> None:
     group.training = Learner(Compute.of(plan.network).place(build_network(plan.shape, plan.network)), plan)
-    group.training.resume(network, optimiser, done)
+    group.training.resume(network, optimiser)
 
 
 def _take_part(group: Group, step: int, n: int, sizes: list[int]) -> None:

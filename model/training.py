@@ -81,7 +81,7 @@ class Trainer:
             NonFiniteLossError: training diverged.
         """
         done, steps = self._resume(keeper, rng), self.plan.steps
-        team = Team(self._learner, done)
+        team = Team(self._learner)
         every = batches(self.plan.shape, self.plan.train, data, steps - done, pretraining, rng)
         for step, made in enumerate(ahead(every), start=done + 1):
             loss = team.step(made.batch, step)
@@ -124,7 +124,7 @@ class Trainer:
         kept = keeper.kept() if keeper else None
         if kept is None:
             return 0
-        self._learner.resume(kept.network, kept.optimiser, kept.step)
+        self._learner.resume(kept.network, kept.optimiser)
         self.average.load_state_dict(kept.average)
         rng.bit_generator.state = kept.rng_state
         torch.set_rng_state(kept.torch_rng)

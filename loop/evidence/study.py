@@ -265,7 +265,9 @@ def _generations(measured: _Measured, config: StudyConfig, from_start: list[Mome
 
 
 def _second_opinion(found: dict[str, Any] | None) -> SecondOpinion | None:
-    return found and SecondOpinion(**{**found, "mean_reward": Estimate.of(**found["mean_reward"])})
+    if not found:
+        return None
+    return SecondOpinion(**{**found, "mean_reward": Estimate.of(**found["mean_reward"])})
 
 
 def _transmission(measured: _Measured, t: int, training: dict[str, Any]) -> Transmission:
