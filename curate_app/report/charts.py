@@ -155,7 +155,7 @@ def second_opinion(generations: Sequence[GenerationEvidence]) -> Titled | None:
         f"agree on the class of {judge.agreement:.0%}."
     )
     chart = Chart("mean reward", spoken, lines)
-    note = "Where only the classifier's curve rises, the loop has learned to please it. " + spoken
+    note = "Where only the classifier's curve rises, the loop has learned to please it."
     return Titled("A second opinion on the reward", chart, note)
 
 

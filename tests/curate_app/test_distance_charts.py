@@ -73,5 +73,5 @@ def test_the_judges_reward_is_drawn_beside_the_classifiers():
     ]
     drawn = second_opinion(judged)
     assert drawn is not None and [line.points[-1].value for line in drawn.chart.lines] == [1.0, 0.5]
-    assert "agree on the class of 75%" in drawn.note
+    assert "agree on the class of 75%" in drawn.chart.spoken
     assert second_opinion([generation(0, None)]) is None
