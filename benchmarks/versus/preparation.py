@@ -29,6 +29,7 @@ def settings_of(options: argparse.Namespace) -> StudyConfig:
         f"train.pretrain_steps={options.pretrain_steps}",
         f"train.finetune_steps={options.steps}",
         "judge.enabled=false",
+        "mix.lam=1",  # real images have to be read, and mixed in
         *([f"classifier.file={_quoted(options.classifier)}"] if options.classifier else []),
         *(f"network.{key}={network[key]}" for key in NETWORK if network),
         *options.settings,
