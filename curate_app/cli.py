@@ -143,7 +143,7 @@ def simulate(
 
     settings = with_checkpoint(setting, checkpoint)
     if preset is not None:
-        check_checkpoint(configure(preset, settings, seed=seed, generations=generations), study)
+        check_checkpoint(configure(preset, settings, seed=seed), study)
     opened = open_or_create(study, preset, settings, seed=seed, generations=generations)
     use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
     from loop.simulation import simulate as run
