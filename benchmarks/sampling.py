@@ -12,11 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from machine import commit, machine
 
 from curate_app.console import is_debug, run
 from curate_app.processes import use_threads
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from model.flow import Flow
 
 EVALUATIONS = (4, 6, 8, 10, 12, 16)
 SHORTLIST = ("midpoint", "heun", "ab2")  # tried on every grid
@@ -68,7 +75,6 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     """The rows, the exact solution first."""
     import numpy as np
     import torch
-    from torchdiffeq import odeint
 
     from data.real import load
     from loop.study import configure
@@ -78,7 +84,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     from model.devices import device
     from model.distances import Reference
     from model.flow import Flow
-    from model.noise import derive_seeds, noise
+    from model.noise import derive_seeds
     from model.solvers import GRIDS, evaluations
 
     paths = [f"data.path={options.data}"] if options.data else []
@@ -89,23 +95,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     drawn = np.random.default_rng(0).choice(len(real), min(options.real, len(real)), replace=False)
     reference = Reference(torch.from_numpy(judge.judge(to_tensor(real.x[drawn])).features).to(device()), 5)
     seeds = derive_seeds(options.samples, 0x5A3B)
-    asked = 0
-
-    def velocity(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        nonlocal asked
-        asked += 1
-        return flow.network(t.expand(len(x)), x)
-
-    parts, calls = [], []
-    with torch.inference_mode():
-        flow.network.eval()
-        for batch in np.array_split(seeds, -(-len(seeds) // config.sampling.batch_size)):
-            asked = 0
-            x0 = noise(batch, flow.shape).to(device())
-            times = torch.tensor([0.0, 1.0], device=device())
-            parts.append(odeint(velocity, x0, times, atol=1e-5, rtol=1e-5, method="dopri5")[-1].clamp(-1, 1).cpu())
-            calls.append(asked)
-    exact = torch.cat(parts)
+    exact, calls = exactly(flow, seeds)
     judged = judge.judge(exact)
     spread = np.linalg.norm(judged.features - judged.features.mean(0), axis=1).mean()
 
@@ -120,7 +110,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
             fd=float("nan") if fd is None else fd,
         )
 
-    yield row("dopri5 at 1e-5", round(float(np.mean(calls))), exact, judged)
+    yield row("dopri5 at 1e-5", round(calls), exact, judged)
     fp32 = replace(flow, network_config=flow.network_config.model_copy(update={"precision": "fp32"}))
     for solver in ("euler", "midpoint", "heun", "rk4", "ab2"):
         for grid in GRIDS if solver in SHORTLIST else ("uniform",):
@@ -137,6 +127,32 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
         n = evaluations(own.solver, own.steps)
         name = f"{own.solver}, {own.steps} steps, {own.grid}, bf16 (the preset's)"
         yield row(name, n, x, judge.judge(x))
+
+
+def exactly(flow: "Flow", seeds: "np.ndarray") -> "tuple[torch.Tensor, float]":
+    """The samples by dopri5 at 1e-5, and how often it evaluates the network for a batch."""
+    import numpy as np
+    import torch
+    from torchdiffeq import odeint
+
+    from model.devices import device
+    from model.noise import noise
+
+    calls, parts = 0, []
+
+    def velocity(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return flow.network(t.expand(len(x)), x)
+
+    batches = np.array_split(seeds, -(-len(seeds) // flow.sampling.batch_size))
+    times = torch.tensor([0.0, 1.0], device=device())
+    flow.network.eval()
+    with torch.inference_mode():
+        for batch in batches:
+            x0 = noise(batch, flow.shape).to(device())
+            parts.append(odeint(velocity, x0, times, atol=1e-5, rtol=1e-5, method="dopri5")[-1].clamp(-1, 1).cpu())
+    return torch.cat(parts), calls / len(batches)
 
 
 def arguments() -> argparse.Namespace:

@@ -28,7 +28,7 @@ def trained(config: StudyConfig, real: RealData, name: str, on_step: OnStep | No
         table,
         seed,
         on_step,
-        test_images(config.data, real.label_names),
+        unseen_images(config.data, real.label_names),
     )
 
 
@@ -47,7 +47,7 @@ def imported(weights: Path, path: str = "") -> tuple[Classifier, str]:
     """
     found = huyvnphan.read(weights)
     try:
-        test = test_images(DataConfig(dataset="cifar10", path=path), found.label_names)
+        test = unseen_images(DataConfig(dataset="cifar10", path=path), found.label_names)
     except (OSError, RuntimeError) as error:  # torchvision's words for a download that fails
         why = f"CIFAR-10 can't be had ({error}): the accuracy is not measured and not stored; --path names a copy."
         return found, why
@@ -56,7 +56,7 @@ def imported(weights: Path, path: str = "") -> tuple[Classifier, str]:
     return replace(found, accuracy=accuracy(found, *test)), ""
 
 
-def test_images(data: DataConfig, label_names: tuple[str, ...]) -> Labelled | None:
+def unseen_images(data: DataConfig, label_names: tuple[str, ...]) -> Labelled | None:
     """Images and labels that no training sees, where the data set has them.
 
     Raises:
