@@ -43,7 +43,7 @@ def build_unet(side: int, channels: int, blocks: int, dropout: float) -> UNetMod
         num_channels=channels,
         channel_mult=[1, 2, 2, 2],
         num_heads=4,
-        num_head_channels=64,
+        num_head_channels=32 if side == 16 and channels % 64 else 64,
         attention_resolutions="16",
         dropout=dropout,
     )
