@@ -49,7 +49,11 @@ def _head_channels(shape: tuple[int, ...], config: NetworkConfig) -> int:
 
 
 class Attention(nn.Module):
-    """torchcfm's attention by torch's fused kernel, which never holds the square of weights."""
+    """torchcfm's attention by quicker kernels.
+
+    Torch's fused one, which never holds the square of weights; in bfloat16 on a CPU two batched products, which take
+    two thirds of its time, forwards and backwards, at the 256 places that the UNet's attention has.
+    """
 
     def __init__(self, heads: int):
         super().__init__()
@@ -58,8 +62,12 @@ class Attention(nn.Module):
     def forward(self, qkv: torch.Tensor) -> torch.Tensor:
         """(n, heads * channels, places) from queries, keys and values (n, heads * 3 * channels, places)."""
         n, _, places = qkv.shape
-        query, key, value = qkv.reshape(n, self.heads, 3, -1, places).transpose(3, 4).contiguous().unbind(2)
-        return scaled_dot_product_attention(query, key, value).transpose(2, 3).reshape(n, -1, places)
+        if qkv.device.type != "cpu" or qkv.dtype != torch.bfloat16:
+            query, key, value = qkv.reshape(n, self.heads, 3, -1, places).transpose(3, 4).contiguous().unbind(2)
+            return scaled_dot_product_attention(query, key, value).transpose(2, 3).reshape(n, -1, places)
+        query, key, value = qkv.reshape(n * self.heads, 3, -1, places).unbind(1)
+        weights = torch.bmm((query * query.shape[1] ** -0.5).transpose(1, 2), key).softmax(2, value.dtype)
+        return torch.bmm(value, weights.transpose(1, 2)).reshape(n, -1, places)
 
 
 class Norm(nn.GroupNorm):
