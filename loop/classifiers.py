@@ -12,24 +12,32 @@ from model.classifier_training import Labelled, accuracy, train_classifier
 from model.config import ClassifierConfig
 from model.foreign import huyvnphan
 from model.interfaces import OnStep
+from model.keeping import Keeper
 from model.noise import derive_seed
 
 PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed of its own
 
 
-def trained(config: StudyConfig, real: RealData, name: str, on_step: OnStep | None) -> Classifier:
-    """The study's 'classifier' or 'judge', trained on the real images; measured on the test set where there is one."""
+def trained(config: StudyConfig, real: RealData, name: str, path: Path, on_step: OnStep | None) -> Classifier:
+    """The study's 'classifier' or 'judge', trained on the real images; measured on the test set where there is one.
+
+    Its training is kept beside the checkpoint on the way, and goes on from there where it was interrupted.
+
+    Args:
+        config: the settings.
+        real: the images.
+        name: 'classifier' or 'judge'.
+        path: where its checkpoint is written.
+        on_step: called now and then with (done, total).
+    """
     table = ClassifierConfig(**getattr(config, name).model_dump(include=set(ClassifierConfig.model_fields)))
     seed = derive_seed(config.seed, PURPOSES[name])
-    return train_classifier(
-        to_bytes(real.x),
-        real.labels,
-        real.label_names,
-        table,
-        seed,
-        on_step,
-        unseen_images(config.data, real.label_names),
-    )
+    keeper = Keeper(path.with_suffix(".partial"), repr((seed, config.data, table)))
+    unseen = unseen_images(config.data, real.label_names)
+    found = train_classifier(to_bytes(real.x), real.labels, real.label_names, table, seed, on_step, unseen, keeper)
+    found = replace(found, sha256=found.save(path))
+    keeper.done()
+    return found
 
 
 def imported(weights: Path, path: str = "") -> tuple[Classifier, str]:

@@ -52,8 +52,7 @@ def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | 
     if file and not path.exists():
         copy_checkpoint(Path(file), path)
     if not path.exists() and not _copy_starter(study, name, path) and not _copy_donated(study, donor, name, path):
-        found = trained(study.config, real, name, _phase(report, name))
-        found.save(path)
+        found = trained(study.config, real, name, path, _phase(report, name))
         study.store.log("worker", f"{name}_trained", accuracy=found.accuracy)
     classifier = Classifier.load(path)
     return Scorer(study.config, classifier, classifier.label_names)

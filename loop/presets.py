@@ -72,7 +72,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generations": 5,
         "data": {"dataset": "cifar10", "size": 16},
         "network": {"kind": "unet", "width": 32, "depth": 1},
-        "train": {"pretrain_steps": 2_500, "pretrain_lr": 1e-3, "finetune_steps": 250, "finetune_lr": 5e-4,
+        "train": {"pretrain_steps": 2_500, "pretrain_lr": 1e-3, "finetune_steps": 400, "finetune_lr": 7e-4,
                   "batch_size": 64, "pair_size": 64, "warmup_steps": 100, "ema_decay": 0.999, "flip": True},
         "sampling": {"steps": 5, "batch_size": 128},
         "reward": {"kind": "class_prob", "gamma": 5.0, "target": 0},

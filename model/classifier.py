@@ -75,9 +75,22 @@ class Classifier:
         return torch.cat(found)
 
     def _views(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        for view in self._moved(images):
+            yield view
+            if self.config.mirror:
+                yield view.flip(3)
+
+    def _moved(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The images, and as `jitter` says the same moved, their border repeated.
+
+        Source: test-time augmentation of Jordan 2024 (arXiv 2404.00498).
+        """
         yield images
-        if self.config.mirror:
-            yield images.flip(3)
+        if self.config.jitter:
+            twice = 2 * self.config.jitter
+            padded = nn.functional.pad(images, [self.config.jitter] * 4, mode="replicate")
+            yield padded[:, :, twice:, twice:]
+            yield padded[:, :, :-twice, :-twice]
 
     def _once(self, images: torch.Tensor) -> torch.Tensor:
         features = self.network[0](prepared(images, self.config))

@@ -1,6 +1,5 @@
 """The recipe that trains the classifier, and measures it on images that it hasn't seen."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from model.compiled import autocast, uses_bf16
 from model.config import ClassifierConfig
 from model.devices import device
 from model.interfaces import OnStep
+from model.keeping import Keeper, Kept, rng_states
 from model.pixels import scaled
 from model.schedule import learning_rate
 from model.vgg import prepared, vgg11
@@ -29,6 +29,7 @@ def train_classifier(
     seed: int,
     on_step: OnStep | None = None,
     test: Labelled | None = None,
+    keeper: Keeper | None = None,
 ) -> Classifier:
     """A trained classifier, with its accuracy on the test set, or on a part of the images kept from training.
 
@@ -40,9 +41,10 @@ def train_classifier(
         seed: of everything random in it; the same seed gives the same weights on one machine.
         on_step: called now and then with (done, total) steps.
         test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
+        keeper: keeps the training now and then between two epochs; where it has kept one, that one goes on.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or what was kept is damaged.
     """
     if len(label_names) < 2:
         raise ValueError("A classifier needs at least two classes: put the images in one sub-folder per class.")
@@ -54,7 +56,8 @@ def train_classifier(
             kept, held_out = split(labels, config.holdout, seed)
             test = x[torch.from_numpy(held_out)], labels[held_out]
         shape = tuple(x.shape[1:])
-        network = _train(vgg11(shape, config, len(label_names)).to(device()), x, labels, kept, config, rng, on_step)
+        network = vgg11(shape, config, len(label_names)).to(device())
+        _train(network, x, labels, kept, config, rng, on_step, keeper)
         found = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
         return replace(found, accuracy=accuracy(found, *test))
 
@@ -69,35 +72,70 @@ def _train(
     network: nn.Sequential,
     x: torch.Tensor,
     labels: np.ndarray,
-    kept: np.ndarray,
+    members: np.ndarray,
     config: ClassifierConfig,
     rng: np.random.Generator,
     on_step: OnStep | None,
-) -> nn.Sequential:
+    keeper: Keeper | None,
+) -> None:
+    """Trains in place on those of the images that are members, from where the keeper left off."""
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
-    steps = config.epochs * _batches(len(kept), config)
     optimiser = _optimiser(network, config)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, steps, steps // 10))
-    bf16 = uses_bf16(config.precision)
+    step = _resume(network, optimiser, rng, keeper)
+    each = _batches(len(members), config)
+    steps = config.epochs * each
     network.train()
-    for step, batch in enumerate(_epochs(kept, config, rng), start=1):
-        chosen = torch.from_numpy(batch).to(device())
-        images = augment(x[chosen], config, rng)
-        with autocast(bf16):
-            logits = network(prepared(images, config))
-        loss = nn.functional.cross_entropy(logits.float(), targets[chosen], label_smoothing=config.label_smoothing)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if on_step:
-            on_step(step, steps)
-    return network
+    for _ in range(step // each, config.epochs):
+        for batch in np.array_split(rng.permutation(members), each):
+            chosen = torch.from_numpy(batch).to(device())
+            for group in optimiser.param_groups:
+                group["lr"] = config.lr * learning_rate(step, steps, steps // 10)
+            _step(network, optimiser, augment(x[chosen], config, rng), targets[chosen], config)
+            step += 1
+            if on_step:
+                on_step(step, steps)
+        if keeper and keeper.is_due():
+            keeper.keep(_state(step, network, optimiser, rng), network)
 
 
-def _epochs(kept: np.ndarray, config: ClassifierConfig, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    for _ in range(config.epochs):
-        yield from np.array_split(rng.permutation(kept), _batches(len(kept), config))
+def _step(
+    network: nn.Sequential,
+    optimiser: torch.optim.Optimizer,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    config: ClassifierConfig,
+) -> None:
+    with autocast(uses_bf16(config.precision)):
+        logits = network(prepared(images, config))
+    loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def _state(step: int, network: nn.Sequential, optimiser: torch.optim.Optimizer, rng: np.random.Generator) -> Kept:
+    return Kept(
+        step=step,
+        network=network.state_dict(),
+        average={},
+        optimiser=optimiser.state_dict(),
+        rng_state=dict(rng.bit_generator.state),
+        **rng_states(),
+    )
+
+
+def _resume(
+    network: nn.Sequential, optimiser: torch.optim.Optimizer, rng: np.random.Generator, keeper: Keeper | None
+) -> int:
+    """Goes on from what was kept, if anything was; gives the steps that are done."""
+    kept = keeper.kept() if keeper else None
+    if kept is None:
+        return 0
+    network.load_state_dict(kept.network)
+    optimiser.load_state_dict(kept.optimiser)
+    rng.bit_generator.state = kept.rng_state
+    kept.set_rng()
+    return kept.step
 
 
 def _batches(n: int, config: ClassifierConfig) -> int:

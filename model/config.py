@@ -113,7 +113,10 @@ class ClassifierConfig(_Table):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="fp32", description="in training: auto is bf16 where the processor has it"
     )
-    mirror: bool = Field(default=False, description="judge by the mean over an image and its mirror image")
+    mirror: bool = Field(default=False, description="judge by the mean over an image and its mirror image ...")
+    jitter: int = Field(
+        default=0, ge=0, description="... and over the image moved by this many pixels, up-left and down-right; 0: not"
+    )
     holdout: float = Field(
         default=0.2,
         gt=0,

@@ -5,24 +5,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
 
 from model.checkpoint import write_whole
+from model.devices import device
 
 Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """All that training goes on from.
+    """All that the training of a generator or a classifier goes on from.
 
     Attributes:
         step: done so far.
         network: weights.
-        average: their running average.
+        average: their running average; of a classifier there is none.
         optimiser: its state.
         rng_state: of the NumPy generator that makes the batches.
         torch_rng: state of torch's generator, on the CPU ...
@@ -37,6 +38,25 @@ class Kept:
     torch_rng: torch.Tensor
     device_rng: torch.Tensor | None
 
+    def set_rng(self) -> None:
+        """Puts torch's generators where they were."""
+        torch.set_rng_state(self.torch_rng)
+        if self.device_rng is not None and device().type == "cuda":
+            torch.cuda.set_rng_state(self.device_rng)
+
+
+class RngStates(TypedDict):
+    """Of torch's generators, as in `Kept`."""
+
+    torch_rng: torch.Tensor
+    device_rng: torch.Tensor | None
+
+
+def rng_states() -> RngStates:
+    """Where torch's generators are now."""
+    on_gpu = device().type == "cuda"
+    return RngStates(torch_rng=torch.get_rng_state(), device_rng=torch.cuda.get_rng_state() if on_gpu else None)
+
 
 class Keeper:
     """Keeps a training in a file every so often.
@@ -45,7 +65,7 @@ class Keeper:
         path: the file; it goes when the training is done and its result is safe.
         what: names the training (data, settings, seed): a file of another one isn't gone on from.
         every_s: seconds between two times.
-        on_kept: called with the step and the averaged network each time.
+        on_kept: called each time with the step and the network that training would end with now.
     """
 
     def __init__(
@@ -58,12 +78,12 @@ class Keeper:
         """Whether it is time to keep it."""
         return time.monotonic() - self._last >= self.every_s
 
-    def keep(self, kept: Kept, average: nn.Module) -> None:
-        """Writes the file, whole or not at all."""
+    def keep(self, kept: Kept, network: nn.Module) -> None:
+        """Writes the file, whole or not at all, and tells of the network."""
         write_whole(self.path, lambda file: torch.save({"what": self.what, **asdict(kept)}, file))
         self._last = time.monotonic()
         if self.on_kept:
-            self.on_kept(kept.step, average)
+            self.on_kept(kept.step, network)
 
     def kept(self) -> Kept | None:
         """What is in the file; None where there is none, or it is another training's.

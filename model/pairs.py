@@ -48,14 +48,16 @@ def within(x: torch.Tensor, k: int, chunk: int | None = None) -> Within:
     n, d = x.shape
     nearest = torch.full((n, k), torch.inf, dtype=torch.float64, device=x.device)
     total = torch.zeros((), dtype=torch.float64, device=x.device)
-    for rows, columns, products, squared in _blocks(x, x, chunk or chunk_for(x)):
+    for rows, columns, products, squared in _blocks(x, x, chunk or chunk_for(x), half=True):
         kernel = polynomial(products, d)
         if rows.start == columns.start:
             squared.fill_diagonal_(torch.inf)
             kernel.fill_diagonal_(0)
-        total += kernel.sum()
-        candidates = torch.cat([nearest[rows], squared], dim=1)
-        nearest[rows] = candidates.topk(k, dim=1, largest=False, sorted=False).values
+            total += kernel.sum()
+        else:
+            total += 2 * kernel.sum()
+            _keep_nearest(nearest[columns], squared.T)
+        _keep_nearest(nearest[rows], squared)
     return Within(nearest.amax(1), float(total) / (n * (n - 1)) if n > 1 else None)
 
 
@@ -96,13 +98,22 @@ def chunk_for(x: torch.Tensor) -> int:
     return CHUNKS.get(x.device.type, CHUNKS["cpu"])
 
 
-def _blocks(x: torch.Tensor, y: torch.Tensor, chunk: int) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor]]:
-    """Rows of x, rows of y, their inner products, and their squared distances."""
+def _keep_nearest(nearest: torch.Tensor, squared: torch.Tensor) -> None:
+    """Puts the least of (n, m) squared distances among the (n, k) least so far; few rows have any, once many are seen."""
+    closer = (squared.amin(1) < nearest.amax(1)).nonzero().squeeze(1)
+    candidates = torch.cat([nearest[closer], squared[closer]], dim=1)
+    nearest[closer] = candidates.topk(nearest.shape[1], dim=1, largest=False, sorted=False).values
+
+
+def _blocks(
+    x: torch.Tensor, y: torch.Tensor, chunk: int, half: bool = False
+) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor]]:
+    """Rows of x, rows of y, their inner products, and their squared distances; of x with itself half of them do."""
     for start in range(0, len(x), chunk):
         rows = slice(start, start + chunk)
         left = x[rows].double()
         left_norms = left.square().sum(1)
-        for other in range(0, len(y), chunk):
+        for other in range(start if half else 0, len(y), chunk):
             columns = slice(other, other + chunk)
             right = y[columns].double()
             products = left @ right.T

@@ -14,7 +14,7 @@ from model.config import TrainConfig
 from model.coupling import pair
 from model.devices import device
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper, Kept
+from model.keeping import Keeper, Kept, rng_states
 from model.learner import Batch, Learner, Plan
 from model.prefetch import ahead
 from model.schedule import ema_decay
@@ -116,8 +116,7 @@ class Trainer:
             average=self.average.state_dict(),
             optimiser=self._learner.optimiser.state_dict(),
             rng_state=rng_state,
-            torch_rng=torch.get_rng_state(),
-            device_rng=torch.cuda.get_rng_state() if device().type == "cuda" else None,
+            **rng_states(),
         )
 
     def _resume(self, keeper: Keeper | None, rng: np.random.Generator) -> int:
@@ -127,7 +126,5 @@ class Trainer:
         self._learner.resume(kept.network, kept.optimiser)
         self.average.load_state_dict(kept.average)
         rng.bit_generator.state = kept.rng_state
-        torch.set_rng_state(kept.torch_rng)
-        if kept.device_rng is not None and device().type == "cuda":
-            torch.cuda.set_rng_state(kept.device_rng)
+        kept.set_rng()
         return kept.step

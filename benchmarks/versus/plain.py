@@ -58,7 +58,14 @@ def run(folder: Path, out: Path, seeds: Path) -> dict[str, Any]:
         plain_way.copy_picked(out / "samples", picked, out / "picked")
     with clock("fine-tune"):
         child = plain_way.fine_tune(
-            parent, _real(config), out / "picked", _shares(config), **_recipe(config), device=device, on_step=pace.mark
+            parent,
+            _real(config),
+            out / "picked",
+            _shares(config),
+            side=classifier.shape[-1],
+            **_recipe(config),
+            device=device,
+            on_step=pace.mark,
         )
     with clock("evaluate"):
         evaluated, _ = plain_way.sample(child, x0["child"], batch, device)

@@ -21,7 +21,7 @@ from torchcfm.models.unet.unet import UNetModelWrapper
 from torchdiffeq import odeint
 from torchvision.datasets import ImageFolder
 from torchvision.io import write_png
-from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, ToTensor
+from torchvision.transforms import Compose, InterpolationMode, Normalize, RandomHorizontalFlip, Resize, ToTensor
 
 TOLERANCE = 1e-5
 WORKERS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -113,6 +113,7 @@ def fine_tune(
     picked: Path,
     shares: tuple[float, float],
     *,
+    side: int,
     steps: int,
     batch: int,
     lr: float,
@@ -129,6 +130,7 @@ def fine_tune(
         real: folder of real images, a folder for each class.
         picked: folder of picked images.
         shares: of real and of picked images in what is drawn; they add up to 1.
+        side: of the network's images, to which larger real ones are reduced as they are read.
         steps: of the optimiser.
         batch: images in a step.
         lr: after the warm-up.
@@ -143,7 +145,7 @@ def fine_tune(
     matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
     optimiser = torch.optim.Adam(network.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / max(1, warmup)))
-    loader = _training_loader(real, picked, shares, batch, steps)
+    loader = _training_loader(real, picked, shares, side, batch, steps)
     for step, (x1, _) in enumerate(loader, start=1):
         optimiser.zero_grad()
         x1 = x1.to(device)
@@ -167,9 +169,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(mean + np.trace(covariance_a + covariance_b - 2 * np.real(root)))
 
 
-def _training_loader(real: Path, picked: Path, shares: tuple[float, float], batch: int, steps: int) -> DataLoader:
+def _training_loader(
+    real: Path, picked: Path, shares: tuple[float, float], side: int, batch: int, steps: int
+) -> DataLoader:
     """Real and picked images in their shares; one pass is the whole training, so that the workers start once."""
-    transform = Compose([RandomHorizontalFlip(), *TO_TENSOR])
+    transform = Compose([Resize(side, InterpolationMode.LANCZOS), RandomHorizontalFlip(), *TO_TENSOR])
     parts = [ImageFolder(str(folder), transform) for folder in (real, picked)]
     weights = [share / len(part) for part, share in zip(parts, shares, strict=True) for _ in range(len(part))]
     sampler = WeightedRandomSampler(weights, num_samples=batch * steps)

@@ -22,7 +22,7 @@ def train(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Train the VGG11 that judges images, and measure its held-out accuracy.
+    """Train the VGG11 that judges images, and measure its accuracy; an interrupted run goes on with the same command.
 
     A study takes it with `--set classifier.file=PATH`.
 

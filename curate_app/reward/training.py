@@ -12,16 +12,17 @@ from loop.config import StudyConfig
 def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
     """Trains on the configured data and writes weights and sidecar; prints the held-out accuracy.
 
+    Interrupted, it goes on from the last time it was kept when it is called again.
+
     Raises:
         ValueError: the path doesn't end in .safetensors, or is there already.
     """
     check_out(path)
     real = load(config.data, config.seed)
     with one_bar("steps") as report:
-        found = trained(config, real, "classifier", report)
-    sha256 = found.save(path)
+        found = trained(config, real, "classifier", path, report)
     if as_json:
-        out.print_json(json.dumps({"path": str(path), "sha256": sha256, "accuracy": found.accuracy}))
+        out.print_json(json.dumps({"path": str(path), "sha256": found.sha256, "accuracy": found.accuracy}))
         return
     out.print(f"Held-out accuracy {found.accuracy:.2%}. Use it with: --set classifier.file={path}")
 

@@ -1,5 +1,6 @@
 """VGG11: its shape, its split, its training, its checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpoi
 from model.classifier import Classifier
 from model.classifier_training import augment, split, train_classifier
 from model.config import ClassifierConfig
+from model.keeping import Keeper
 from model.vgg import vgg11
 
 TINY = ClassifierConfig(width=4, epochs=8, batch_size=32, shift=1, dropout=0.0, lr=1e-2)
@@ -92,6 +94,37 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others():
     first, again, other = (train(seed, dropped).network.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
     assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("at", [1, 11, 12, 24])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: int):
+    def interrupt(done: int, total: int) -> None:
+        if done == at:
+            raise KeyboardInterrupt
+
+    x, labels = dark_and_bright()
+    config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd"})
+    keeper = Keeper(tmp_path / "c.partial", "this one", every_s=0)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(x, labels, ("dark", "bright"), config, 0, interrupt, keeper=keeper)
+    done = []
+    found = train_classifier(
+        x, labels, ("dark", "bright"), config, 0, lambda step, total: done.append((step, total)), keeper=keeper
+    )
+    straight = train_classifier(x, labels, ("dark", "bright"), config, 0).network.state_dict()
+    assert done[0] == ((at - 1) // 3 * 3 + 1, 24)  # an epoch has three steps, and it is kept between two of them
+    assert all(torch.equal(tensor, straight[name]) for name, tensor in found.network.state_dict().items())
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_it_judges_by_the_mean_over_the_image_moved_and_mirrored(mirror: bool):
+    found, (x, _) = train(), dark_and_bright()
+    judging = replace(found, config=TINY.model_copy(update={"jitter": 2, "mirror": mirror}))
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+    moved = [torch.from_numpy(padded[:, :, by : by + 8, by : by + 8]) for by in (0, 2, 4)]
+    views = [*moved, *(view.flip(3) for view in moved)] if mirror else moved
+    expected = np.mean([found.judge(view.contiguous()).probs for view in views], axis=0)
+    np.testing.assert_allclose(judging.judge(x).probs, expected, atol=1e-6)
 
 
 def test_a_judgement_does_not_depend_on_the_company():

@@ -19,14 +19,21 @@ def test_distances_are_the_smallest_of_all_whatever_the_chunk(n: int, m: int, ch
     full = (x[:, None] - reference[None]).flatten(2).norm(dim=2)
     torch.testing.assert_close(nearest_distances(x, reference, chunk=chunk), full.amin(1), rtol=1e-3, atol=1e-3)
     own = (reference[:, None] - reference[None]).flatten(2).norm(dim=2).fill_diagonal_(torch.inf)
-    found = nearest_distances(reference, reference, same=True, chunk=chunk)
-    torch.testing.assert_close(found, own.amin(1), rtol=1e-3, atol=1e-3)
+    some = torch.arange(m)[seed % 2 :: 2]
+    found = nearest_distances(reference[some], reference, own=some, chunk=chunk)
+    torch.testing.assert_close(found, own.amin(1)[some], rtol=1e-3, atol=1e-3)
 
 
 def test_the_spacing_of_a_grid_is_its_step():
     grid = torch.cartesian_prod(torch.arange(6.0), torch.arange(5.0)) * 0.25
     assert typical_spacing(grid) == pytest.approx(0.25)
-    assert typical_spacing(torch.cat([grid, 100 * grid]), limit=30) == pytest.approx(0.25)
+    assert typical_spacing(grid, limit=3) == pytest.approx(0.25)
+
+
+def test_the_spacing_of_a_few_is_to_any_other_and_the_few_are_from_all_classes():
+    one, other = torch.arange(30.0)[:, None], 1_000 + 3 * torch.arange(31.0)[:, None]
+    assert typical_spacing(torch.cat([one, other]), limit=3) == pytest.approx(3)
+    assert typical_spacing(torch.cat([other, one]), limit=10) == pytest.approx(3)
 
 
 def test_copies_have_ratio_zero_and_fresh_draws_about_one():
