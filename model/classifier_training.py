@@ -1,10 +1,12 @@
 """The recipe that trains the classifier, and measures it on images that it hasn't seen."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from model.augment import mirrored
 from model.classifier import Classifier
@@ -78,46 +80,68 @@ def _train(
     on_step: OnStep | None,
     keeper: Keeper | None,
 ) -> None:
-    """Trains in place on those of the images that are members, from where the keeper left off."""
+    """Trains in place on those of the images that are members, from where the keeper left off.
+
+    After the rate's fall further epochs at a constant one, over whose ends the weights are averaged.
+
+    Source: stochastic weight averaging, Izmailov et al. 2018 (arXiv 1803.05407).
+    """
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
-    optimiser = _optimiser(network, config)
-    step = _resume(network, optimiser, rng, keeper)
-    each = _batches(len(members), config)
-    steps = config.epochs * each
-    network.train()
-    for _ in range(step // each, config.epochs):
+    optimiser, average = _optimiser(network, config), AveragedModel(network)
+    step = _resume(network, average, optimiser, rng, keeper)
+    each = -(-len(members) // config.batch_size)
+    falling, epochs = config.epochs * each, config.epochs + config.average_epochs
+    steps = (epochs + bool(config.average_epochs)) * each
+
+    def shuffled() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        nonlocal step
         for batch in np.array_split(rng.permutation(members), each):
             chosen = torch.from_numpy(batch).to(device())
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * learning_rate(step, steps, steps // 10)
-            _step(network, optimiser, augment(x[chosen], config, rng), targets[chosen], config)
+            yield prepared(augment(x[chosen], config, rng), config), targets[chosen]
             step += 1
             if on_step:
                 on_step(step, steps)
+
+    network.train()
+    for epoch in range(step // each, epochs):
+        for images, classes in shuffled():
+            rate = config.lr * learning_rate(step, falling, falling // 10) if step < falling else config.average_lr
+            _step(network, optimiser, rate, images, classes, config)
+        if epoch >= config.epochs:
+            average.update_parameters(network)
         if keeper and keeper.is_due():
-            keeper.keep(_state(step, network, optimiser, rng), network)
+            keeper.keep(_state(step, network, average, optimiser, rng), network)
+    if config.average_epochs:
+        network.load_state_dict(average.module.state_dict())
+        with autocast(uses_bf16(config.precision)):
+            update_bn(shuffled(), network)
 
 
 def _step(
     network: nn.Sequential,
     optimiser: torch.optim.Optimizer,
+    rate: float,
     images: torch.Tensor,
     targets: torch.Tensor,
     config: ClassifierConfig,
 ) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
     with autocast(uses_bf16(config.precision)):
-        logits = network(prepared(images, config))
+        logits = network(images)
     loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
 
 
-def _state(step: int, network: nn.Sequential, optimiser: torch.optim.Optimizer, rng: np.random.Generator) -> Kept:
+def _state(
+    step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator
+) -> Kept:
     return Kept(
         step=step,
         network=network.state_dict(),
-        average={},
+        average=average.state_dict(),
         optimiser=optimiser.state_dict(),
         rng_state=dict(rng.bit_generator.state),
         **rng_states(),
@@ -125,21 +149,22 @@ def _state(step: int, network: nn.Sequential, optimiser: torch.optim.Optimizer, 
 
 
 def _resume(
-    network: nn.Sequential, optimiser: torch.optim.Optimizer, rng: np.random.Generator, keeper: Keeper | None
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    rng: np.random.Generator,
+    keeper: Keeper | None,
 ) -> int:
     """Goes on from what was kept, if anything was; gives the steps that are done."""
     kept = keeper.kept() if keeper else None
     if kept is None:
         return 0
     network.load_state_dict(kept.network)
+    average.load_state_dict(kept.average)
     optimiser.load_state_dict(kept.optimiser)
     rng.bit_generator.state = kept.rng_state
     kept.set_rng()
     return kept.step
-
-
-def _batches(n: int, config: ClassifierConfig) -> int:
-    return -(-n // config.batch_size)
 
 
 def _optimiser(network: nn.Module, config: ClassifierConfig) -> torch.optim.Optimizer:

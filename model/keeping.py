@@ -23,7 +23,7 @@ class Kept:
     Attributes:
         step: done so far.
         network: weights.
-        average: their running average; of a classifier there is none.
+        average: their running average.
         optimiser: its state.
         rng_state: of the NumPy generator that makes the batches.
         torch_rng: state of torch's generator, on the CPU ...

@@ -99,7 +99,7 @@ def chunk_for(x: torch.Tensor) -> int:
 
 
 def _keep_nearest(nearest: torch.Tensor, squared: torch.Tensor) -> None:
-    """Puts the least of (n, m) squared distances among the (n, k) least so far; few rows have any, once many are seen."""
+    """Puts the least of (n, m) squared distances among the (n, k) least so far; few rows have any after a while."""
     closer = (squared.amin(1) < nearest.amax(1)).nonzero().squeeze(1)
     candidates = torch.cat([nearest[closer], squared[closer]], dim=1)
     nearest[closer] = candidates.topk(nearest.shape[1], dim=1, largest=False, sorted=False).values

@@ -96,14 +96,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others():
     assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
-@pytest.mark.parametrize("at", [1, 11, 12, 24])
+@pytest.mark.parametrize("at", [1, 11, 12, 24, 25, 30])
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: int):
     def interrupt(done: int, total: int) -> None:
         if done == at:
             raise KeyboardInterrupt
 
     x, labels = dark_and_bright()
-    config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd"})
+    config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd", "average_epochs": 2})
     keeper = Keeper(tmp_path / "c.partial", "this one", every_s=0)
     with pytest.raises(KeyboardInterrupt):
         train_classifier(x, labels, ("dark", "bright"), config, 0, interrupt, keeper=keeper)
@@ -112,8 +112,26 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: 
         x, labels, ("dark", "bright"), config, 0, lambda step, total: done.append((step, total)), keeper=keeper
     )
     straight = train_classifier(x, labels, ("dark", "bright"), config, 0).network.state_dict()
-    assert done[0] == ((at - 1) // 3 * 3 + 1, 24)  # an epoch has three steps, and it is kept between two of them
+    assert done[0] == ((at - 1) // 3 * 3 + 1, 33)  # an epoch has three steps, and it is kept between two of them
     assert all(torch.equal(tensor, straight[name]) for name, tensor in found.network.state_dict().items())
+
+
+def test_weights_are_averaged_over_the_ends_of_the_last_epochs():
+    built, ends = [], []
+
+    def look(done: int, total: int) -> None:
+        assert total == (8 + 2 + 1) * 3  # one more for the statistics of the batch norms
+        if done in (27, 30):
+            ends.append([weight.clone() for weight in built[0].parameters()])
+
+    x, labels = dark_and_bright()
+    config = TINY.model_copy(update={"average_epochs": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.classifier_training.vgg11", lambda *about: built.append(vgg11(*about)) or built[-1])
+        found = train_classifier(x, labels, ("dark", "bright"), config, 0, look)
+    for weight, *each in zip(found.network.parameters(), *ends, strict=True):
+        torch.testing.assert_close(weight, torch.stack(each).mean(0))
+    assert found.accuracy > 0.95
 
 
 @pytest.mark.parametrize("mirror", [False, True])
