@@ -98,7 +98,7 @@ class Evaluator:
         some = drawn.x[:NEAREST_SAMPLES]
         sheet = picture(drawn.x, self.study.real.x)
         shares = self._shares(drawn.scores.labels)
-        real_shares = self._shares(self.study.real.labels)["class_shares"]
+        real_shares = self._shares(self._real_labels)["class_shares"]
         kept = _kept(t, drawn.x, drawn.scores)
         metrics = {
             "n": len(drawn),
@@ -114,6 +114,12 @@ class Evaluator:
             "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
         }
         return Evaluation(metrics, sheet, kept)
+
+    @property
+    def _real_labels(self) -> np.ndarray:
+        """What the real data are; what they are taken for, where they have other classes than the classifier knows."""
+        real = self.study.real
+        return real.labels if real.label_names == self.scorer.label_names else self.real_scores.labels
 
     def _second_opinion(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
         """Class shares and mean reward by the judge, and the share of images on whose class both agree."""

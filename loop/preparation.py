@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import model as model_package
+from data.real import sample_shape
 from data.records import Generation
 from loop.classifiers import trained
 from loop.evaluation import Evaluator
@@ -50,12 +51,22 @@ def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | 
     path, real = study.weights_path(name), study.real
     file = getattr(study.config, name).file
     if file and not path.exists():
+        _check_images(Classifier.load(Path(file)), study, name)
         copy_checkpoint(Path(file), path)
     if not path.exists() and not _copy_starter(study, name, path) and not _copy_donated(study, donor, name, path):
         found = trained(study.config, real, name, path, _phase(report, name))
         study.store.log("worker", f"{name}_trained", accuracy=found.accuracy)
     classifier = Classifier.load(path)
     return Scorer(study.config, classifier, classifier.label_names)
+
+
+def _check_images(classifier: Classifier, study: Study, name: str) -> None:
+    wanted = sample_shape(study.config.data)
+    if classifier.shape != wanted:
+        theirs, ours = (
+            f"{width} x {height} pixels, {channels} channels" for channels, height, width in (classifier.shape, wanted)
+        )
+        raise ValueError(f"{name}.file is for images of {theirs}; the study's have {ours}: name another file.")
 
 
 def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report, donor: Study | None = None) -> None:

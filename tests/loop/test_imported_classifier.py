@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from loop.classifiers import imported
+from model.classifier import Classifier
+from model.config import ClassifierConfig
 from model.foreign.huyvnphan import CLASSES, CONFIG, SHAPE
 from model.vgg import vgg11
 
@@ -64,3 +66,28 @@ def test_images_of_other_classes_are_refused(weights: Path, tmp_path: Path):
     images(tmp_path / "test", {"cat": 1, "unicorn": 1})
     with pytest.raises(ValueError, match="unicorn"):
         imported(weights, str(tmp_path))
+
+
+def untrained(path: Path, shape: tuple[int, ...], names: tuple[str, ...]) -> Path:
+    config = ClassifierConfig(width=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = vgg11(shape, config, len(names))
+    Classifier(shape, network, config, names, None, 0).save(path)
+    return path
+
+
+def test_a_file_for_images_of_another_size_is_refused_and_not_kept(make, run, tmp_path: Path):
+    large = untrained(tmp_path / "large.safetensors", (3, 32, 32), CLASSES)
+    study = make("digits", f"classifier.file={large}")
+    with pytest.raises(ValueError, match=r"classifier\.file is for images of 32 x 32 pixels, 3 channels.* 8 x 8"):
+        run(study, 0)
+    assert not study.classifier_path.exists()
+
+
+def test_a_file_may_know_other_classes_than_the_data_have(make, run, tmp_path: Path):
+    other = untrained(tmp_path / "other.safetensors", (1, 8, 8), ("round", "edged", "both"))
+    study = run(make("digits", f"classifier.file={other}", "reward.target=1"), 1)
+    for generation in study.store.generations():
+        metrics = generation.metrics
+        assert metrics["class_names"] == ["round", "edged", "both"] and 0 <= metrics["tv_real"] <= 1
