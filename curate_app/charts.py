@@ -167,7 +167,7 @@ class _Picture:
         self.chart, self.name, self.width = chart, name, width
         self.lines = [line for line in chart.lines if line.points]
         longest = max([len(line.name) for line in self.lines if _labelled(line)] + [len(chart.reference_name) * 0.9])
-        self.right = width - 14 - min(100, 7.8 * longest)
+        self.right = width - 14 - min(120, 7.8 * longest)
         points = [point for line in self.lines for point in line.points]
         reach = [end for point in points for end in point.reach]
         reach += [] if chart.reference is None else [chart.reference]

@@ -93,7 +93,7 @@ def shares_chart(
     spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
     reference = shares[moved] if moved < len(shares) else None
     return Chart(
-        "share of samples", spoken, [*lines, *ahead], reference, f"{name}, real data", "{:.0%}".format, floor=0.0
+        "share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0
     )
 
 
