@@ -1,6 +1,5 @@
 """The second classifier: trained on its own, kept with the study, and heard for every generation."""
 
-
 import pytest
 
 from loop.evidence.study import build
