@@ -61,7 +61,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                   "batch_size": 128, "warmup_steps": 500, "ema_decay": 0.9999, "flip": True},
         "sampling": {"steps": 8, "batch_size": 256},
         "reward": {"kind": "class_prob", "gamma": 5.0, "target": 0},
-        "classifier": {"width": 64, "epochs": 24, "average_epochs": 12, "jitter": 1, **VGG_RECIPE},
+        "classifier": {"width": 64, "epochs": 24, "average_epochs": 10, "jitter": 1, **VGG_RECIPE},
         "judge": {"width": 32, "epochs": 24, **VGG_RECIPE, "enabled": True},
         "curation": {"k": 2},
         "mix": {"lam": 0.5},
