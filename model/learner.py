@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
-from model.compiled import LARGE, Compute
+from model.compiled import LARGE, Compute, Field
 from model.config import NetworkConfig, TrainConfig
 from model.devices import device
+from model.lanes import LANES, Lanes, pays
 from model.noise import derive_seed
 from model.ranks import Group
 from model.schedule import learning_rate
@@ -73,12 +74,18 @@ class Learner:
         )
         self._field = compute.field(network, images=3 * plan.steps * train.batch_size)  # backward costs twice forward
         self._compute, self._pieces = compute, 1
+        self._lanes = Lanes(network) if plan.is_large and pays(plan.network.dropout, device()) else None
         self._matcher = ConditionalFlowMatcher(sigma=0.0)
 
     def resume(self, network: dict[str, Any], optimiser: dict[str, Any]) -> None:
         """Goes on from the states of network and optimiser."""
         self.network.load_state_dict(network)
         self.optimiser.load_state_dict(optimiser)
+
+    def end(self) -> None:
+        """Lets go of its threads."""
+        if self._lanes:
+            self._lanes.close()
 
     def step(self, parts: list[Batch], first: int, n: int, step: int, group: Group | None) -> torch.Tensor:
         """Trains on a batch and returns its loss.
@@ -102,13 +109,15 @@ class Learner:
     def _gradient(self, parts: list[Batch], first: int, n: int, step: int) -> torch.Tensor:
         """Leaves the gradient of the mean loss over n in the parameters; in smaller pieces where memory is short."""
         self.optimiser.zero_grad(set_to_none=True)
+        if self._lanes and len(parts) == LANES and self._field is self.network:
+            return self._lanes.run(lambda part, network: self._backward(part, n, network), parts)
         total = torch.zeros((), device=device())
         try:
             for place, part in enumerate(parts, start=first):
                 if self.plan.is_large:
                     torch.manual_seed(derive_seed(self.plan.seed, step, place))
                 for piece in part.split(self._pieces):
-                    total += self._backward(piece, n)
+                    total += self._backward(piece, n, self._field)
             return total
         except torch.OutOfMemoryError:
             if self._pieces >= len(parts[0].t):
@@ -120,11 +129,11 @@ class Learner:
         )
         return self._gradient(parts, first, n, step)
 
-    def _backward(self, piece: Batch, n: int) -> torch.Tensor:
+    def _backward(self, piece: Batch, n: int, field: Field) -> torch.Tensor:
         """Adds the gradient of torchcfm's loss over a piece, as its share of n, and returns that share."""
         t, xt, ut, *_ = self._matcher.sample_location_and_conditional_flow(piece.x0, piece.x1, piece.t)
         with self._compute.autocast():
-            vt = self._field(t, xt)
+            vt = field(t, xt)
         loss = (vt.float() - ut).square().mean() * (len(t) / n)
         loss.backward()
         return loss.detach()
