@@ -49,7 +49,6 @@ class Team:
 
     def end(self) -> None:
         """Lets the followers forget it."""
-        self.learner.end()
         if self._group:
             self._group.tell(_end)
 

@@ -81,9 +81,17 @@ class Trainer:
             NonFiniteLossError: training diverged.
         """
         done, steps = self._resume(keeper, rng), self.plan.steps
-        team = Team(self._learner)
         every = batches(self.plan.shape, self.plan.train, data, steps - done, pretraining, rng)
-        for step, made in enumerate(ahead(every), start=done + 1):
+        try:
+            self._learn(ahead(every), done, on_step, keeper)
+        finally:
+            self._learner.end()
+        self._copy_buffers()
+        return self.average.eval()
+
+    def _learn(self, made_batches: Iterator[Made], done: int, on_step: OnStep | None, keeper: Keeper | None) -> None:
+        team, steps = Team(self._learner), self.plan.steps
+        for step, made in enumerate(made_batches, start=done + 1):
             loss = team.step(made.batch, step)
             self._take_average(step)
             if step % REPORT_STEPS == 0 or step == steps:
@@ -97,8 +105,6 @@ class Trainer:
                     self._copy_buffers()
                     keeper.keep(self._state(step, made.rng_state), self.average)
         team.end()
-        self._copy_buffers()
-        return self.average.eval()
 
     def _take_average(self, step: int) -> None:
         weight = 1 - ema_decay(step, self.plan.train.ema_decay)
