@@ -92,9 +92,7 @@ def shares_chart(
     name, shares = class_name(measured[-1], moved), real.get("class_shares") or []
     spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
     reference = shares[moved] if moved < len(shares) else None
-    return Chart(
-        "share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0
-    )
+    return Chart("share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0)
 
 
 def _points(generations: Sequence[Generation], key: str) -> list[Point]:
