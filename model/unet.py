@@ -67,7 +67,7 @@ class Attention(nn.Module):
             return scaled_dot_product_attention(query, key, value).transpose(2, 3).reshape(n, -1, places)
         query, key, value = qkv.reshape(n * self.heads, 3, -1, places).unbind(1)
         weights = torch.bmm((query * query.shape[1] ** -0.5).transpose(1, 2), key).softmax(2, value.dtype)
-        return torch.bmm(value, weights.transpose(1, 2)).reshape(n, -1, places)
+        return torch.bmm(weights, value.transpose(1, 2)).transpose(1, 2).reshape(n, -1, places)
 
 
 class Norm(nn.GroupNorm):
