@@ -1,11 +1,12 @@
 """One generation the plain way: torchcfm, torchdiffeq, torchvision and scipy as their documentation shows them.
 
 Written to be read and doubted. It imports nothing of this project; the recipe is torchcfm's CIFAR-10 example: fp32,
-Adam, gradient clipping, warm-up, a minibatch OT matcher, an EMA over the state dict. Images lie on disk as PNGs, and a
-DataLoader reads them. Torch's number of threads is what it finds by itself.
+Adam, gradient clipping, warm-up, a minibatch OT matcher, an EMA over the state dict; the learning rate falls to 0, as it
+does in curate. Images lie on disk as PNGs, and a DataLoader reads them. Torch's threads are as many as it finds.
 """
 
 import copy
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -134,7 +135,7 @@ def fine_tune(
         steps: of the optimiser.
         batch: images in a step.
         lr: after the warm-up.
-        warmup: steps over which the learning rate rises.
+        warmup: steps over which the learning rate rises; then it falls to 0 along a cosine.
         grad_clip: largest norm of the gradient.
         ema_decay: of the running average; reached gradually, or a short fine-tune would hardly move it.
         device: where to train.
@@ -144,7 +145,7 @@ def fine_tune(
     average = copy.deepcopy(network)
     matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
     optimiser = torch.optim.Adam(network.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / max(1, warmup)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps, warmup))
     loader = _training_loader(real, picked, shares, side, batch, steps)
     for step, (x1, _) in enumerate(loader, start=1):
         optimiser.zero_grad()
@@ -178,6 +179,12 @@ def _training_loader(
     weights = [share / len(part) for part, share in zip(parts, shares, strict=True) for _ in range(len(part))]
     sampler = WeightedRandomSampler(weights, num_samples=batch * steps)
     return DataLoader(ConcatDataset(parts), batch_size=batch, sampler=sampler, num_workers=WORKERS)
+
+
+def _rate(step: int, steps: int, warmup: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, steps - warmup))
 
 
 @torch.no_grad()
