@@ -5,7 +5,8 @@
     python benchmarks/scaling.py --counts 1000 2000 --picks 1000 10000
 
 Each row is measured in a process of its own. Samples are drawn in the lots of `curate simulate`. Targets: a doubling
-within 10 % of twice the time, memory flat from the first full lot on, and no more than noise between the studies.
+within 10 % of twice the time, memory flat from the first full lot on, and no more than noise between the studies. The
+memory of the second table is the highest of two turns, the first of which reads and decodes all the stored picks.
 """
 
 import argparse

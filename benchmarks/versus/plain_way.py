@@ -1,8 +1,8 @@
 """One generation the plain way: torchcfm, torchdiffeq, torchvision and scipy as their documentation shows them.
 
 Written to be read and doubted. It imports nothing of this project; the recipe is torchcfm's CIFAR-10 example: fp32,
-Adam, gradient clipping, warm-up, a minibatch OT matcher, an EMA over the state dict; the learning rate falls to 0, as it
-does in curate. Images lie on disk as PNGs, and a DataLoader reads them. Torch's threads are as many as it finds.
+Adam, gradient clipping, warm-up, a minibatch OT matcher, an EMA over the state dict; the learning rate falls to 0, as
+it does in curate. Images lie on disk as PNGs, and a DataLoader reads them. Torch's threads are as many as it finds.
 """
 
 import copy
