@@ -1,12 +1,10 @@
 """The recipe that trains the classifier, and measures it on images that it hasn't seen."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, update_bn
 
 from model.augment import mirrored
 from model.classifier import Classifier
@@ -16,7 +14,7 @@ from model.devices import device
 from model.interfaces import OnStep
 from model.keeping import Keeper, Kept, rng_states
 from model.pixels import scaled
-from model.schedule import learning_rate
+from model.schedule import held_rate, learning_rate
 from model.vgg import prepared, vgg11
 
 MEASURED = 2_048  # test images scaled at a time
@@ -82,39 +80,34 @@ def _train(
 ) -> None:
     """Trains in place on those of the images that are members, from where the keeper left off.
 
-    After the rate's fall further epochs at a constant one, over whose ends the weights are averaged.
+    The rate rises and falls once, and may start again; the momentum stays.
 
-    Source: stochastic weight averaging, Izmailov et al. 2018 (arXiv 1803.05407).
+    Source: warm restarts, Loshchilov and Hutter 2017 (arXiv 1608.03983).
     """
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
-    optimiser, average = _optimiser(network, config), AveragedModel(network)
-    step = _resume(network, average, optimiser, rng, keeper)
-    each = -(-len(members) // config.batch_size)
-    falling, epochs = config.epochs * each, config.epochs + config.average_epochs
-    steps = (epochs + bool(config.average_epochs)) * each
-
-    def shuffled() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        nonlocal step
-        for batch in np.array_split(rng.permutation(members), each):
-            chosen = torch.from_numpy(batch).to(device())
-            yield prepared(augment(x[chosen], config, rng), config), targets[chosen]
-            step += 1
-            if on_step:
-                on_step(step, steps)
+    optimiser = _optimiser(network, config)
+    step = _resume(network, optimiser, rng, keeper)
+    each, epochs = -(-len(members) // config.batch_size), config.epochs + config.restart_epochs
 
     network.train()
-    for epoch in range(step // each, epochs):
-        for images, classes in shuffled():
-            rate = config.lr * learning_rate(step, falling, falling // 10) if step < falling else config.average_lr
-            _step(network, optimiser, rate, images, classes, config)
-        if epoch >= config.epochs:
-            average.update_parameters(network)
+    for _ in range(step // each, epochs):
+        for batch in np.array_split(rng.permutation(members), each):
+            chosen = torch.from_numpy(batch).to(device())
+            images = prepared(augment(x[chosen], config, rng), config)
+            _step(network, optimiser, _rate(step, each, config), images, targets[chosen], config)
+            step += 1
+            if on_step:
+                on_step(step, epochs * each)
         if keeper and keeper.is_due():
-            keeper.keep(_state(step, network, average, optimiser, rng), network)
-    if config.average_epochs:
-        network.load_state_dict(average.module.state_dict())
-        with autocast(uses_bf16(config.precision)):
-            update_bn(shuffled(), network)
+            keeper.keep(_state(step, network, optimiser, rng), network)
+
+
+def _rate(step: int, each: int, config: ClassifierConfig) -> float:
+    """The learning rate of a step, of which there are `each` in an epoch."""
+    first = config.epochs * each
+    if step < first:
+        return config.lr * learning_rate(step, first, first // 10)
+    return config.restart_lr * held_rate(step - first, config.restart_epochs * each)
 
 
 def _step(
@@ -135,13 +128,11 @@ def _step(
     optimiser.step()
 
 
-def _state(
-    step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator
-) -> Kept:
+def _state(step: int, network: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator) -> Kept:
     return Kept(
         step=step,
         network=network.state_dict(),
-        average=average.state_dict(),
+        average={},
         optimiser=optimiser.state_dict(),
         rng_state=dict(rng.bit_generator.state),
         **rng_states(),
@@ -150,7 +141,6 @@ def _state(
 
 def _resume(
     network: nn.Module,
-    average: nn.Module,
     optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
     keeper: Keeper | None,
@@ -160,7 +150,6 @@ def _resume(
     if kept is None:
         return 0
     network.load_state_dict(kept.network)
-    average.load_state_dict(kept.average)
     optimiser.load_state_dict(kept.optimiser)
     rng.bit_generator.state = kept.rng_state
     kept.set_rng()

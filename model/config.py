@@ -101,10 +101,10 @@ class ClassifierConfig(_Table):
     mean: tuple[float, ...] = Field(default=(0.5,), description="of pixels in [0, 1], by channel: taken off first ...")
     std: tuple[float, ...] = Field(default=(0.5,), description="... and what the rest is divided by")
     epochs: int = Field(default=30, ge=1)
-    average_epochs: int = Field(
-        default=0, ge=0, description="more epochs, at the rate average_lr; the mean of the weights at their ends counts"
+    restart_epochs: int = Field(
+        default=0, ge=0, description="more epochs after these: the rate stays at restart_lr, then falls to 0"
     )
-    average_lr: float = Field(default=0.02, gt=0)
+    restart_lr: float = Field(default=0.05, gt=0)
     batch_size: int = Field(default=128, ge=2)
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="sgd has Nesterov's momentum, 0.9")
     lr: float = Field(default=2e-3, gt=0)

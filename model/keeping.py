@@ -23,7 +23,7 @@ class Kept:
     Attributes:
         step: done so far.
         network: weights.
-        average: their running average.
+        average: their running average; empty for a classifier, which has none.
         optimiser: its state.
         rng_state: of the NumPy generator that makes the batches.
         torch_rng: state of torch's generator, on the CPU ...

@@ -103,7 +103,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: 
             raise KeyboardInterrupt
 
     x, labels = dark_and_bright()
-    config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd", "average_epochs": 2})
+    config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd", "restart_epochs": 3})
     keeper = Keeper(tmp_path / "c.partial", "this one", every_s=0)
     with pytest.raises(KeyboardInterrupt):
         train_classifier(x, labels, ("dark", "bright"), config, 0, interrupt, keeper=keeper)
@@ -116,21 +116,22 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: 
     assert all(torch.equal(tensor, straight[name]) for name, tensor in found.network.state_dict().items())
 
 
-def test_weights_are_averaged_over_the_ends_of_the_last_epochs():
-    built, ends = [], []
+def test_the_rate_falls_starts_again_stays_and_falls_to_nothing():
+    rates = []
 
-    def look(done: int, total: int) -> None:
-        assert total == (8 + 2 + 1) * 3  # one more for the statistics of the batch norms
-        if done in (27, 30):
-            ends.append([weight.clone() for weight in built[0].parameters()])
+    class Recorder(torch.optim.AdamW):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"] / TINY.lr)
+            return super().step(closure)
 
     x, labels = dark_and_bright()
-    config = TINY.model_copy(update={"average_epochs": 2})
+    config = TINY.model_copy(update={"restart_epochs": 5, "restart_lr": TINY.lr / 2})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.classifier_training.vgg11", lambda *about: built.append(vgg11(*about)) or built[-1])
-        found = train_classifier(x, labels, ("dark", "bright"), config, 0, look)
-    for weight, *each in zip(found.network.parameters(), *ends, strict=True):
-        torch.testing.assert_close(weight, torch.stack(each).mean(0))
+        patch.setattr("torch.optim.AdamW", Recorder)
+        found = train_classifier(x, labels, ("dark", "bright"), config, 0)
+    first, again = rates[:24], rates[24:]
+    assert max(first) == 1 and first[-1] < 0.01
+    assert again == pytest.approx([0.5] * 7 + [0.5 * (15 - step) / 9 for step in range(7, 15)])
     assert found.accuracy > 0.95
 
 
