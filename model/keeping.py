@@ -13,6 +13,7 @@ from torch import nn
 from model.checkpoint import write_whole
 from model.devices import device
 
+FORMAT = 2  # of the file
 Tensors = dict[str, torch.Tensor]
 
 
@@ -71,7 +72,8 @@ class Keeper:
     def __init__(
         self, path: Path, what: str, every_s: float = 120, on_kept: Callable[[int, nn.Module], None] | None = None
     ):
-        self.path, self.what, self.every_s, self.on_kept = path, what, every_s, on_kept
+        self.path, self.every_s, self.on_kept = path, every_s, on_kept
+        self._what = f"{what}, format {FORMAT}"
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
@@ -80,13 +82,13 @@ class Keeper:
 
     def keep(self, kept: Kept, network: nn.Module) -> None:
         """Writes the file, whole or not at all, and tells of the network."""
-        write_whole(self.path, lambda file: torch.save({"what": self.what, **asdict(kept)}, file))
+        write_whole(self.path, lambda file: torch.save({"what": self._what, **asdict(kept)}, file))
         self._last = time.monotonic()
         if self.on_kept:
             self.on_kept(kept.step, network)
 
     def kept(self) -> Kept | None:
-        """What is in the file; None where there is none, or it is another training's.
+        """What is in the file; None where there is none, or it is another training's, or an earlier version's.
 
         Raises:
             ValueError: the file is damaged.
@@ -96,7 +98,7 @@ class Keeper:
         try:
             found = torch.load(self.path, weights_only=True)
             what = found.pop("what")
-            return Kept(**found) if what == self.what else None
+            return Kept(**found) if what == self._what else None
         except (RuntimeError, OSError, EOFError, KeyError, TypeError, UnpicklingError) as error:
             raise ValueError(f"{self.path} is damaged; remove it to start the training again.") from error
 

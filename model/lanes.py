@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from model.flat import Flat
+
 P = TypeVar("P")
 LANES = 2
 
@@ -16,23 +18,23 @@ class Lanes:
     """Copies of a network that share its weights and have gradients of their own.
 
     Args:
-        network: on the CPU; its optimiser changes its weights in place.
+        network: on the CPU.
+        flat: its weights, which an optimiser changes in place.
+        grad: (n,) where the network's own gradients go.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, flat: Flat, grad: torch.Tensor):
         self.networks = [network, copy.deepcopy(network)]
-        for own, shared in zip(self.networks[1].parameters(), network.parameters(), strict=True):
-            own.data = shared.data
+        flat.lend(self.networks[1])
+        self._grad, self._others = grad, flat.gradients(self.networks[1])
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(LANES, "lanes", lambda: torch.set_num_threads(self._threads // LANES))
 
     def run(self, work: Callable[[P, nn.Module], torch.Tensor], parts: Sequence[P]) -> torch.Tensor:
-        """The sum of what `work` gives for two parts; the sum of their gradients is left in the network."""
+        """The sum of what `work` gives for two parts; the sum of their gradients is left in `grad`."""
         first, second = self._pool.map(work, parts, self.networks)
-        for into, other in zip(self.networks[0].parameters(), self.networks[1].parameters(), strict=True):
-            if into.grad is not None and other.grad is not None:
-                into.grad += other.grad
-            other.grad = None
+        self._grad += self._others
+        self._others.zero_()
         return first + second
 
     def close(self) -> None:

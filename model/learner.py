@@ -11,6 +11,7 @@ from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 from model.compiled import LARGE, Compute, Field
 from model.config import NetworkConfig, TrainConfig
 from model.devices import device
+from model.flat import Flat, clip
 from model.lanes import LANES, Lanes, pays
 from model.noise import derive_seed
 from model.ranks import Group
@@ -69,12 +70,14 @@ class Learner:
     def __init__(self, network: nn.Module, plan: Plan):
         train, compute = plan.train, Compute.of(plan.network)
         self.network, self.plan = network.train(), plan
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=plan.lr, weight_decay=train.weight_decay, fused=True
-        )
+        flat = Flat(network)
+        self._grad = flat.weights.grad = flat.gradients(network)
+        self.optimiser = torch.optim.AdamW([flat.weights], lr=plan.lr, weight_decay=train.weight_decay, fused=True)
+        self.weights = flat.weights.data
         self._field = compute.field(network, images=3 * plan.steps * train.batch_size)  # backward costs twice forward
         self._compute, self._pieces = compute, 1
-        self._lanes = Lanes(network) if plan.is_large and pays(plan.network.dropout, device()) else None
+        with_lanes = plan.is_large and pays(plan.network.dropout, device())
+        self._lanes = Lanes(network, flat, self._grad) if with_lanes else None
         self._matcher = ConditionalFlowMatcher(sigma=0.0)
 
     def resume(self, network: dict[str, Any], optimiser: dict[str, Any]) -> None:
@@ -100,7 +103,7 @@ class Learner:
         loss = self._gradient(parts, first, n, step)
         if group:
             loss = self._add_up(loss, group)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.train.grad_clip)
+        clip(self._grad, self.plan.train.grad_clip)
         for settings in self.optimiser.param_groups:
             settings["lr"] = self.plan.lr * learning_rate(step - 1, self.plan.steps, self.plan.train.warmup_steps)
         self.optimiser.step()
@@ -108,7 +111,7 @@ class Learner:
 
     def _gradient(self, parts: list[Batch], first: int, n: int, step: int) -> torch.Tensor:
         """Leaves the gradient of the mean loss over n in the parameters; in smaller pieces where memory is short."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self._grad.zero_()
         if self._lanes and len(parts) == LANES and self._field is self.network:
             return self._lanes.run(lambda part, network: self._backward(part, n, network), parts)
         total = torch.zeros((), device=device())
@@ -140,10 +143,7 @@ class Learner:
 
     def _add_up(self, loss: torch.Tensor, group: Group) -> torch.Tensor:
         """Sums gradients and loss over the ranks, in one go."""
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-        flat = torch.cat([loss.reshape(1), *(grad.flatten() for grad in grads)])
-        group.add_up(flat)
-        for p, own, summed in zip(trained, grads, flat[1:].split([grad.numel() for grad in grads]), strict=True):
-            p.grad = own.copy_(summed.view_as(own))
-        return flat[0]
+        summed = torch.cat([loss.reshape(1), self._grad])
+        group.add_up(summed)
+        self._grad.copy_(summed[1:])
+        return summed[0]

@@ -1,9 +1,11 @@
-"""Makes the next batch while this one trains: the pairing frees the interpreter's lock, so both run at once."""
+"""Makes the next batch while this one trains, on one core: the pairing frees the interpreter's lock, so both run."""
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+import torch
 
 T = TypeVar("T")
 _END = object()
@@ -14,8 +16,12 @@ def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
 
     An exception while an item is made is raised where the item would have come.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as maker:
-        pending = deque(maker.submit(next, items, _END) for _ in range(depth))
-        while (item := pending.popleft().result()) is not _END:
-            pending.append(maker.submit(next, items, _END))
-            yield item  # type: ignore[misc]
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(1, "batches", lambda: torch.set_num_threads(1)) as maker:
+            pending = deque(maker.submit(next, items, _END) for _ in range(depth))
+            while (item := pending.popleft().result()) is not _END:
+                pending.append(maker.submit(next, items, _END))
+                yield item  # type: ignore[misc]
+    finally:
+        torch.set_num_threads(threads)  # new threads begin with the number that was set last

@@ -169,8 +169,8 @@ def key_of(network: nn.Module, *about: object) -> str:
 
 
 def on_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors as they can be told."""
-    return {name: x.detach().cpu() for name, x in tensors.items()}
+    """Tensors as they can be told, each in memory of its own: a view would take along all that it is a view of."""
+    return {name: x.detach().to("cpu", copy=True) for name, x in tensors.items()}
 
 
 def _hold(group: Group, key: str, dropped: list[str], build: Callable[..., object], args: tuple[Any, ...]) -> None:

@@ -13,6 +13,7 @@ from model.augment import augment, mirrored
 from model.config import TrainConfig
 from model.coupling import pair
 from model.devices import device
+from model.flat import Flat
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Kept, rng_states
 from model.learner import Batch, Learner, Plan
@@ -68,8 +69,7 @@ class Trainer:
         self.network, self.plan = network, plan
         self.average = copy.deepcopy(network).requires_grad_(False)
         self._learner = Learner(network, plan)
-        self._trained: list[torch.Tensor] = list(network.parameters())
-        self._averaged: list[torch.Tensor] = list(self.average.parameters())
+        self._averaged = Flat(self.average).weights.data
 
     def run(
         self, data: TrainingData, pretraining: bool, rng: np.random.Generator,
@@ -108,8 +108,7 @@ class Trainer:
 
     def _take_average(self, step: int) -> None:
         weight = 1 - ema_decay(step, self.plan.train.ema_decay)
-        with torch.no_grad():
-            torch._foreach_lerp_(self._averaged, self._trained, weight)  # pyright: ignore[reportPrivateImportUsage]
+        self._averaged.lerp_(self._learner.weights, weight)
 
     def _copy_buffers(self) -> None:
         for kept, latest in zip(self.average.buffers(), self.network.buffers(), strict=True):
