@@ -16,7 +16,7 @@ from curate_app.server.secret_file import kept_secret
 
 RESTART_S = 5.0
 SPINS = "20000"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
 GIVE_UP = 5  # restarts
 
 
@@ -116,6 +116,7 @@ def _keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(M_TOP_PAD, 64 << 20)  # or a thread's memory, which comes in pieces of 64 MB, goes back by the piece
 
 
 def _local_ranks() -> int:
