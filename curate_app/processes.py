@@ -116,7 +116,7 @@ def _keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-        libc.mallopt(M_TOP_PAD, 64 << 20)  # or a thread's memory, which comes in pieces of 64 MB, goes back by the piece
+        libc.mallopt(M_TOP_PAD, 64 << 20)  # a thread's comes in pieces of 64 MB, which would go back
 
 
 def _local_ranks() -> int:
