@@ -1,10 +1,14 @@
 """Where a long training is kept on the way, so that an interrupted one goes on instead of starting again."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
+from types import FrameType
 from typing import Any, TypedDict
 
 import torch
@@ -80,11 +84,12 @@ class Keeper:
         """Whether it is time to keep it."""
         return time.monotonic() - self._last >= self.every_s
 
-    def keep(self, kept: Kept, network: nn.Module) -> None:
-        """Writes the file, whole or not at all, and tells of the network."""
-        write_whole(self.path, lambda file: torch.save({"what": self._what, **asdict(kept)}, file))
+    def keep(self, kept: Kept, network: nn.Module, *, tell: bool = True) -> None:
+        """Writes the file, whole or not at all, and tells of the network, unless there is no time for that."""
+        found = {field.name: getattr(kept, field.name) for field in fields(kept)}  # as they are: asdict copies tensors
+        write_whole(self.path, lambda file: torch.save({"what": self._what, **found}, file))
         self._last = time.monotonic()
-        if self.on_kept:
+        if self.on_kept and tell:
             self.on_kept(kept.step, network)
 
     def kept(self) -> Kept | None:
@@ -105,3 +110,28 @@ class Keeper:
     def done(self) -> None:
         """Removes the file."""
         self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def holding_interrupts() -> Iterator[Callable[[], bool]]:
+    """While the block runs, a Ctrl-C waits until the work is at a good place to stop; a second one is let through.
+
+    Yields:
+        Whether Ctrl-C was pressed: the block is to raise KeyboardInterrupt soon. Where another part of the program
+        answers to Ctrl-C, nothing is changed.
+    """
+    usual, pressed = signal.default_int_handler, threading.Event()
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
+        yield pressed.is_set
+        return
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            usual(number, frame)
+        pressed.set()
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, usual)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from model.coupling import pair
 from model.devices import device
 from model.flat import Flat
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper, Kept, rng_states
+from model.keeping import Keeper, Kept, holding_interrupts, rng_states
 from model.learner import Batch, Learner, Plan
 from model.prefetch import ahead
 from model.schedule import ema_decay
@@ -91,19 +92,20 @@ class Trainer:
 
     def _learn(self, made_batches: Iterator[Made], done: int, on_step: OnStep | None, keeper: Keeper | None) -> None:
         team, steps = Team(self._learner), self.plan.steps
-        for step, made in enumerate(made_batches, start=done + 1):
-            loss = team.step(made.batch, step)
-            self._take_average(step)
-            if step % REPORT_STEPS == 0 or step == steps:
-                if not torch.isfinite(loss):
-                    raise NonFiniteLossError(
-                        f"The loss is {loss.item()} at step {step}; lower the learning rate in [train]."
-                    )
-                if on_step:
-                    on_step(step, steps)
-                if keeper and keeper.is_due():
-                    self._copy_buffers()
-                    keeper.keep(self._state(step, made.rng_state), self.average)
+        with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
+            for step, made in enumerate(made_batches, start=done + 1):
+                loss = team.step(made.batch, step)
+                self._take_average(step)
+                stopping = interrupted()
+                if stopping or step % REPORT_STEPS == 0 or step == steps:
+                    _check(loss, step)
+                    if on_step:
+                        on_step(step, steps)
+                    if keeper and (stopping or keeper.is_due()):
+                        self._copy_buffers()
+                        keeper.keep(self._state(step, made.rng_state), self.average, tell=not stopping)
+                if stopping:
+                    raise KeyboardInterrupt
         team.end()
 
     def _take_average(self, step: int) -> None:
@@ -133,3 +135,8 @@ class Trainer:
         rng.bit_generator.state = kept.rng_state
         kept.set_rng()
         return kept.step
+
+
+def _check(loss: torch.Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(f"The loss is {loss.item()} at step {step}; lower the learning rate in [train].")

@@ -1,13 +1,17 @@
 """A training that is interrupted goes on to the same weights; what is kept is whole, and of this training alone."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from model.flow import Flow
-from model.keeping import Keeper
+from model.interfaces import TrainingData
+from model.keeping import Keeper, holding_interrupts
 
 Build = Callable[..., Flow]
 
@@ -29,6 +33,19 @@ def interrupt(flow: Flow, gaussian, keeper: Keeper, at: int) -> None:
         flow.fit(data(gaussian), None, 1, stop, keeper)
 
 
+class PressesCtrlC:
+    """Data that presses Ctrl-C as it is drawn from for the nth time."""
+
+    def __init__(self, data: TrainingData, at: int):
+        self.data, self.left = data, at
+
+    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.data.draw(n, rng)
+
+
 def weights(flow: Flow) -> list[torch.Tensor]:
     return list(flow.network.state_dict().values())
 
@@ -45,6 +62,31 @@ def test_an_interrupted_training_ends_with_the_same_weights(build: Build, gaussi
     assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(straight), strict=True))
     keeper.done()
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_at_any_step_keeps_what_is_done(build: Build, gaussian, tmp_path: Path):
+    flow = untrained(build)
+    told = []
+    keeper = Keeper(tmp_path / "g.partial", "this one", on_kept=lambda step, network: told.append(step))
+    straight = flow.fit(data(gaussian), None, 1)
+    with pytest.raises(KeyboardInterrupt):
+        flow.fit(PressesCtrlC(data(gaussian), at=33), None, 1, None, keeper)
+    kept = keeper.kept()
+    assert kept is not None and 20 < kept.step < 100 and not told
+    size = sum(x.nbytes for x in (*kept.network.values(), *kept.average.values()))
+    assert keeper.path.stat().st_size < 2.5 * size  # weights, average, and two numbers for each weight
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    found = flow.fit(data(gaussian), None, 1, None, keeper)
+    assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(straight), strict=True))
+
+
+def test_a_second_ctrl_c_is_not_held_back():
+    with pytest.raises(KeyboardInterrupt), holding_interrupts() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_another_training_kept_is_not_gone_on_from(build: Build, gaussian, tmp_path: Path):
