@@ -52,6 +52,16 @@ def test_what_was_rolled_back_does_not_count(store: Store, fill):
     assert store.curation_picks_since(0, Rule()) == 1
 
 
+@pytest.mark.usefixtures("lasting")
+def test_a_flag_counts_at_once_where_it_was_set(store: Store, fill):
+    fill(store, n=10)
+    rule, flagged = Rule(picks=("too_fast",)), answer(store, "ann")
+    answer(store, "bob")
+    assert store.curation_picks_since(0, rule) == 2
+    store.set_flags([(flagged, {"too_fast": True})], [])
+    assert store.curation_picks_since(0, rule) == 1
+
+
 def test_a_withdrawal_counts_with_the_next_full_count(store: Store, fill, monkeypatch: pytest.MonkeyPatch):
     fill(store, n=10)
     answer(store, "ann"), answer(store, "bob")
