@@ -1,5 +1,6 @@
 """The recipe that trains the classifier, and measures it on images that it hasn't seen."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from model.compiled import autocast, uses_bf16
 from model.config import ClassifierConfig
 from model.devices import device
 from model.interfaces import OnStep
-from model.keeping import Keeper, Kept, rng_states
+from model.keeping import Keeper, Kept, holding_interrupts, rng_states
 from model.pixels import scaled
 from model.schedule import held_rate, learning_rate
 from model.vgg import prepared, vgg11
@@ -41,7 +42,7 @@ def train_classifier(
         seed: of everything random in it; the same seed gives the same weights on one machine.
         on_step: called now and then with (done, total) steps.
         test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
-        keeper: keeps the training now and then between two epochs; where it has kept one, that one goes on.
+        keeper: keeps the training now and then, and on Ctrl-C; where it has kept one, that one goes on.
 
     Raises:
         ValueError: fewer than two classes, or what was kept is damaged.
@@ -86,20 +87,25 @@ def _train(
     """
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
     optimiser = _optimiser(network, config)
-    step = _resume(network, optimiser, rng, keeper)
+    step, order = _resume(network, optimiser, rng, keeper)
     each, epochs = -(-len(members) // config.batch_size), config.epochs + config.restart_epochs
 
     network.train()
-    for _ in range(step // each, epochs):
-        for batch in np.array_split(rng.permutation(members), each):
-            chosen = torch.from_numpy(batch).to(device())
+    with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
+        while step < epochs * each:
+            if step % each == 0:
+                order = torch.from_numpy(rng.permutation(members))
+            chosen = order.tensor_split(each)[step % each].to(device())
             images = prepared(augment(x[chosen], config, rng), config)
             _step(network, optimiser, _rate(step, each, config), images, targets[chosen], config)
             step += 1
             if on_step:
                 on_step(step, epochs * each)
-        if keeper and keeper.is_due():
-            keeper.keep(_state(step, network, optimiser, rng), network)
+            stopping = interrupted()
+            if keeper and (stopping or keeper.is_due()):
+                keeper.keep(_state(step, order, network, optimiser, rng), network)
+            if stopping:
+                raise KeyboardInterrupt
 
 
 def _rate(step: int, each: int, config: ClassifierConfig) -> float:
@@ -128,9 +134,12 @@ def _step(
     optimiser.step()
 
 
-def _state(step: int, network: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator) -> Kept:
+def _state(
+    step: int, order: torch.Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator
+) -> Kept:
     return Kept(
         step=step,
+        order=order,
         network=network.state_dict(),
         average={},
         optimiser=optimiser.state_dict(),
@@ -144,16 +153,16 @@ def _resume(
     optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
     keeper: Keeper | None,
-) -> int:
-    """Goes on from what was kept, if anything was; gives the steps that are done."""
+) -> tuple[int, torch.Tensor]:
+    """Goes on from what was kept, if anything was; gives the steps that are done and the order of the epoch at hand."""
     kept = keeper.kept() if keeper else None
     if kept is None:
-        return 0
+        return 0, torch.empty(0)
     network.load_state_dict(kept.network)
     optimiser.load_state_dict(kept.optimiser)
     rng.bit_generator.state = kept.rng_state
     kept.set_rng()
-    return kept.step
+    return kept.step, kept.order
 
 
 def _optimiser(network: nn.Module, config: ClassifierConfig) -> torch.optim.Optimizer:

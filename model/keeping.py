@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
@@ -33,6 +33,7 @@ class Kept:
         rng_state: of the NumPy generator that makes the batches.
         torch_rng: state of torch's generator, on the CPU ...
         device_rng: ... and on the GPU, where there is one.
+        order: (n,) of the images in the epoch at hand; empty for a generator, which has no epochs.
     """
 
     step: int
@@ -42,6 +43,7 @@ class Kept:
     rng_state: dict[str, Any]
     torch_rng: torch.Tensor
     device_rng: torch.Tensor | None
+    order: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def set_rng(self) -> None:
         """Puts torch's generators where they were."""
@@ -86,7 +88,7 @@ class Keeper:
 
     def keep(self, kept: Kept, network: nn.Module, *, tell: bool = True) -> None:
         """Writes the file, whole or not at all, and tells of the network, unless there is no time for that."""
-        found = {field.name: getattr(kept, field.name) for field in fields(kept)}  # as they are: asdict copies tensors
+        found = {each.name: getattr(kept, each.name) for each in fields(kept)}  # as they are: asdict copies tensors
         write_whole(self.path, lambda file: torch.save({"what": self._what, **found}, file))
         self._last = time.monotonic()
         if self.on_kept and tell:

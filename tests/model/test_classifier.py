@@ -1,6 +1,10 @@
 """VGG11: its shape, its split, its training, its checkpoint."""
 
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,23 +100,29 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others():
     assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
-@pytest.mark.parametrize("at", [1, 11, 12, 24, 25, 30])
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: int):
-    def interrupt(done: int, total: int) -> None:
-        if done == at:
-            raise KeyboardInterrupt
+def killed(done: int) -> None:
+    raise KeyboardInterrupt
 
+
+def ctrl_c(done: int) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("at", [1, 11, 12, 24, 25, 30])
+@pytest.mark.parametrize(("stop", "every_s", "lost"), [(killed, 0, 1), (ctrl_c, 60, 0)])
+def test_an_interrupted_training_ends_with_the_same_weights(
+    tmp_path: Path, at: int, stop: Callable[[int], None], every_s: float, lost: int
+):
     x, labels = dark_and_bright()
     config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd", "restart_epochs": 3})
-    keeper = Keeper(tmp_path / "c.partial", "this one", every_s=0)
+    keeper = Keeper(tmp_path / "c.partial", "this one", every_s)
+    fit = partial(train_classifier, x, labels, ("dark", "bright"), config, 0, keeper=keeper)
     with pytest.raises(KeyboardInterrupt):
-        train_classifier(x, labels, ("dark", "bright"), config, 0, interrupt, keeper=keeper)
+        fit(lambda done, total: stop(done) if done == at else None)
     done = []
-    found = train_classifier(
-        x, labels, ("dark", "bright"), config, 0, lambda step, total: done.append((step, total)), keeper=keeper
-    )
+    found = fit(lambda step, total: done.append((step, total)))
     straight = train_classifier(x, labels, ("dark", "bright"), config, 0).network.state_dict()
-    assert done[0] == ((at - 1) // 3 * 3 + 1, 33)  # an epoch has three steps, and it is kept between two of them
+    assert done[0] == (at + 1 - lost, 33)  # an epoch has three steps
     assert all(torch.equal(tensor, straight[name]) for name, tensor in found.network.state_dict().items())
 
 
