@@ -1,6 +1,7 @@
 """`--checkpoint` of `curate new` and `curate simulate`: another beginning than pretraining, checked beforehand."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,12 +37,12 @@ def check_checkpoint(config: "StudyConfig", study: Path) -> None:
     """
     if not config.network.file or study.exists():
         return
-    from curate_app.console import err, lazy_bar
+    from curate_app.console import err, phase_bars
     from curate_app.processes import use_threads
     from loop.published import PUBLISHED, locate
 
-    with lazy_bar("downloading") as report:
-        located = locate(config.network, report)
+    with phase_bars() as report:
+        located = locate(config.network, partial(report, "downloading"))
     use_threads(beside_app=False, small=config.network.kind == "mlp")
     from loop.pretrained import pretrained
 

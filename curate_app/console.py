@@ -3,11 +3,15 @@
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from data.errors import CorruptDatabaseError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 out = Console()
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -89,27 +93,25 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
 
 
 @contextmanager
-def one_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A single progress bar with the time left; gives the function to report (done, total) to."""
+def phase_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar with the time left for each phase that is reported; gives the function to report to."""
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True)) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    bars = Progress(console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
+    def report(phase: str, done: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if phase not in tasks:
+            tasks[phase] = bars.add_task(phase)
+        bars.update(tasks[phase], completed=done, total=total)
 
-@contextmanager
-def lazy_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Like `one_bar`, but nothing is shown until there is something to report."""
-    with ExitStack() as stack:
-        bars: list[Callable[[int, int], None]] = []
-
-        def report(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(one_bar(title)))
-            bars[0](done, total)
-
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def is_debug() -> bool:

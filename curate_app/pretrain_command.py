@@ -28,8 +28,8 @@ def pretrain(
     Example: `curate pretrain --preset cifar10-small --out cifar10-small.safetensors`
     """
     from curate_app.checkpoint_option import with_checkpoint
-    from curate_app.console import lazy_bar
     from curate_app.console import out as console
+    from curate_app.console import phase_bars
     from curate_app.processes import use_threads
     from curate_app.reward.training import check_out
     from loop.study import configure
@@ -40,7 +40,7 @@ def pretrain(
     use_threads(beside_app=False, small=config.network.kind == "mlp")
     from loop import pretraining
 
-    with lazy_bar("downloading" if checkpoint else "pretraining") as report:
+    with phase_bars() as report:
         made = (pretraining.take if checkpoint else pretraining.pretrain)(config, out, report)
     if json_:
         found = {"path": str(out), "sha256": made.sha256, "parameters": made.parameters}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data import folder
 from data.config import DataConfig, DatasetName
+from data.folder import OnRead
 
 DEFAULT_POINTS = 5_000
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,17 @@ class RealData:
         return np.bincount(self.labels, minlength=len(self.label_names)) / len(self)
 
 
-def load(config: DataConfig, seed: int, cache: Path | None = None) -> RealData:
+def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRead | None = None) -> RealData:
     """The study's real data; random ones (points, a subset) are drawn from `seed`.
 
     Args:
         config: the [data] table.
         seed: the study's.
         cache: where a download goes; the user's cache folder by default.
+        on_read: told how many images of how many are read.
 
     Raises:
-        ValueError: more data asked for than there are, or a folder without images.
+        ValueError: more data asked for than there are, a folder without images, or an image that can't be read.
         OSError: the download failed.
     """
     rng = np.random.default_rng([seed, 0xDA7A])
@@ -62,8 +63,8 @@ def load(config: DataConfig, seed: int, cache: Path | None = None) -> RealData:
         "digits": digits,
         "moons": lambda: moons(config.n or DEFAULT_POINTS, config.noise, rng),
         "gaussians": lambda: gaussians(config, rng),
-        "cifar10": lambda: cifar10(config, "train", cache),
-        "folder": lambda: folder("folder", Path(config.path), config.size),
+        "cifar10": lambda: cifar10(config, "train", cache, on_read),
+        "folder": lambda: images(config, on_read),
     }
     return _first(loaders[config.dataset](), config.n, rng)
 
@@ -138,7 +139,9 @@ def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
     raise ValueError(f"{config.dataset} has classes, not modes")
 
 
-def cifar10(config: DataConfig, part: Literal["train", "test"], cache: Path | None = None) -> RealData:
+def cifar10(
+    config: DataConfig, part: Literal["train", "test"], cache: Path | None = None, on_read: OnRead | None = None
+) -> RealData:
     """CIFAR-10's 50,000 training or 10,000 test images, of 32 x 32 pixels unless the settings scale them.
 
     Args:
@@ -146,6 +149,7 @@ def cifar10(config: DataConfig, part: Literal["train", "test"], cache: Path | No
             torchvision downloads it once and checks the MD5.
         part: which of them.
         cache: where the download goes; the user's cache folder by default.
+        on_read: told how many images of how many are read.
 
     Raises:
         ValueError: the local copy has no images.
@@ -153,34 +157,29 @@ def cifar10(config: DataConfig, part: Literal["train", "test"], cache: Path | No
     """
     if config.path:
         inside = Path(config.path) / part
-        return folder("cifar10", inside if inside.is_dir() else Path(config.path), config.size)
+        return _pictures("cifar10", inside if inside.is_dir() else Path(config.path), config.size, on_read)
     from torchvision.datasets import CIFAR10
 
     found = CIFAR10(str(cache or default_cache()), train=part == "train", download=True)
-    pixels = found.data
-    if config.size != pixels.shape[1]:
-        pixels = np.stack([_fitted(Image.fromarray(image), config.size) for image in pixels])
+    pixels = found.data if config.size == found.data.shape[1] else folder.scale(found.data, config.size, on_read)
     return RealData("cifar10", pixels, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
 
 
-def folder(name: str, root: Path, size: int) -> RealData:
-    """The images under a folder, cut to squares from the centre and scaled; sub-folders, where there are, are classes.
+def images(config: DataConfig, on_read: OnRead | None = None) -> RealData:
+    """The images under `config.path`, cut to squares and scaled; sub-folders, where there are, are classes.
 
     Raises:
         ValueError: no folder, no images in it, or one that doesn't decode.
     """
-    if not root.is_dir():
-        raise ValueError(f"There is no folder of images at '{root}'; set data.path to one.")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ValueError(f"There are no images under {root}; it needs files such as .png or .jpg.")
-    classes = sorted({file.relative_to(root).parts[0] if file.parent != root else "all" for file in files})
-    x = np.empty((len(files), size, size, 3), dtype=np.uint8)
-    labels = np.empty(len(files), dtype=np.int64)
-    for i, file in enumerate(files):
-        x[i] = _square(file, size)
-        labels[i] = classes.index(file.relative_to(root).parts[0] if file.parent != root else "all")
-    return RealData(name, x, labels, tuple(classes))
+    if not config.path:
+        raise ValueError("data.dataset 'folder' needs data.path, the folder of images.")
+    return _pictures("folder", Path(config.path), config.size, on_read)
+
+
+def _pictures(name: str, root: Path, size: int, on_read: OnRead | None) -> RealData:
+    found = folder.find(root)
+    classes, labels = np.unique(list(found.values()), return_inverse=True)
+    return RealData(name, folder.read(list(found), size, on_read), labels.astype(np.int64), tuple(classes.tolist()))
 
 
 def default_cache() -> Path:
@@ -188,18 +187,6 @@ def default_cache() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("curate", ensure_exists=True)
-
-
-def _square(file: Path, size: int) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return _fitted(image.convert("RGB"), size)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{file} can't be read as an image ({error}); remove or replace it.") from error
-
-
-def _fitted(image: Image.Image, size: int) -> np.ndarray:
-    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
 
 
 def _distance_to_arc(points: np.ndarray) -> np.ndarray:

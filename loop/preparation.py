@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import model as model_package
@@ -16,7 +17,6 @@ from loop.study import Study
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.classifier import Classifier
-from model.interfaces import OnStep
 
 STARTERS = Path(model_package.__file__).parent / "starters"
 Report = Callable[[str, int, int], None]
@@ -34,7 +34,7 @@ def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) 
     Raises:
         ValueError: the donor's pretraining is another, or a classifier doesn't go with the study.
     """
-    real = study.real
+    real = study.read_real(partial(report, "reading images"))
     if not real.is_images:
         return Evaluator(study, Scorer(study.config, None, real.label_names))
     scorer = _prepare_classifier(study, "classifier", report, donor)
@@ -54,7 +54,7 @@ def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | 
         _check_images(Classifier.load(Path(file)), study, name)
         copy_checkpoint(Path(file), path)
     if not path.exists() and not _copy_starter(study, name, path) and not _copy_donated(study, donor, name, path):
-        found = trained(study.config, real, name, path, _phase(report, name))
+        found = trained(study.config, real, name, path, partial(report, name))
         study.store.log("worker", f"{name}_trained", accuracy=found.accuracy)
     classifier = Classifier.load(path)
     return Scorer(study.config, classifier, classifier.label_names)
@@ -91,7 +91,7 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         or _copy_donated(study, donor, "generator", path)
         or _take_pretrained(study, path, report)
     ):
-        train_first(study.config, evaluator.real_kept, path, _phase(report, "pretraining"))
+        train_first(study.config, evaluator.real_kept, path, partial(report, "pretraining"))
     report("evaluating", 0, 1)
     generator = load_generator(study, 0)
     evaluation = evaluator.of(generator, 0, None)
@@ -148,7 +148,7 @@ def _take_pretrained(study: Study, path: Path, report: Report) -> bool:
     """Takes generation 0 from the file that study.toml names, if it names one; says whether it did."""
     if not study.config.network.file:
         return False
-    found = pretrained(study.config, _phase(report, "downloading"))
+    found = pretrained(study.config, partial(report, "downloading"))
     found.flow.save(path)
     study.store.log("worker", "generator_taken", source=found.located.source, sha256=found.located.sha256)
     return True
@@ -162,7 +162,3 @@ def copy_checkpoint(source: Path, path: Path) -> None:
         draft = to.with_name(f".{to.name}")
         shutil.copyfile(from_, draft)
         draft.replace(to)
-
-
-def _phase(report: Report, phase: str) -> OnStep:
-    return lambda done, total: report(phase, done, total)

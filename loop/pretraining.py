@@ -1,16 +1,16 @@
 """`curate pretrain`: generation 0 outside any study, to be used in many."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from data.downloads import OnBytes
 from data.real import load
 from loop.config import StudyConfig
 from loop.generators import train_first
+from loop.preparation import Report
 from loop.pretrained import pretrained
 from loop.tensors import to_bytes
 from model.flow import Flow
-from model.interfaces import OnStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Made:
     sheets: Path | None
 
 
-def pretrain(config: StudyConfig, path: Path, on_step: OnStep) -> Made:
+def pretrain(config: StudyConfig, path: Path, report: Report) -> Made:
     """Trains the generator that a study with these settings would begin with, and writes it.
 
     Interrupted, it goes on from the last time it was kept when it is called again. Pictures of samples along the way
@@ -31,31 +31,31 @@ def pretrain(config: StudyConfig, path: Path, on_step: OnStep) -> Made:
     Args:
         config: the settings.
         path: of the weights, .safetensors.
-        on_step: called now and then with (done, total).
+        report: called with the phase and how far it is.
 
     Raises:
         ValueError: the network doesn't go with the data.
         NonFiniteLossError: training diverged.
     """
-    real = load(config.data, config.seed)
+    real = load(config.data, config.seed, on_read=partial(report, "reading images"))
     sheets = path.with_name(f"{path.stem}-samples")
-    sha256 = train_first(config, to_bytes(real.x), path, on_step, sheets)
+    sha256 = train_first(config, to_bytes(real.x), path, partial(report, "pretraining"), sheets)
     return Made(sha256, _parameters(Flow.load(path, config.train, config.sampling)), sheets)
 
 
-def take(config: StudyConfig, path: Path, on_bytes: OnBytes) -> Made:
+def take(config: StudyConfig, path: Path, report: Report) -> Made:
     """Writes the generator that `network.file` names, one of torchcfm's or of ours, in our format.
 
     Args:
         config: the settings, which it has to go with.
         path: of the weights, .safetensors.
-        on_bytes: told how far a download is.
+        report: called with the phase and how far it is.
 
     Raises:
         ValueError: it can't be read or doesn't go with the settings.
         DownloadError: it can't be downloaded.
     """
-    flow = pretrained(config, on_bytes).flow
+    flow = pretrained(config, partial(report, "downloading")).flow
     return Made(flow.save(path), _parameters(flow), None)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from data.errors import NotAStudyError
+from data.folder import OnRead
 from data.real import RealData, load
 from data.store import Store
 from loop.config import StudyConfig, build, override, parse
@@ -77,6 +78,12 @@ class Study:
     def real(self) -> RealData:
         """The real data, loaded once."""
         return load(self.config.data, self.config.seed)
+
+    def read_real(self, on_read: OnRead) -> RealData:
+        """The real data; where they aren't loaded yet, told how far that is."""
+        if "real" not in self.__dict__:
+            self.__dict__["real"] = load(self.config.data, self.config.seed, on_read=on_read)
+        return self.real
 
     @property
     def checkpoints(self) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from data.real import sample_shape
 from data.records import Generation
 from loop.crowd.controls import control_state
 from loop.crowd.quality import refresh
@@ -74,7 +75,7 @@ class Worker:
         study.check_goes_on()
         if study.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
-        if not study.real.is_images:
+        if len(sample_shape(study.config.data)) != 3:
             raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown; use simulate.")
         self.study = study
         self.report = Reporter(study)

@@ -1,9 +1,10 @@
 """`curate reward train`: trains a classifier outside any study."""
 
 import json
+from functools import partial
 from pathlib import Path
 
-from curate_app.console import one_bar, out
+from curate_app.console import out, phase_bars
 from data.real import load
 from loop.classifiers import trained
 from loop.config import StudyConfig
@@ -18,9 +19,9 @@ def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
         ValueError: the path doesn't end in .safetensors, or is there already.
     """
     check_out(path)
-    real = load(config.data, config.seed)
-    with one_bar("steps") as report:
-        found = trained(config, real, "classifier", path, report)
+    with phase_bars() as report:
+        real = load(config.data, config.seed, on_read=partial(report, "reading images"))
+        found = trained(config, real, "classifier", path, partial(report, "training"))
     if as_json:
         out.print_json(json.dumps({"path": str(path), "sha256": found.sha256, "accuracy": found.accuracy}))
         return

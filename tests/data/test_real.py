@@ -99,53 +99,6 @@ def test_images_have_no_modes():
         real.nearest_mode(DataConfig(dataset="digits"), np.zeros((1, 2)))
 
 
-def save(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 10), mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).convert(mode).save(path)
-
-
-def test_a_folder_of_folders_has_classes_and_squares(tmp_path: Path):
-    save(tmp_path / "b" / "1.png", (0, 255, 0))
-    save(tmp_path / "a" / "deep" / "2.JPG", (255, 0, 0), size=(9, 40))
-    save(tmp_path / "a" / "3.png", (255, 255, 255), mode="L")
-    (tmp_path / "a" / "notes.txt").write_text("not an image")
-    found = real.load(DataConfig(dataset="folder", path=str(tmp_path), size=8), seed=0)
-    assert found.x.shape == (3, 8, 8, 3) and found.label_names == ("a", "b")
-    assert found.labels.tolist() == [0, 0, 1]  # by path: a/3.png, a/deep/2.JPG, b/1.png
-    assert (found.x[0] == 255).all()
-    assert np.abs(found.x[1].astype(int) - [254, 0, 0]).max() <= 2  # a JPEG
-    assert (found.x[2] == [0, 255, 0]).all()
-
-
-def test_a_flat_folder_is_one_class(tmp_path: Path):
-    save(tmp_path / "1.png", (1, 2, 3))
-    found = real.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
-    assert (found.label_names, found.labels.tolist(), found.x.shape) == (("all",), [0], (1, 32, 32, 3))
-
-
-def test_the_middle_of_an_image_is_kept(tmp_path: Path):
-    wide = np.zeros((8, 24, 3), np.uint8)
-    wide[:, 8:16] = 255
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert (real.folder("folder", tmp_path, 8).x == 255).all()
-
-
-@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n and then nothing"])
-def test_an_image_that_does_not_decode_is_named(tmp_path: Path, content: bytes):
-    save(tmp_path / "good.png", (1, 2, 3))
-    (tmp_path / "bad.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad\.png can't be read as an image"):
-        real.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
-
-
-@pytest.mark.parametrize("path", ["", "nowhere", "empty"])
-def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"There (is no folder|are no images)"):
-        real.load(DataConfig(dataset="folder", path=path), seed=0)
-
-
 def test_cifar10_from_class_folders_of_jpegs(tmp_path: Path):
     if not SHARED_CIFAR10.is_file():
         pytest.skip(f"no {SHARED_CIFAR10}")
