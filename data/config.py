@@ -21,6 +21,12 @@ class DataConfig(BaseModel):
     radius: float = Field(default=4.0, gt=0, description="gaussians: of the ring")
     std: float = Field(default=0.3, gt=0, description="gaussians: standard deviation of each mode")
     path: str = Field(default="", description="cifar10: a local copy as class folders; folder: the folder of images")
+    clusters: int = Field(
+        default=8,
+        ge=2,
+        le=100,
+        description="folder: clusters of look-alikes that stand for classes where the folder has no class folders",
+    )
     size: int = Field(
         default=32,
         ge=8,

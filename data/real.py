@@ -5,7 +5,7 @@ and modes (which moon, which Gaussian) for points.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -166,14 +166,22 @@ def cifar10(
 
 
 def images(config: DataConfig, on_read: OnRead | None = None) -> RealData:
-    """The images under `config.path`, cut to squares and scaled; sub-folders, where there are, are classes.
+    """The images under `config.path`, cut to squares and scaled.
+
+    Sub-folders are classes; where there are none, `config.clusters` clusters of look-alikes stand for classes.
 
     Raises:
         ValueError: no folder, no images in it, or one that doesn't decode.
     """
     if not config.path:
         raise ValueError("data.dataset 'folder' needs data.path, the folder of images.")
-    return _pictures("folder", Path(config.path), config.size, on_read)
+    found = _pictures("folder", Path(config.path), config.size, on_read)
+    if len(found.label_names) > 1:
+        return found
+    from data.clusters import look_alikes
+
+    labels = look_alikes(found.x, config.clusters)
+    return replace(found, labels=labels, label_names=tuple(f"cluster {i + 1}" for i in range(labels.max() + 1)))
 
 
 def _pictures(name: str, root: Path, size: int, on_read: OnRead | None) -> RealData:

@@ -48,7 +48,7 @@ def train_classifier(
         ValueError: fewer than two classes, or what was kept is damaged.
     """
     if len(label_names) < 2:
-        raise ValueError("A classifier needs at least two classes: put the images in one sub-folder per class.")
+        raise ValueError("A classifier needs at least two classes, and these images are all alike.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         rng = np.random.default_rng(seed)

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from data import folder, real
+from data.clusters import look_alikes
 from data.config import DataConfig
 
 
-def pictures(path: Path, size: int = 8) -> real.RealData:
-    return real.load(DataConfig(dataset="folder", path=str(path), size=size), seed=0)
+def pictures(path: Path, size: int = 8, clusters: int = 8) -> real.RealData:
+    return real.load(DataConfig(dataset="folder", path=str(path), size=size, clusters=clusters), seed=0)
 
 
 def save(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 10), mode: str = "RGB") -> None:
@@ -33,10 +34,28 @@ def test_a_folder_of_folders_has_classes_and_squares(tmp_path: Path):
     assert (found.x[2] == [0, 255, 0]).all()
 
 
-def test_a_flat_folder_is_one_class(tmp_path: Path):
-    save(tmp_path / "1.png", (1, 2, 3))
-    found = real.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
-    assert (found.label_names, found.labels.tolist(), found.x.shape) == (("all",), [0], (1, 32, 32, 3))
+@pytest.mark.parametrize("inside", ["", "only"])
+def test_without_classes_look_alikes_stand_for_them(tmp_path: Path, inside: str):
+    for i in range(9):
+        save(tmp_path / inside / f"{i}.png", (20 * (i % 3 // 2) + i, 200 * (i % 3 > 0), 250 * (i % 3 > 1)))
+    found = pictures(tmp_path, clusters=3)
+    again = pictures(tmp_path, clusters=3)
+    assert found.label_names == ("cluster 1", "cluster 2", "cluster 3")
+    assert len({tuple(found.labels[i::3]) for i in range(3)}) == 3
+    assert all(len(set(found.labels[i::3])) == 1 for i in range(3))
+    assert (found.labels == again.labels).all()
+
+
+def test_an_image_and_its_mirror_image_look_alike():
+    x = np.random.default_rng(0).integers(0, 256, (50, 20, 20, 3), dtype=np.uint8)
+    labels = look_alikes(np.concatenate([x, x[:, :, ::-1]]), 4)
+    assert (labels[:50] == labels[50:]).all()
+    assert (np.diff(np.bincount(labels)) <= 0).all()  # the largest first
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_images_that_are_all_the_same_are_one_cluster(n: int):
+    assert look_alikes(np.full((n, 8, 8, 3), 7, np.uint8), 8).tolist() == [0] * n
 
 
 def test_the_middle_of_an_image_is_kept(tmp_path: Path):
@@ -101,11 +120,12 @@ def test_transparent_places_are_white(tmp_path: Path, mode: str):
 
 
 def test_what_is_hidden_or_left_by_macos_is_no_image(tmp_path: Path):
-    save(tmp_path / "a" / "1.png", (1, 2, 3))
+    for name in "ab":
+        save(tmp_path / name / "1.png", (1, 2, 3))
     for name in ("a/._1.png", "__MACOSX/a/1.png", ".thumbnails/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"no image")
-    assert pictures(tmp_path).label_names == ("a",) and len(pictures(tmp_path)) == 1
+    assert pictures(tmp_path).label_names == ("a", "b") and len(pictures(tmp_path)) == 2
 
 
 def test_a_folder_inside_a_hidden_one_is_read(tmp_path: Path):
