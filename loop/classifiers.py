@@ -1,6 +1,7 @@
 """The classifiers that judge images: the one behind the reward, and the second opinion; trained or imported."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from data.config import DataConfig
@@ -11,14 +12,14 @@ from model.classifier import Classifier
 from model.classifier_training import Labelled, accuracy, train_classifier
 from model.config import ClassifierConfig
 from model.foreign import huyvnphan
-from model.interfaces import OnStep
+from model.interfaces import Report
 from model.keeping import Keeper
 from model.noise import derive_seed
 
 PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed of its own
 
 
-def trained(config: StudyConfig, real: RealData, name: str, path: Path, on_step: OnStep | None) -> Classifier:
+def trained(config: StudyConfig, real: RealData, name: str, path: Path, report: Report) -> Classifier:
     """The study's 'classifier' or 'judge', trained on the real images; measured on the test set where there is one.
 
     Its training is kept beside the checkpoint on the way, and goes on from there where it was interrupted.
@@ -28,13 +29,23 @@ def trained(config: StudyConfig, real: RealData, name: str, path: Path, on_step:
         real: the images.
         name: 'classifier' or 'judge'.
         path: where its checkpoint is written.
-        on_step: called now and then with (done, total).
+        report: called with the phase and how far it is.
     """
     table = ClassifierConfig(**getattr(config, name).model_dump(include=set(ClassifierConfig.model_fields)))
     seed = derive_seed(config.seed, PURPOSES[name])
     keeper = Keeper(path.with_suffix(".partial"), repr((seed, config.data, table)))
     unseen = unseen_images(config.data, real.label_names)
-    found = train_classifier(to_bytes(real.x), real.labels, real.label_names, table, seed, on_step, unseen, keeper)
+    found = train_classifier(
+        to_bytes(real.x),
+        real.labels,
+        real.label_names,
+        table,
+        seed,
+        partial(report, name),
+        unseen,
+        keeper,
+        partial(report, f"accuracy of the {name}"),
+    )
     found = replace(found, sha256=found.save(path))
     keeper.done()
     return found

@@ -15,7 +15,7 @@ from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS, draw_scored
 from loop.study import Study
 from loop.tensors import to_bytes
-from model.interfaces import Generator
+from model.interfaces import Generator, OnStep
 from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds
 from model.pixels import scaled
@@ -59,6 +59,10 @@ class Evaluator:
     def real_scores(self) -> Scores:
         """Rewards and labels of the real data."""
         return self.scorer.score(self.real)
+
+    def score_real(self, on_step: OnStep) -> None:
+        """Scores the real data, telling how far it is."""
+        self.__dict__["real_scores"] = self.scorer.score(self.real, on_step)
 
     @cached_property
     def cells(self) -> Cells:

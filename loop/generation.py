@@ -13,10 +13,9 @@ from loop.evidence import study as evidence
 from loop.generators import load_generator
 from loop.mixing import Mixture, mixture_of
 from loop.policies import Composition
-from loop.preparation import Report
 from loop.study import Study
 from loop.turn import Curated, Turn, earlier_sets, read_curated
-from model.interfaces import Generator
+from model.interfaces import Generator, Report
 from model.noise import derive_seed
 
 

@@ -1,7 +1,6 @@
 """What a study needs before its first turn: the classifier that judges its images, and generation 0."""
 
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from loop.study import Study
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.classifier import Classifier
+from model.interfaces import Report
 
 STARTERS = Path(model_package.__file__).parent / "starters"
-Report = Callable[[str, int, int], None]
-"""Called with (phase, done, total) in long work."""
 
 
 def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) -> Evaluator:
@@ -54,7 +52,7 @@ def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | 
         _check_images(Classifier.load(Path(file)), study, name)
         copy_checkpoint(Path(file), path)
     if not path.exists() and not _copy_starter(study, name, path) and not _copy_donated(study, donor, name, path):
-        found = trained(study.config, real, name, path, partial(report, name))
+        found = trained(study.config, real, name, path, report)
         study.store.log("worker", f"{name}_trained", accuracy=found.accuracy)
     classifier = Classifier.load(path)
     return Scorer(study.config, classifier, classifier.label_names)
@@ -92,6 +90,7 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         or _take_pretrained(study, path, report)
     ):
         train_first(study.config, evaluator.real_kept, path, partial(report, "pretraining"))
+    evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
     generator = load_generator(study, 0)
     evaluation = evaluator.of(generator, 0, None)

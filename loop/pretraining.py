@@ -7,10 +7,10 @@ from pathlib import Path
 from data.real import load
 from loop.config import StudyConfig
 from loop.generators import train_first
-from loop.preparation import Report
 from loop.pretrained import pretrained
 from loop.tensors import to_bytes
 from model.flow import Flow
+from model.interfaces import Report
 
 
 @dataclass(frozen=True, slots=True)

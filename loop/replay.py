@@ -19,10 +19,11 @@ from loop.generation import next_generation
 from loop.generators import load_generator
 from loop.integrity import IMPORTED
 from loop.lock import only_worker
-from loop.preparation import Report, copy_checkpoint, prepare_evaluator
+from loop.preparation import copy_checkpoint, prepare_evaluator
 from loop.replay_settings import changes
 from loop.study import Study, StudyExistsError, first_difference
 from loop.turn import Turn
+from model.interfaces import Report
 
 
 def begin(source: Study, out: Path, config: StudyConfig) -> Study:

@@ -12,6 +12,7 @@ from loop.rater_types import user_types
 from model import reward
 from model.classifier import Classifier
 from model.config import RewardConfig
+from model.interfaces import OnStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,12 @@ class Scorer:
             for type_ in self._types
         ]
 
-    def score(self, x: torch.Tensor) -> Scores:
-        """Rewards and labels of (n, *shape) samples."""
+    def score(self, x: torch.Tensor, on_step: OnStep | None = None) -> Scores:
+        """Rewards and labels of (n, *shape) samples; `on_step` is called now and then with (done, total) images."""
         if self.classifier is None:
             reward, operative = self._rewards(x, np.empty((0, 0)))
             return Scores(reward, operative, nearest_mode(self.config.data, x.numpy()))
-        judged = self.classifier.judge(x)
+        judged = self.classifier.judge(x, on_step)
         reward, operative = self._rewards(x, judged.probs)
         features = np.concatenate([judged.probs, judged.features], axis=1)
         return Scores(reward, operative, judged.probs.argmax(1), judged.probs, features)

@@ -4,8 +4,9 @@ from loop.curators import SimulatedUsers
 from loop.generation import next_generation
 from loop.generators import load_generator
 from loop.lock import only_worker
-from loop.preparation import Report, prepare_evaluator, prepare_first_generation
+from loop.preparation import prepare_evaluator, prepare_first_generation
 from loop.study import Study
+from model.interfaces import Report
 
 
 def simulate(study: Study, generations: int, report: Report, donor: Study | None = None) -> None:

@@ -12,13 +12,14 @@ import numpy as np
 
 from data.real import load
 from loop.mixing import real_only
-from loop.preparation import STARTERS, Report
+from loop.preparation import STARTERS
 from loop.study import configure
 from loop.tensors import draw, to_tensor
 from model.checkpoint import Checkpoint, save
 from model.checkpoint import load as load_checkpoint
 from model.classifier_training import train_classifier
 from model.flow import Flow
+from model.interfaces import Report
 from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds
 

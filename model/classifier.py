@@ -12,6 +12,7 @@ from torch import nn
 from model import checkpoint, ranks
 from model.config import ClassifierConfig
 from model.devices import device
+from model.interfaces import OnStep
 from model.ranks import Group
 from model.vgg import prepared, vgg11
 
@@ -48,11 +49,11 @@ class Classifier:
     seed: int
     sha256: str | None = None
 
-    def judge(self, x: torch.Tensor) -> Judgement:
+    def judge(self, x: torch.Tensor, on_step: OnStep | None = None) -> Judgement:
         """Probabilities and features of (n, channels, height, width) images in [-1, 1]; batches go round the ranks."""
         n, group = len(x), ranks.led()
         if group is None or n <= BATCH:
-            found = self._judge(x)
+            found = self._judge(x, on_step)
         else:
             about = (self.shape, self.config, self.label_names, self.accuracy, self.seed)
             key = ranks.key_of(self.network, *about)
@@ -60,18 +61,20 @@ class Classifier:
             group.tell(_judge_along, key, n)
             for other in group.followers:
                 group.send(x[ranks.rows(n, BATCH, other, group.size)].cpu(), other)
-            found = group.gather(self._judge(x[ranks.rows(n, BATCH, 0, group.size)]), n, BATCH)
+            found = group.gather(self._judge(x[ranks.rows(n, BATCH, 0, group.size)], on_step), n, BATCH)
         probs, features = found.split([len(self.label_names), found.shape[1] - len(self.label_names)], dim=1)
         return Judgement(probs.contiguous().numpy(), features.contiguous().numpy())
 
     @torch.inference_mode()
-    def _judge(self, x: torch.Tensor) -> torch.Tensor:
+    def _judge(self, x: torch.Tensor, on_step: OnStep | None = None) -> torch.Tensor:
         """(n, classes + features), on this process."""
         self.network.eval()
         found = []
-        for batch in x.split(BATCH):
+        for done, batch in enumerate(x.split(BATCH)):
             parts = [self._once(images) for images in self._views(batch.to(device()))]
             found.append(torch.stack(parts).mean(0).cpu())
+            if on_step:
+                on_step(min((done + 1) * BATCH, len(x)), len(x))
         return torch.cat(found)
 
     def _views(self, images: torch.Tensor) -> Iterator[torch.Tensor]:

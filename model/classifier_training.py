@@ -31,6 +31,7 @@ def train_classifier(
     on_step: OnStep | None = None,
     test: Labelled | None = None,
     keeper: Keeper | None = None,
+    on_measured: OnStep | None = None,
 ) -> Classifier:
     """A trained classifier, with its accuracy on the test set, or on a part of the images kept from training.
 
@@ -43,6 +44,8 @@ def train_classifier(
         on_step: called now and then with (done, total) steps.
         test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
         keeper: keeps the training now and then, and on Ctrl-C; where it has kept one, that one goes on.
+
+        on_measured: called with (done, total) images that the accuracy is measured on.
 
     Raises:
         ValueError: fewer than two classes, or what was kept is damaged.
@@ -60,13 +63,18 @@ def train_classifier(
         network = vgg11(shape, config, len(label_names)).to(device())
         _train(network, x, labels, kept, config, rng, on_step, keeper)
         found = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
-        return replace(found, accuracy=accuracy(found, *test))
+        return replace(found, accuracy=accuracy(found, *test, on_measured))
 
 
-def accuracy(classifier: Classifier, x: torch.Tensor, labels: np.ndarray) -> float:
+def accuracy(classifier: Classifier, x: torch.Tensor, labels: np.ndarray, on_step: OnStep | None = None) -> float:
     """The share of (n, channels, height, width) images, uint8 or in [-1, 1], that it puts in their class."""
-    hits = [classifier.judge(scaled(part)).probs.argmax(1) for part in x.split(MEASURED)]
-    return float((np.concatenate(hits) == labels).mean())
+    found = np.empty(len(x), dtype=np.int64)
+    for start in range(0, len(x), MEASURED):
+        part = x[start : start + MEASURED]
+        found[start : start + MEASURED] = classifier.judge(scaled(part)).probs.argmax(1)
+        if on_step:
+            on_step(start + len(part), len(x))
+    return float((found == labels).mean())
 
 
 def _train(

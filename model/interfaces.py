@@ -14,6 +14,8 @@ from model.config import NetworkConfig, SamplingConfig, TrainConfig
 
 OnStep = Callable[[int, int], None]
 """Called now and then in long work with (done, total); it may raise to stop the work."""
+Report = Callable[[str, int, int], None]
+"""Called now and then in long work of several phases with (phase, done, total)."""
 
 
 class TrainingData(Protocol):

@@ -21,7 +21,7 @@ def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
     check_out(path)
     with phase_bars() as report:
         real = load(config.data, config.seed, on_read=partial(report, "reading images"))
-        found = trained(config, real, "classifier", path, partial(report, "training"))
+        found = trained(config, real, "classifier", path, report)
     if as_json:
         out.print_json(json.dumps({"path": str(path), "sha256": found.sha256, "accuracy": found.accuracy}))
         return
