@@ -4,6 +4,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from data.config import DataConfig
 from data.real import RealData, load_test
 from loop.config import StudyConfig
@@ -30,22 +32,24 @@ def trained(config: StudyConfig, real: RealData, name: str, path: Path, report: 
         name: 'classifier' or 'judge'.
         path: where its checkpoint is written.
         report: called with the phase and how far it is.
+
+    Raises:
+        ValueError: fewer than two classes.
+        RuntimeError: the device's memory is too small for a batch.
     """
     table = ClassifierConfig(**getattr(config, name).model_dump(include=set(ClassifierConfig.model_fields)))
     seed = derive_seed(config.seed, PURPOSES[name])
     keeper = Keeper(path.with_suffix(".partial"), repr((seed, config.data, table)))
     unseen = unseen_images(config.data, real.label_names)
-    found = train_classifier(
-        to_bytes(real.x),
-        real.labels,
-        real.label_names,
-        table,
-        seed,
-        partial(report, name),
-        unseen,
-        keeper,
-        partial(report, f"accuracy of the {name}"),
-    )
+    reports = partial(report, name), partial(report, f"accuracy of the {name}")
+    about = to_bytes(real.x), real.labels, real.label_names, table, seed
+    try:
+        found = train_classifier(*about, reports[0], unseen, keeper, reports[1])
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"The device has too little memory to train the {name} on {table.batch_size} images at once: set "
+            f"{name}.batch_size lower."
+        ) from error
     found = replace(found, sha256=found.save(path))
     keeper.done()
     return found

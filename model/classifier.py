@@ -1,5 +1,6 @@
 """The classifier that judges images: the reward, the class shares and the features come from it."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from model.interfaces import OnStep
 from model.ranks import Group
 from model.vgg import prepared, vgg11
 
-BATCH = 512
+BATCH = 512  # images judged together ...
+PIXELS = BATCH * 64 * 64  # ... where they have no more than these
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,15 @@ class Classifier:
     seed: int
     sha256: str | None = None
 
+    @property
+    def batch(self) -> int:
+        """How many images are judged together."""
+        return max(1, min(BATCH, PIXELS // (self.shape[1] * self.shape[2])))
+
     def judge(self, x: torch.Tensor, on_step: OnStep | None = None) -> Judgement:
         """Probabilities and features of (n, channels, height, width) images in [-1, 1]; batches go round the ranks."""
-        n, group = len(x), ranks.led()
-        if group is None or n <= BATCH:
+        n, batch, group = len(x), self.batch, ranks.led()
+        if group is None or n <= batch:
             found = self._judge(x, on_step)
         else:
             about = (self.shape, self.config, self.label_names, self.accuracy, self.seed)
@@ -60,8 +67,8 @@ class Classifier:
             group.lend(key, type(self).with_weights, *about, ranks.on_cpu(self.network.state_dict()))
             group.tell(_judge_along, key, n)
             for other in group.followers:
-                group.send(x[ranks.rows(n, BATCH, other, group.size)].cpu(), other)
-            found = group.gather(self._judge(x[ranks.rows(n, BATCH, 0, group.size)], on_step), n, BATCH)
+                group.send(x[ranks.rows(n, batch, other, group.size)].cpu(), other)
+            found = group.gather(self._judge(x[ranks.rows(n, batch, 0, group.size)], on_step), n, batch)
         probs, features = found.split([len(self.label_names), found.shape[1] - len(self.label_names)], dim=1)
         return Judgement(probs.contiguous().numpy(), features.contiguous().numpy())
 
@@ -70,12 +77,25 @@ class Classifier:
         """(n, classes + features), on this process."""
         self.network.eval()
         found = []
-        for done, batch in enumerate(x.split(BATCH)):
-            parts = [self._once(images) for images in self._views(batch.to(device()))]
-            found.append(torch.stack(parts).mean(0).cpu())
+        for done, batch in enumerate(x.split(self.batch)):
+            found.append(self._mean(batch.to(device())).cpu())
             if on_step:
-                on_step(min((done + 1) * BATCH, len(x)), len(x))
+                on_step(min((done + 1) * self.batch, len(x)), len(x))
         return torch.cat(found)
+
+    def _mean(self, images: torch.Tensor) -> torch.Tensor:
+        """Over the views of each image; in halves where the device's memory is too small for all of them."""
+        try:
+            return torch.stack([self._once(view) for view in self._views(images)]).mean(0)
+        except torch.OutOfMemoryError:
+            if len(images) == 1:
+                raise
+        half = -(-len(images) // 2)
+        warnings.warn(
+            f"The device has too little memory to judge {len(images)} images at once: going on with {half}.",
+            stacklevel=3,
+        )
+        return torch.cat([self._mean(part) for part in images.split(half)])
 
     def _views(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         for view in self._moved(images):
@@ -142,5 +162,5 @@ class Classifier:
 
 def _judge_along(group: Group, key: str, n: int) -> None:
     classifier: Classifier = group.held[key]
-    mine = ranks.rows(n, BATCH, group.rank, group.size)
+    mine = ranks.rows(n, classifier.batch, group.rank, group.size)
     group.send(classifier._judge(group.receive((len(mine), *classifier.shape), 0)), 0)

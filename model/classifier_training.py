@@ -96,11 +96,12 @@ def _train(
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
     optimiser = _optimiser(network, config)
     step, order = _resume(network, optimiser, rng, keeper)
-    each, epochs = -(-len(members) // config.batch_size), config.epochs + config.restart_epochs
+    each = -(-len(members) // config.batch_size)
+    steps = each * (config.epochs + config.restart_epochs)
 
     network.train()
     with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
-        while step < epochs * each:
+        while step < steps:
             if step % each == 0:
                 order = torch.from_numpy(rng.permutation(members))
             chosen = order.tensor_split(each)[step % each].to(device())
@@ -108,9 +109,9 @@ def _train(
             _step(network, optimiser, _rate(step, each, config), images, targets[chosen], config)
             step += 1
             if on_step:
-                on_step(step, epochs * each)
+                on_step(step, steps)
             stopping = interrupted()
-            if keeper and (stopping or keeper.is_due()):
+            if keeper and (stopping or step == steps or keeper.is_due()):
                 keeper.keep(_state(step, order, network, optimiser, rng), network)
             if stopping:
                 raise KeyboardInterrupt

@@ -1,7 +1,11 @@
 """The second classifier: trained on its own, kept with the study, and heard for every generation."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from loop import classifiers
 from loop.evidence.study import build
 from loop.integrity import faults
 from loop.simulation import simulate
@@ -43,3 +47,16 @@ def test_a_damaged_judge_is_a_fault(judged: Study):
 def test_the_evidence_has_the_judges_opinion(judged: Study):
     found = build(judged, quick=True).generations
     assert [one.judge is not None for one in found] == [True, True]
+
+
+def test_too_little_memory_to_train_one_says_what_to_set(
+    tmp_path: Path, tiny_digits: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    def short(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(classifiers, "train_classifier", short)
+    study = Study.create(tmp_path / "study", configure("digits", [*tiny_digits, "classifier.batch_size=64"]))
+    with pytest.raises(RuntimeError, match=r"memory to train the classifier on 64 .* set classifier\.batch_size lower"):
+        simulate(study, 1, silent)
+    assert not study.classifier_path.exists()

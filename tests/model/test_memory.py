@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from model.classifier import Classifier
+from model.config import ClassifierConfig
 from model.flow import Flow
+from model.vgg import vgg11
 
 Build = Callable[..., Flow]
 
@@ -59,3 +62,34 @@ def test_training_goes_on_in_parts_to_the_same_weights(build: Build, gaussian, m
         found = flow.fit(data, None, seed=1)
     for a, b in zip(found.network.state_dict().values(), plain.network.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+class CrampedBody(nn.Module):
+    """The convolutions of a classifier on such a device."""
+
+    def __init__(self, inner: nn.Module, most: int):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.inner(x)
+
+
+def test_judging_goes_on_in_halves_and_says_so():
+    config, x = ClassifierConfig(width=4), torch.rand(20, 1, 8, 8) * 2 - 1
+    network = vgg11((1, 8, 8), config, 3)
+    classifier = Classifier((1, 8, 8), network, config, ("a", "b", "c"), None, 0)
+    wanted, told = classifier.judge(x), []
+    network[0] = CrampedBody(network[0], 6)
+    with pytest.warns(UserWarning, match="too little memory to judge 20 images at once: going on with 10"):
+        found = classifier.judge(x, lambda done, total: told.append((done, total)))
+    np.testing.assert_allclose(found.probs, wanted.probs, rtol=1e-4, atol=1e-6)
+    assert told == [(20, 20)]
+
+
+@pytest.mark.parametrize(("side", "batch"), [(8, 512), (64, 512), (128, 128), (512, 8)])
+def test_large_images_are_judged_fewer_at_once(side: int, batch: int):
+    classifier = Classifier((3, side, side), nn.Sequential(), ClassifierConfig(), (), None, 0)
+    assert classifier.batch == batch
