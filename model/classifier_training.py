@@ -44,14 +44,13 @@ def train_classifier(
         on_step: called now and then with (done, total) steps.
         test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
         keeper: keeps the training now and then, and on Ctrl-C; where it has kept one, that one goes on.
-
         on_measured: called with (done, total) images that the accuracy is measured on.
 
     Raises:
         ValueError: fewer than two classes, or what was kept is damaged.
     """
     if len(label_names) < 2:
-        raise ValueError("A classifier needs at least two classes, and these images are all alike.")
+        raise ValueError("A classifier needs at least two classes; these images have one.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         rng = np.random.default_rng(seed)
