@@ -1,7 +1,6 @@
 """OT-CFM: a flow trained on exactly paired minibatches, sampled with a fixed-step solver, averaged by EMA."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -11,11 +10,12 @@ import torch
 from torch import nn
 
 from model import checkpoint, ranks
-from model.compiled import Compute, Field
+from model.compiled import LARGE, Compute, Field
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.devices import device
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Tensors
+from model.lanes import LANES, pays, side_by_side
 from model.learner import Plan
 from model.networks import Preconditioned, build_network
 from model.noise import noise
@@ -85,25 +85,33 @@ class Flow:
         group.tell(_sample_along, key, seeds)
         return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)], n), n, batch)
 
-    @torch.inference_mode()
     def _draw(self, seeds: np.ndarray, n: int) -> torch.Tensor:
         """Samples of seeds, of which there are n in all, on this process."""
         self.network.eval()
         sampling, compute = self.sampling, Compute.of(self.network_config)
         field = compute.field(self.network, n * evaluations(sampling.solver, sampling.steps))
         out = torch.empty(len(seeds), *self.shape)
-        for start, x0 in ahead(self._noise(seeds)):
+
+        in_lanes = field is self.network and self.network_config.kind in LARGE and device().type == "cpu"
+        size = -(-sampling.batch_size // LANES) if in_lanes else sampling.batch_size
+
+        def begin(start: int) -> tuple[int, torch.Tensor]:
+            batch = seeds[start : start + size]
+            return start, noise(np.pad(batch, (0, size - len(batch)), mode="edge"), self.shape)
+
+        @torch.inference_mode()
+        def draw(start: int, x0: torch.Tensor) -> None:
             with compute.autocast():
                 x1 = self._solve(field, x0.to(device()))
-            out[start : start + len(x1)] = x1[: len(seeds) - start].float().cpu()
-        return out.clamp_(-1, 1) if len(self.shape) == 3 else out
+            out[start : start + size] = x1[: len(seeds) - start].float().cpu()
 
-    def _noise(self, seeds: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
-        """Where each batch begins, and its noise."""
-        size = self.sampling.batch_size
-        for start in range(0, len(seeds), size):
-            batch = seeds[start : start + size]
-            yield start, noise(np.pad(batch, (0, size - len(batch)), mode="edge"), self.shape)
+        starts = range(0, len(seeds), size)
+        if in_lanes and pays(0.0, device()):
+            side_by_side(lambda start: draw(*begin(start)), starts)
+        else:
+            for start, x0 in ahead(map(begin, starts)):
+                draw(start, x0)
+        return out.clamp_(-1, 1) if len(self.shape) == 3 else out
 
     def _solve(self, field: Field, x0: torch.Tensor) -> torch.Tensor:
         """Integrates a batch, in halves where the device's memory is too small for all of it."""

@@ -1,4 +1,7 @@
-"""Two parts of a batch learnt from side by side, each on half the cores: on a CPU quicker than one after the other."""
+"""Two pieces of work side by side, each on half the cores: on a CPU quicker than one after the other on all of them.
+
+So the two parts of a training batch are learnt from, and so batches of samples are drawn.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -28,7 +31,7 @@ class Lanes:
         flat.lend(self.networks[1])
         self._grad, self._others = grad, flat.gradients(self.networks[1])
         self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(LANES, "lanes", lambda: torch.set_num_threads(self._threads // LANES))
+        self._pool = _pool(self._threads)
 
     def run(self, work: Callable[[P, nn.Module], torch.Tensor], parts: Sequence[P]) -> torch.Tensor:
         """The sum of what `work` gives for two parts; the sum of their gradients is left in `grad`."""
@@ -41,6 +44,24 @@ class Lanes:
         """Ends the threads, and gives this one all cores back."""
         self._pool.shutdown()
         torch.set_num_threads(self._threads)
+
+
+def side_by_side(work: Callable[[P], None], parts: Sequence[P]) -> None:
+    """Calls `work` with each part, as many at a time as there are lanes.
+
+    An exception, Ctrl-C too, comes once the work begun is done; no more is begun.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with _pool(threads) as pool:
+            for _ in pool.map(work, parts):
+                pass
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(LANES, "lanes", lambda: torch.set_num_threads(threads // LANES))
 
 
 def pays(dropout: float, on: torch.device) -> bool:

@@ -1,6 +1,7 @@
 """What several folders of tests share: settings that make a study tiny, a database with slates, a folder's contents."""
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ DIGITS = (
     "train.batch_size=64", "train.pair_size=64", "classifier.width=4", "classifier.epochs=1", "evaluation.samples=200",
     "curation.picks=60", "sampling.steps=2", "sampling.batch_size=64",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Lets Ctrl-C interrupt, also where a shell has started the tests in the background, which makes them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

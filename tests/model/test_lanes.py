@@ -1,6 +1,7 @@
-"""Two parts side by side train the weights that one after the other does, on half the cores each."""
+"""Two parts side by side train the weights, and draw the samples, that one after the other does."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from loop.mixing import real_only
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.flow import Flow
+from model.lanes import side_by_side
 from model.training import NonFiniteLossError
 
 SHAPE = (3, 16, 16)
@@ -50,4 +52,53 @@ def test_without_dropout_they_are_the_same_bits():
 def test_a_training_that_fails_gives_the_cores_back():
     with pytest.raises(NonFiniteLossError):
         trained(2, lr=1e30)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lanes")]
+
+
+@pytest.mark.parametrize("n", [3, 8, 9, 16, 19])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_samples_are_the_same_bits_in_lanes(precision: str, n: int):
+    found = []
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = NetworkConfig(kind="unet", width=32, depth=1, precision=precision)
+            flow = Flow.build(SHAPE, network, TrainConfig(), SamplingConfig(steps=2, batch_size=4))
+        for tensor in flow.network.parameters():  # the last layer begins with zeros
+            torch.nn.init.normal_(tensor, 0, 0.05, generator=torch.Generator().manual_seed(1))
+        found.append(flow.sample(np.arange(n)))
+        assert torch.get_num_threads() == threads
+    assert found[0].std() > 0.1
+    assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_each_item_is_worked_on_once_on_half_the_cores(n: int):
+    torch.set_num_threads(2)
+    done = []
+
+    def work(item: int) -> None:
+        time.sleep(0.05 * (item == 0))
+        done.append((item, torch.get_num_threads()))
+
+    side_by_side(work, range(n))
+    assert sorted(done) == [(item, 1) for item in range(n)]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_exception_nothing_more_is_begun(error: type[BaseException]):
+    torch.set_num_threads(2)
+    begun = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.02)
+        if item == 3:
+            raise error
+
+    with pytest.raises(error):
+        side_by_side(work, range(100))
+    assert len(begun) < 10
+    assert torch.get_num_threads() == 2
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lanes")]
