@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from curate_app.console import out
@@ -21,7 +22,8 @@ def print_status(study: Study, *, as_json: bool) -> None:
     if as_json:
         out.print_json(json.dumps(found))
         return
-    table = Table(title=f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})")
+    title = f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns do
     extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
     for column in ("t", "real", "curated", "mean reward,\n95 %", "largest\nclass", "NN"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -29,7 +31,7 @@ def print_status(study: Study, *, as_json: bool) -> None:
         table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True)
     judged = any(row["metrics"].get("judge") for row in found["generations"])
     if judged:
-        table.add_column("judge", justify="right", no_wrap=True)
+        table.add_column("judge's\nreward", justify="right", no_wrap=True)
     for row in found["generations"]:
         extra = [_distance(row["metrics"])] if extractor else []
         table.add_row(*_cells(row), *extra, *([_judged(row["metrics"])] if judged else []))

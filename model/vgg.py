@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.vgg import make_layers
 
 from model.config import ClassifierConfig
 
@@ -19,6 +18,8 @@ def vgg11(shape: tuple[int, ...], config: ClassifierConfig, classes: int) -> nn.
 
     Source: Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration A; `config.head` says what ends it.
     """
+    from torchvision.models.vgg import make_layers  # takes a second, and studies of points do without
+
     poolings = int(np.log2(min(shape[1:])))
     plan: list[str | int] = []
     for part in VGG11:

@@ -15,7 +15,7 @@ from data.images import decode_png
 from loop.generators import load_generator
 from loop.integrity import faults
 from loop.lock import WorkerRunningError, only_worker
-from loop.study import Study, open_or_create
+from loop.study import Study, configure, open_or_create
 from loop.tensors import draw, to_pixels
 
 Make = Callable[..., Study]
@@ -174,11 +174,23 @@ KILLS = {  # phases at whose nth report the process dies, one after the other
 }
 
 
+THREE_CHUNKS = ["curation.picks=5100", "curation.k=2"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...], run, fingerprint):
+    """The fingerprint of a run of three chunks of picks that nothing has disturbed."""
+    study = Study.create(tmp_path_factory.mktemp("run") / "s", configure("moons", [*tiny_moons, *THREE_CHUNKS], seed=4))
+    found = fingerprint(run(study))
+    study.store.close()
+    return found
+
+
 @pytest.mark.parametrize("kills", KILLS.values(), ids=KILLS)
-def test_a_run_killed_three_times_ends_as_an_undisturbed_one(make: Make, run, run_and_die, fingerprint, kills):
-    settings = ["curation.picks=5100", "curation.k=2"]  # three chunks of picks
-    undisturbed = fingerprint(run(make("moons", *settings, seed=4)))
-    study = make("moons", *settings, seed=4)
+def test_a_run_killed_three_times_ends_as_an_undisturbed_one(
+    make: Make, run_and_die, run, fingerprint, undisturbed, kills
+):
+    study = make("moons", *THREE_CHUNKS, seed=4)
     for phase, nth in kills:
         run_and_die(Path(__file__), study, phase, nth)
     resumed = run(Study.open(study.path))

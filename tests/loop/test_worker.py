@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,11 @@ from loop.lock import WorkerRunningError, only_worker
 from loop.picking import sim_sessions
 from loop.selfcheck import self_checks
 from loop.simulation import simulate
-from loop.study import Study
+from loop.study import Study, configure
 from loop.worker import Reporter, Worker
 
 Make = Callable[..., Study]
+Begun = Callable[[str], Study]
 POOL = ("schedule.picks=8", "pool.size=12", "pool.audit=4")
 
 
@@ -232,6 +233,30 @@ def test_training_holds_no_transaction_so_picks_come_in_meanwhile(study: Study, 
     assert curated(study, 1)["human"] == 8 and picks_progress(study.store, study.config).done == 1
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, tiny_digits: tuple[str, ...], people) -> Iterator[Begun]:
+    """A function: a study with the 8 picks of its first turn, by `curation.extend`; to be copied, not changed."""
+    made: dict[str, Study] = {}
+
+    def study_of(extend: str) -> Study:
+        if extend not in made:
+            settings = (*tiny_digits, *POOL, f"curation.extend={extend}", "train.finetune_steps=45")  # three reports
+            path = tmp_path_factory.mktemp(extend) / "study"
+            made[extend] = work(Study.create(path, configure("digits", settings, seed=6)))
+            people(made[extend], 8)
+        return made[extend]
+
+    yield study_of
+    for study in made.values():
+        study.store.close()
+
+
+@pytest.fixture(scope="module")
+def taken() -> dict[str, tuple[dict[str, int], object]]:
+    """What the first turn took, and the generations, of studies that nothing has disturbed."""
+    return {}
+
+
 @pytest.mark.parametrize(
     ("extend", "phase", "nth"),
     [
@@ -240,21 +265,19 @@ def test_training_holds_no_transaction_so_picks_come_in_meanwhile(study: Study, 
     ],
 )  # fmt: skip
 def test_a_killed_turn_uses_each_pick_once_and_ends_as_an_undisturbed_one(
-    make: Make, people, run_and_die, fingerprint, extend: str, phase: str, nth: int
+    begun: Begun, copy_of, taken, people, run_and_die, fingerprint, extend: str, phase: str, nth: int
 ):
-    settings = (*POOL, f"curation.extend={extend}", "train.finetune_steps=45")  # three reports of training
-    undisturbed, study = work(make("digits", *settings, seed=6)), work(make("digits", *settings, seed=6))
-    for each in (undisturbed, study):
-        people(each, 8)
-    work(undisturbed)
+    if extend not in taken:
+        undisturbed = work(copy_of(begun(extend)))
+        taken[extend] = (curated(undisturbed, 1), fingerprint(undisturbed)["generations"])
+    study = copy_of(begun(extend))
     run_and_die(Path(__file__), study, phase, nth)
     resumed = Study.open(study.path)
     settled = (phase, nth) != ("curating", 1)
     extra = people(resumed, 3) if settled and latest_t(resumed) == 0 else []  # they come too late for this turn
     work(resumed)
     assert faults(resumed) == []
-    assert curated(resumed, 1) == curated(undisturbed, 1)
-    assert fingerprint(resumed)["generations"] == fingerprint(undisturbed)["generations"]
+    assert (curated(resumed, 1), fingerprint(resumed)["generations"]) == taken[extend]
     assert picks_progress(resumed.store, resumed.config).done == len(extra)
     people(resumed, 8 - picks_progress(resumed.store, resumed.config).done)
     work(resumed)
