@@ -1,8 +1,10 @@
 """OT-CFM: a flow trained on exactly paired minibatches, sampled with a fixed-step solver, averaged by EMA."""
 
 import warnings
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Self
 
 import numpy as np
@@ -86,7 +88,10 @@ class Flow:
         return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)], n), n, batch)
 
     def _draw(self, seeds: np.ndarray, n: int) -> torch.Tensor:
-        """Samples of seeds, of which there are n in all, on this process."""
+        """Samples of seeds, of which there are n in all, on this process.
+
+        A large network draws half a batch at a time on a CPU, and with cores enough two halves side by side.
+        """
         self.network.eval()
         sampling, compute = self.sampling, Compute.of(self.network_config)
         field = compute.field(self.network, n * evaluations(sampling.solver, sampling.steps))
@@ -94,6 +99,12 @@ class Flow:
 
         in_lanes = field is self.network and self.network_config.kind in LARGE and device().type == "cpu"
         size = -(-sampling.batch_size // LANES) if in_lanes else sampling.batch_size
+        stopping = Event()
+
+        def velocity(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+            if stopping.is_set():
+                raise CancelledError
+            return field(t, x)
 
         def begin(start: int) -> tuple[int, torch.Tensor]:
             batch = seeds[start : start + size]
@@ -102,12 +113,12 @@ class Flow:
         @torch.inference_mode()
         def draw(start: int, x0: torch.Tensor) -> None:
             with compute.autocast():
-                x1 = self._solve(field, x0.to(device()))
+                x1 = self._solve(velocity, x0.to(device()))
             out[start : start + size] = x1[: len(seeds) - start].float().cpu()
 
         starts = range(0, len(seeds), size)
         if in_lanes and pays(0.0, device()):
-            side_by_side(lambda start: draw(*begin(start)), starts)
+            side_by_side(lambda start: draw(*begin(start)), starts, stopping)
         else:
             for start, x0 in ahead(map(begin, starts)):
                 draw(start, x0)

@@ -6,6 +6,7 @@ So the two parts of a training batch are learnt from, and so batches of samples 
 import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TypeVar
 
 import torch
@@ -46,16 +47,20 @@ class Lanes:
         torch.set_num_threads(self._threads)
 
 
-def side_by_side(work: Callable[[P], None], parts: Sequence[P]) -> None:
+def side_by_side(work: Callable[[P], None], parts: Sequence[P], stopping: Event) -> None:
     """Calls `work` with each part, as many at a time as there are lanes.
 
-    An exception, Ctrl-C too, comes once the work begun is done; no more is begun.
+    After an exception, Ctrl-C too, no more is begun, and `stopping` is set for the work that is to give up half-way.
     """
     threads = torch.get_num_threads()
     try:
         with _pool(threads) as pool:
-            for _ in pool.map(work, parts):
-                pass
+            try:
+                for _ in pool.map(work, parts):
+                    pass
+            except BaseException:
+                stopping.set()
+                raise
     finally:
         torch.set_num_threads(threads)
 

@@ -1,5 +1,7 @@
 """Two parts side by side train the weights, and draw the samples, that one after the other does."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -82,14 +84,14 @@ def test_each_item_is_worked_on_once_on_half_the_cores(n: int):
         time.sleep(0.05 * (item == 0))
         done.append((item, torch.get_num_threads()))
 
-    side_by_side(work, range(n))
+    side_by_side(work, range(n), threading.Event())
     assert sorted(done) == [(item, 1) for item in range(n)]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_after_an_exception_nothing_more_is_begun(error: type[BaseException]):
     torch.set_num_threads(2)
-    begun = []
+    begun, stopping = [], threading.Event()
 
     def work(item: int) -> None:
         begun.append(item)
@@ -98,7 +100,26 @@ def test_after_an_exception_nothing_more_is_begun(error: type[BaseException]):
             raise error
 
     with pytest.raises(error):
-        side_by_side(work, range(100))
-    assert len(begun) < 10
+        side_by_side(work, range(100), stopping)
+    assert len(begun) < 10 and stopping.is_set()
     assert torch.get_num_threads() == 2
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lanes")]
+
+
+def test_sampling_that_is_interrupted_gives_up_within_the_batch(monkeypatch: pytest.MonkeyPatch):
+    torch.set_num_threads(2)
+    flow = Flow.build(
+        SHAPE, NetworkConfig(kind="unet", width=32, depth=1), TrainConfig(), SamplingConfig(steps=1000, batch_size=2)
+    )
+    seen, forward = [], flow.network.forward
+
+    def slowly(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(t, x)
+
+    monkeypatch.setattr(flow.network, "forward", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        flow.sample(np.arange(8))
+    assert len(seen) < 200
