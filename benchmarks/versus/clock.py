@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -51,6 +52,14 @@ def synchronise() -> None:
 
 def peak_memory() -> dict[str, float]:
     """The most that this process held so far, in MB: resident, and of the GPU's where there is one."""
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     gpu = {"gpu": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}
-    return {"resident": resident, **gpu}
+    return {"resident": _resident(), **gpu}
+
+
+def _resident() -> float:
+    """Linux's own account: getrusage's begins with what the process that started this one held."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
