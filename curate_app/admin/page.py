@@ -22,6 +22,7 @@ SAY = TEXT["admin"]
 # through the queue, because Gradio can't show a message from outside it.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 PLAIN: dict[str, Any] = {**QUIET, "queue": False}
+EACH: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}  # a press counts while the last is still on its way
 
 
 def build_admin_page(study: Study) -> gr.Blocks:
@@ -88,8 +89,8 @@ class _Buttons:
             self.pause.click(requests.pause_or_resume, self.pause, None, **QUIET),
             self.retrain.click(requests.retrain, None, None, **QUIET),
             self.yes.click(requests.finish, None, None, **QUIET),
-            self.set_quota.click(requests.quota, self.quota, None, **QUIET),
-            self.quota.submit(requests.quota, self.quota, None, **QUIET),
+            self.set_quota.click(requests.quota, self.quota, None, **EACH),
+            self.quota.submit(requests.quota, self.quota, None, **EACH),
             self.simulate.click(requests.simulate, self.users, None, **QUIET),
         ]
 
