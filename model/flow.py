@@ -1,10 +1,7 @@
 """OT-CFM: a flow trained on exactly paired minibatches, sampled with a fixed-step solver, averaged by EMA."""
 
-import warnings
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import Self
 
 import numpy as np
@@ -12,18 +9,15 @@ import torch
 from torch import nn
 
 from model import checkpoint, ranks
-from model.compiled import LARGE, Compute, Field
+from model.compiled import Compute
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.devices import device
+from model.drawing import Drawing
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Tensors
-from model.lanes import LANES, pays, side_by_side
 from model.learner import Plan
 from model.networks import Preconditioned, build_network
-from model.noise import noise
-from model.prefetch import ahead
 from model.ranks import Group
-from model.solvers import evaluations, integrate
 from model.training import Trainer
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
@@ -75,8 +69,7 @@ class Flow:
     def sample(self, seeds: np.ndarray) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
 
-        Batches go round the ranks. Every batch is filled up to the same size, so that the arithmetic of a sample is
-        the same in any company.
+        Batches go round the ranks.
         """
         n, batch, group = len(seeds), self.sampling.batch_size, ranks.led()
         if group is None or n <= batch:
@@ -87,58 +80,11 @@ class Flow:
         group.tell(_sample_along, key, seeds)
         return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)], n), n, batch)
 
-    def _draw(self, seeds: np.ndarray, n: int) -> torch.Tensor:
-        """Samples of seeds, of which there are n in all, on this process.
-
-        A large network draws half a batch at a time on a CPU, and with cores enough two halves side by side.
-        """
-        self.network.eval()
-        sampling, compute = self.sampling, Compute.of(self.network_config)
-        field = compute.field(self.network, n * evaluations(sampling.solver, sampling.steps))
-        out = torch.empty(len(seeds), *self.shape)
-
-        in_lanes = field is self.network and self.network_config.kind in LARGE and device().type == "cpu"
-        size = -(-sampling.batch_size // LANES) if in_lanes else sampling.batch_size
-        stopping = Event()
-
-        def velocity(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-            if stopping.is_set():
-                raise CancelledError
-            return field(t, x)
-
-        def begin(start: int) -> tuple[int, torch.Tensor]:
-            batch = seeds[start : start + size]
-            return start, noise(np.pad(batch, (0, size - len(batch)), mode="edge"), self.shape)
-
-        @torch.inference_mode()
-        def draw(start: int, x0: torch.Tensor) -> None:
-            with compute.autocast():
-                x1 = self._solve(velocity, x0.to(device()))
-            out[start : start + size] = x1[: len(seeds) - start].float().cpu()
-
-        starts = range(0, len(seeds), size)
-        if in_lanes and pays(0.0, device()):
-            side_by_side(lambda start: draw(*begin(start)), starts, stopping)
-        else:
-            for start, x0 in ahead(map(begin, starts)):
-                draw(start, x0)
+    def _draw(self, seeds: np.ndarray, wanted: int) -> torch.Tensor:
+        """Samples of seeds on this process, of `wanted` on all."""
+        drawing = Drawing(self.network, self.network_config, self.sampling, self.shape, wanted)
+        out = drawing.samples(seeds)
         return out.clamp_(-1, 1) if len(self.shape) == 3 else out
-
-    def _solve(self, field: Field, x0: torch.Tensor) -> torch.Tensor:
-        """Integrates a batch, in halves where the device's memory is too small for all of it."""
-        sampling = self.sampling
-        try:
-            return integrate(field, x0, sampling.solver, sampling.steps, sampling.grid)
-        except torch.OutOfMemoryError:
-            if len(x0) == 1:
-                raise
-        half = -(-len(x0) // 2)
-        warnings.warn(
-            f"The device has too little memory for {len(x0)} samples at once: going on with {half}; set "
-            f"sampling.batch_size = {half}.",
-            stacklevel=3,
-        )
-        return torch.cat([self._solve(field, part) for part in x0.split(half)])
 
     def fit(
         self,
