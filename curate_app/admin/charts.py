@@ -12,6 +12,7 @@ from loop.evidence.study import kept
 from loop.study import Study
 
 MEASURED = "measured, with its 95 % interval"
+MOVED = 0.01  # of the samples: a share that changed by less has not moved
 
 
 class KeptEvidence:
@@ -91,6 +92,8 @@ def shares_chart(
     ]
     name, shares = class_name(measured[-1], moved), real.get("class_shares") or []
     spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
+    if abs(last[moved] - first[moved]) < MOVED:
+        spoken = "The share of no class has moved by a percentage point."
     reference = shares[moved] if moved < len(shares) else None
     return Chart("share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0)
 

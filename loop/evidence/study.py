@@ -31,7 +31,7 @@ from loop.study import Study
 from loop.theory import bounds
 
 LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
-QUICK = (10_000, 60)  # samples and replicates
+QUICK_SAMPLES, QUICK_REPLICATES = 10_000, 60  # with fewer samples, as many more replicates
 UNKNOWN_GAIN = 3.0  # a predicted gain under so many standard errors makes the ratio meaningless
 
 
@@ -55,12 +55,12 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
     Args:
         study: the study; generations that an older version measured without keeping the samples end the evidence.
         checks: of the picks (see `loop.selfcheck`), to be reported beside it.
-        quick: fewer samples and replicates, no prediction over many steps and no fitted utilities, for a page that is
-            refreshed.
+        quick: of many samples only the first and fewer replicates, no prediction over many steps and no fitted
+            utilities, for a page that is refreshed.
     """
     config = study.config
     with study.store.read():
-        measured = _read(study.store, config, *(QUICK if quick else (None, prediction.REPLICATES)))
+        measured = _read(study.store, config, quick)
         rates = win_rates(study.store, len(measured.generations) - 1)
         names = list(measured.generations[0].metrics.get("class_names", [])) if measured.generations else []
         liked = [] if quick else utility_gains(study.store, measured.found, names)
@@ -107,14 +107,15 @@ def kept(study: Study) -> Evidence | None:
     return Evidence.model_validate({**found, "config": study.config.as_json()})
 
 
-def _read(store: Store, config: StudyConfig, most: int | None, replicates: int) -> _Measured:
+def _read(store: Store, config: StudyConfig, quick: bool) -> _Measured:
     generations, found = store.generations(), []
     for generation in generations:
         evaluation = store.evaluation(generation.t)
         if evaluation is None:
             break
-        found.append(_first(evaluation, most))
+        found.append(_first(evaluation, QUICK_SAMPLES if quick else None))
     generations = generations[: len(found)]
+    replicates = _replicates(max((len(one.labels) for one in found), default=1), quick)
     classes = len(generations[0].metrics["class_names"]) if generations else 0
     masses = [prediction.replicate_masses(len(one.labels), replicates) for one in found]
     real = store.evaluation(None)
@@ -127,6 +128,12 @@ def _read(store: Store, config: StudyConfig, most: int | None, replicates: int) 
     known = [own_picks and _by_simulated_users(generation) for generation in generations]
     predicted, noise = _predict(generations, known, found, masses, real_moments, config, classes)
     return _Measured(generations, found, real, own, real_moments, predicted, noise, own_picks)
+
+
+def _replicates(n: int, quick: bool) -> int:
+    """How many replicates of n samples give the intervals."""
+    most = prediction.REPLICATES
+    return min(most, QUICK_SAMPLES * QUICK_REPLICATES // n) if quick else most
 
 
 def _first(found: Evaluated, n: int | None) -> Evaluated:

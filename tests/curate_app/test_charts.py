@@ -103,3 +103,12 @@ def test_the_class_that_moved_most_is_loud_even_when_it_shrank():
     assert [(line.name, line.loud) for line in found.lines] == [("cat", True), ("dog", False), ("fox", False)]
     assert found.reference == 0.4
     assert "cat" in found.spoken and "50% to 20%" in found.spoken
+
+
+@pytest.mark.parametrize("rows", [[[0.01, 0.99]], [[0.01, 0.99], [0.013, 0.987]]])
+def test_shares_that_have_not_moved_are_not_said_to_have(rows: list[list[float]]):
+    found = shares_chart(
+        [generation(t, class_shares=row, class_names=["cat", "dog"]) for t, row in enumerate(rows)], {}
+    )
+    assert found is not None
+    assert found.spoken == "The share of no class has moved by a percentage point."
