@@ -144,14 +144,20 @@ def simulate(
     settings = with_checkpoint(setting, checkpoint)
     if preset is not None:
         check_checkpoint(configure(preset, settings, seed=seed), study)
+    is_new = not study.exists()
     opened = open_or_create(study, preset, settings, seed=seed, generations=generations)
     use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
     from loop.simulation import simulate as run
 
     last = generations if generations is not None else opened.config.generations
     latest = opened.store.latest_cut()
-    with turn_progress(last, latest[0] if latest else 0, quiet=json_) as report:
-        run(opened, last, report)
+    try:
+        with turn_progress(last, latest[0] if latest else 0, quiet=json_) as report:
+            run(opened, last, report)
+    except Exception:
+        if is_new:  # so that the same name, with settings put right, is free
+            opened.discard_unbegun()
+        raise
     print_status(opened, as_json=json_)
 
 

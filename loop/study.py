@@ -15,6 +15,8 @@ from data.store import Store
 from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
+UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock"})  # beside the database, in a study with nothing made
+
 
 class StudyExistsError(ValueError):
     """There is something at the path already."""
@@ -73,6 +75,13 @@ class Study:
             raise NotAStudyError(f"There is no study at {path}; create one with: curate new {path} --preset digits")
         config = parse(settings.read_text(encoding="utf-8"), str(settings))
         return cls(path, config, Store(path / "study.db"))
+
+    def discard_unbegun(self) -> None:
+        """Removes the study if nothing was made in it yet: no classifier and no generator, not even in part."""
+        made = {path.name for path in self.path.rglob("*") if not path.name.startswith("study.db")}
+        if made <= UNBEGUN:
+            self.store.close()
+            shutil.rmtree(self.path)
 
     @cached_property
     def real(self) -> RealData:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from loop.study import Study
+from loop.study import Study, configure
 
 Change = Callable[[Path], None]
 
@@ -51,6 +51,12 @@ def home(simulated: Path, tmp_path: Path) -> Path:
     """A folder with a copy of the simulated study, as `s`."""
     shutil.copytree(simulated, tmp_path / "home" / "s")
     return tmp_path / "home"
+
+
+def bars_left_out(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The same without the progress bars, which come before a mistake that is found on the way."""
+    last = done.stderr.splitlines(keepends=True)[-1:]
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout, "".join(last))
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
@@ -161,6 +167,29 @@ def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path: Path, contents, cont
     before = contents(tmp_path)
     assert_one_sentence(curate("new", "x", "--preset", "cifar10", "--checkpoint", "c.pt", cwd=tmp_path), 2, part)
     assert contents(tmp_path) == before
+
+
+def test_a_study_that_could_not_begin_leaves_its_name_free(tmp_path: Path, tiny_moons: tuple[str, ...]):
+    folder = ("--preset", "folder", "--set", f"data.path={tmp_path / 'nowhere'}")
+    assert_one_sentence(bars_left_out(curate("simulate", "s", *folder, cwd=tmp_path)), 2, "no folder of images")
+    assert not (tmp_path / "s").exists()
+    right = ("--preset", "moons", "--generations", 0, *settings(tiny_moons))
+    assert curate("simulate", "s", *right, cwd=tmp_path).returncode == 0
+
+
+def test_a_study_that_was_there_stays_when_it_cannot_begin(tmp_path: Path):
+    assert curate("new", "s", "--preset", "folder", "--set", "data.path=nowhere", cwd=tmp_path).returncode == 0
+    assert curate("simulate", "s", cwd=tmp_path).returncode == 2
+    assert {"study.toml", "study.db", "checkpoints"} <= {path.name for path in (tmp_path / "s").iterdir()}
+
+
+@pytest.mark.parametrize("name", ["classifier.safetensors", "checkpoints/generation-0000.partial"])
+def test_a_study_with_something_made_is_not_discarded(tmp_path: Path, name: str):
+    study = Study.create(tmp_path / "s", configure("moons"))
+    (study.path / name).write_bytes(b"made")
+    study.discard_unbegun()
+    assert (study.path / name).read_bytes() == b"made"
+    study.store.close()
 
 
 def test_a_study_begins_from_a_checkpoint(home: Path, tiny_moons: tuple[str, ...]):
