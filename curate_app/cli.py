@@ -154,7 +154,7 @@ def simulate(
     try:
         with turn_progress(last, latest[0] if latest else 0, quiet=json_) as report:
             run(opened, last, report)
-    except Exception:
+    except (ValueError, OSError, RuntimeError):
         if is_new:  # so that the same name, with settings put right, is free
             opened.discard_unbegun()
         raise
