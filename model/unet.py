@@ -72,7 +72,7 @@ class Norm(nn.GroupNorm):
     def forward(self, input: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:  # noqa: A002
         """Of the same shape as the input, to which a shift (n, channels) is added first."""
         x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
-        if fused.serves(x, self.weight):
+        if fused.serves(x) and self.weight.dtype == torch.float32:
             return fused.group_norm(x, shift, self.weight, self.bias, self.num_groups, self.eps, self.silu)
         if shift is not None:
             x = x + shift[:, :, None, None].to(x.dtype)
@@ -113,7 +113,7 @@ class Attention(nn.Module):
 
     def _attend(self, qkv: torch.Tensor) -> torch.Tensor:
         """(n, places, channels) from each head's queries, keys and values (n, places, 3 * channels)."""
-        if fused.serves(qkv, self.qkv.weight):
+        if fused.serves(qkv):
             return fused.attention(qkv, self.heads)
         n, places, _ = qkv.shape
         query, key, value = qkv.reshape(n, places, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
