@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 STORED = {torch.bfloat16: np.empty(0, np.uint16), torch.float32: np.empty(0, np.float32)}
 PIECE = 1 << 16  # numbers that are worth a thread
@@ -67,7 +68,8 @@ class _GroupNorm(Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor):
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         (dy,) = grad_outputs
         x, shift, weight, bias, moments = ctx.saved_tensors
         n, channels = x.shape[:2]
@@ -93,7 +95,8 @@ class _Attention(Function):
         return _joined(torch.bmm(weights, value), heads)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor):
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         query, key, value, weights = ctx.saved_tensors
         n_heads, places, channels = query.shape
         dy = grad_outputs[0].reshape(-1, places, ctx.heads, channels).transpose(1, 2).reshape(query.shape)

@@ -1,4 +1,4 @@
-"""Group norm with SiLU, and softmax, each in one pass over memory, on a CPU and with the channels last.
+"""Group norm with SiLU, and softmax, each in one go, on a CPU and with the channels last.
 
 Torch has no quick group norm for that layout on a CPU, and convolutions are quickest in it. Numba compiles these at
 the first call, which takes seconds, and keeps them beside this file. They work on a range of samples, without the

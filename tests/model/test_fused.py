@@ -161,6 +161,14 @@ def test_what_is_not_a_number_is_not_hidden(stored: torch.dtype, broken: float):
     assert not torch.isfinite(fused.attention(qkv, 1)).all()
 
 
+def test_a_gradient_of_a_gradient_is_refused():
+    x, shift, weight, bias = norm_input((2, 32, 4, 4), torch.float32)
+    y = fused.group_norm(x, shift, weight, bias, 32, 1e-5, True)
+    (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 def test_there_are_none_for_other_types():
     assert fused.serves(torch.zeros(1)) and fused.serves(torch.zeros(1, dtype=torch.bfloat16))
     assert not fused.serves(torch.zeros(1, dtype=torch.float64))
