@@ -87,9 +87,9 @@ class _Attention(Function):
         n, places, _ = qkv.shape
         split = qkv.reshape(n, places, heads, 3, -1).permute(3, 0, 2, 1, 4).flatten(1, 2)  # a copy: quicker products
         query, key, value = split.contiguous()
-        weights = torch.bmm(query, key.transpose(1, 2))
         ctx.scale = query.shape[2] ** -0.5
-        _run("softmax", n * heads * places, weights, _address(weights), places, ctx.scale)
+        query *= ctx.scale
+        weights = torch.bmm(query, key.transpose(1, 2)).softmax(2)
         ctx.save_for_backward(query, key, value, weights)
         ctx.heads = heads
         return _joined(torch.bmm(weights, value), heads)
@@ -103,9 +103,9 @@ class _Attention(Function):
         dqkv = weights.new_empty(n_heads, places, 3, channels)
         dqkv[:, :, 2] = torch.bmm(dy.transpose(1, 2), weights).transpose(1, 2)  # so, the large one isn't turned
         dweights = torch.bmm(dy, value.transpose(1, 2))
-        _run("softmax_backward", n_heads * places, weights, _address(weights), _address(dweights), places, ctx.scale)
+        dweights = torch.ops.aten._softmax_backward_data(dweights, weights, 2, weights.dtype)
         dqkv[:, :, 1] = torch.bmm(query.transpose(1, 2), dweights).transpose(1, 2)
-        dqkv[:, :, 0] = torch.bmm(dweights, key)
+        dqkv[:, :, 0] = torch.bmm(dweights, key) * ctx.scale
         return _joined(dqkv.flatten(2), ctx.heads), None
 
 

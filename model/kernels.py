@@ -1,4 +1,4 @@
-"""Group norm with SiLU, and softmax, each in one go, on a CPU and with the channels last.
+"""Group norm with SiLU in one go, on a CPU and with the channels last.
 
 Torch has no quick group norm for that layout on a CPU, and convolutions are quickest in it. Numba compiles these at
 the first call, which takes seconds, and keeps them beside this file. They work on a range of samples, without the
@@ -59,30 +59,6 @@ def narrow(typing, number, stored):
         return builder.trunc(builder.lshr(rounded, INT(16)), ir.IntType(16))
 
     return stored.dtype(types.float32, stored), emit
-
-
-@intrinsic
-def ordered(typing, number):
-    """The bits of a float32 as an integer that is greater where the float is."""
-
-    def emit(context, builder, signature, args):
-        return _flipped(builder, builder.bitcast(args[0], INT))
-
-    return types.int32(types.float32), emit
-
-
-@intrinsic
-def from_ordered(typing, number):
-    """The float32 of which `ordered` made an integer."""
-
-    def emit(context, builder, signature, args):
-        return builder.bitcast(_flipped(builder, args[0]), FLOAT)
-
-    return types.float32(types.int32), emit
-
-
-def _flipped(builder, bits):
-    return builder.xor(bits, builder.and_(builder.ashr(bits, INT(31)), INT(0x7FFFFFFF)))
 
 
 @intrinsic
@@ -352,64 +328,3 @@ def norm_backward(
         if shift != 0:
             for c in range(channels):
                 dshifts[i, c] = narrow(by_bias[c], stored)
-
-
-@njit(**FAST)
-def greatest(row):
-    """The greatest of some numbers."""
-    found = ordered(F(-np.inf))
-    for c in range(len(row)):
-        found = max(found, ordered(widen(row[c])))
-    return from_ordered(found)
-
-
-@njit(**FAST)
-def exps(row, scale, least, out):
-    """Writes e^(scale * x - least) of a row and gives their sum."""
-    found = F(0)
-    for c in range(len(row)):
-        out[c] = exp(widen(row[c]) * scale - least)
-        found += out[c]
-    return found
-
-
-@njit(**KERNEL)
-def softmax(first, last, stored, x, columns, scale):
-    """The softmax of scale times each row of x, in place.
-
-    Args:
-        first: row to begin with.
-        last: row to end before.
-        stored: the type of x.
-        x: address of (rows, columns).
-        columns: of a row.
-        scale: over 0.
-    """
-    xs, found = view(x, stored, last, columns), np.empty(columns, np.float32)
-    for i in range(first, last):
-        row = xs[i]
-        share = F(1) / exps(row, F(scale), greatest(row) * F(scale), found)
-        for c in range(columns):
-            row[c] = narrow(found[c] * share, stored)
-
-
-@njit(**KERNEL)
-def softmax_backward(first, last, stored, y, dy, columns, scale):
-    """Makes the gradient by what `softmax` gave that by what it was given, in place.
-
-    Args:
-        first: row to begin with.
-        last: row to end before.
-        stored: the type of y and dy.
-        y: address of (rows, columns), what `softmax` gave.
-        dy: address of (rows, columns).
-        columns: of a row.
-        scale: as `softmax` was given.
-    """
-    ys, dys = view(y, stored, last, columns), view(dy, stored, last, columns)
-    for i in range(first, last):
-        shares, slopes, mean = ys[i], dys[i], F(0)
-        for c in range(columns):
-            mean += widen(shares[c]) * widen(slopes[c])
-        for c in range(columns):
-            slopes[c] = narrow(widen(shares[c]) * (widen(slopes[c]) - mean) * F(scale), stored)
