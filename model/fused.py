@@ -88,7 +88,7 @@ class _Attention(Function):
         split = qkv.reshape(n, places, heads, 3, -1).permute(3, 0, 2, 1, 4).flatten(1, 2)  # a copy: quicker products
         query, key, value = split.contiguous()
         ctx.scale = query.shape[2] ** -0.5
-        query *= ctx.scale
+        query = query * ctx.scale
         weights = torch.bmm(query, key.transpose(1, 2)).softmax(2)
         ctx.save_for_backward(query, key, value, weights)
         ctx.heads = heads
