@@ -17,7 +17,7 @@ from torch import nn
 from model.checkpoint import write_whole
 from model.devices import device
 
-FORMAT = 2  # of the file
+FORMAT = 3  # of the file, the order of the optimiser's state within it included
 Tensors = dict[str, torch.Tensor]
 
 

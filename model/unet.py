@@ -2,8 +2,11 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import group_norm, scaled_dot_product_attention
+from torch.nn.functional import group_norm, linear, scaled_dot_product_attention, silu
+from torchcfm.models.unet.nn import GroupNorm32
+from torchcfm.models.unet.unet import AttentionBlock, ResBlock, TimestepBlock, UNetModelWrapper
 
+from model import fused
 from model.config import NetworkConfig
 
 
@@ -15,9 +18,6 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
     Raises:
         ValueError: sides that don't halve three times, or channels that the attention doesn't divide.
     """
-    from torchcfm.models.unet.nn import GroupNorm32
-    from torchcfm.models.unet.unet import QKVAttentionLegacy, UNetModelWrapper
-
     if any(side % 8 for side in shape[1:]):
         raise ValueError(f"network.kind 'unet' needs image sides that are multiples of 8, not {shape[1:]}")
     try:
@@ -33,12 +33,7 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
         )
     except AssertionError as error:  # torchcfm's word for channels that its attention heads don't divide
         raise ValueError(f"network.width = {config.width} doesn't fit the attention; use a multiple of 32") from error
-    for module in list(network.modules()):
-        for name, part in list(module.named_children()):
-            if type(part) is QKVAttentionLegacy:
-                setattr(module, name, Attention(part.n_heads))
-            elif type(part) is GroupNorm32:
-                setattr(module, name, Norm(part))
+    _replace(network)
     return network
 
 
@@ -48,34 +43,78 @@ def _head_channels(shape: tuple[int, ...], config: NetworkConfig) -> int:
     return 32 if channels % 64 else 64
 
 
-class Attention(nn.Module):
-    """torchcfm's attention by quicker kernels.
-
-    Torch's fused one, which never holds the square of weights; in bfloat16 on a CPU two batched products, which take
-    two thirds of its time, forwards and backwards, at the 256 places that the UNet's attention has.
-    """
-
-    def __init__(self, heads: int):
-        super().__init__()
-        self.heads = heads
-
-    def forward(self, qkv: torch.Tensor) -> torch.Tensor:
-        """(n, heads * channels, places) from queries, keys and values (n, heads * 3 * channels, places)."""
-        n, _, places = qkv.shape
-        if qkv.device.type != "cpu" or qkv.dtype != torch.bfloat16:
-            query, key, value = qkv.reshape(n, self.heads, 3, -1, places).transpose(3, 4).contiguous().unbind(2)
-            return scaled_dot_product_attention(query, key, value).transpose(2, 3).reshape(n, -1, places)
-        query, key, value = qkv.reshape(n * self.heads, 3, -1, places).unbind(1)
-        weights = torch.bmm((query * query.shape[1] ** -0.5).transpose(1, 2), key).softmax(2, value.dtype)
-        return torch.bmm(weights, value.transpose(1, 2)).transpose(1, 2).reshape(n, -1, places)
+def _replace(module: nn.Module) -> None:
+    """Puts the quicker parts in the place of torchcfm's, all the way down."""
+    for name, part in list(module.named_children()):
+        _replace(part)
+        if isinstance(part, GroupNorm32):
+            setattr(module, name, Norm(part))
+        elif isinstance(part, AttentionBlock):
+            setattr(module, name, Attention(part))
+        elif isinstance(part, ResBlock):
+            setattr(module, name, Residual(part))
+    if isinstance(module, nn.Sequential) and isinstance(norm := module[0], Norm):  # then SiLU is next
+        norm.silu, module[1] = True, nn.Identity()
 
 
 class Norm(nn.GroupNorm):
-    """torchcfm's group norm without its copies in float32: the kernels sum in float32 anyway."""
+    """torchcfm's group norm without its copies in float32: the kernels sum in float32 anyway.
+
+    Attributes:
+        silu: whether SiLU follows.
+    """
+
+    silu = False
 
     def __init__(self, like: nn.GroupNorm):
         super().__init__(like.num_groups, like.num_channels, like.eps)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        """Of the same shape and type as the input."""
-        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps).to(input.dtype)
+    def forward(self, input: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:  # noqa: A002
+        """Of the same shape as the input, to which a shift (n, channels) is added first."""
+        x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
+        if fused.serves(x) and self.weight.dtype == torch.float32:
+            return fused.group_norm(x, shift, self.weight, self.bias, self.num_groups, self.eps, self.silu)
+        if shift is not None:
+            x = x + shift[:, :, None, None].to(x.dtype)
+        x = group_norm(x, self.num_groups, self.weight, self.bias, self.eps).to(x.dtype)
+        return silu(x) if self.silu else x
+
+
+class Residual(TimestepBlock):
+    """torchcfm's residual block, with its parameters."""
+
+    def __init__(self, like: ResBlock):
+        super().__init__()
+        self.in_layers, self.emb_layers, self.out_layers = like.in_layers, like.emb_layers, like.out_layers
+        self.skip_connection = like.skip_connection
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(n, channels out, h, w) from x (n, channels, h, w) and what is known of the time (n, features)."""
+        hidden = self.in_layers(x)
+        norm, _, dropout, conv = self.out_layers
+        hidden = norm(hidden, self.emb_layers(emb))
+        return self.skip_connection(x) + conv(dropout(hidden))
+
+
+class Attention(nn.Module):
+    """torchcfm's attention block, with its parameters, one place after the other in memory."""
+
+    def __init__(self, like: AttentionBlock):
+        super().__init__()
+        self.norm, self.qkv, self.proj_out, self.heads = like.norm, like.qkv, like.proj_out, like.num_heads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the shape of x (n, channels, h, w)."""
+        n, channels, h, w = x.shape
+        places = self.norm(x).permute(0, 2, 3, 1).reshape(n, h * w, channels)
+        attended = self._attend(linear(places, self.qkv.weight[:, :, 0], self.qkv.bias))
+        found = linear(attended, self.proj_out.weight[:, :, 0], self.proj_out.bias)
+        return x + found.reshape(n, h, w, channels).permute(0, 3, 1, 2)
+
+    def _attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """(n, places, channels) from each head's queries, keys and values (n, places, 3 * channels)."""
+        if fused.serves(qkv):
+            return fused.attention(qkv, self.heads)
+        n, places, _ = qkv.shape
+        query, key, value = qkv.reshape(n, places, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
+        return scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(n, places, -1)
