@@ -4,17 +4,20 @@
     python benchmarks/scaling.py --weights generator.safetensors --preset cifar10-small
     python benchmarks/scaling.py --counts 1000 2000 --picks 1000 10000
 
-Each row is measured in a process of its own. Samples are drawn in the lots of `curate simulate`. Targets: a doubling
+Each row is measured in a process of its own; those of the first table several times, in turns, for the median: a
+machine that others use is slow for moments. Samples are drawn in the lots of `curate simulate`. Targets: a doubling
 within 10 % of twice the time, memory flat from the first full lot on, and no more than noise between the studies. The
 memory of the second table is the highest of two turns, the first of which reads and decodes all the stored picks.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,8 @@ def main() -> None:
         work = sampling if options.row == "sampling" else turn
         print(json.dumps(work(options, options.counts[0])))
         return
-    rows = [in_own_process("sampling", count, options) for count in options.counts]
+    rounds = [[in_own_process("sampling", n, options) for n in options.counts] for _ in range(options.repeat)]
+    rows = [median(found) for found in zip(*rounds, strict=True)]
     print("  samples   seconds   images/s   peak MB   time against the row above, per sample")
     for before, row in pairwise([None, *rows]):
         grown = before and row["seconds"] / before["seconds"] * before["n"] / row["n"]
@@ -51,6 +55,11 @@ def main() -> None:
             f"{row['n']:>9,}{row['database_mb']:14.1f}{row['fine_tune_s']:14.2f}{row['turn_s']:15.2f}"
             f"{row['peak_mb']:10.0f}"
         )
+
+
+def median(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each figure of a row that was measured several times."""
+    return {name: statistics.median_low(row[name] for row in found) for name in found[0]}
 
 
 def sampling(options: argparse.Namespace, n: int) -> dict[str, Any]:
@@ -145,6 +154,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=STARTER, help="a generator, a checkpoint of curate")
     parser.add_argument("--preset", default="digits", help="whose solver and batch size sample")
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 2_000, 4_000, 8_000, 16_000])
+    parser.add_argument("--repeat", type=int, default=3, help="how often to measure the first table")
     parser.add_argument("--picks", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="stored picks")
     parser.add_argument("--steps", type=int, default=200, help="of the fine-tune")
     parser.add_argument("--debug", action="store_true", help="show a failure's traceback")
