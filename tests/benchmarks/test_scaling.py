@@ -41,6 +41,7 @@ def test_rows_are_medians(options: argparse.Namespace, monkeypatch: pytest.Monke
     options.counts, options.picks = [1_000, 2_000], []
     monkeypatch.setattr(scaling, "arguments", lambda: options)
     monkeypatch.setattr(scaling, "in_own_process", measured)
+    monkeypatch.setattr(scaling, "use_threads", lambda **_: None)
     scaling.main()
     first, second = capsys.readouterr().out.splitlines()[1:3]
     assert first.split() == ["1,000", "1.20", "833", "100"] and second.split()[-1] == "0.875"
