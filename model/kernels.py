@@ -1,8 +1,9 @@
 """Group norm with SiLU, and softmax, each in one go, on a CPU and with the channels last.
 
 Torch has no quick group norm for that layout on a CPU, and convolutions are quickest in it. Numba compiles these at
-the first call, which takes seconds, and keeps them beside this file. They work on a range of samples, without the
-interpreter's lock; what they give doesn't depend on how samples are divided among threads.
+the first call, which takes seconds, and keeps them beside this file, until this file changes: it doesn't look at
+others, so helpers stay here. They work on a range of samples, without the interpreter's lock; what they give doesn't
+depend on how samples are divided among threads.
 
 A number is stored as bfloat16, seen as uint16, or as float32; `stored` is an empty array of the type that says which.
 All sums are in float32.
