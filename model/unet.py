@@ -34,6 +34,7 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
     except AssertionError as error:  # torchcfm's word for channels that its attention heads don't divide
         raise ValueError(f"network.width = {config.width} doesn't fit the attention; use a multiple of 32") from error
     _replace(network)
+    network.time_embed = TimeEmbedding(network.time_embed, [m for m in network.modules() if isinstance(m, Residual)])
     return network
 
 
@@ -80,19 +81,47 @@ class Norm(nn.GroupNorm):
         return silu(x) if self.silu else x
 
 
+class TimeEmbedding(nn.Sequential):
+    """torchcfm's embedding of the time, and what each residual block makes of it, all in one product.
+
+    Args:
+        like: the embedding.
+        blocks: with an `emb_layers` each; they stay parts of the network that they are in.
+    """
+
+    def __init__(self, like: nn.Module, blocks: list["Residual"]):
+        super().__init__(*like.children())
+        for place, block in enumerate(blocks):
+            block.place = place
+        # in a list, so that their parameters don't become parts of this one too
+        self._last = [m for block in blocks for m in block.emb_layers.children() if isinstance(m, nn.Linear)]
+
+    def forward(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:  # noqa: A002
+        """For each block (n, its channels out), from the time's sines and cosines (n, features)."""
+        weight, bias = torch.cat([last.weight for last in self._last]), torch.cat([last.bias for last in self._last])
+        found = linear(silu(super().forward(input)), weight, bias)
+        return found.split([last.out_features for last in self._last], dim=1)
+
+
 class Residual(TimestepBlock):
-    """torchcfm's residual block, with its parameters."""
+    """torchcfm's residual block, with its parameters.
+
+    Attributes:
+        place: among the blocks of the network.
+    """
+
+    place = 0
 
     def __init__(self, like: ResBlock):
         super().__init__()
         self.in_layers, self.emb_layers, self.out_layers = like.in_layers, like.emb_layers, like.out_layers
         self.skip_connection = like.skip_connection
 
-    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(n, channels out, h, w) from x (n, channels, h, w) and what is known of the time (n, features)."""
+    def forward(self, x: torch.Tensor, emb: tuple[torch.Tensor, ...]) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(n, channels out, h, w) from x (n, channels, h, w) and what `TimeEmbedding` gives."""
         hidden = self.in_layers(x)
         norm, _, dropout, conv = self.out_layers
-        hidden = norm(hidden, self.emb_layers(emb))
+        hidden = norm(hidden, emb[self.place])
         return self.skip_connection(x) + conv(dropout(hidden))
 
 

@@ -1,5 +1,7 @@
 """The UNet with quicker parts against torchcfm's own, in float32 and bfloat16."""
 
+import copy
+
 import pytest
 import torch
 from torchcfm.models.unet.unet import UNetModelWrapper
@@ -49,3 +51,14 @@ def test_gradients_are_torchcfms():
         network(t, x).square().mean().backward()
     for (name, a), b in zip(theirs.named_parameters(), ours.parameters(), strict=True):
         torch.testing.assert_close(b.grad, a.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_copy_works_with_its_own_weights():
+    _, ours = both(16, 32, 1)
+    copied = copy.deepcopy(ours)
+    t, x = torch.rand(2), torch.randn(2, 3, 16, 16)
+    before = ours(t, x)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.zero_()
+    assert torch.equal(copied(t, x), before) and not torch.equal(ours(t, x), before)
