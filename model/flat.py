@@ -1,5 +1,7 @@
 """A network's weights in one piece of memory, their gradients in another: one operation takes the place of hundreds."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -23,25 +25,20 @@ class Flat:
         for p in parameters:
             self._starts.append(self._starts[-1] + _up_to(p.numel(), ALIGN))
         self.weights = nn.Parameter(parameters[0].detach().new_zeros(_up_to(self._starts[-1], ROW)))
-        for p, view in self._views(network, self.weights.data):
+        for p, view in self.views(network, self.weights.data):
             p.data = view.copy_(p.data)
 
     def gradients(self, network: nn.Module) -> torch.Tensor:
         """(n,) zeros, to which backward passes through a network of these shapes will add their gradients."""
         flat = torch.zeros_like(self.weights.data)
-        for p, view in self._views(network, flat):
+        for p, view in self.views(network, flat):
             p.grad = view
         return flat
 
-    def lend(self, network: nn.Module) -> None:
-        """Has another network of these shapes work with the same weights."""
-        for p, view in self._views(network, self.weights.data):
-            p.data = view
-
-    def _views(self, network: nn.Module, flat: torch.Tensor) -> list[tuple[nn.Parameter, torch.Tensor]]:
-        """Each parameter, and its part of `flat` in its shape and layout."""
-        placed = zip(network.parameters(), self._starts, strict=False)
-        return [(p, flat.as_strided(p.shape, p.stride(), start)) for p, start in placed]
+    def views(self, network: nn.Module, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Each parameter of a network of these shapes, with its part of some (n,) tensors, in its shape and layout."""
+        for p, start in zip(network.parameters(), self._starts, strict=False):
+            yield p, *(flat.as_strided(p.shape, p.stride(), start) for flat in flats)
 
 
 def clip(grad: torch.Tensor, most: float) -> None:

@@ -18,27 +18,62 @@ P = TypeVar("P")
 LANES = 2
 
 
+class Lane:
+    """A copy of a network that works with weights that it is lent, and has gradients of its own.
+
+    Args:
+        network: on the CPU.
+        flat: its weights.
+        lent: (n,) these, or in bfloat16; then the norms, which autocast leaves alone, work with them as they are.
+        grad: (n,) where its gradients are to be added.
+    """
+
+    def __init__(self, network: nn.Module, flat: Flat, lent: torch.Tensor, grad: torch.Tensor):
+        self.network, self._grad, self._own = copy.deepcopy(network), grad, torch.zeros_like(lent)
+        self._norms: list[torch.Tensor] = []
+        self._sums: list[torch.Tensor] = []
+        norms = {p for m in self.network.modules() if isinstance(m, nn.GroupNorm) for p in m.parameters()}
+        for p, weight, own, wide, total in flat.views(self.network, lent, self._own, flat.weights.data, grad):
+            if p in norms and lent.dtype != wide.dtype:
+                p.data, p.grad = wide, torch.zeros_like(wide)
+                self._norms.append(p.grad)
+                self._sums.append(total)
+            else:
+                p.data, p.grad = weight, own
+
+    def hand_over(self) -> None:
+        """Adds its gradients where they go, and begins again with zeros."""
+        self._grad += self._own
+        self._own.zero_()
+        if self._norms:
+            torch._foreach_add_(self._sums, self._norms)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_zero_(self._norms)  # pyright: ignore[reportPrivateImportUsage]
+
+
 class Lanes:
     """Copies of a network that share its weights and have gradients of their own.
 
     Args:
         network: on the CPU.
         flat: its weights, which an optimiser changes in place.
-        grad: (n,) where the network's own gradients go.
+        grad: (n,) where the sum of their gradients goes.
+        bf16: whether autocast would have the weights in bfloat16; then they are cast once for all lanes.
     """
 
-    def __init__(self, network: nn.Module, flat: Flat, grad: torch.Tensor):
-        self.networks = [network, copy.deepcopy(network)]
-        flat.lend(self.networks[1])
-        self._grad, self._others = grad, flat.gradients(self.networks[1])
+    def __init__(self, network: nn.Module, flat: Flat, grad: torch.Tensor, bf16: bool):
+        self._weights = flat.weights.data
+        self._lent = self._weights.bfloat16() if bf16 else self._weights
+        self._lanes = [Lane(network, flat, self._lent, grad) for _ in range(LANES)]
         self._threads = torch.get_num_threads()
         self._pool = _pool(self._threads)
 
     def run(self, work: Callable[[P, nn.Module], torch.Tensor], parts: Sequence[P]) -> torch.Tensor:
-        """The sum of what `work` gives for two parts; the sum of their gradients is left in `grad`."""
-        first, second = self._pool.map(work, parts, self.networks)
-        self._grad += self._others
-        self._others.zero_()
+        """The sum of what `work` gives for two parts; the sum of their gradients is added to `grad`."""
+        if self._lent is not self._weights:
+            self._lent.copy_(self._weights)
+        first, second = self._pool.map(work, parts, [lane.network for lane in self._lanes])
+        for lane in self._lanes:
+            lane.hand_over()
         return first + second
 
     def close(self) -> None:

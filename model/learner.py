@@ -77,7 +77,7 @@ class Learner:
         self._field = compute.field(network, images=3 * plan.steps * train.batch_size)  # backward costs twice forward
         self._compute, self._pieces = compute, 1
         with_lanes = plan.is_large and pays(plan.network.dropout, device())
-        self._lanes = Lanes(network, flat, self._grad) if with_lanes else None
+        self._lanes = Lanes(network, flat, self._grad, compute.bf16) if with_lanes else None
         self._matcher = ConditionalFlowMatcher(sigma=0.0)
 
     def resume(self, network: dict[str, Any], optimiser: dict[str, Any]) -> None:

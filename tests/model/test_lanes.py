@@ -1,5 +1,6 @@
 """Two parts side by side train the weights, and draw the samples, that one after the other does."""
 
+import copy
 import os
 import signal
 import threading
@@ -9,11 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from loop.mixing import real_only
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.flat import Flat
 from model.flow import Flow
-from model.lanes import side_by_side
+from model.lanes import Lanes, side_by_side
 from model.training import NonFiniteLossError
 
 SHAPE = (3, 16, 16)
@@ -49,6 +52,39 @@ def test_two_threads_train_what_one_does(dropout: float):
 
 def test_without_dropout_they_are_the_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(trained(1), trained(2), strict=True))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_lanes_work_with_the_latest_weights_and_add_their_gradients_up(bf16: bool):
+    torch.set_num_threads(2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        parts = list(torch.randn(2, 5, 3, 2, 2))
+    alone = copy.deepcopy(network)
+    flat = Flat(network)
+    grad = flat.gradients(network)
+    lanes = Lanes(network, flat, grad, bf16)
+
+    def work(part: torch.Tensor, of: nn.Module) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = of(part).float().square().mean() + of(part).float()[0].sum()
+        loss.backward()
+        return loss.detach()
+
+    for _ in range(2):
+        grad.zero_()
+        alone.zero_grad()
+        found = lanes.run(work, parts)
+        torch.testing.assert_close(found, work(parts[0], alone) + work(parts[1], alone))
+        for p, own in zip(network.parameters(), alone.parameters(), strict=True):
+            assert p.grad.abs().sum() > 0
+            torch.testing.assert_close(p.grad, own.grad)
+        for of in (network, alone):
+            with torch.no_grad():
+                for p in of.parameters():
+                    p *= 1.5
+    lanes.close()
 
 
 def test_a_training_that_fails_gives_the_cores_back():
