@@ -15,7 +15,8 @@ from data.store import Store
 from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
-UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock"})  # beside the database, in a study with nothing made
+ERRORS = "sweep-error.txt"  # in a study of a sweep: all that its process said when it failed
+UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS})  # beside the database: nothing is made yet
 
 
 class StudyExistsError(ValueError):

@@ -14,11 +14,11 @@ from curate_app.console import err, out
 from curate_app.processes import worker_threads
 from loop.config import plain
 from loop.evidence.schema import Estimate
-from loop.study import Study
+from loop.study import ERRORS, Study
 from loop.sweep.grid import Cell, Sweep, describe, label, short_names
-from loop.sweep.record import only_sweep, write
+from loop.sweep.record import only_sweep, read, remove, write
 from loop.sweep.results import Response, responses
-from loop.sweep.run import ERRORS, Standing, run, standing, threads_and_jobs
+from loop.sweep.run import Standing, discard_unbegun, run, standing, threads_and_jobs
 
 REPORT = "report.html"
 
@@ -37,13 +37,18 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
     threads, jobs = threads_and_jobs(cells, jobs, cores, int(given) if given.isdecimal() and int(given) else None)
     if not as_json:
         out.print(_plan(folder, sweep, found, min(jobs, len(cells))), highlight=False, markup=False)
+    is_new = read(folder) is None and not any(state.made for state in found.values())
     folder.mkdir(parents=True, exist_ok=True)
     with only_sweep(folder):
         write(folder, sweep)
         failed = _run(folder, cells, found, sweep.last, jobs, threads, quiet=as_json)
+        # the same name, with settings put right, is to be free
+        is_gone = is_new and len(failed) == len(cells) and discard_unbegun(folder, cells)
         with err.status("comparing the studies") as _:
-            answers = responses(folder, cells, sweep.last)
+            answers = [] if is_gone else responses(folder, cells, sweep.last)
             files = _write_report(folder, sweep, cells, answers) if answers else []
+    if is_gone:
+        remove(folder)
     if as_json:
         seconds = round(time.monotonic() - began, 2)
         out.print_json(json.dumps(_as_json(folder, sweep, cells, failed, answers, files, seconds), allow_nan=False))
@@ -116,9 +121,11 @@ def _print(
         if file.suffix in (".html", ".svg"):
             out.print(f"Wrote {file}.", highlight=False, markup=False)
     if failed:
-        err.print(f"{len(failed)} of {len(cells)} studies failed; the same command tries them again:", markup=False)
+        again = "the same command tries them again" if folder.exists() else "nothing of them was kept"
+        err.print(f"{len(failed)} of {len(cells)} studies failed; {again}:", markup=False)
     for name, error in failed.items():
-        err.print(f"  {name}: {error.rstrip('.')}. More in {folder / name / ERRORS}", markup=False)
+        log = folder / name / ERRORS
+        err.print(f"  {name}: {error.rstrip('.')}.{f' More in {log}' if log.exists() else ''}", markup=False)
 
 
 def _table(answers: Sequence[Response]) -> Table:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from loop.config import override
 from loop.presets import PRESETS
 from loop.sweep.grid import Sweep, label
 
-FILE = "sweep.toml"
+FILE, LOCK = "sweep.toml", "sweep.lock"
 HEAD = "What `curate sweep` runs here. To add values or seeds, run it again with all of them."
 
 
@@ -71,10 +71,18 @@ def write(folder: Path, sweep: Sweep) -> None:
         draft.unlink(missing_ok=True)
 
 
+def remove(folder: Path) -> None:
+    """Removes what a sweep without studies leaves, so that the folder's name is free for another."""
+    for name in (FILE, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        folder.rmdir()
+
+
 @contextmanager
 def only_sweep(folder: Path) -> Iterator[None]:
     """Holds the folder for one sweep at a time; SweepRunningError if another process runs one in it."""
-    lock = FileLock(folder / "sweep.lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from loop.study import Study, StudyExistsError, first_difference
+from loop.study import ERRORS, Study, StudyExistsError, first_difference
 from loop.sweep.grid import Cell
 
-ERRORS = "sweep-error.txt"  # in a study's folder: all that its process said when it failed
 SMALL = ("mlp", "resample")  # several threads don't pay for these
 
 
@@ -128,6 +127,17 @@ def run(folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int,
     finally:
         pool.stop()
     return failed
+
+
+def discard_unbegun(folder: Path, cells: Iterable[Cell]) -> bool:
+    """Removes the studies in which nothing was made yet; says whether none is left."""
+    paths = [folder / cell.name for cell in cells]
+    for path in paths:
+        if path.exists():
+            study = Study.open(path)
+            study.discard_unbegun()
+            study.store.close()
+    return not any(path.exists() for path in paths)
 
 
 class _Pool:

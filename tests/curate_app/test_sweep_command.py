@@ -19,10 +19,10 @@ from curate_app.sweep.report import run_sweep
 from data.images import decode_png
 from loop.evidence.schema import Estimate
 from loop.integrity import faults
-from loop.study import Study
+from loop.study import ERRORS, Study
 from loop.sweep import run as running
 from loop.sweep.grid import Sweep, label
-from loop.sweep.record import asked_for
+from loop.sweep.record import asked_for, read, write
 from loop.sweep.results import OverSeeds, Response
 from loop.sweep.run import Ended, Standing, Step
 
@@ -117,6 +117,26 @@ def test_a_mistake_is_one_sentence_and_nothing_is_made(tmp_path: Path, arguments
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
     assert done.stderr.startswith("Error: ") and part in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_in_which_nothing_could_begin_leaves_its_name_free(tmp_path: Path, tiny_moons: tuple[str, ...]):
+    wrong = ["--preset", "folder", "--set", f"data.path={tmp_path / 'nowhere'}"]
+    done = curate("sweep", "s", *wrong, "--grid", "curation.k=2,4", cwd=tmp_path)
+    assert done.returncode == 1 and "2 of 2 studies failed; nothing of them was kept:" in done.stderr
+    assert done.stderr.count("no folder of images") == 2 and "More in" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    settings = [part for setting in tiny_moons for part in ("--set", setting)]
+    right = ["--preset", "moons", "--grid", "curation.k=2", "--generations", 1, *settings]
+    assert curate("sweep", "s", *right, cwd=tmp_path).returncode == 0
+
+
+def test_a_sweep_that_was_there_stays_when_nothing_can_begin(tmp_path: Path):
+    wrong = ["--preset", "folder", "--set", f"data.path={tmp_path / 'nowhere'}"]
+    sweep = Sweep("folder", {"curation.k": [2, 4]}, 1, (wrong[-1],))
+    write(tmp_path / "s", sweep)
+    done = curate("sweep", "s", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("More in") == 2
+    assert read(tmp_path / "s") == sweep and (tmp_path / "s" / "k=2,seed=0" / ERRORS).exists()
 
 
 def response(k: int | str, lam: float, reward: float) -> Response:

@@ -18,7 +18,7 @@ from scipy.stats import t as student_t
 from data.records import Generation
 from loop.evidence import file as evidence_file
 from loop.evidence.schema import Estimate
-from loop.study import Study, StudyExistsError, configure
+from loop.study import ERRORS, Study, StudyExistsError, configure
 from loop.sweep import run as running
 from loop.sweep.grid import Cell, Sweep, combinations, label, parse_grid, short_names
 from loop.sweep.record import SweepRunningError, asked_for, only_sweep, read, write
@@ -253,8 +253,8 @@ def test_a_failing_study_is_told_and_the_others_go_on(tmp_path: Path):
         "k=3,seed=0": "it can't be.", "k=5,seed=0": "its process was ended by SIGKILL", "k=7,seed=0": "odd",
     }  # fmt: skip
     assert {name: end.error for name, end in ends.items()} == {**failed, "k=2,seed=0": None}
-    assert (tmp_path / "k=7,seed=0" / running.ERRORS).read_text().strip() == "odd"
-    assert not (tmp_path / "k=2,seed=0" / running.ERRORS).exists()
+    assert (tmp_path / "k=7,seed=0" / ERRORS).read_text().strip() == "odd"
+    assert not (tmp_path / "k=2,seed=0" / ERRORS).exists()
     assert [donor for _, donor, _ in log_of(tmp_path)] == [[]] * 4
 
 
