@@ -110,7 +110,7 @@ class Residual(TimestepBlock):
         place: among the blocks of the network.
     """
 
-    place = 0
+    place: int
 
     def __init__(self, like: ResBlock):
         super().__init__()

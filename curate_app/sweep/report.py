@@ -47,8 +47,8 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
         with err.status("comparing the studies") as _:
             answers = [] if is_gone else responses(folder, cells, sweep.last)
             files = _write_report(folder, sweep, cells, answers) if answers else []
-    if is_gone:
-        remove(folder)
+        if is_gone:
+            remove(folder)
     if as_json:
         seconds = round(time.monotonic() - began, 2)
         out.print_json(json.dumps(_as_json(folder, sweep, cells, failed, answers, files, seconds), allow_nan=False))
