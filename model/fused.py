@@ -3,10 +3,10 @@
 import atexit
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class _GroupNorm(Function):
         ctx.save_for_backward(x, shift, weight, bias, moments)
         ctx.sizes, ctx.silu = (h * w, channels, groups), silu
         tensors = (x, shift, y, weight, bias, moments)
-        _run("norm", n, x, *map(_address, tensors), *ctx.sizes, eps, silu)
+        run("norm", n, x, *map(_address, tensors), *ctx.sizes, eps, silu)
         return y
 
     @staticmethod
@@ -77,7 +77,7 @@ class _GroupNorm(Function):
         dshift = None if shift is None else torch.empty_like(shift)
         by_sample = torch.empty(2, n, channels)
         tensors = (x, shift, dy, dx, dshift, weight, bias, moments, *by_sample)
-        _run("norm_backward", n, x, *map(_address, tensors), *ctx.sizes, ctx.silu)
+        run("norm_backward", n, x, *map(_address, tensors), *ctx.sizes, ctx.silu)
         return dx, dshift, *by_sample.sum(1), None, None, None
 
 
@@ -89,7 +89,7 @@ class _Attention(Function):
         query, key, value = split.contiguous()
         weights = torch.bmm(query, key.transpose(1, 2))
         ctx.scale = query.shape[2] ** -0.5
-        _run("softmax", n * heads * places, weights, _address(weights), places, ctx.scale)
+        run("softmax", n * heads * places, weights, _address(weights), places, ctx.scale)
         ctx.save_for_backward(query, key, value, weights)
         ctx.heads = heads
         return _joined(torch.bmm(weights, value), heads)
@@ -103,7 +103,7 @@ class _Attention(Function):
         dqkv = weights.new_empty(n_heads, places, 3, channels)
         dqkv[:, :, 2] = torch.bmm(dy.transpose(1, 2), weights).transpose(1, 2)  # so, the large one isn't turned
         dweights = torch.bmm(dy, value.transpose(1, 2))
-        _run("softmax_backward", n_heads * places, weights, _address(weights), _address(dweights), places, ctx.scale)
+        run("softmax_backward", n_heads * places, weights, _address(weights), _address(dweights), places, ctx.scale)
         dqkv[:, :, 1] = torch.bmm(query.transpose(1, 2), dweights).transpose(1, 2)
         dqkv[:, :, 0] = torch.bmm(dweights, key)
         return _joined(dqkv.flatten(2), ctx.heads), None
@@ -119,7 +119,7 @@ def _address(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _run(kernel: str, n: int, like: torch.Tensor, *rest: float) -> None:
+def run(kernel: str, n: int, like: torch.Tensor, *rest: float) -> None:
     """Calls a kernel for n samples or rows, divided among as many threads as torch may take.
 
     Args:
@@ -128,7 +128,7 @@ def _run(kernel: str, n: int, like: torch.Tensor, *rest: float) -> None:
         like: a tensor of the type that is stored, as large as the work.
         rest: of its arguments.
     """
-    function, stored = getattr(_kernels(), kernel), STORED[like.dtype]
+    function, stored = kernels()[kernel], STORED[like.dtype]
     threads = min(torch.get_num_threads(), n, like.numel() // PIECE)
     if threads <= 1:
         function(0, n, stored, *rest)
@@ -139,21 +139,22 @@ def _run(kernel: str, n: int, like: torch.Tensor, *rest: float) -> None:
 
 
 @cache
-def _kernels() -> ModuleType:
-    """The module of kernels, which takes half a second to import.
+def kernels() -> dict[str, Callable[..., None]]:
+    """Our kernels by their names; to import them takes half a second.
 
-    Where neither its folder nor the user's cache can be written, the kernels are kept for this process alone.
+    Where neither their folder nor the user's cache can be written, they are kept for this process alone.
     """
     try:
-        from model import kernels
+        from model import convolution_kernels, kernels
     except RuntimeError:
         import numba
 
         folder = TemporaryDirectory(prefix="curate-kernels-")
         atexit.register(folder.cleanup)
         numba.config.CACHE_DIR = folder.name  # pyright: ignore
-        from model import kernels
-    return kernels
+        from model import convolution_kernels, kernels
+    found = (kernels.norm, kernels.norm_backward, kernels.softmax, kernels.softmax_backward)
+    return {each.__name__: each for each in (*found, convolution_kernels.weight_gradient)}
 
 
 @cache

@@ -8,6 +8,7 @@ from torchcfm.models.unet.unet import AttentionBlock, ResBlock, TimestepBlock, U
 
 from model import fused
 from model.config import NetworkConfig
+from model.convolution import convolve
 
 
 def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
@@ -54,6 +55,8 @@ def _replace(module: nn.Module) -> None:
             setattr(module, name, Attention(part))
         elif isinstance(part, ResBlock):
             setattr(module, name, Residual(part))
+        elif isinstance(part, nn.Conv2d):
+            setattr(module, name, Convolution(part))
     if isinstance(module, nn.Sequential) and isinstance(norm := module[0], Norm):  # then SiLU is next
         norm.silu, module[1] = True, nn.Identity()
 
@@ -79,6 +82,20 @@ class Norm(nn.GroupNorm):
             x = x + shift[:, :, None, None].to(x.dtype)
         x = group_norm(x, self.num_groups, self.weight, self.bias, self.eps).to(x.dtype)
         return silu(x) if self.silu else x
+
+
+class Convolution(nn.Module):
+    """torchcfm's convolution, with its parameters."""
+
+    def __init__(self, like: nn.Conv2d):
+        super().__init__()
+        assert like.bias is not None and not isinstance(like.padding, str)
+        self.weight, self.bias = like.weight, like.bias
+        self._stride, self._padding = like.stride[0], like.padding[0]
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+        """(n, channels out, h out, w out) from (n, channels, h, w)."""
+        return convolve(input, self.weight, self.bias, self._stride, self._padding)
 
 
 class TimeEmbedding(nn.Sequential):

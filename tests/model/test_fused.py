@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from model import fused, kernels
+from model.convolution import convolve
 
 ROOT = Path(__file__).parents[2]
 PRECISION = {torch.bfloat16: 4e-3, torch.float32: 2e-6}  # of what is stored, as a part of it
@@ -138,7 +139,7 @@ def test_attention_is_torchs(stored: torch.dtype, n: int, places: int, channels:
 def test_softmax_of_any_size(stored: torch.dtype, size: float):
     x = (size * torch.randn(40, 37, generator=torch.Generator().manual_seed(0))).to(stored)
     exact = torch.softmax(0.5 * x.double(), dim=1)
-    fused._run("softmax", 40, x, x.data_ptr(), 37, 0.5)
+    fused.run("softmax", 40, x, x.data_ptr(), 37, 0.5)
     assert (x.double() - exact).abs().max() < 2 * PRECISION[stored]
 
 
@@ -200,7 +201,11 @@ def digest(stored: torch.dtype) -> str:
         qkv = torch.randn(4, shape[2] * shape[3], 96, generator=made).to(stored).requires_grad_()
         attended = fused.attention(qkv, 1)
         wanted = [tensor for tensor in (*given, qkv) if tensor is not None]
-        for tensor in (y, attended, *torch.autograd.grad([y, attended], wanted, [y.detach(), attended.detach()])):
+        slopes = torch.autograd.grad([y, attended], wanted, [y.detach(), attended.detach()])
+        weight = torch.randn(16, shape[1], 3, 3, generator=made).to(stored).requires_grad_()
+        convolved = convolve(given[0].detach(), weight, torch.zeros(16).to(stored), 1, 1)
+        (by_weight,) = torch.autograd.grad(convolved, weight, convolved.detach())
+        for tensor in (y, attended, *slopes, by_weight):
             found.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
