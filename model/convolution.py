@@ -25,7 +25,7 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: 
     """
     if torch.is_autocast_enabled("cpu"):
         stored = torch.get_autocast_dtype("cpu")
-        x, weight, bias = x.to(stored), weight.to(stored), bias.to(stored)
+        x, weight, bias = (each if each.dtype == stored else each.to(stored) for each in (x, weight, bias))
     if torch.is_grad_enabled() and weight.requires_grad and serves(x, weight):
         return _Convolution.apply(x, weight, bias, stride, padding)
     return conv2d(x, weight, bias, stride, padding)
@@ -51,17 +51,17 @@ def block() -> tuple[int, int]:
 class _Convolution(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int, padding: int):
-        ctx.save_for_backward(x, weight)
+        ctx.save_for_backward(x, weight, bias)
         ctx.stride, ctx.padding = stride, padding
         return conv2d(x, weight, bias, stride, padding)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, weight = ctx.saved_tensors
+        x, weight, bias = ctx.saved_tensors
         (n, channels, h, w), (out_channels, _, side, _) = x.shape, weight.shape
         x, dy = (each.contiguous(memory_format=torch.channels_last) for each in (x, grad_outputs[0]))
-        dweight, dbias = weight.new_empty(out_channels, side, side, channels), weight.new_empty(out_channels)
+        dweight, dbias = torch.empty_like(weight, memory_format=torch.channels_last), torch.empty_like(bias)
         addresses = [each.data_ptr() for each in (x, dy, dweight, dbias)]
         sizes = n, h, w, channels, out_channels, side, ctx.stride, ctx.padding
         fused.run("weight_gradient", out_channels // block()[1], x, *addresses, *sizes)
@@ -70,4 +70,4 @@ class _Convolution(Function):
             stride, padding = [ctx.stride] * 2, [ctx.padding] * 2
             wanted = [True, False, False]
             dx, _, _ = gradient_by_input(dy, x, weight, None, stride, padding, [1, 1], False, [0, 0], 1, wanted)
-        return dx, dweight.permute(0, 3, 1, 2), dbias, None, None
+        return dx, dweight, dbias, None, None

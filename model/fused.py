@@ -39,7 +39,8 @@ def group_norm(
         silu: whether SiLU follows.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    shift = None if shift is None else shift.to(x.dtype).contiguous()
+    if shift is not None:
+        shift = (shift if shift.dtype == x.dtype else shift.to(x.dtype)).contiguous()
     return _GroupNorm.apply(x, shift, weight, bias, groups, eps, silu)
 
 
@@ -76,8 +77,9 @@ class _GroupNorm(Function):
         dy, dx = dy.contiguous(memory_format=torch.channels_last), torch.empty_like(x)
         dshift = None if shift is None else torch.empty_like(shift)
         by_sample = torch.empty(2, n, channels)
-        tensors = (x, shift, dy, dx, dshift, weight, bias, moments, *by_sample)
-        run("norm_backward", n, x, *map(_address, tensors), *ctx.sizes, ctx.silu)
+        tensors = (x, shift, dy, dx, dshift, weight, bias, moments, by_sample)
+        second = by_sample.data_ptr() + n * channels * by_sample.itemsize
+        run("norm_backward", n, x, *map(_address, tensors), second, *ctx.sizes, ctx.silu)
         return dx, dshift, *by_sample.sum(1), None, None, None
 
 

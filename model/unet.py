@@ -57,6 +57,8 @@ def _replace(module: nn.Module) -> None:
             setattr(module, name, Residual(part))
         elif isinstance(part, nn.Conv2d):
             setattr(module, name, Convolution(part))
+        elif isinstance(part, nn.Dropout) and part.p == 0:
+            setattr(module, name, nn.Identity())
     if isinstance(module, nn.Sequential) and isinstance(norm := module[0], Norm):  # then SiLU is next
         norm.silu, module[1] = True, nn.Identity()
 
@@ -75,7 +77,8 @@ class Norm(nn.GroupNorm):
 
     def forward(self, input: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:  # noqa: A002
         """Of the same shape as the input, to which a shift (n, channels) is added first."""
-        x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
+        stored = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
+        x = input if input.dtype == stored else input.to(stored)
         if fused.serves(x) and self.weight.dtype == torch.float32:
             return fused.group_norm(x, shift, self.weight, self.bias, self.num_groups, self.eps, self.silu)
         if shift is not None:
