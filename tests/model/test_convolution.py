@@ -1,15 +1,17 @@
 """Convolution with our own gradient by the weights against torch's in float64."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
-from llvmlite.binding import get_host_cpu_features
 from torch.nn.functional import conv2d
 
 from model import convolution, fused
 from model.convolution import convolve
-from model.convolution_kernels import HIGH, WIDE
+from model.convolution_kernels import HIGH, WIDE, compiled_for
 
 PRECISION = 4e-3  # of bfloat16
 # n, channels in and out, rows, columns, side, stride, padding
@@ -31,7 +33,7 @@ Found = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The kernel, on processors with a matrix unit too."""
-    if not get_host_cpu_features().get("avx512bf16"):
+    if not compiled_for("avx512bf16"):
         pytest.skip("this processor doesn't multiply bfloat16")
     monkeypatch.setattr(convolution, "block", lambda: (WIDE, HIGH))
     before = torch.get_num_threads()
@@ -131,6 +133,16 @@ def test_the_rest_is_torchs(x: torch.Tensor, weight: torch.Tensor):
     assert not convolution.serves(x, weight)
     y = convolve(x, weight.requires_grad_(), torch.zeros(len(weight), dtype=x.dtype), 1, 1)
     assert type(y.grad_fn).__name__ == "ConvolutionBackward0"
+
+
+@pytest.mark.parametrize("setting", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
+def test_where_numba_compiles_for_less_it_is_torchs(setting: str):
+    name, value = setting.split("=")
+    code = "from model.convolution_kernels import pays; print(pays())"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, name: value}, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"
 
 
 def test_without_gradients_it_is_torchs():
