@@ -6,8 +6,8 @@ bfloat16 numbers to a sum in float32, and the sum over images is one that the gr
 
 Compiled and kept as the kernels of `kernels.py` are; of its helpers only such are used here as can't change.
 """
-# Numba gives an intrinsic its first argument, which pyright doesn't know:
-# pyright: reportCallIssue=false
+# Numba gives an intrinsic its first argument, and its config its names, which pyright doesn't know:
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
 import llvmlite.binding as llvm
 import numpy as np
