@@ -25,7 +25,7 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: 
     """
     if torch.is_autocast_enabled("cpu"):
         stored = torch.get_autocast_dtype("cpu")
-        x, weight, bias = (each if each.dtype == stored else each.to(stored) for each in (x, weight, bias))
+        x, weight, bias = (fused.cast(each, stored) for each in (x, weight, bias))
     if torch.is_grad_enabled() and weight.requires_grad and serves(x, weight):
         return _Convolution.apply(x, weight, bias, stride, padding)
     return conv2d(x, weight, bias, stride, padding)

@@ -22,7 +22,7 @@ from model.kernels import FLOAT, INT, KERNEL, PART, narrow, view
 LANES = 16  # float32 numbers in a vector
 VECTORS = 2
 WIDE, HIGH = VECTORS * LANES, 8  # channels in and out of a tile: its sums leave half of the registers free
-NUMBER, PAIR, LINE = 2, 4, 64  # bytes of a stored number, a pair of them, a line of the cache
+NUMBER, PAIR, SUM, LINE = 2, 4, 4, 64  # bytes of a stored number, a pair of them, a sum, a line of the cache
 CACHED = 1 << 18  # bytes that are laid out at a time: they stay in a core's own cache
 ONES = np.uint32(0x3F803F80)  # a pair of them
 SUMS, PAIRS, ADDRESS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES), ir.IntType(64)
@@ -81,7 +81,7 @@ def tile(
         add_products = ir.InlineAsm(ir.FunctionType(SUMS, [SUMS, PAIRS, PAIRS]), "vdpbf16ps $3, $2, $0", "=v,0,v,v")
         first, nothing = ir.Constant(PAIRS, [0] * LANES), ir.Constant(PAIRS, ir.Undefined)
         kept = [at(on(sums, ADDRESS(o), sums_row), SUMS) for o in range(HIGH)]
-        totals = [[alloca_once_value(builder, read(row, j, PAIR)) for j in range(VECTORS)] for row in kept]
+        totals = [[alloca_once_value(builder, read(row, j, SUM)) for j in range(VECTORS)] for row in kept]
         with (
             for_range(builder, images) as image,
             for_range(builder, rows) as row,
@@ -99,7 +99,7 @@ def tile(
                     builder.store(builder.call(add_products, [builder.load(total), pair, vector]), total)
         for row, found in zip(kept, totals, strict=True):
             for j, total in enumerate(found):
-                builder.store(builder.load(total), builder.gep(row, [INT(j)]), align=PAIR)
+                builder.store(builder.load(total), builder.gep(row, [INT(j)]), align=SUM)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 12), emit
@@ -153,8 +153,8 @@ def add_up(ours, theirs, pairs, h, w, out_h, out_w, side, stride, padding, sums,
     ones[:] = ONES
     for o in range(len(ours)):
         above = ours[o].ctypes.data
-        to, to_bias, to_row = sums[o * HIGH].ctypes.data, bias_sums[o * HIGH].ctypes.data, side * side * channels * 4
-        tile(above, ones.ctypes.data, to_bias, pairs, out_h, out_w, out_h * row, row, 0, 0, 0, WIDE * 4)
+        to, to_bias, to_row = sums[o * HIGH].ctypes.data, bias_sums[o * HIGH].ctypes.data, side * side * channels * SUM
+        tile(above, ones.ctypes.data, to_bias, pairs, out_h, out_w, out_h * row, row, 0, 0, 0, WIDE * SUM)
         for block in range(len(theirs)):
             for tap in range(side * side):
                 i, j = tap // side, tap % side
@@ -163,7 +163,7 @@ def add_up(ours, theirs, pairs, h, w, out_h, out_w, side, stride, padding, sums,
                 beside = (top * stride + i - padding) * x_row + (left * stride + j - padding) * x_column
                 tile(
                     above + top * row + left * HIGH * PAIR, theirs[block].ctypes.data + beside,
-                    to + (tap * channels + block * WIDE) * 4, pairs, bottom - top, right - left,
+                    to + (tap * channels + block * WIDE) * SUM, pairs, bottom - top, right - left,
                     out_h * row, row, h * x_row, stride * x_row, stride * x_column, to_row,
                 )  # fmt: skip
 

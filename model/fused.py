@@ -23,6 +23,11 @@ def serves(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in STORED and not torch.compiler.is_compiling()
 
 
+def cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """X in this type; where it is already, without a call, which would let go of the interpreter's lock."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def group_norm(
     x: torch.Tensor, shift: torch.Tensor | None, weight: torch.Tensor, bias: torch.Tensor, groups: int, eps: float,
     silu: bool,
@@ -39,8 +44,7 @@ def group_norm(
         silu: whether SiLU follows.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    if shift is not None:
-        shift = (shift if shift.dtype == x.dtype else shift.to(x.dtype)).contiguous()
+    shift = None if shift is None else cast(shift, x.dtype).contiguous()
     return _GroupNorm.apply(x, shift, weight, bias, groups, eps, silu)
 
 
@@ -122,11 +126,11 @@ def _address(tensor: torch.Tensor | None) -> int:
 
 
 def run(kernel: str, n: int, like: torch.Tensor, *rest: float) -> None:
-    """Calls a kernel for n samples or rows, divided among as many threads as torch may take.
+    """Calls a kernel for n samples, rows or blocks, divided among as many threads as torch may take.
 
     Args:
         kernel: its name.
-        n: samples or rows.
+        n: samples, rows or blocks of channels.
         like: a tensor of the type that is stored, as large as the work.
         rest: of its arguments.
     """

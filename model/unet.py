@@ -78,7 +78,7 @@ class Norm(nn.GroupNorm):
     def forward(self, input: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:  # noqa: A002
         """Of the same shape as the input, to which a shift (n, channels) is added first."""
         stored = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
-        x = input if input.dtype == stored else input.to(stored)
+        x = fused.cast(input, stored)
         if fused.serves(x) and self.weight.dtype == torch.float32:
             return fused.group_norm(x, shift, self.weight, self.bias, self.num_groups, self.eps, self.silu)
         if shift is not None:
