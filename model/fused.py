@@ -24,7 +24,7 @@ def serves(x: torch.Tensor) -> bool:
 
 
 def cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """X in this type; where it is already, without a call, which would let go of the interpreter's lock."""
+    """A tensor in this type; where it is already, without a call, which would let go of the interpreter's lock."""
     return x if x.dtype == dtype else x.to(dtype)
 
 
