@@ -228,9 +228,12 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
 
     from curate_app.console import out
     from curate_app.processes import admin_password, is_loopback, worker_beside
+    from data.secret_file import is_hash
     from loop.study import Study
 
     study = Study.open(path)
+    if hardened := study.close_to_others():
+        out.print(hardened, highlight=False, markup=False)
     settings = study.config.app
     password = admin_password(path, settings.password, host, proxied=bool(settings.trusted_proxies))
     with worker_beside(path) if worker else nullcontext():  # it starts while gradio is imported
@@ -239,7 +242,9 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
 
         url = f"http://{'localhost' if is_loopback(host) else host}:{port}"
         out.print(f"Raters:      [bold]{url}/[/bold]\nResearcher:  [bold]{url}/admin[/bold]")
-        if password and not settings.password:
+        if password and (settings.password or is_hash(password)):
+            out.print(f"Password:    the one you chose   (to change it, set app.password in {path / 'study.toml'})")
+        elif password:
             out.print(f"Password:    {password}   (kept in {path / 'secrets.toml'})")
         out.print("Ctrl-C stops; nothing is lost.")
         if browser:

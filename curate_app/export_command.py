@@ -45,11 +45,11 @@ def export(
     Example: `curate export my-study --format long-parquet --where kind=human --out picks`
     """
     from curate_app.console import out as console
-    from curate_app.server.secret_file import kept_secret
     from data.export import check_out
     from data.export import export as write
     from data.filters import parse_filters
     from data.formats import Source, find_format
+    from data.secret_file import kept_secret
     from loop.study import Study
 
     chosen, conditions = find_format(format_), parse_filters(where or ())

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from curate_app.console import err
-from curate_app.server.secret_file import kept_secret
+from data.secret_file import chosen_password, kept_secret
 
 RESTART_S = 5.0
 SPINS = "20000"
@@ -44,12 +44,14 @@ def is_loopback(host: str) -> bool:
 
 
 def admin_password(study_path: Path, configured: str, host: str, *, proxied: bool = False) -> str | None:
-    """The researcher's password: study.toml's, else one generated once and kept in secrets.toml.
+    """The researcher's password: study.toml's, else the hash of the one chosen before, else one generated once.
 
-    None where only this machine can ask: on loopback, and with no proxy in front that speaks for others.
+    The last two stand in secrets.toml. None where none was chosen and only this machine can ask: on loopback, and with
+    no proxy in front that speaks for others.
     """
-    if configured or (is_loopback(host) and not proxied):
-        return configured or None
+    chosen = configured or chosen_password(study_path)
+    if chosen or (is_loopback(host) and not proxied):
+        return chosen or None
     return kept_secret(study_path, "admin_password", length=12)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from data.formats import Format, Source, Written
 from data.formats.card import card
 from data.formats.croissant import metadata
+from data.secret_file import FOLDER_MODE, MODE
 
 CARD, METADATA = "README.md", "croissant.json"
 FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
@@ -18,6 +19,7 @@ def export(source: Source, format_: Format, out: Path, *, images: bool = True, r
     """Writes the choice log to a file (a path with a suffix, such as picks.csv) or to a folder (a path without one).
 
     A folder has the data, README.md (the data card), croissant.json and, unless `images` is false, images/<sha256>.png.
+    With panels' ids it is readable by its owner alone.
 
     Raises:
         ValueError: something is there already, there is no folder to write into, or the format needs one of its own.
@@ -27,9 +29,12 @@ def export(source: Source, format_: Format, out: Path, *, images: bool = True, r
     try:
         if single:
             written = format_.write(source, draft / out.name)
+            if source.panel_ids:
+                (draft / out.name).chmod(MODE)
             (draft / out.name).replace(out)
         else:
             written = _write_folder(source, format_, draft / "export", images=images)
+            (draft / "export").chmod(FOLDER_MODE if source.panel_ids else 0o755)
             _put_in_place(draft / "export", out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -78,7 +83,6 @@ def _write_images(source: Source, folder: Path) -> int:
 
 def _put_in_place(folder: Path, out: Path) -> None:
     """Moves a finished folder to its place; what was there comes back if that fails."""
-    folder.chmod(0o755)
     replaced = folder.with_name("replaced")
     try:
         if out.exists():

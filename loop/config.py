@@ -134,7 +134,7 @@ class AppConfig(_Table):
         default=False, description="show raters how the generator moves (a demo, a classroom; not a study)"
     )
     password: str = Field(
-        default="", description="of the researcher's page; empty: open on this machine, generated elsewhere"
+        default="", description="of the researcher's page; hashed into secrets.toml; empty: as before, or generated"
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="addresses of proxies in front, whose X-Forwarded headers are believed; see docs"

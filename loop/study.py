@@ -1,6 +1,8 @@
 """A study is a folder: study.toml, study.db, checkpoints/. This is how one is made, opened and found on disk."""
 
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,15 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import tomlkit
+
 from data.errors import NotAStudyError
 from data.folder import OnRead
 from data.real import RealData, load
+from data.secret_file import FOLDER_MODE, MODE, NAME, keep_password, replace_file
 from data.store import Store
 from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
 ERRORS = "sweep-error.txt"  # in a study of a sweep: all that its process said when it failed
-UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS})  # beside the database: nothing is made yet
+# beside the database: nothing is made yet
+UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock"})
 
 
 class StudyExistsError(ValueError):
@@ -39,7 +45,9 @@ class Study:
 
     @classmethod
     def create(cls, path: Path, config: StudyConfig) -> Self:
-        """A new study; it appears whole or not at all.
+        """A new study; it appears whole or not at all, and is its owner's alone.
+
+        A password among the settings is kept as a hash, in secrets.toml.
 
         Raises:
             StudyExistsError: the path exists.
@@ -51,12 +59,14 @@ class Study:
         draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             (draft / "checkpoints").mkdir()
-            (draft / "study.toml").write_text(config.to_toml(), encoding="utf-8")
+            if config.app.password:
+                keep_password(draft, config.app.password)
+            app = config.app.model_copy(update={"password": ""})
+            replace_file(draft / "study.toml", config.model_copy(update={"app": app}).to_toml())
             store = Store.create(draft / "study.db")
             store.log("curate", "study_created", preset=config.preset, seed=config.seed)
             store.close()
-            draft.chmod(0o755)
-            draft.rename(path)
+            draft.rename(path)  # mkdtemp made it with mode 0700
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -76,6 +86,30 @@ class Study:
             raise NotAStudyError(f"There is no study at {path}; create one with: curate new {path} --preset digits")
         config = parse(settings.read_text(encoding="utf-8"), str(settings))
         return cls(path, config, Store(path / "study.db"))
+
+    def close_to_others(self) -> str:
+        """Takes from other users of the machine what earlier versions let them read: people's ids, the password.
+
+        Returns:
+            A sentence on what was changed or could not be; empty where all was in order.
+        """
+        done = []
+        try:
+            if self.config.app.password:
+                keep_password(self.path, self.config.app.password)
+                settings = tomlkit.parse((self.path / "study.toml").read_text(encoding="utf-8"))
+                settings["app"]["password"] = ""  # type: ignore[index]
+                replace_file(self.path / "study.toml", tomlkit.dumps(settings))
+                done.append("app.password is kept as a hash in secrets.toml now, and no more in study.toml")
+            private = [self.path, self.path / "study.toml", *self.path.glob("study.db*")]
+            if hasattr(os, "geteuid"):  # Windows has no such rights
+                opened = [one for one in private if stat.S_IMODE(one.stat().st_mode) & 0o077]
+                for one in opened:
+                    one.chmod(FOLDER_MODE if one.is_dir() else MODE)
+                done += ["other users of this machine can't read it any more"] * bool(opened)
+        except OSError as error:
+            return f"{self.path} holds people's ids, and other users of this machine may read it: {error}."
+        return f"{self.path}: {', and '.join(done)}." if done else ""
 
     def discard_unbegun(self) -> None:
         """Removes the study if nothing was made in it yet: no classifier and no generator, not even in part."""
@@ -159,6 +193,7 @@ def open_or_create(
     wanted = build(asked, "--set").model_dump()
     if preset is not None:
         wanted = configure(preset, settings, seed=seed, generations=generations or None).model_dump()
+    known["app"].pop("password")  # study.toml keeps none
     difference = first_difference({**known, "generations": 0}, {**wanted, "generations": 0})
     if difference:
         raise StudyExistsError(f"There is a study at {path} with other settings: {difference}. Choose another name.")

@@ -14,8 +14,8 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from curate_app.assets import TEXT
 from curate_app.export_command import SALT
-from curate_app.server.secret_file import kept_secret
 from data.choice_log import csv_pages
+from data.secret_file import kept_secret
 from loop.study import Study
 
 REPORT_S = 900

@@ -25,14 +25,14 @@ PLAIN: dict[str, Any] = {**QUIET, "queue": False}
 EACH: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}  # a press counts while the last is still on its way
 
 
-def build_admin_page(study: Study) -> gr.Blocks:
-    """The Blocks at /admin."""
+def build_admin_page(study: Study, *, closed: bool = False) -> gr.Blocks:
+    """The Blocks at /admin; with a button to log out where a password is asked for (`closed`)."""
     with gr.Blocks(title=f"{study.path.name} · curate", analytics_enabled=False, fill_width=True) as blocks:
         shown = gr.State({})
         parts = {name: _part(name) for name in HTML_PARTS}
         parts["head"].render()
         parts["notes"].render()
-        buttons = _Buttons(study)
+        buttons = _Buttons(study, closed)
         for name in HTML_PARTS[2:]:
             parts[name].render()
         outputs = [shown, *parts.values(), *buttons.live.values()]
@@ -52,7 +52,7 @@ class _Buttons:
         live: buttons that a refresh changes, by the name of the change.
     """
 
-    def __init__(self, study: Study):
+    def __init__(self, study: Study, closed: bool):
         self._requests = Requests(study)
         off: dict[str, Any] = {"interactive": False}  # until the first refresh: a press before that would be lost
         with gr.Row(elem_id="part-actions"):
@@ -65,7 +65,8 @@ class _Buttons:
             with gr.Row(elem_classes="pair"):
                 self.users = _number(200, SAY["users"], "users")
                 self.simulate = _button(SAY["simulate"].format(n=200), **off)
-            gr.HTML(render("admin_exports.html", text=SAY), elem_id="part-exports", apply_default_css=False)
+            exports = render("admin_exports.html", text=SAY, closed=closed)
+            gr.HTML(exports, elem_id="part-exports", apply_default_css=False)
         with gr.Row(elem_id="part-confirm", visible=False) as self.confirm:
             gr.HTML(render("admin_confirm.html", text=SAY), apply_default_css=False)
             self.yes, self.no = _button(SAY["finish_yes"], variant="primary"), _button(SAY["finish_no"])

@@ -5,8 +5,8 @@ from typing import Self
 
 from curate_app.rater.sessions import Sessions
 from curate_app.rater.texts import JourneyTexts
-from curate_app.server.secret_file import kept_secret
 from curate_app.server.signing import Signer
+from data.secret_file import kept_secret
 from data.store import Store
 from loop.config import StudyConfig
 from loop.study import Study

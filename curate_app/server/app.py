@@ -64,13 +64,15 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> ASGIAp
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it takes a tenth of the time
     )
-    meter = Meter(Pictures(Guard(app, door, limits), study.store))
-    app.include_router(build_routes(Service.of(study)))
+    service = Service.of(study)
+    meter = Meter(Pictures(Guard(app, door, limits, service.sessions.signer), study.store))
+    app.include_router(build_routes(service))
     app.include_router(build_door_routes(door, study.path.name))
     app.include_router(build_export_routes(study))
     app.include_router(build_metrics_routes(study.store, meter, limits, door))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
-    _mount(app, build_admin_page(study), "/admin", head("charts.css", "admin.css", "panels.css"))
+    admin_page = build_admin_page(study, closed=not door.is_open)
+    _mount(app, admin_page, "/admin", head("charts.css", "admin.css", "panels.css"))
     _mount(app, build_rater_page(study), "/", head(*FILES))
     return meter
 

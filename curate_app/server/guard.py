@@ -12,12 +12,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from curate_app.rater.sessions import COOKIE
-from curate_app.server.door import Door
+from curate_app.server.door import Door, is_local
 from curate_app.server.limits import Limits
+from curate_app.server.signing import Signer
 
 ADMIN = "/admin"
 MAX_BODY = 64 * 1024
 SESSION_COST = 20.0  # opening a session writes a person into the database
+WAYS_IN = ("/api/session", "/api/consent")
+PAGE_FILES = ("", "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
+PAGE_FOLDERS = ("/assets/", "/static/")
+OURS = ("/healthz", "/metrics")
+LOGIN, LOGOUT, EXPORTS = "/login", "/logout", "/export/"
 GRADIO_READS = ("info", "startup-events", "theme.css", "app_id")
 GRADIO_CALLS = ("queue/join", "queue/data", "run/", "call/", "cancel", "reset")
 # Gradio evaluates its templates, hence 'unsafe-eval'; everything comes from this origin, so the pages work offline.
@@ -39,10 +45,11 @@ HEADERS = [
 class Guard:
     """ASGI middleware; plain ASGI, so that streams pass through untouched."""
 
-    def __init__(self, app: ASGIApp, door: Door, limits: Limits):
+    def __init__(self, app: ASGIApp, door: Door, limits: Limits, signer: Signer):
         self.app = app
         self.door = door
         self.limits = limits
+        self.signer = signer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers in place of the app where the request may not pass."""
@@ -55,8 +62,10 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in there)]
+                # Gradio lets other sites' scripts read its answers, cookies and all; nobody needs that here
+                own = [one for one in message["headers"] if not one[0].startswith(b"access-control-")]
+                there = {name for name, _ in own}
+                message["headers"] = [*own, *(one for one in HEADERS if one[0] not in there)]
             await send(message)
 
         answer = self._instead(scope) or self.app
@@ -68,24 +77,25 @@ class Guard:
             _too_large(headers)
             or self._too_often(path, headers, scope)
             or _forged(path, method, headers)
-            or self._closed(path, method, headers)
+            or self._closed(path, method, headers, scope)
             or _fence(path, method)
         )
 
     def _too_often(self, path: str, headers: Headers, scope: Scope) -> Response | None:
-        if path != "/" and not path.startswith("/api/"):
+        if path in OURS or path.startswith(PAGE_FOLDERS) or _at_admin(path):
             return None
         client = scope.get("client")
-        cost = SESSION_COST if path == "/api/session" else 1.0
-        wait = self.limits.wait(_session(headers), client[0] if client else "", cost)
+        cost = SESSION_COST if path.rstrip("/") in WAYS_IN else 1.0
+        session = self.signer.opened(_cookie(headers)) or ""  # one that was made up is nobody's
+        wait = self.limits.wait(session, client[0] if client else "", cost)
         if not wait:
             return None
         return _refuse(429, "Too many requests; ask again a little later.", {"Retry-After": str(math.ceil(wait))})
 
-    def _closed(self, path: str, method: str, headers: Headers) -> Response | None:
+    def _closed(self, path: str, method: str, headers: Headers, scope: Scope) -> Response | None:
         if not _at_admin(path):
             return None
-        if self.door.is_open and not _is_local(headers):
+        if self.door.is_open and not is_local(headers, scope["http_version"]):
             return _refuse(403, "Without a password this page opens at http://localhost alone; set app.password.")
         if path != f"{ADMIN}/login" and not self.door.lets_in(headers):
             if method == "GET" and path in (ADMIN, f"{ADMIN}/"):
@@ -100,7 +110,8 @@ def _at_admin(path: str) -> bool:
 
 def _too_large(headers: Headers) -> Response | None:
     text = headers.get("content-length", "0")
-    if "transfer-encoding" in headers or not text.isdecimal() or int(text) > MAX_BODY:
+    # the length first: Python refuses to read a number of thousands of digits
+    if "transfer-encoding" in headers or len(text) > 9 or not text.isdecimal() or int(text) > MAX_BODY:
         return _refuse(413, "The request is too large.")
     return None
 
@@ -129,18 +140,12 @@ def _place(url: str) -> tuple[str, int | None]:
     return host, None if port in (80, 443) else port
 
 
-def _is_local(headers: Headers) -> bool:
-    """Whether a browser on this machine asks by this machine's own name, with no proxy between."""
-    forwarded = any(name in headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host"))
-    return not forwarded and _place(f"//{headers.get('host', '')}")[0] in ("localhost", "127.0.0.1", "::1")
-
-
-def _session(headers: Headers) -> str:
-    """The session's cookie as it was sent; the route looks at whether it is good."""
+def _cookie(headers: Headers) -> str:
+    """The session's cookie as it was sent."""
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:
-            return value[:128]
+            return value
     return ""
 
 
@@ -155,8 +160,14 @@ def _fence(path: str, method: str) -> Response | None:
             return Response(status_code=204)
         allowed = GRADIO_READS + (GRADIO_CALLS if at_admin else ())
         return None if name.startswith(allowed) else _refuse(404, "Not found")
-    ours = path.startswith("/api/") or (at_admin and path == "/login")
-    return None if method in ("GET", "HEAD") or ours else _refuse(405, "Method not allowed")
+    reads, writes = path in PAGE_FILES or path.startswith(PAGE_FOLDERS), path.startswith("/api/")
+    if at_admin:
+        reads, writes = reads or path == LOGIN or path.startswith(EXPORTS), path in (LOGIN, LOGOUT)
+    elif path.startswith("/api/") or path in OURS:
+        reads = True
+    if not (reads or writes):
+        return _refuse(404, "Not found")
+    return None if (reads if method in ("GET", "HEAD") else writes) else _refuse(405, "Method not allowed")
 
 
 def _refuse(status: int, why: str, headers: dict[str, str] | None = None) -> Response:

@@ -9,6 +9,7 @@ from ipaddress import IPv6Address, ip_address
 
 KEPT = 20_000
 BURST_S = 5.0  # what may come at once: this many seconds' worth
+SPARE = 0.5  # of an address's burst is for those who have a session: newcomers, however many, leave it alone
 
 
 class Buckets:
@@ -25,8 +26,13 @@ class Buckets:
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key: tokens, and when they were counted
 
-    def take(self, key: str, cost: float = 1.0) -> float:
+    def take(self, key: str, cost: float = 1.0, *, spare: float = 0.0) -> float:
         """Takes tokens from the key's bucket.
+
+        Args:
+            key: whose bucket.
+            cost: tokens to take; what costs more than a bucket holds passes a full one.
+            spare: share of a full bucket that has to be left.
 
         Returns:
             0.0 when they were there; else nothing is taken, and the seconds after which to ask again.
@@ -37,11 +43,12 @@ class Buckets:
         tokens, at = self._left.pop(key, (self._most, now))
         tokens = min(self._most, tokens + (now - at) * self._rate)
         cost = min(cost, self._most)
-        enough = tokens >= cost
+        needed = min(cost + spare * self._most, self._most)
+        enough = tokens >= needed
         self._left[key] = (tokens - cost if enough else tokens, now)
         if len(self._left) > KEPT:
             self._left.popitem(last=False)
-        return 0.0 if enough else (cost - tokens) / self._rate
+        return 0.0 if enough else (needed - tokens) / self._rate
 
 
 @dataclass
@@ -49,7 +56,7 @@ class Limits:
     """The limits of one app, and how often they were met.
 
     Attributes:
-        sessions: by the session's cookie.
+        sessions: by the session.
         addresses: by the client's address; of IPv6 by the /64 network, which is one customer's.
         met: how often each of the two said no.
     """
@@ -67,14 +74,14 @@ class Limits:
         """Seconds that a request has to wait; 0.0 lets it pass.
 
         Args:
-            session: anything that tells sessions apart, or "" without one.
+            session: the id of a session whose cookie is good, or "" without one.
             address: the client's.
             cost: in usual requests, for the address; a session always pays 1.
         """
         if session and (wait := self.sessions.take(session)):
             self.met["session"] += 1
             return wait
-        if wait := self.addresses.take(network(address), cost):
+        if wait := self.addresses.take(network(address), cost, spare=0.0 if session else SPARE):
             self.met["address"] += 1
         return wait
 

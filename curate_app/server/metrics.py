@@ -13,7 +13,7 @@ from itertools import accumulate
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from curate_app.server.door import Door
+from curate_app.server.door import Door, TooManyTriesError, is_local
 from curate_app.server.limits import Limits
 from curate_app.server.meter import BOUNDS_S, Meter
 from data.store import Store
@@ -31,9 +31,12 @@ def build_metrics_routes(store: Store, meter: Meter, limits: Limits, door: Door)
 
     @router.get("/metrics")
     def metrics(request: Request) -> Response:
-        if not (_from_here(request) or door.knows(_password(request))):
-            why = "Ask from this machine, or with the researcher's password.\n"
-            return PlainTextResponse(why, 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
+        try:
+            if not (_from_here(request) or _is_researcher(request, door)):
+                why = "Ask from this machine, or with the researcher's password.\n"
+                return PlainTextResponse(why, 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
+        except TooManyTriesError as error:
+            return PlainTextResponse("Too many wrong passwords; ask again a little later.\n", 429, error.headers)
         lines = [*_study_lines(store), *_limit_lines(limits), *_request_lines(meter)]
         return PlainTextResponse("\n".join(lines) + "\n", media_type=TYPE, headers={"Cache-Control": "no-store"})
 
@@ -42,7 +45,7 @@ def build_metrics_routes(store: Store, meter: Meter, limits: Limits, door: Door)
 
 def _from_here(request: Request) -> bool:
     """Whether the connection comes from this machine, and is no proxy's for someone elsewhere."""
-    if request.client is None or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+    if request.client is None or not is_local(request.headers, request.scope["http_version"]):
         return False
     try:
         return ip_address(request.client.host).is_loopback
@@ -50,14 +53,15 @@ def _from_here(request: Request) -> bool:
         return False
 
 
-def _password(request: Request) -> str:
+def _is_researcher(request: Request, door: Door) -> bool:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
-        return ""
+        return False
     try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+        password = base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
-        return ""
+        return False
+    return door.knows(password, request.client.host if request.client else "")
 
 
 def _study_lines(store: Store) -> Iterable[str]:

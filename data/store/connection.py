@@ -1,5 +1,6 @@
 """Opening study.db and its transactions: WAL, foreign keys, FULL sync, one connection per thread."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ from sqlite_utils import Database
 
 from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError
 from data.migrations import migrations
+from data.secret_file import MODE
 from data.store.sharing import Sharing
 
 BUSY_TIMEOUT_S = 60.0
@@ -52,8 +54,7 @@ class Connection:
         Raises:
             FileExistsError: something is there already.
         """
-        with path.open("xb"):
-            pass
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE))  # SQLite gives its log the same rights
         database = Database(path)
         database.conn.execute("PRAGMA journal_mode = WAL")
         with database.atomic():

@@ -10,9 +10,9 @@ from curate_app.admin import exports as admin_exports
 from curate_app.export_command import SALT
 from curate_app.report.files import MARK
 from curate_app.server.app import build_app
-from curate_app.server.secret_file import kept_secret
 from data import choice_log
 from data.formats import Source, long_csv
+from data.secret_file import kept_secret
 from loop.simulation import simulate
 from loop.study import Study, configure
 

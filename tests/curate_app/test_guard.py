@@ -228,3 +228,53 @@ def test_behind_a_proxy_this_machines_own_address_needs_a_password_too(tmp_path:
     assert admin_password(tmp_path, "", "127.0.0.1") is None
     assert admin_password(tmp_path, "", "127.0.0.1", proxied=True)
     assert (tmp_path / "secrets.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_content_length_that_is_no_sensible_number_is_refused(opened: TestClient):
+    for length in ("9" * 5_000, "1" * 10, "-1", "²", "0x10", "1_000", " "):
+        headers = {b"content-type": b"application/json", b"content-length": length.encode()}
+        assert opened.post("/api/session", content=b"{}", headers=headers).status_code == 413
+        assert opened.post("/admin/login", content=b"", headers=headers).status_code == 413
+
+
+def test_no_other_sites_script_may_read_an_answer(opened: TestClient):
+    for path in ("/", "/config", "/theme.css", "/admin/config", "/api/slate", "/healthz"):
+        for origin in ("http://evil.example", "null", "http://localhost"):
+            for method in ("GET", "OPTIONS"):
+                headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+                answer = opened.request(method, path, headers=headers)
+                assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_what_gradio_serves_beside_the_pages_is_out_of_reach(opened: TestClient):
+    for path in (
+        "openapi.json", "docs", "redoc", "monitoring", "monitoring/summary", "user", "token", "login_check", "app_id",
+        "svelte/x.js", "gradio_api/openapi.json", "gradio_api/stream/a/b/c/playlist.m3u8", "runs", "pwa_icon", "x",
+    ):  # fmt: skip
+        assert opened.get(f"/{path}").status_code == 404
+        assert opened.get(f"/admin/{path}").status_code == 404
+
+
+def test_all_ways_to_a_session_cost_the_same(make_study: Callable[..., Study]):
+    study = make_study("app.requests_per_address=20", "journey.consent=Agree?")
+    app = build_app(study, admin_open=True, password=None)
+    passed = {}
+    for number, (path, body) in enumerate((("session", {}), ("consent", {"agreed": True}), ("consent/", {}))):
+        client = TestClient(app, base_url="http://localhost", client=(f"203.0.113.{number}", 50_000))
+        codes = []
+        for _ in range(10):
+            client.cookies.clear()
+            codes.append(client.post(f"/api/{path}", json=body, follow_redirects=False).status_code)
+        passed[path] = len([code for code in codes if code != 429])
+    assert set(passed.values()) == {2}
+
+
+def test_made_up_cookies_are_no_way_around_the_addresss_limit(make_study: Callable[..., Study]):
+    app = build_app(make_study("app.requests_per_address=1"), admin_open=True, password=None)
+    client = visitor(app)
+    codes = []
+    for number in range(10):
+        client.cookies.clear()
+        client.cookies.set("curate_session", f"{number:022}.{'A' * 43}")
+        codes.append(client.get("/api/slate").status_code)
+    assert codes == [401] * 2 + [429] * 8

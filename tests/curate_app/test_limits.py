@@ -84,3 +84,18 @@ def test_a_session_over_its_limit_costs_its_address_nothing():
 )
 def test_a_network_stands_for_its_addresses(one: str, other: str, same: bool):
     assert (network(one) == network(other)) is same
+
+
+def test_newcomers_leave_a_share_of_a_bucket_alone():
+    buckets = Buckets(2.0, Clock())
+    assert [buckets.take("a", 2, spare=0.5) for _ in range(2)] == [0.0, 0.0]
+    assert buckets.take("a", 2, spare=0.5) == pytest.approx(0.5)
+    assert [buckets.take("a") for _ in range(6)] == [0.0] * 6
+    assert buckets.take("b", 1e6, spare=0.5) == 0.0  # a full one is enough for anything
+
+
+def test_those_who_are_in_go_on_when_their_address_lets_no_one_in():
+    limits = Limits.of(per_session=0, per_address=20)
+    while not limits.wait("", "a", 20):
+        pass
+    assert [limits.wait("s", "a", 1) for _ in range(20)] == [0.0] * 20

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from curate_app.processes import admin_password
 from curate_app.server.app import build_app
-from curate_app.server.secret_file import kept_secret
 from curate_app.server.signing import Signer
+from data.secret_file import kept_secret
 from loop.study import Study
 
 SIGNER = Signer("a key of sixteen or more")
