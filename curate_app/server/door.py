@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
@@ -207,7 +207,7 @@ def build_door_routes(door: Door, study_name: str) -> APIRouter:
     return router
 
 
-def _scope(request: Request) -> dict[str, object]:
+def _scope(request: Request) -> dict[str, Any]:
     return {"path": "/admin", "secure": request.url.scheme == "https"}
 
 
