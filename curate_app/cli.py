@@ -228,6 +228,7 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
 
     from curate_app.console import out
     from curate_app.processes import admin_password, is_loopback, worker_beside
+    from curate_app.server.failures import Health
     from data.secret_file import is_hash
     from loop.study import Study
 
@@ -236,7 +237,8 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
         out.print(hardened, highlight=False, markup=False)
     settings = study.config.app
     password = admin_password(path, settings.password, host, proxied=bool(settings.trusted_proxies))
-    with worker_beside(path) if worker else nullcontext():  # it starts while gradio is imported
+    health = Health(path)
+    with worker_beside(study, health) if worker else nullcontext():  # it starts while gradio is imported
         from curate_app.server.app import build_app
         from curate_app.server.app import serve as serve_app
 
@@ -249,7 +251,7 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
         out.print("Ctrl-C stops; nothing is lost.")
         if browser:
             _open_soon(url)
-        app = build_app(study, admin_open=password is None, password=password)
+        app = build_app(study, admin_open=password is None, password=password, health=health)
         serve_app(app, host, port, trusted_proxies=settings.trusted_proxies)
 
 

@@ -3,21 +3,27 @@
 import ctypes
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curate_app.console import err
 from data.secret_file import chosen_password, kept_secret
 
-RESTART_S = 5.0
+if TYPE_CHECKING:
+    from curate_app.server.failures import Health
+    from loop.study import Study
+
+RESTART_S, LONGEST_RESTART_S = 5.0, 300.0  # before the first restart and, after doubling, any
+HEALTHY_S = 600.0  # a worker that ran so long wasn't failing
 SPINS = "20000"
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
-GIVE_UP = 5  # restarts
 
 
 def check_port(host: str, port: int) -> None:
@@ -55,36 +61,114 @@ def admin_password(study_path: Path, configured: str, host: str, *, proxied: boo
     return kept_secret(study_path, "admin_password", length=12)
 
 
-@contextmanager
-def worker_beside(study_path: Path) -> Iterator[None]:
-    """Runs the study's worker as a process of its own while the block runs; it is started again if it fails."""
-    leaving = threading.Event()
-    running: list[subprocess.Popen] = []
+class WorkerKeeper:
+    """Keeps a study's worker running beside the app, for weeks: it is started again whenever it ends, ever more seldom.
 
-    def keep_running() -> None:
-        for attempt in range(GIVE_UP):
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "curate_app", "worker", str(study_path), "--with-parent"],
-                stdin=subprocess.PIPE,  # it ends when this pipe does, however this process ends
-                env={**os.environ, "OMP_NUM_THREADS": str(worker_threads(beside_app=True))},
+    Args:
+        study: the study; each death of its worker is one of its events.
+        health: told how often in a row the worker has died.
+        start: starts the worker.
+        say: tells the researcher.
+    """
+
+    def __init__(
+        self,
+        study: "Study",
+        health: "Health",
+        *,
+        start: Callable[[Path], subprocess.Popen] | None = None,
+        say: Callable[[str], object] = err.print,
+    ):
+        self._study = study
+        self._health = health
+        self._start = start or start_worker
+        self._say = say
+        self._leaving = threading.Event()
+        self._worker: subprocess.Popen | None = None
+
+    def keep_running(self) -> None:
+        """Runs the worker again and again, until `leave`, or until the worker was asked to end by someone else."""
+        while not self._leaving.is_set():
+            try:
+                code = self._run()
+            except OSError as error:  # no memory or no process to be had: that may pass
+                code = str(error)
+            if self._leaving.is_set():
+                return
+            if code == 0:
+                self._say("The worker was asked to end and is not started again; `curate worker` starts another.")
+                self._log("worker_left")
+                return
+            if self.pause(self._note_death(code)):
+                return
+
+    def pause(self, seconds: float) -> bool:
+        """Waits; whether the app is leaving."""
+        return self._leaving.wait(seconds)
+
+    def leave(self) -> None:
+        """Ends the worker, for good."""
+        self._leaving.set()
+        if self._worker is not None:
+            self._worker.terminate()
+
+    def _run(self) -> int:
+        """Runs the worker once; its exit code."""
+        worker = self._worker = self._start(self._study.path)
+        if self._leaving.is_set():
+            worker.terminate()
+        try:
+            return worker.wait(HEALTHY_S)
+        except subprocess.TimeoutExpired:
+            if self._health.worker_failing:
+                self._say("The worker is well again.")
+                self._log("worker_recovered", deaths=self._health.worker_deaths)
+            self._health.worker_deaths = 0
+            return worker.wait()
+
+    def _note_death(self, code: int | str) -> float:
+        """Counts, tells and logs a death; seconds until the next start."""
+        self._health.worker_deaths += 1
+        deaths = self._health.worker_deaths
+        delay_s = min(RESTART_S * 2 ** min(deaths - 1, 20), LONGEST_RESTART_S)
+        again = f"starting it again in {delay_s:.0f} s"
+        if self._health.worker_failing:
+            self._say(
+                f"THE WORKER HAS DIED {deaths} TIMES IN A ROW (the last time with {code}; what it said stands above); "
+                f"{again}. Raters get what the pool still holds, and no generation is made until it is mended."
             )
-            running[:] = [worker]
-            code = worker.wait()
-            if leaving.is_set() or code in (0, 2):  # 2: a sentence was printed, and trying again would not help
-                return
-            err.print(f"The worker ended with code {code}; starting it again in {RESTART_S:.0f} s ({attempt + 1}).")
-            if leaving.wait(RESTART_S):
-                return
+        else:
+            self._say(f"The worker ended with code {code}; {again}.")
+        self._log("worker_died", deaths=deaths, code=code)
+        return delay_s
 
-    thread = threading.Thread(target=keep_running, name="worker-keeper", daemon=True)
+    def _log(self, kind: str, **detail: object) -> None:
+        try:
+            self._study.store.together(lambda: self._study.store.log("server", kind, **detail))
+        except sqlite3.Error as error:
+            self._health.note(error)
+
+
+@contextmanager
+def worker_beside(study: "Study", health: "Health") -> Iterator[None]:
+    """Runs the study's worker as a process of its own while the block runs; it is started again if it fails."""
+    keeper = WorkerKeeper(study, health)
+    thread = threading.Thread(target=keeper.keep_running, name="worker-keeper", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        leaving.set()
-        for worker in running:
-            worker.terminate()
+        keeper.leave()
         thread.join(timeout=10)
+
+
+def start_worker(study_path: Path) -> subprocess.Popen:
+    """A worker process that ends with this one."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "curate_app", "worker", str(study_path), "--with-parent"],
+        stdin=subprocess.PIPE,  # it ends when this pipe does, however this process ends
+        env={**os.environ, "OMP_NUM_THREADS": str(worker_threads(beside_app=True))},
+    )
 
 
 def worker_threads(*, beside_app: bool) -> int:

@@ -3,10 +3,15 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 from curate_app.console import err
+from data.store import Store
+from data.store.connection import LockWait
 from loop.study import Study
 from loop.worker import Worker
+
+SAY_AGAIN_S = 60.0
 
 
 def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
@@ -18,6 +23,7 @@ def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
         with_parent: standard input is a pipe from the process that serves; the worker ends when it closes.
     """
     worker = Worker(study)
+    study.store.lock_wait = LockWait(LockReport(study.store))
     signal.signal(signal.SIGTERM, _leave)
     if with_parent:
         os.nice(15)  # a pick is answered first
@@ -26,6 +32,25 @@ def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
     else:
         err.print(f"Working on {study.path}; Ctrl-C stops, nothing is lost.")
     worker.run(once)
+
+
+class LockReport:
+    """Says on stderr, once a minute, that another process keeps the worker waiting, and logs it when that is over."""
+
+    def __init__(self, store: Store, say: Callable[[str], object] = err.print):
+        self._store = store
+        self._say = say
+        self._said = -SAY_AGAIN_S
+
+    def __call__(self, waited_s: float, got: bool) -> None:
+        """Takes a report of `LockWait`."""
+        if got:
+            self._say(f"The database was locked for {waited_s:.0f} s; the worker goes on.")
+            self._store.log("worker", "waited_for_lock", seconds=round(waited_s, 1))
+            self._said = -SAY_AGAIN_S
+        elif waited_s - self._said >= SAY_AGAIN_S:
+            self._say(f"Database is locked by another process; the worker has waited for {waited_s:.0f} s and goes on.")
+            self._said = waited_s
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,7 @@
 """What the researcher's buttons do. Study controls hold at once; what the worker must do is an event that it reads."""
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -64,10 +65,9 @@ class Requests:
             return
         self._control(ask, said)
 
-    @staticmethod
-    def _control(do: Any, said: str) -> None:
+    def _control(self, do: Callable[[], object], said: str) -> None:
         try:
-            do()
+            self.study.store.together(do)
         except sqlite3.Error as error:
             warn("store_failed", error=error)
             return

@@ -1,4 +1,4 @@
-"""The JSON routes of the rater's page, in three parts. Plain functions: FastAPI runs them in threads.
+"""The JSON routes of the rater's page, in three parts. Those that write hold no thread until the commit.
 
 routes_journey  session, consent, step, withdraw
 routes_picks    slate and pick

@@ -4,11 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from curate_app.rater.service import Service
 from curate_app.rater.sessions import Arrival, PanelParameters, SessionCookie, session_name
-from curate_app.rater.turns import turn_of, turn_without
-from loop.crowd.journey import OutOfOrderError, Step, admits, take_step, withdraw
+from curate_app.rater.turns import turn_at, turn_without
+from loop.crowd.journey import OutOfOrderError, Place, Step, admits, place, take_step, withdraw
 
 
 class ConsentBody(PanelParameters):
@@ -27,60 +28,77 @@ class StepBody(BaseModel):
 
 
 def add_journey(router: APIRouter, service: Service) -> None:
-    """Adds POST /api/session, /api/consent, /api/step and /api/withdraw."""
+    """Adds POST /api/session, /api/consent, /api/step and /api/withdraw; none holds a thread until the commit."""
     sessions, store, config = service.sessions, service.store, service.config
 
     @router.post("/api/session")
-    def session(
+    async def session(
         request: Request, response: Response, cookie: SessionCookie = None, body: PanelParameters | None = None
     ) -> dict[str, Any]:
-        arrival = sessions.arrive(body or PanelParameters(), cookie)
+        arrival = await run_in_threadpool(sessions.arrive, body or PanelParameters(), cookie)
         if arrival.gate == "new" and config.journey.consent:
-            return _no_session(service, "consent" if admits(store, config) else "full")
-        return _enter(service, arrival, request, response)
+            return await run_in_threadpool(
+                lambda: _no_session(service, "consent" if admits(store, config) else "full")
+            )
+        return await _enter(service, arrival, request, response)
 
     @router.post("/api/consent")
-    def consent(
+    async def consent(
         request: Request, response: Response, body: ConsentBody, cookie: SessionCookie = None
     ) -> dict[str, Any]:
-        arrival = sessions.arrive(body, cookie)
+        arrival = await run_in_threadpool(sessions.arrive, body, cookie)
         if arrival.gate == "new" and not body.agreed:
             if not config.journey.consent:
                 raise HTTPException(409, "This study asks for no consent.")
-            store.together(lambda: store.log("rater", "declined"))
-            return _no_session(service, "declined")
-        return _enter(service, arrival, request, response)
+            return await service.commit(
+                lambda: store.log("rater", "declined"), lambda _: _no_session(service, "declined")
+            )
+        return await _enter(service, arrival, request, response)
 
     @router.post("/api/step")
-    def step(body: StepBody, cookie: SessionCookie = None) -> dict[str, Any]:
-        session_id = sessions.require(cookie)
+    async def step(body: StepBody, cookie: SessionCookie = None) -> dict[str, Any]:
+        def take() -> Place:
+            session_id = sessions.require(cookie)
+            take_step(store, config, session_id, body.step, body.answer)
+            return place(store, config, session_id)
+
         try:
-            store.together(lambda: take_step(store, config, session_id, body.step, body.answer))
+            return await service.commit(take, lambda at: turn_at(service, at))
         except OutOfOrderError as error:
             raise HTTPException(409, str(error)) from None
         except ValueError as error:
             raise HTTPException(422, [{"loc": ["body", "answer"], "msg": str(error)}]) from None
-        return turn_of(service, session_id)
 
     @router.post("/api/withdraw")
-    def leave(cookie: SessionCookie = None) -> dict[str, Any]:
-        session_id = sessions.require(cookie)
-        store.together(lambda: withdraw(store, config, session_id))
-        return turn_of(service, session_id)
+    async def leave(cookie: SessionCookie = None) -> dict[str, Any]:
+        def leave() -> Place:
+            session_id = sessions.require(cookie)
+            withdraw(store, config, session_id)
+            return place(store, config, session_id)
+
+        return await service.commit(leave, lambda at: turn_at(service, at))
 
 
-def _enter(service: Service, arrival: Arrival, request: Request, response: Response) -> dict[str, Any]:
+async def _enter(service: Service, arrival: Arrival, request: Request, response: Response) -> dict[str, Any]:
     """Lets someone in: to the session there is, or to a new one."""
     if arrival.gate in ("preview", "uninvited"):
-        return _no_session(service, arrival.gate)
-    session_id = arrival.session_id
-    if session_id is None:
-        agent, consented = request.headers.get("user-agent"), bool(service.config.journey.consent)
-        session_id = service.sessions.admit(arrival, agent, consented=consented)
-    if session_id is None:
-        return _no_session(service, "full")
-    service.sessions.remember(request, response, session_id)
-    return {"session": session_name(session_id), **turn_of(service, session_id)}
+        return await run_in_threadpool(_no_session, service, arrival.gate)
+    agent, consented = request.headers.get("user-agent"), bool(service.config.journey.consent)
+
+    def enter() -> tuple[str, Place] | None:
+        session_id = arrival.session_id or service.sessions.admit(arrival, agent, consented=consented)
+        return (session_id, place(service.store, service.config, session_id)) if session_id else None
+
+    def told(entered: tuple[str, Place] | None) -> tuple[str | None, dict[str, Any]]:
+        if entered is None:
+            return None, _no_session(service, "full")
+        session_id, at = entered
+        return session_id, {"session": session_name(session_id), **turn_at(service, at)}
+
+    session_id, turn = await service.commit(enter, told)
+    if session_id:
+        service.sessions.remember(request, response, session_id)
+    return turn
 
 
 def _no_session(service: Service, state: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Slate and pick. A pick is committed, with the lease of the next slate, before it is answered."""
 
-from asyncio import wrap_future
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Response
@@ -41,8 +40,9 @@ def add_picks(router: APIRouter, service: Service) -> None:
     @router.get("/api/slate")
     async def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        turn = store.soon(lambda: place(store, config, sessions.require(cookie)), lambda at: turn_at(service, at))
-        return await wrap_future(turn)
+        return await service.commit(
+            lambda: place(store, config, sessions.require(cookie)), lambda at: turn_at(service, at)
+        )
 
     @router.post("/api/pick")
     async def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def add_picks(router: APIRouter, service: Service) -> None:
             return store.record_pick(session_id, body.pick()), place(store, config, session_id)
 
         try:
-            return await wrap_future(store.soon(record, lambda found: _told(service, *found)))
+            return await service.commit(record, lambda found: _told(service, *found))
         except PickRefusedError as error:
             raise HTTPException(REFUSALS[error.reason], str(error)) from None
         except ValueError as error:

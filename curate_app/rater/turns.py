@@ -7,7 +7,7 @@ from typing import Any
 
 from curate_app.rater.service import Service
 from data.records import Progress, Slate
-from loop.crowd.journey import TRIES, Place, completion, place
+from loop.crowd.journey import TRIES, Place, completion
 from loop.crowd.serving import picks_progress, worker_status
 
 POLL_S = 1
@@ -18,11 +18,6 @@ def turn_at(service: Service, at: Place) -> dict[str, Any]:
     progress = picks_progress(service.store, service.config, at.journey.answered)
     told = {"state": at.state, "worker": worker_status(service.store), "progress": _progress(service, progress, at)}
     return {**told, **_shown(service, at)}
-
-
-def turn_of(service: Service, session_id: str) -> dict[str, Any]:
-    """The turn of a session where it is now, committed before it is told."""
-    return turn_at(service, service.store.together(lambda: place(service.store, service.config, session_id)))
 
 
 def turn_without(service: Service, state: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from curate_app.rater.page import FILES, build_rater_page
 from curate_app.rater.routes import build_routes
 from curate_app.rater.service import Service
 from curate_app.server.door import Door, build_door_routes
+from curate_app.server.failures import Failures, Health, handle_failures
 from curate_app.server.guard import Guard
 from curate_app.server.limits import Limits
 from curate_app.server.meter import Meter
@@ -41,13 +42,14 @@ class _Immutable(StaticFiles):
         return response
 
 
-def build_app(study: Study, *, admin_open: bool, password: str | None) -> ASGIApp:
+def build_app(study: Study, *, admin_open: bool, password: str | None, health: Health | None = None) -> ASGIApp:
     """The app of one study.
 
     Args:
         study: opened; the app only ever touches its store and its configuration.
         admin_open: the researcher's page asks for no password.
         password: the researcher's; needed unless `admin_open`.
+        health: told of failures, and asked by /healthz; one of its own by default.
 
     Raises:
         ValueError: neither open nor a password.
@@ -64,8 +66,10 @@ def build_app(study: Study, *, admin_open: bool, password: str | None) -> ASGIAp
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it takes a tenth of the time
     )
-    service = Service.of(study)
-    meter = Meter(Pictures(Guard(app, door, limits, service.sessions.signer), study.store))
+    health = health or Health(study.path)
+    handle_failures(app, health)
+    service = Service.of(study, health)
+    meter = Meter(Failures(Pictures(Guard(app, door, limits, service.sessions.signer), study.store), health))
     app.include_router(build_routes(service))
     app.include_router(build_door_routes(door, study.path.name))
     app.include_router(build_export_routes(study))

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 
-from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError
+from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError, storage_fault
 from data.migrations import migrations
 from data.secret_file import MODE
 from data.store.sharing import Sharing
@@ -22,11 +23,30 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+@dataclass(frozen=True, slots=True)
+class LockWait:
+    """How a process without an end in sight waits for the write lock that another process holds.
+
+    Attributes:
+        report: called with the seconds waited so far and whether the lock has been got: after every vain `try_s`, and
+            once, inside the transaction, when the wait is over.
+        try_s: seconds between two reports.
+        clock: seconds, never going back.
+    """
+
+    report: Callable[[float, bool], None]
+    try_s: float = 5.0
+    clock: Callable[[], float] = time.monotonic
+
+
 class Connection:
     """The part of the store that every table stands on.
 
     Args:
         path: study.db; it must exist (see `create`).
+
+    Attributes:
+        lock_wait: makes `write` wait for another process's lock without an end; without it a minute is the limit.
 
     Raises:
         NotAStudyError: no such file, or not a study.
@@ -36,6 +56,7 @@ class Connection:
 
     def __init__(self, path: Path):
         self.path = Path(path)
+        self.lock_wait: LockWait | None = None
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opened_lock = threading.Lock()
@@ -90,18 +111,47 @@ class Connection:
                 yield db
             return
         with self._writing:
-            db.conn.execute("BEGIN IMMEDIATE")
+            waited_s = self._begin(db.conn)
             try:
+                if waited_s and self.lock_wait:
+                    self.lock_wait.report(waited_s, True)
                 yield db
             except BaseException:
                 db.rollback()
                 raise
             db.commit()
 
+    def _begin(self, connection: sqlite3.Connection) -> float:
+        """Begins a write transaction; seconds for which another process's lock kept it waiting, if that was reported.
+
+        Raises:
+            sqlite3.OperationalError: the lock was not to be had in a minute, and there is no `lock_wait`.
+        """
+        if self.lock_wait is None:
+            connection.execute("BEGIN IMMEDIATE")
+            return 0.0
+        began, waited_s = self.lock_wait.clock(), 0.0
+        connection.execute(f"PRAGMA busy_timeout = {int(1000 * self.lock_wait.try_s)}")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return waited_s
+                except sqlite3.OperationalError as error:
+                    if storage_fault(error) != "locked":
+                        raise
+                waited_s = self.lock_wait.clock() - began
+                self.lock_wait.report(waited_s, False)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_TIMEOUT_S)}")
+
     def together(self, work: Callable[[], T]) -> T:
         """Runs `work` in a write transaction shared with all that wait at this moment; returns once it is committed.
 
         It runs in another thread and must keep to this store; one that raises is rolled back alone.
+
+        Raises:
+            BusyDatabaseError: another process held the write lock for too long; `work` was not and will not be done.
         """
         return work() if self.db.conn.in_transaction else self._sharing.submit(work).result()
 
@@ -111,6 +161,11 @@ class Connection:
         Both run in another thread; `then` only reads.
         """
         return self._sharing.submit(work, then)
+
+    @property
+    def blocked_s(self) -> float:
+        """Seconds for which `together` and `soon` have been waiting for the write lock in vain; 0.0: they aren't."""
+        return self._sharing.blocked_s
 
     @contextmanager
     def read(self) -> Iterator[Database]:
@@ -167,8 +222,9 @@ def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK TO part")
-        connection.execute("RELEASE part")
+        if connection.in_transaction:  # SQLite ends the whole transaction by itself on a full disk
+            connection.execute("ROLLBACK TO part")
+            connection.execute("RELEASE part")
         raise
     connection.execute("RELEASE part")
 

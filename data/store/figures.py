@@ -34,3 +34,13 @@ class Figures(Picks):
                 WHERE leased_to IS NULL AND retired_at IS NULL GROUP BY purpose, t ORDER BY t, purpose"""
             )
         )
+
+    def has_free_slate(self, t: int) -> bool:
+        """Whether a rater could get a slate of generation t now."""
+        return bool(
+            self.value(
+                """SELECT 1 FROM slate WHERE purpose IN ('curation', 'audit') AND t = ? AND leased_to IS NULL
+                AND retired_at IS NULL LIMIT 1""",
+                [t],
+            )
+        )

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from curate_app.rater.routes import build_routes
 from curate_app.rater.service import Service
+from curate_app.server.failures import Health
 from data.records import NewSlate, Sample
 from loop.study import Study
 
@@ -70,10 +71,10 @@ class Rater:
         return self.post("consent", agreed=True, **ids)
 
 
-def app_of(study: Study) -> fastapi.FastAPI:
+def app_of(study: Study, health: Health | None = None) -> fastapi.FastAPI:
     """The routes without Gradio's pages, which take a second to build."""
     app = fastapi.FastAPI()
-    app.include_router(build_routes(Service.of(study)))
+    app.include_router(build_routes(Service.of(study, health)))
     return app
 
 

@@ -2,11 +2,15 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from data.store import Store
+from data.errors import BusyDatabaseError
+from data.store import Store, sharing
+from data.store.connection import LockWait
 from data.store.sharing import Sharing
 
 
@@ -30,7 +34,7 @@ def test_a_work_within_a_transaction_belongs_to_it(store: Store):
 def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch):
     commits: list[int] = []
     commit = Sharing._commit
-    monkeypatch.setattr(Sharing, "_commit", lambda self, works: commits.append(len(works)) or commit(self, works))
+    monkeypatch.setattr(Sharing, "_commit", lambda self, db, all_: commits.append(len(all_)) or commit(self, db, all_))
     ready, go = threading.Barrier(9), threading.Event()
 
     def work(n: int) -> int:
@@ -41,7 +45,7 @@ def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.Monkey
         with store._writing:  # all eight queue up behind this
             waiting = [pool.submit(work, n) for n in range(8)]
             ready.wait()
-            while store._sharing._works.qsize() < 7:  # the eighth is in the thread's hands, or yet to come
+            while store._sharing.size() < 8:
                 go.wait(0.001)
         ids = [each.result(10) for each in waiting]
     assert sorted(ids) == list(range(1, 9))
@@ -66,7 +70,7 @@ def test_one_that_raises_is_rolled_back_alone(store: Store):
     with store._writing:
         for thread in threads:
             thread.start()
-        while store._sharing._works.qsize() < 9:
+        while store._sharing.size() < 10:
             threading.Event().wait(0.001)
     for thread in threads:
         thread.join(10)
@@ -124,3 +128,63 @@ def test_a_closed_store_does_what_was_asked_before_and_works_again(store: Store)
     store.close()
     assert [future.result(0) for future in futures] == list(range(1, 201))
     assert store.together(lambda: store.log("test", "again")) == 201
+
+
+def test_works_wait_for_another_process_for_a_bounded_time_and_are_given_back_undone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sharing, "TRY_S", 0.001)
+    now = [0.0]
+    store._sharing._clock = lambda: now[0]
+    with foreign_lock(store):
+        early = store.soon(lambda: store.log("test", "early"), lambda id_: id_)
+        now[0] = 3.0
+        late = store.soon(lambda: store.log("test", "late"), lambda id_: id_)
+        now[0] = sharing.PATIENCE_S
+        with pytest.raises(BusyDatabaseError):
+            early.result(10)
+        assert not late.done() and kinds(store) == []  # who reads doesn't wait
+        now[0] += 1
+        assert store.blocked_s > 0
+    assert late.result(10) == 1
+    assert kinds(store) == ["late"] and store.blocked_s == 0
+
+
+def test_a_full_disk_is_the_error_of_the_work_it_happens_to(store: Store):
+    store.together(lambda: store.db.conn.execute(f"PRAGMA max_page_count = {pages(store) + 4}"))
+    futures = [store.soon(lambda: store.add_images([("ab" * 32, bytes(10**6))]), lambda _: None) for _ in range(3)]
+    for future in futures:
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            future.result(10)
+    assert store.value("SELECT count(*) FROM image WHERE length(png) = 1000000") == 0
+    assert store.together(lambda: store.log("test", "small"))
+
+
+def test_a_process_without_an_end_waits_for_the_lock_and_tells_of_it(store: Store):
+    reports: list[tuple[float, bool]] = []
+    ticks = iter(range(0, 1000, 100))
+    with foreign_lock(store) as release:
+
+        def report(waited_s: float, got: bool) -> None:
+            reports.append((waited_s, got))
+            if (waited_s, got) == (300, False):
+                release()
+
+        store.lock_wait = LockWait(report, try_s=0.001, clock=lambda: next(ticks))
+        store.log("test", "at last")
+    assert reports == [(100, False), (200, False), (300, False), (300, True)]
+    assert kinds(store) == ["at last"]
+    assert store.value("PRAGMA busy_timeout") == 60_000
+
+
+def pages(store: Store) -> int:
+    return store.value("PRAGMA page_count")
+
+
+@contextmanager
+def foreign_lock(store: Store) -> Iterator[Callable[[], object]]:
+    """Another program that writes and doesn't end; gives what ends it sooner."""
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield lambda: other.execute("ROLLBACK")
+    other.close()
