@@ -40,7 +40,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
             return await run_in_threadpool(
                 lambda: _no_session(service, "consent" if admits(store, config) else "full")
             )
-        return await _enter(service, arrival, request, response)
+        return await _enter(service, arrival, body or PanelParameters(), cookie, request, response)
 
     @router.post("/api/consent")
     async def consent(
@@ -53,7 +53,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
             return await service.commit(
                 lambda: store.log("rater", "declined"), lambda _: _no_session(service, "declined")
             )
-        return await _enter(service, arrival, request, response)
+        return await _enter(service, arrival, body, cookie, request, response)
 
     @router.post("/api/step")
     async def step(body: StepBody, cookie: SessionCookie = None) -> dict[str, Any]:
@@ -79,21 +79,31 @@ def add_journey(router: APIRouter, service: Service) -> None:
         return await service.commit(leave, lambda at: turn_at(service, at))
 
 
-async def _enter(service: Service, arrival: Arrival, request: Request, response: Response) -> dict[str, Any]:
+async def _enter(
+    service: Service,
+    arrival: Arrival,
+    parameters: PanelParameters,
+    cookie: str | None,
+    request: Request,
+    response: Response,
+) -> dict[str, Any]:
     """Lets someone in: to the session there is, or to a new one."""
-    if arrival.gate in ("preview", "uninvited"):
+    if arrival.gate not in ("known", "new"):
         return await run_in_threadpool(_no_session, service, arrival.gate)
     agent, consented = request.headers.get("user-agent"), bool(service.config.journey.consent)
 
-    def enter() -> tuple[str, Place] | None:
-        session_id = arrival.session_id or service.sessions.admit(arrival, agent, consented=consented)
-        return (session_id, place(service.store, service.config, session_id)) if session_id else None
+    def enter() -> tuple[Arrival, Place | None]:
+        entered = arrival
+        if arrival.gate == "new":
+            entered = service.sessions.admit(parameters, cookie, agent, consented=consented)
+        session_id = entered.session_id
+        return entered, place(service.store, service.config, session_id) if session_id else None
 
-    def told(entered: tuple[str, Place] | None) -> tuple[str | None, dict[str, Any]]:
-        if entered is None:
-            return None, _no_session(service, "full")
-        session_id, at = entered
-        return session_id, {"session": session_name(session_id), **turn_at(service, at)}
+    def told(entered: tuple[Arrival, Place | None]) -> tuple[str | None, dict[str, Any]]:
+        arrived, at = entered
+        if arrived.session_id is None or at is None:
+            return None, _no_session(service, arrived.gate)
+        return arrived.session_id, {"session": session_name(arrived.session_id), **turn_at(service, at)}
 
     session_id, turn = await service.commit(enter, told)
     if session_id:

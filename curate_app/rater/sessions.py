@@ -1,4 +1,8 @@
-"""Who is asking: a rater's session, known by the panel's ids, a one-time token, or a signed HttpOnly cookie."""
+"""Who is asking: a rater's session, known by a signed HttpOnly cookie, a one-time token, or the panel's session id.
+
+A panel's id of a rater is known to others (the panel, other researchers), so it begins a session but never leads back
+to one: that takes the cookie, or the id of the panel's own session, which the rater's link alone carries.
+"""
 
 import hashlib
 import secrets
@@ -19,7 +23,7 @@ COOKIE_AGE_S = 30 * 24 * 3600
 OWN_PANEL = "curate"  # simulated and proxy raters are its members
 PREVIEW = "ASSIGNMENT_ID_NOT_AVAILABLE"
 Text = Annotated[str, Field(max_length=200)]
-Gate = Literal["known", "new", "preview", "uninvited"]
+Gate = Literal["known", "new", "preview", "uninvited", "elsewhere", "full"]
 
 
 class PanelParameters(BaseModel):
@@ -47,8 +51,9 @@ class Arrival:
     """Someone who opens the page.
 
     Attributes:
-        gate: 'known' (has a session), 'new', 'preview' (an MTurk worker who looks on) or 'uninvited'.
-        ids: who the rater is to the panel; None in an open study.
+        gate: 'known' (has a session), 'new', 'preview' (an MTurk worker who looks on), 'uninvited', 'elsewhere' (the
+            rater of these ids has a session, and nothing shows that it is this browser's) or 'full'.
+        ids: who the rater is to the panel; in an open study what the link says of that, if anything.
         session_id: of a known rater.
     """
 
@@ -66,31 +71,51 @@ class Sessions:
     signer: Signer
 
     def arrive(self, parameters: PanelParameters, cookie: str | None) -> Arrival:
-        """Who opens the page: the panel's ids say it, else the cookie does. Stores nothing."""
-        if self.config.panel.kind == "mturk" and parameters.assignment_id == PREVIEW:
+        """Who opens the page, by its link and its cookie. Stores nothing."""
+        kind = self.config.panel.kind
+        if kind == "mturk" and parameters.assignment_id == PREVIEW:
             return Arrival("preview")
-        ids = self._ids(parameters)
-        if ids is not None:
-            session_id = self.store.find_session(ids)
-            return Arrival("known" if session_id else "new", ids, session_id)
         known = self.signer.opened(cookie)
-        if known and self.store.has_session(known):
-            return Arrival("known", session_id=known)
-        return Arrival("new" if self.config.panel.kind == "open" else "uninvited")
+        if known and not self.store.has_session(known):
+            known = None
+        ids = self._ids(parameters)
+        if ids is None:
+            return Arrival("known", session_id=known) if known else Arrival("new" if kind == "open" else "uninvited")
+        if kind == "open":
+            theirs = self.store.panel_ids(known) if known else None
+            if known and (theirs is None or (theirs.panel, theirs.rater_id) == (ids.panel, ids.rater_id)):
+                return Arrival("known", ids, known)
+        session_id = self.store.find_session(ids)
+        if session_id is None:
+            return Arrival("new", ids)
+        # a link's token is secret, and an open study's claims are found by the panel's id of the sitting as well
+        if session_id == known or kind in ("link", "open") or self._is_of(session_id, ids):
+            return Arrival("known", ids, session_id)
+        return Arrival("elsewhere")
 
-    def admit(self, arrival: Arrival, user_agent: str | None, *, consented: bool) -> str | None:
-        """Opens the session of someone new; None when the study has no place left.
+    def admit(
+        self, parameters: PanelParameters, cookie: str | None, user_agent: str | None, *, consented: bool
+    ) -> Arrival:
+        """Opens the session of someone new, unless the study has no place left.
 
         Returns:
-            The session's id, 128 random bits; signed it is the cookie, and it stands nowhere else in a page.
+            As `arrive`, or 'known' with the new session's id, 128 random bits; signed it is the cookie, and it stands
+            nowhere else in a page.
         """
 
-        def admit() -> str | None:
-            known = arrival.ids and self.store.find_session(arrival.ids)  # another tab may have been first
-            if known or not admits(self.store, self.config):
-                return known
-            made = secrets.token_urlsafe(16)
-            return self.store.admit(made, arrival.ids, user_agent=(user_agent or "")[:400], consented=consented)
+        def admit() -> Arrival:
+            arrival = self.arrive(parameters, cookie)  # another tab may have been first
+            if arrival.gate != "new":
+                return arrival
+            if not admits(self.store, self.config):
+                return Arrival("full")
+            made = self.store.admit(
+                secrets.token_urlsafe(16),
+                arrival.ids,
+                user_agent=(user_agent or "")[:400],
+                consented=consented,
+            )
+            return Arrival("known", arrival.ids, made)
 
         return self.store.together(admit)
 
@@ -117,6 +142,12 @@ class Sessions:
             path="/",
         )
 
+    def _is_of(self, session_id: str, ids: PanelIds) -> bool:
+        """Whether a link carries the panel's id of the session in which the rater began."""
+        theirs = self.store.panel_ids(session_id)
+        began, given = theirs.session_id if theirs else None, ids.session_id
+        return bool(began and given) and secrets.compare_digest(str(began).encode(), str(given).encode())
+
     def _ids(self, given: PanelParameters) -> PanelIds | None:
         """Who the rater is to the study's panel; None without all that it takes."""
         kind = self.config.panel.kind
@@ -125,8 +156,8 @@ class Sessions:
             return PanelIds("link", token) if self.store.is_invited(token) else None
         if not given.rater_id or (kind == "mturk" and not given.assignment_id):
             return None
-        panel = (given.panel or "open") if kind == "open" else kind
-        return PanelIds(panel, given.rater_id, given.study_id, given.session_id or given.assignment_id)
+        panel, sitting = (given.panel or "open") if kind == "open" else kind, given.session_id or given.assignment_id
+        return PanelIds(panel, given.rater_id, given.study_id, sitting, is_claim=kind == "open")
 
 
 def session_name(session_id: str) -> str:

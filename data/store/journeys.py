@@ -14,12 +14,21 @@ Question = Literal["comprehension", "closing"]
 
 @dataclass(frozen=True, slots=True)
 class PanelIds:
-    """Who a rater is to a panel; an open study has none."""
+    """Who a rater is to a panel, as the rater's link says.
+
+    Attributes:
+        panel: its name.
+        rater_id: the rater's id there.
+        study_id: the panel's id of the study.
+        session_id: the panel's id of the sitting.
+        is_claim: no panel stands behind the link (an open study): the rater's id alone names nobody.
+    """
 
     panel: str
     rater_id: str
     study_id: str | None = None
     session_id: str | None = None
+    is_claim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,21 @@ class Journeys(People):
     """Sessions of people. A milestone is reached once; nothing here is ever taken back."""
 
     def find_session(self, ids: PanelIds) -> str | None:
-        """The session of a panel's rater: one and the same whenever, and on whatever device, the rater comes."""
+        """The session of a panel's rater: one and the same whenever the rater comes."""
         return self.value(
             """SELECT session.id FROM session JOIN rater ON rater.id = rater_id
             WHERE panel = ? AND panel_rater_id = ? ORDER BY session.rowid LIMIT 1""",
             [ids.panel, pseudonym(ids)],
         )
+
+    def panel_ids(self, session_id: str) -> PanelIds | None:
+        """Who a session's rater is to the panel; None where that isn't stored, or not any more."""
+        row = self.one(
+            """SELECT identity.panel, panel_rater_id, identity.panel_study_id, identity.panel_session_id
+            FROM session JOIN identity ON identity.rater_id = session.rater_id WHERE session.id = ?""",
+            [session_id],
+        )
+        return row and PanelIds(*row.values())
 
     def admit(self, session_id: str, ids: PanelIds | None, *, user_agent: str, consented: bool) -> str:
         """Stores a new person's session; a panel's rater who has one keeps that one, and its id is returned."""
@@ -170,9 +188,11 @@ class Journeys(People):
         return {**row, "arrived": row["arrived"] + declined, "declined": declined}
 
 
-def pseudonym(ids: PanelIds) -> str:
-    """What stands for a panel's id everywhere but in the identity table."""
-    return _sha256(f"{ids.panel}\0{ids.rater_id}")[:32]
+def pseudonym(ids: PanelIds) -> str | None:
+    """What stands for a panel's id everywhere but in the identity table; None where a claim names no sitting."""
+    if not ids.is_claim:
+        return _sha256(f"{ids.panel}\0{ids.rater_id}")[:32]
+    return _sha256(f"{ids.panel}\0{ids.rater_id}\0{ids.session_id}")[:32] if ids.session_id else None
 
 
 def _sha256(text: str) -> str:

@@ -37,9 +37,11 @@ def test_a_preview_on_mturk_stores_nothing(make_study, consent: str):
 
 def test_an_mturk_worker_works_under_the_workers_id(make_study):
     study = make_study("panel.kind=mturk")
-    first = Rater(study).post("session", rater_id="A1", assignment_id="first", study_id="hit")
-    again = Rater(study).post("session", rater_id="A1", assignment_id="second", study_id="hit")
-    assert first["slate_id"] == again["slate_id"]
+    rater = Rater(study)
+    first = rater.post("session", rater_id="A1", assignment_id="first", study_id="hit")
+    again = rater.post("session", rater_id="A1", assignment_id="second", study_id="hit")
+    phone = Rater(study).post("session", rater_id="A1", assignment_id="first", study_id="hit")
+    assert first["slate_id"] == again["slate_id"] == phone["slate_id"]
     kept = study.store.one("SELECT panel, panel_rater_id, panel_study_id, panel_session_id FROM identity")
     assert kept is not None and list(kept.values()) == ["mturk", "A1", "hit", "first"]
 

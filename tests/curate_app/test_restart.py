@@ -61,7 +61,7 @@ class Patient:
     def __init__(self, server: Server, name: str):
         self.server, self.client = server, httpx.Client(base_url=server.url, timeout=60)
         self.acknowledged: dict[int, tuple[int, int]] = {}
-        self.turn = self.ask("session", rater_id=name)
+        self.turn = self.ask("session", rater_id=name, session_id=f"submission of {name}")
 
     def ask(self, route: str, **body: object) -> dict:
         while True:
