@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from curate_app.rater import page as rater_page
+from data.store.journeys import PanelIds
 from loop.crowd.controls import pause, resume, set_quota
 from loop.study import Study
 from tests.curate_app.journeys import CODES, STEPS, new_rows, with_practice
@@ -253,6 +254,21 @@ def test_who_may_not_begin_is_told_why(
     check(page)
     expect(page.get_by_role("button")).to_have_count(0)
     assert study.store.value("SELECT count(*) FROM session") == quota
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Go on where you began"), ("fr", "Continuez là où")])
+def test_who_comes_with_anothers_id_is_told_how_to_go_on(make_study, serve, page: Page, language: str, words: str):
+    study = make_study("panel.kind=prolific", f"app.language={language}", "journey.consent=Agree?")
+    link = f"{serve(study)}/?PROLIFIC_PID=5f0c&STUDY_ID=study-1&lang={language}"
+    ids = PanelIds("prolific", "5f0c", "study-1", "submission-1")
+    study.store.admit("someone-of-22-letters.", ids, user_agent="", consented=True)
+    page.goto(f"{link}&SESSION_ID=another")
+    at(page, "elsewhere")
+    check(page)
+    expect(page.get_by_role("heading", name=words)).to_be_visible()
+    expect(page.get_by_role("button")).to_have_count(0)
+    page.goto(f"{link}&SESSION_ID=submission-1")
+    expect(page.locator(".slate img")).to_have_count(4)
 
 
 def test_a_pause_keeps_the_place_and_ends_by_itself(make_study, serve, page: Page):
