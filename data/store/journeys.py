@@ -66,7 +66,7 @@ class Journeys(People):
             FROM session JOIN identity ON identity.rater_id = session.rater_id WHERE session.id = ?""",
             [session_id],
         )
-        return row and PanelIds(*row.values())
+        return PanelIds(*row.values()) if row else None
 
     def admit(self, session_id: str, ids: PanelIds | None, *, user_agent: str, consented: bool) -> str:
         """Stores a new person's session; a panel's rater who has one keeps that one, and its id is returned."""
