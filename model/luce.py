@@ -33,7 +33,7 @@ def pick_from_all(rewards: np.ndarray, n: int, rng: np.random.Generator) -> np.n
         n: number of picks.
         rng: the source of randomness.
 
-    Source: Ferbach et al. 2024, Lemma 2.2 (`H^K -> w / E[w]`).
+    Source: Ferbach et al. 2024 (`H^K -> w / E[w]`).
     """
     return rng.choice(len(rewards), size=n, p=softmax(_checked(rewards[None])[0]))
 

@@ -1,6 +1,7 @@
-"""What the theory promises of the loop, as numbers that a measurement can be held against.
+"""Bounds on the curated loop, as numbers that a measurement can be held against.
 
-C1, C2, C4, C5 and C6 are the claims' names in reports. `w = exp(r)`, and `w_max` is its largest value on the support.
+C1, C2, C4, C5 and C6 are the claims' names in reports. `w = exp(r)`; `w_sup` is the supremum of w that the reward
+declares, not the largest w seen, so that a bound does not move with the samples. `V = (K-1)/K Var[w] / w_sup`.
 """
 
 import math
@@ -15,30 +16,45 @@ def slack(k: K) -> float:
     return 1.0 if k == "inf" else (k - 1) / k
 
 
-def c1_floor(mean_w: float, var_w: float, w_max: float, k: K) -> float:
-    """C1: the pure loop has at least this E[w] at t + 1, `E_t[w] + (K-1)/K Var_t[w] / w_max`.
+def c1_floor(mean_w: float, var_w: float, w_sup: float, k: K) -> float:
+    """C1: the pure loop has at least this E[w] at t + 1, `E_t[w] + (K-1)/K Var_t[w] / w_sup`.
 
-    Source: Ferbach et al. 2024 (arXiv 2407.09499), Lemma 2.1 (improvement of the expected reward weight).
+    Source: Ferbach et al. 2024 (arXiv 2407.09499), improvement of E[w] in the pure loop.
     """
-    return mean_w + slack(k) * var_w / w_max
+    return mean_w + slack(k) * var_w / w_sup
 
 
-def c4_floor_paper(mean_ref: float, var_ref: float, w_max: float, k: K, lam: float) -> float:
+def c4_floor_paper(mean_ref: float, var_ref: float, w_sup: float, k: K, lam: float) -> float:
     """C4 as printed: the mixed loop from p_0 = p_ref has, at every t >= 1, at least this E[w].
 
-    `E_ref[w] + lam / (1 + lam)^3 (K-1)/K Var_ref[w] / w_max`. Source: Ferbach et al. 2024, Theorem 2.4.
+    `E_ref[w] + lam / (1 + lam)^3 (K-1)/K Var_ref[w] / w_sup`. Source: Ferbach et al. 2024, the loop with real data.
     """
-    return mean_ref + lam / (1 + lam) ** 3 * slack(k) * var_ref / w_max
+    return mean_ref + lam / (1 + lam) ** 3 * slack(k) * var_ref / w_sup
 
 
-def c4_floor_all(mean_ref: float, var_ref: float, w_max: float, k: K, lam: float) -> float:
-    """C4 sharper: as `c4_floor_paper` with lam / (1 + lam)^2. Derived for this project."""
-    return mean_ref + lam / (1 + lam) ** 2 * slack(k) * var_ref / w_max
+def c4_floor_all(mean_ref: float, var_ref: float, w_sup: float, k: K, lam: float) -> float:
+    """C4, the sharpest: from p_0 = p_ref, `E_ref[w] + lam / (1 + lam) V_ref` at every t >= 1. Derived.
+
+    Var_t >= Var_ref / (1 + lam) for a mix, and then the first step is the fixed point of the one-step bound.
+    """
+    return mean_ref + lam / (1 + lam) * slack(k) * var_ref / w_sup
 
 
-def c4_floor_step(mean_ref: float, mean_w: float, var_w: float, w_max: float, k: K, lam: float) -> float:
-    """C4 for one step, from any p_t: `E_ref / (1 + lam) + lam / (1 + lam) (E_t + (K-1)/K Var_t / w_max)`. Derived."""
-    return (mean_ref + lam * c1_floor(mean_w, var_w, w_max, k)) / (1 + lam)
+def c4_floor_from(
+    mean_ref: float, var_ref: float, mean_0: np.ndarray, var_0: np.ndarray, w_sup: float, k: K, lam: float, t: int
+) -> np.ndarray:
+    """C4 from any p_0: `E_ref + a V + a^t (E_0 - E_ref + V_0 - V)` at t >= 1, with a = lam / (1 + lam). Derived.
+
+    At p_0 = p_ref it is `c4_floor_all`. Moments of generation 0 are (B,) replicates.
+    """
+    share = lam / (1 + lam)
+    gain, gain_0 = slack(k) * var_ref / w_sup, slack(k) * var_0 / w_sup
+    return mean_ref + share * gain + share**t * (mean_0 - mean_ref + gain_0 - gain)
+
+
+def c4_floor_step(mean_ref: float, mean_w: float, var_w: float, w_sup: float, k: K, lam: float) -> float:
+    """C4 for one step, from any p_t: `E_ref / (1 + lam) + lam / (1 + lam) (E_t + (K-1)/K Var_t / w_sup)`. Derived."""
+    return (mean_ref + lam * c1_floor(mean_w, var_w, w_sup, k)) / (1 + lam)
 
 
 def c5_applies(k: K, lam: float) -> bool:
@@ -47,16 +63,33 @@ def c5_applies(k: K, lam: float) -> bool:
 
 
 def c5_ceiling(k: K, lam: float) -> float:
-    """C5: KL(p_t || p_ref) <= -log(1 - lam (K - 1)) at every t, from p_0 = p_ref.
+    """C5 as printed: KL(p_t || p_ref) <= -log(1 - lam (K - 1)) at every t, from p_0 = p_ref.
 
     Raises:
         ValueError: lam isn't under 1 / (K - 1).
 
-    Source: Ferbach et al. 2024, Theorem 2.5 (stability).
+    Source: Ferbach et al. 2024, stability of the loop with real data.
     """
     if k == "inf" or not c5_applies(k, lam):
         raise ValueError(f"C5 needs lam < 1 / (K - 1); lam is {lam:g} and K is {k}")
     return -math.log1p(-lam * (k - 1))
+
+
+def c5_ceiling_sharp(k: K, lam: float) -> float:
+    """C5, sharper: `a M log M + (1 - a) m log m` from p_0 = p_ref. Derived.
+
+    The density ratio p_t / p_ref lies in [m, M] = [1 / (1 + lam), 1 / (1 - lam (K - 1))]; of all laws with such a ratio
+    the one that has M on a share a = (1 - m) / (M - m) of p_ref and m elsewhere is the farthest. From any other p_0 see
+    `loop.theory.stability`.
+
+    Raises:
+        ValueError: lam isn't under 1 / (K - 1).
+    """
+    most, least = math.exp(c5_ceiling(k, lam)), 1 / (1 + lam)
+    if most == least:
+        return 0.0
+    share = (1 - least) / (most - least)
+    return share * most * math.log(most) + (1 - share) * least * math.log(least)
 
 
 def c5_reverse_ceiling(lam: float) -> float:
@@ -97,7 +130,7 @@ def c6_tilt(rewards: np.ndarray, p0: np.ndarray, t: int) -> np.ndarray:
         p0: (n,) masses.
         t: steps.
 
-    Source: Ferbach et al. 2024, Section 2.2 (the link to RLHF).
+    Source: Ferbach et al. 2024, the link to RLHF.
     """
     tilted = p0 * np.exp(t * (rewards - rewards.max()))
     return tilted / tilted.sum()

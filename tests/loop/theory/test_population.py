@@ -49,6 +49,8 @@ def promises(seed: int, n: int, k: operator.K, lam: float, scale: float, steps: 
     pure, mixed = pure_loop(rewards, p0, rule, steps), mixed_loop(rewards, p0, p0, lam, rule, steps)
     from_far = mixed_loop(rewards, np.roll(p0, 1), p0, lam, rule, steps)
     e, v, m, mv = mean(w, pure), variance(w, pure), mean(w, mixed), variance(w, mixed)
+    far, far_v = mean(w, from_far), variance(w, from_far)
+    start = (m[0], mv[0], far[0], far_v[0], 1.0, k, lam)
     steps_up = range(steps)
     near = 1e-9
     found = {
@@ -56,9 +58,12 @@ def promises(seed: int, n: int, k: operator.K, lam: float, scale: float, steps: 
         "C3": bool((np.diff(mean(rewards, pure)) >= -near).all()),
         "C4 paper": bool((m[1:] >= bounds.c4_floor_paper(m[0], mv[0], 1.0, k, lam) - near).all()),
         "C4 all": bool((m[1:] >= bounds.c4_floor_all(m[0], mv[0], 1.0, k, lam) - near).all()),
+        "C4 from any p_0": all(far[t] >= bounds.c4_floor_from(*start, t) - near for t in range(1, steps + 1)),
         "C4 step": all(m[t + 1] >= bounds.c4_floor_step(m[0], m[t], mv[t], 1.0, k, lam) - near for t in steps_up),
         "C5 reverse": all(kl(p0, law) <= bounds.c5_reverse_ceiling(lam) + near for law in from_far[1:]),
         "C5": not bounds.c5_applies(k, lam) or all(kl(law, p0) <= bounds.c5_ceiling(k, lam) + near for law in mixed),
+        "C5 sharper": not bounds.c5_applies(k, lam)
+        or all(kl(law, p0) <= bounds.c5_ceiling_sharp(k, lam) + near for law in mixed),
         "contraction": k == "inf"
         or all(
             total_variation(mixed[t + 1], from_far[t + 1])
