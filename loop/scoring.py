@@ -88,7 +88,17 @@ class Scorer:
             by_probs = reward.class_prob if kind == "class_prob" else reward.confidence
             return lambda _x, probs: by_probs(probs, config)
         own = reward.import_named(kind, f"{name}.kind")
-        return lambda x, _probs: np.asarray(own(x), dtype=np.float64)
+
+        def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:
+            values = np.asarray(own(x), dtype=np.float64)
+            if values.size and values.max() > config.supremum:
+                raise ValueError(
+                    f"{name} gave {values.max():g}, above its declared supremum of {config.supremum:g}: correct "
+                    "the reward or the setting; bounds on E[w] rest on it"
+                )
+            return values
+
+        return bounded
 
     @staticmethod
     def _checked(values: np.ndarray, x: torch.Tensor, name: str) -> np.ndarray:

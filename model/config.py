@@ -1,5 +1,6 @@
 """What a study says about its generator and its reward. Torch-free."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,6 +87,25 @@ class RewardConfig(_Table):
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
     center: tuple[float, float] = Field(default=(0.0, 0.0), description="ball: its centre")
     r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
+    supremum: float = Field(
+        default=math.inf,
+        description="your own reward: no sample's is above this; inf where there is no such number, and then bounds "
+        "that need one aren't claimed",
+    )
+
+    def largest(self, classes: int) -> float:
+        """The reward's supremum; inf where none is known.
+
+        Args:
+            classes: of the classifier that it goes by.
+        """
+        if self.kind == "ball":
+            return 0.0 if self.gamma >= 0 else math.inf
+        if self.kind == "class_prob":
+            return max(self.gamma, 0.0)
+        if self.kind == "confidence":
+            return self.gamma if self.gamma >= 0 else self.gamma / classes
+        return self.supremum
 
 
 class ClassifierConfig(_Table):

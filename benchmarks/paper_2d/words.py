@@ -146,6 +146,6 @@ def _verdicts(arm: Arm, claim: str) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    plural = {"holds": "hold", "can't tell": "can't tell", "fails": "fail"}
+    plural = {"holds": "hold", "not refuted": "not refuted", "can't tell": "can't tell", "fails": "fail"}
     said = [f"{counts[word]} {words if counts[word] > 1 else word}" for word, words in plural.items() if counts[word]]
     return f"all {total} hold" if counts["holds"] == total else ", ".join(said)

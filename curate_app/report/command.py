@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loop.study import Study
 
 ODD_SHOWN = 6  # self-checks told one by one
-STYLES = {"holds": "green", "fails": "bold red", "can't tell": "yellow", "not applicable": "dim"}
+STYLES = {"holds": "green", "not refuted": "cyan", "fails": "bold red", "can't tell": "yellow", "not applicable": "dim"}
 
 
 def report(

@@ -34,6 +34,8 @@ def page(evidence: Evidence, gallery: Gallery) -> str:
         blocks=tables.verdict_blocks(evidence) if judged else [],
         idle=tables.idle_claims(evidence),
         failures=tables.failures(evidence),
+        untold=tables.untold(evidence),
+        margin_heads=tables.MARGIN_HEADS,
         charts=drawn(study_charts(evidence)),
         gallery=gallery,
         figures={"heads": heads, "rows": rows},

@@ -10,11 +10,15 @@ from curate_app.report.charts import moved_classes, with_error
 from loop.evidence.schema import CheckResult, ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord
 from loop.evidence.verdicts import overall
 
-WORDS: tuple[VerdictWord, ...] = ("holds", "fails", "can't tell", "not applicable")
+WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "fails", "can't tell", "not applicable")
 CHECK_WORDS = ("fail", "suspicious", "pass", "not applicable")
 ROOMY = 6  # generations whose cells have room for margins
 BLOCK = 10  # generations in one table
 HASH = 12
+MARGIN_HEADS = (
+    "claim", "t", "verdict", "measured", "bound", "as printed", "margin", "corrected interval", "z", "p",
+    "bound asks for", "slack used", "could see", "samples for 10 %",
+)  # fmt: skip
 ODD_SHOWN = 8  # self-checks told one by one
 
 
@@ -99,16 +103,30 @@ def failures(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def margins(evidence: Evidence) -> list[list[str]]:
-    """Every verdict with its figures: claim, t, verdict, measured, bound, margin, corrected interval, z, p."""
+    """Every verdict with its figures, in the columns of `MARGIN_HEADS`."""
     return [
         [
             claim.claim, str(claim.t), claim.verdict, number(claim.measured.value), number(claim.bound),
+            number(claim.paper_bound),
             *margin_cells(claim.margin).values(),
             signed(claim.z), number(claim.p, 2),
+            share(claim.asked_share), share(claim.slack_used), share(claim.visible_share),
+            f"{claim.n_needed:,}" if claim.n_needed else "",
         ]
         for claim in evidence.claims
         if claim.measured and claim.margin
     ]  # fmt: skip
+
+
+def untold(evidence: Evidence) -> list[dict[str, str]]:
+    """Why verdicts can't tell, or are only not refuted, where more is known of it than a wide interval: by claim."""
+    rows = []
+    for name, verdicts in by_claim(evidence.claims).items():
+        for word in ("can't tell", "not refuted"):
+            some = [one for one in verdicts if one.verdict == word and one.reason]
+            if some:
+                rows.append({"name": name, "ts": ", ".join(str(one.t) for one in some), "reason": some[-1].reason})
+    return rows
 
 
 def check_rows(checks: Sequence[CheckResult]) -> list[dict[str, Any]]:
@@ -237,6 +255,11 @@ def how_often(verdicts: Sequence[ClaimVerdict], word: VerdictWord) -> str:
 def number(value: float | None, digits: int = 4) -> str:
     """A number for a table; nothing for None."""
     return "" if value is None else plain_number(value, digits)
+
+
+def share(value: float | None) -> str:
+    """A share in per cent; nothing for None."""
+    return "" if value is None else f"{value:.0%}".replace("-", "−")
 
 
 def signed(value: float | None) -> str:

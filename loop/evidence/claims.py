@@ -1,22 +1,25 @@
 """The theorem's promises held against measurements, by generation: margins with standard errors, no verdicts.
 
 A margin is how far on the right side of a claim a measurement lies; for a claim of equality it is the difference.
+Where a figure can't be trusted (too few samples behind it, or nothing to gain), the margin says so (`undecidable`).
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from loop.evidence.prediction import Moments
+from loop.evidence.prediction import FromStart, Moments
 from loop.policies import DataPolicy
 from loop.theory import bounds
 from loop.theory.operator import ChoiceRule
 
-Kind = Literal["at least", "equal"]
-TOLERANCE = 0.1  # of the predicted gain or value: a claim of equality holds within it
+Kind = Literal["at least", "equal", "not above, by a lower bound"]
+TOLERANCE = 0.1  # of the predicted gain: a claim of equality holds within it
+KNOWN_GAIN = 3.0  # standard errors under which a predicted gain is too uncertain for claims of equality, and for ratios
+LEAST_EFFECTIVE = 200.0  # effective sample size under which a mean of w isn't trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,12 @@ class Margin:
         measured: (value, standard error) of what is claimed about.
         bound: floor, ceiling or predicted value.
         margin: (value, standard error).
+        start: E[w] that the predicted gain is counted from; None for claims on something else.
+        gain: predicted, from `start`, with its standard error.
         tolerance: of a claim of equality: how large a difference is still none.
+        paper_bound: the bound as printed, where the claim has a sharper or more general one.
+        undecidable: why no verdict can be given whatever the figures are; may be empty.
+        note: what else there is to say of the verdict; may be empty.
     """
 
     claim: Claim
@@ -45,7 +53,12 @@ class Margin:
     measured: tuple[float, float]
     bound: float
     margin: tuple[float, float]
+    start: float | None = None
+    gain: tuple[float, float] | None = None
     tolerance: float = 0.0
+    paper_bound: float | None = None
+    undecidable: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +79,16 @@ class Loop:
         plain: whether all users pick by the study's reward, without lapses or a bias, and none of them is a person.
         own: measured.
         predicted: one step from the generation before; None for generation 0.
-        from_start: many steps from generation 0; empty where it wasn't computed.
+        from_start: many steps from generation 0; None where it wasn't computed.
         pick_noise: standard error of E[w] (and of E[r]) of a training set that the finite number of picks makes.
         top_share: (B + 1,) share of samples with the highest reward; empty where that set has no mass.
         real: the real data's moments; None where they weren't kept.
         divergence: of each generation, as `loop.divergence` gives it.
-        w_max: largest w seen.
+        w_sup: the supremum of w = exp(r) that the reward declares; inf where it declares none.
+        effective: effective sample size behind E[w] of each generation, of its prediction and of what they rest on.
         own_picks: whether each generation is trained on picks from samples of the one before; in a replay with other
             settings it isn't.
+        starts_at_real: whether generation 0's law is that of the real data exactly (the control that copies them).
     """
 
     rule: ChoiceRule
@@ -81,23 +96,29 @@ class Loop:
     plain: bool
     own: list[Moments]
     predicted: list[Moments | None]
-    from_start: list[Moments]
+    from_start: FromStart | None
     pick_noise: list[tuple[float, float]]
     top_share: list[np.ndarray]
     real: Moments | None
     divergence: list[dict[str, Any]]
-    w_max: float
+    w_sup: float
+    effective: list[float] = field(default_factory=list)
     own_picks: bool = True
+    starts_at_real: bool = False
 
 
 C1 = Claim("C1", "E[w] rises by at least (K-1)/K Var[w] / w*", "theorem")
-C2 = Claim("C2", "the share of samples with the highest reward never falls, so KL(p* || p_t) doesn't rise", "theorem")
+C2 = Claim("C2", "the share of samples with the highest reward never falls, so KL(p* || p_t) doesn't rise", "derived")
 C3 = Claim("C3", "the mean reward never falls", "derived")
-C4 = Claim("C4", "E[w] stays above that of the real data by lam/(1+lam)^3 (K-1)/K Var_ref[w] / w*", "theorem")
-C4_STEP = Claim(
-    "C4 sharper", "E[w] is at least E_ref/(1+lam) + lam/(1+lam) (E_t + (K-1)/K Var_t / w*) one step on", "derived"
+C4 = Claim(
+    "C4",
+    "E[w] is at least E_ref + a V + a^t (E_0 - E_ref + V_0 - V), V = (K-1)/K Var_ref / w*, a = lam/(1+lam)",
+    "derived",
 )
-C5 = Claim("C5", "KL(p_t || p_ref) stays under -log(1 - lam (K-1))", "theorem")
+C4_STEP = Claim(
+    "C4 one step", "E[w] is at least E_ref/(1+lam) + lam/(1+lam) (E_t + (K-1)/K Var_t / w*) one step on", "derived"
+)
+C5 = Claim("C5", "KL(p_t || p_ref) stays under the ceiling that the density ratio of generation 0 allows", "derived")
 C5_REVERSE = Claim("C5 reversed", "KL(p_ref || p_t) stays under log(1 + lam)", "derived")
 C6 = Claim("C6", "at K = inf the loop is at p_0 exp(t r), as RLHF with beta = 1/t", "theorem", "equal")
 STEP = Claim("one step", "E[w] is what the exact operator predicts from the generation before", "prediction", "equal")
@@ -113,17 +134,18 @@ ALL = (C1, C2, C3, C4, C4_STEP, C5, C5_REVERSE, C6, STEP, MANY, TRANSMISSION)
 
 def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
     """Every claim at every generation that it speaks of, or why it doesn't."""
+    start = _needs_start(loop)
     for claim, conditions, margins in (
-        (C1, _needs_pure(loop), _c1),
-        (C2, _needs_pure(loop) or _needs_top(loop), _c2),
+        (C1, _needs_pure(loop) or _needs_supremum(loop), _c1),
+        (C2, _needs_pure(loop) or _needs_supremum(loop) or _needs_top(loop), _c2),
         (C3, _needs_pure(loop), _c3),
-        (C4, _needs_mixed(loop), _c4),
-        (C4_STEP, _needs_mixed(loop), _c4_step),
-        (C5, _needs_mixed(loop) or _needs_little_lam(loop), _c5),
+        (C4, _needs_mixed(loop) or _needs_supremum(loop) or start, _c4),
+        (C4_STEP, _needs_mixed(loop) or _needs_supremum(loop), _c4_step),
+        (C5, _needs_mixed(loop) or _needs_little_lam(loop) or _needs_ratio(loop), _c5),
         (C5_REVERSE, _needs_mixed(loop), _c5_reverse),
-        (C6, _needs_pure(loop) or _needs_k_infinite(loop) or _needs_start(loop), _many),
+        (C6, _needs_pure(loop) or _needs_k_infinite(loop) or start, _many),
         (STEP, _needs_prediction(loop), _step),
-        (MANY, _needs_prediction(loop) or _needs_start(loop), _many),
+        (MANY, _needs_prediction(loop) or start, _many),
         (TRANSMISSION, _needs_prediction(loop), _overall),
     ):
         reason = conditions if claim is C5_REVERSE else _needs_own_picks(loop) or conditions
@@ -140,61 +162,85 @@ def value_and_se(values: np.ndarray) -> tuple[float, float]:
 
 def _c1(loop: Loop, claim: Claim) -> Iterator[Margin]:
     for t, (before, now) in enumerate(zip(loop.own, loop.own[1:], strict=False), start=1):
-        floor = before.mean_w + bounds.slack(loop.rule.k) * before.var_w / loop.w_max
-        yield _above(loop, claim, t, now.mean_w, floor, loop.pick_noise[t][0])
+        floor = before.mean_w + bounds.slack(loop.rule.k) * before.var_w / loop.w_sup
+        yield _above(loop, claim, t, now.mean_w, floor, loop.pick_noise[t][0], loop.predicted[t], before)
 
 
 def _c2(loop: Loop, claim: Claim) -> Iterator[Margin]:
     for t, (before, now) in enumerate(zip(loop.top_share, loop.top_share[1:], strict=False), start=1):
         n_picks = loop.pick_noise[t][0] and _share_noise(now[0], loop.pick_noise[t][0], loop.own[t])
-        yield _above(loop, claim, t, now, before, n_picks)
+        value, se = value_and_se(now - before)
+        yield Margin(claim, t, value_and_se(now), float(before[0]), (value, math.hypot(se, n_picks)))
 
 
 def _c3(loop: Loop, claim: Claim) -> Iterator[Margin]:
     for t, (before, now) in enumerate(zip(loop.own, loop.own[1:], strict=False), start=1):
-        yield _above(loop, claim, t, now.mean_reward, before.mean_reward, loop.pick_noise[t][1])
+        value, se = value_and_se(now.mean_reward - before.mean_reward)
+        measured = value_and_se(now.mean_reward)
+        noise = loop.pick_noise[t][1]
+        yield Margin(claim, t, measured, float(before.mean_reward[0]), (value, math.hypot(se, noise)))
 
 
 def _c4(loop: Loop, claim: Claim) -> Iterator[Margin]:
-    assert loop.real is not None
+    assert loop.real is not None and loop.from_start is not None
+    lam, k, first = loop.policy.lam, loop.rule.k, loop.own[0]
     mean_ref, var_ref = float(loop.real.mean_w[0]), float(loop.real.var_w[0])
-    floor = bounds.c4_floor_paper(mean_ref, var_ref, loop.w_max, loop.rule.k, loop.policy.lam)
+    paper = bounds.c4_floor_paper(mean_ref, var_ref, loop.w_sup, k, lam)
     for t, now in enumerate(loop.own[1:], start=1):
-        yield _above(loop, claim, t, now.mean_w, np.full_like(now.mean_w, floor), loop.pick_noise[t][0])
+        floor = bounds.c4_floor_from(mean_ref, var_ref, first.mean_w, first.var_w, loop.w_sup, k, lam, t)
+        noise = float(loop.from_start.pick_noise[t])
+        found = _above(loop, claim, t, now.mean_w, floor, noise, loop.from_start.moments[t], first)
+        yield replace(found, paper_bound=paper)
 
 
 def _c4_step(loop: Loop, claim: Claim) -> Iterator[Margin]:
     assert loop.real is not None
     lam, mean_ref = loop.policy.lam, float(loop.real.mean_w[0])
     for t, (before, now) in enumerate(zip(loop.own, loop.own[1:], strict=False), start=1):
-        gained = before.mean_w + bounds.slack(loop.rule.k) * before.var_w / loop.w_max
-        yield _above(loop, claim, t, now.mean_w, (mean_ref + lam * gained) / (1 + lam), loop.pick_noise[t][0])
+        gained = before.mean_w + bounds.slack(loop.rule.k) * before.var_w / loop.w_sup
+        floor = (mean_ref + lam * gained) / (1 + lam)
+        yield _above(loop, claim, t, now.mean_w, floor, loop.pick_noise[t][0], loop.predicted[t], before)
 
 
 def _c5(loop: Loop, claim: Claim) -> Iterator[Margin]:
-    ceiling = bounds.c5_ceiling(loop.rule.k, loop.policy.lam)
-    yield from _below(loop, claim, "kl", ceiling)
+    k, lam = loop.rule.k, loop.policy.lam
+    paper = bounds.c5_ceiling(k, lam)
+    for t, found in enumerate(loop.divergence):
+        density = found.get("density") or {}
+        ceiling = density.get("ceiling")
+        if t and ceiling:
+            margin = _below(claim, t, density["kl"], ceiling["value"], ceiling["se"])
+            yield replace(margin, paper_bound=paper)
+        elif t and loop.starts_at_real and found.get("kl"):
+            margin = _on_cells(claim, t, found, "kl", bounds.c5_ceiling_sharp(k, lam))
+            yield replace(margin, paper_bound=paper)
 
 
 def _c5_reverse(loop: Loop, claim: Claim) -> Iterator[Margin]:
-    yield from _below(loop, claim, "kl_reverse", bounds.c5_reverse_ceiling(loop.policy.lam))
+    ceiling = bounds.c5_reverse_ceiling(loop.policy.lam)
+    for t, found in enumerate(loop.divergence):
+        density = found.get("density") or {}
+        if t and density.get("kl_reverse"):
+            yield _below(claim, t, density["kl_reverse"], ceiling)
+        elif t and "kl_reverse" in found:
+            yield _on_cells(claim, t, found, "kl_reverse", ceiling)
 
 
 def _step(loop: Loop, claim: Claim) -> Iterator[Margin]:
     for t, (now, predicted) in enumerate(zip(loop.own, loop.predicted, strict=True)):
         if predicted is not None:
-            gain = abs(float(predicted.mean_w[0] - loop.own[t - 1].mean_w[0]))
-            yield _equal(loop, claim, t, now.mean_w, predicted.mean_w, loop.pick_noise[t][0], TOLERANCE * gain)
+            noise = loop.pick_noise[t][0]
+            yield _equal(loop, claim, t, now.mean_w, predicted.mean_w, loop.own[t - 1].mean_w, noise)
 
 
 def _many(loop: Loop, claim: Claim) -> Iterator[Margin]:
-    """Sampling errors of all turns so far add up, as if each were carried on unchanged."""
+    assert loop.from_start is not None
     for t in range(1, len(loop.own)):
-        now, predicted = loop.own[t].mean_w, loop.from_start[t].mean_w
-        size = min(len(now), len(predicted))
-        noise = math.sqrt(sum(loop.pick_noise[turn][0] ** 2 for turn in range(1, t + 1)))
-        tolerance = TOLERANCE * abs(float(predicted[0]))
-        yield _equal(loop, claim, t, now[:size], predicted[:size], noise, tolerance)
+        now, predicted, first = loop.own[t].mean_w, loop.from_start.moments[t].mean_w, loop.own[0].mean_w
+        size, noise = min(len(now), len(predicted)), float(loop.from_start.pick_noise[t])
+        found = _equal(loop, claim, t, now[:size], predicted[:size], first[:size], noise)
+        few = _too_few(loop.from_start.effective[t])
+        yield replace(found, undecidable=few or found.undecidable)
 
 
 def _overall(loop: Loop, claim: Claim) -> Iterator[Margin]:
@@ -203,27 +249,85 @@ def _overall(loop: Loop, claim: Claim) -> Iterator[Margin]:
     wanted = sum(now.mean_w - loop.own[t - 1].mean_w for t, now in enumerate(loop.predicted) if now is not None)
     gained = sum(loop.own[t].mean_w - loop.own[t - 1].mean_w for t in turns)
     noise = math.sqrt(sum(loop.pick_noise[t][0] ** 2 for t in turns))
-    tolerance = TOLERANCE * abs(float(np.asarray(wanted)[0]))
-    yield _equal(loop, claim, turns[-1], np.asarray(gained), np.asarray(wanted), noise, tolerance)
+    zero = np.zeros_like(np.asarray(wanted))
+    found = _equal(loop, claim, turns[-1], np.asarray(gained), np.asarray(wanted), zero, noise)
+    yield replace(found, start=None)
 
 
-def _above(loop: Loop, claim: Claim, t: int, now: np.ndarray, floor: np.ndarray, noise: float) -> Margin:
+def _above(
+    loop: Loop,
+    claim: Claim,
+    t: int,
+    now: np.ndarray,
+    floor: np.ndarray,
+    noise: float,
+    predicted: Moments | None,
+    before: Moments,
+) -> Margin:
     value, se = value_and_se(now - floor)
-    return Margin(claim, t, value_and_se(now), float(floor[0]), (value, math.hypot(se, noise)))
+    gain, start = None, None
+    if predicted is not None:
+        size = min(len(predicted.mean_w), len(before.mean_w))
+        gain, start = value_and_se(predicted.mean_w[:size] - before.mean_w[:size]), float(before.mean_w[0])
+    return Margin(
+        claim, t, value_and_se(now), float(floor[0]), (value, math.hypot(se, noise)), start, gain,
+        undecidable=_too_few(_effective(loop, t)),
+    )  # fmt: skip
 
 
 def _equal(
-    loop: Loop, claim: Claim, t: int, now: np.ndarray, wanted: np.ndarray, noise: float, tolerance: float
+    loop: Loop, claim: Claim, t: int, now: np.ndarray, wanted: np.ndarray, before: np.ndarray, noise: float
 ) -> Margin:
+    """A claim of equality: a tenth of the predicted gain is no difference, and no gain leaves nothing to tell."""
     value, se = value_and_se(now - wanted)
-    return Margin(claim, t, value_and_se(now), float(wanted[0]), (value, math.hypot(se, noise)), tolerance)
+    gain, gain_se = value_and_se(wanted - before)
+    se = math.hypot(se, noise)
+    undecidable = _too_few(_effective(loop, t))
+    if not undecidable and abs(gain) < KNOWN_GAIN * math.hypot(gain_se, se):
+        undecidable = (
+            f"the predicted gain of E[w], {gain:+.3g}, is under {KNOWN_GAIN:g} standard errors of what was measured: a "
+            "generator that learned nothing would look the same"
+        )
+    return Margin(
+        claim, t, value_and_se(now), float(wanted[0]), (value, se), float(before[0]), (gain, gain_se),
+        TOLERANCE * abs(gain), undecidable=undecidable,
+    )  # fmt: skip
 
 
-def _below(loop: Loop, claim: Claim, name: str, ceiling: float) -> Iterator[Margin]:
-    for t, found in enumerate(loop.divergence):
-        if t and found:
-            value, se = found[name]["value"], found[name]["se"]
-            yield Margin(claim, t, (value, se), ceiling, (ceiling - value, se))
+def _below(claim: Claim, t: int, found: dict[str, float], ceiling: float, ceiling_se: float = 0.0) -> Margin:
+    value, se = found["value"], found["se"]
+    return Margin(claim, t, (value, se), ceiling, (ceiling - value, math.hypot(se, ceiling_se)))
+
+
+def _on_cells(claim: Claim, t: int, divergence: dict[str, Any], name: str, ceiling: float) -> Margin:
+    """A divergence over cells is at most that of the laws (data processing): it can refute a ceiling, never confirm it.
+
+    Over a cell in which no sample fell KL(p_ref || p_t) is infinite as counted, and unknown in truth.
+    """
+    found, cells, empty = divergence[name], divergence.get("cells"), divergence.get("empty", 0)
+    claim = replace(claim, kind="not above, by a lower bound")
+    where = f"{cells} cells" if cells else f"{divergence.get('space', 'cells')}"
+    note = f"not refuted on {where}; a divergence over cells is at most the true one, so it can refute but not confirm"
+    if found is None or (name == "kl_reverse" and empty):
+        some = f"{empty} of " if empty else "some of "
+        reason = f"no sample fell into {some}{where}, where KL(p_ref || p_t) as counted is infinite"
+        value, se = (found["value"], found["se"]) if found else (ceiling, 0.0)
+        return Margin(claim, t, (value, se), ceiling, (ceiling - value, se), undecidable=reason)
+    return replace(_below(claim, t, found, ceiling), note=note)
+
+
+def _effective(loop: Loop, t: int) -> float:
+    """The least effective sample size behind E[w] of generation t and of what it is compared with."""
+    return min(loop.effective[: t + 1][-2:], default=math.inf)
+
+
+def _too_few(effective: float) -> str:
+    if effective >= LEAST_EFFECTIVE:
+        return ""
+    return (
+        f"E[w] rests on no more than {effective:.0f} effective samples (a few of very high reward carry it), under the "
+        f"{LEAST_EFFECTIVE:.0f} from which its interval can be trusted"
+    )
 
 
 def _share_noise(share: float, noise_w: float, own: Moments) -> float:
@@ -263,11 +367,26 @@ def _needs_mixed(loop: Loop) -> str:
     )
 
 
+def _needs_supremum(loop: Loop) -> str:
+    if math.isfinite(loop.w_sup):
+        return ""
+    return "it needs w*, the supremum of exp(r), and this reward declares none (of your own: set reward.supremum)"
+
+
 def _needs_little_lam(loop: Loop) -> str:
     k, lam = loop.rule.k, loop.policy.lam
     if bounds.c5_applies(k, lam):
         return ""
     return f"it needs lam < 1/(K-1){'' if k == 'inf' else f' = {1 / (k - 1):.3g}'}; lam is {lam:g} and K is {k}"
+
+
+def _needs_ratio(loop: Loop) -> str:
+    if loop.starts_at_real or any((found.get("density") or {}).get("ceiling") for found in loop.divergence):
+        return ""
+    return (
+        "it needs p_0 = p_ref, or the density ratio of generation 0 to the real data, which is known for flows of "
+        "points alone"
+    )
 
 
 def _needs_top(loop: Loop) -> str:

@@ -6,11 +6,13 @@ So what holds for points holds for images, and nothing but rewards and labels is
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from data.records import Evaluated
 from loop.policies import DataPolicy
+from loop.theory import population
 from loop.theory.population import Curators, policy_loop
 
 REPLICATES = 200
@@ -55,8 +57,9 @@ def functions(found: Evaluated, classes: int) -> np.ndarray:
     return np.concatenate([np.stack([w, w**2, r, r**2]), np.eye(classes)[found.labels].T])
 
 
+@lru_cache(maxsize=4)
 def replicate_masses(n: int, replicates: int, seed: int = 0) -> np.ndarray:
-    """(n, replicates + 1) masses: 1/n in the first column, multinomial resamples in the others.
+    """(n, replicates + 1) masses, read-only: 1/n in the first column, multinomial resamples in the others.
 
     The same n gives the same resamples. Generations are measured on the same seeds, so resampling them together keeps
     the correlation that this gives them.
@@ -66,6 +69,7 @@ def replicate_masses(n: int, replicates: int, seed: int = 0) -> np.ndarray:
     masses[:, 0] = 1 / n
     for b in range(replicates):
         masses[:, b + 1] = np.bincount(rng.integers(n, size=n), minlength=n) / n
+    masses.setflags(write=False)
     return masses
 
 
@@ -74,16 +78,20 @@ def measured(found: Evaluated, masses: np.ndarray, classes: int) -> Moments:
     return Moments(functions(found, classes) @ masses)
 
 
-def picked(found: Evaluated, masses: np.ndarray, curators: Curators, classes: int) -> Moments:
-    """The moments of what the curators pick from a generation, by the exact operator.
+def law_of_picks(found: Evaluated, masses: np.ndarray, curators: Curators) -> np.ndarray:
+    """(n, B + 1) the law of what the curators pick from a generation, on its n samples, by the exact operator.
 
     Args:
         found: what the generation was measured on.
         masses: (n, B + 1).
         curators: who picks.
-        classes: how many there are.
     """
-    return Moments(functions(found, classes) @ curators.pick(_operative(found), masses))
+    return curators.pick(_operative(found), masses)
+
+
+def picked(found: Evaluated, masses: np.ndarray, curators: Curators, classes: int) -> Moments:
+    """The moments of what the curators pick from a generation; arguments as of `law_of_picks`."""
+    return Moments(functions(found, classes) @ law_of_picks(found, masses, curators))
 
 
 def blend(real: Moments | None, sets: Sequence[Moments], shares: tuple[float, Sequence[float]]) -> Moments:
@@ -97,27 +105,57 @@ def blend(real: Moments | None, sets: Sequence[Moments], shares: tuple[float, Se
     return Moments(np.asarray(total))
 
 
+def effective_size(law: np.ndarray, values: np.ndarray) -> float:
+    """`(sum_i c_i)^2 / sum_i c_i^2`, c = law * values: samples that a mean of w really rests on.
+
+    With unbounded rewards a few samples may carry nearly all of E[w] under a tilted law; a bootstrap over them then
+    sees too little spread, and its intervals don't cover.
+
+    Args:
+        law: (n,) masses.
+        values: (n,) w > 0.
+    """
+    contributions = law * values
+    return float(contributions.sum() ** 2 / (contributions**2).sum())
+
+
+@dataclass(frozen=True)
+class FromStart:
+    """Generations 0 .. steps as they follow from generation 0 alone.
+
+    Attributes:
+        moments: by generation, with replicates of the bootstrap over generation 0's samples.
+        pick_noise: (steps + 1,) standard error of E[w] that the finitely many picks of all rounds so far make: those of
+            an early round are carried on by the operator, which may shrink them or make them grow.
+        effective: (steps + 1,) effective sample size behind E[w] (`effective_size`).
+    """
+
+    moments: list[Moments]
+    pick_noise: np.ndarray
+    effective: np.ndarray
+
+
 def from_start(
     first: Evaluated,
     real: Evaluated | None,
     policy: DataPolicy,
     curators: Curators,
-    sizes: tuple[int, int],
-    steps: int,
+    n_real: int,
+    picks: Sequence[int],
     classes: int,
     replicates: int = START_REPLICATES,
-) -> list[Moments]:
-    """The moments of generations 0 .. steps, predicted from generation 0 alone by iterating the exact operator.
+) -> FromStart:
+    """Generations 0 .. len(picks), predicted from generation 0 by iterating the exact operator.
 
     Args:
         first: generation 0.
         real: the real data; needed when the policy uses them.
         policy: what trains a generation.
         curators: who picks.
-        sizes: real data, and picks a generation.
-        steps: generations after the first.
+        n_real: real data, and
+        picks: curated samples of each round; they matter to the accumulating policies and to the noise.
         classes: how many there are.
-        replicates: of the bootstrap over generation 0's samples.
+        replicates: of the bootstrap over generation 0's samples, and of loops with finitely many picks.
     """
     masses = replicate_masses(len(first.labels), replicates)
     rewards, values = _operative(first), functions(first, classes)
@@ -130,8 +168,45 @@ def from_start(
         values = np.concatenate([values, functions(real, classes)], axis=1)
         p_ref = np.concatenate([p_ref, np.full((n, masses.shape[1]), 1 / n)])
         masses = np.concatenate([masses, np.zeros((n, masses.shape[1]))])
-    laws = policy_loop(rewards, masses, p_ref, policy, curators, steps, *sizes)
-    return [Moments(values @ law) for law in laws]
+    laws = policy_loop(rewards, masses, p_ref, policy, curators, len(picks), n_real, picks)
+    w = values[0]
+    exact = w @ np.stack([law[:, 0] for law in laws], axis=1)
+    noisy = _noisy_loops(rewards, masses[:, :1], p_ref[:, :1], policy, curators, n_real, picks, replicates)
+    errors = np.stack([w @ law for law in noisy]) - exact[:, None]
+    return FromStart(
+        moments=[Moments(values @ law) for law in laws],
+        pick_noise=np.sqrt((errors**2).mean(axis=1)),
+        effective=np.array([effective_size(law[:, 0], w) for law in laws]),
+    )
+
+
+def _noisy_loops(
+    rewards: np.ndarray,
+    p0: np.ndarray,
+    p_ref: np.ndarray,
+    policy: DataPolicy,
+    curators: Curators,
+    n_real: int,
+    picks: Sequence[int],
+    replicates: int,
+) -> list[np.ndarray]:
+    """Laws (n, replicates) of generations 0 .. len(picks) in loops whose every round has finitely many picks.
+
+    What a round picks is drawn from its law (independent Poisson counts, which given their total are a multinomial
+    draw); the next generation is that training set, as of a generator that learns without error.
+    """
+    rng = np.random.default_rng([len(p0), *picks])
+
+    def drawn(law: np.ndarray, n: int) -> np.ndarray:
+        counts = rng.poisson(n * law)
+        return counts / np.maximum(counts.sum(axis=0), 1)
+
+    laws, sets = [np.repeat(p0, replicates, axis=1)], []
+    for t, n in enumerate(picks):
+        sets.append(drawn(curators.pick(rewards, laws[-1]), n))
+        law = population.blend(p_ref, sets, policy.shares(n_real, picks[: t + 1]))
+        laws.append(drawn(law, n_real) if policy.is_random else law)
+    return laws
 
 
 def _operative(found: Evaluated) -> np.ndarray:

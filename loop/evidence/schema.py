@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VERSION = "curate-report/1"
+VERSION = "curate-report/2"
 Z95 = 1.959964
 
-VerdictWord = Literal["holds", "fails", "can't tell", "not applicable"]
+VerdictWord = Literal["holds", "not refuted", "fails", "can't tell", "not applicable"]
 
 
 class _Part(BaseModel):
@@ -51,7 +51,10 @@ class Transmission(_Part):
 
     predicted_gain: Estimate = Field(description="of E[w], by the exact operator from the generation before")
     measured_gain: Estimate = Field(description="of E[w]")
-    ratio: Estimate | None = Field(description="None where the predicted gain is under three standard errors")
+    ratio: Estimate | None = Field(
+        description="measured over predicted gain, its interval by Fieller's method, which counts both errors; None "
+        "where the predicted gain is under three standard errors"
+    )
     difference: Estimate = Field(
         description="measured less predicted gain, with the error that finitely many picks add"
     )
@@ -106,6 +109,9 @@ class GenerationEvidence(_Part):
     floors: dict[str, float] = Field(description="lower bounds on E[w] by claim")
     ceilings: dict[str, float] = Field(description="upper bounds on divergences by claim")
     transmission: Transmission | None = Field(description="None for generation 0, and where people picked")
+    transmission_so_far: Transmission | None = Field(
+        default=None, description="of all steps up to this generation together: gains and errors are their sums"
+    )
     distances: Distances | None = Field(
         default=None, description="from the real images; None for points, and where an older version measured"
     )
@@ -122,16 +128,48 @@ class ClaimVerdict(_Part):
         description="theorem: of the paper; derived: from it, for this project; prediction: of the exact operator"
     )
     verdict: VerdictWord = Field(
-        description="holds where the whole margin's interval is on the right side, fails where it is on the wrong one"
+        description="holds where the whole margin's interval is on the right side, fails where it is on the wrong one, "
+        "not refuted where only a lower bound of what is claimed about was measured and it doesn't fail"
     )
-    reason: str = Field(description="why it isn't applicable, or what a failure is made of; may be empty")
+    reason: str = Field(
+        description="why it isn't applicable, why nothing can be told or only not refuted, or what a failure is made "
+        "of; may be empty"
+    )
     measured: Estimate | None = Field(default=None, description="what is claimed about")
     bound: float | None = Field(default=None, description="floor, ceiling or predicted value")
-    margin: Estimate | None = Field(default=None, description="with the interval that is corrected for all claims")
+    paper_bound: float | None = Field(
+        default=None, description="the bound as printed in the paper, where `bound` is a sharper or more general one"
+    )
+    margin: Estimate | None = Field(default=None, description="with the interval that is corrected for all verdicts")
     z: float | None = Field(default=None, description="margin over its standard error")
     p: float | None = Field(
         default=None,
         description="chance of so low a margin, or for predictions of so large a one, were the true one 0; uncorrected",
+    )
+    gain: float | None = Field(
+        default=None,
+        description="the predicted gain of E[w] that the claim is measured by: of one step, or from the start",
+    )
+    asked_share: float | None = Field(
+        default=None, description="share of the predicted gain that the bound asks for: 'holds' means no more than that"
+    )
+    slack_used: float | None = Field(
+        default=None,
+        description="how far the measurement lies from the prediction toward the bound: 0 at the prediction, 1 at the "
+        "bound; of a ceiling, the measured divergence over it",
+    )
+    visible: float | None = Field(
+        default=None,
+        description="the smallest true shortfall below the bound (of an equality: from the prediction) that gets "
+        "'fails' in 80 % of such studies",
+    )
+    visible_share: float | None = Field(
+        default=None, description="the same counted from the prediction, as a share of the predicted gain"
+    )
+    n_needed: int | None = Field(
+        default=None,
+        description="samples to measure a generation on, with picks in proportion, at which a tenth of the predicted "
+        "gain would be seen with 80 % power",
     )
 
 
@@ -199,8 +237,12 @@ class Evidence(_Part):
     lam: float | Literal["inf"] = Field(description="curated : real in the training mix")
     users: list[dict[str, Any]] = Field(description="types of simulated users: name, share")
     class_names: list[str] = Field(description="classes, or modes of points")
-    w_max: float = Field(description="largest exp(r) in any sample or real datum: the bounds' w*")
-    comparisons: int = Field(description="verdicts that share the 5 % of error")
+    w_sup: float | Literal["inf"] = Field(
+        description="supremum of exp(r) that the reward declares, the bounds' w*; inf where it declares none"
+    )
+    comparisons: int = Field(
+        description="verdicts that share the 5 % of error: on claims, on people's choices and on fitted utilities"
+    )
     real: Figures | None = Field(description="the real data's own figures; None where they weren't kept")
     generations: list[GenerationEvidence] = Field(description="in order of t")
     claims: list[ClaimVerdict] = Field(description="by claim, then t")

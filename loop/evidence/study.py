@@ -11,19 +11,23 @@ from data.records import Evaluated, Generation, timestamp
 from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence import prediction
-from loop.evidence.claims import Loop, examine, value_and_se
+from loop.evidence.claims import KNOWN_GAIN, Loop, Margin, examine, value_and_se
 from loop.evidence.liking import utility_gains
 from loop.evidence.people import win_rates
-from loop.evidence.prediction import Moments
+from loop.evidence.prediction import FromStart, Moments
 from loop.evidence.schema import (
     VERSION,
+    Z95,
     CheckResult,
+    ClaimVerdict,
     Estimate,
     Evidence,
     Figures,
     GenerationEvidence,
     SecondOpinion,
     Transmission,
+    UtilityGain,
+    WinRate,
 )
 from loop.evidence.verdicts import judge, summary
 from loop.rater_types import are_alike, choice_rule, curators, user_types
@@ -32,21 +36,48 @@ from loop.theory import bounds
 
 LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
 QUICK_SAMPLES, QUICK_REPLICATES = 10_000, 60  # with fewer samples, as many more replicates
-UNKNOWN_GAIN = 3.0  # a predicted gain under so many standard errors makes the ratio meaningless
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What the database holds of the loop, as moments by generation."""
+class Measurements:
+    """What the evidence on the theory's claims rests on, as the store holds it (or a simulation in memory makes it).
 
+    Attributes:
+        config: the study's.
+        generations: those that were measured, in order of t.
+        evaluations: the samples of each.
+        real: the real data's rewards and labels; None where they weren't kept.
+        own_picks: whether each generation was trained on picks from samples of the one before.
+    """
+
+    config: StudyConfig
     generations: list[Generation]
-    found: list[Evaluated]
+    evaluations: list[Evaluated]
     real: Evaluated | None
+    own_picks: bool = True
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of classes or modes, by label."""
+        return list(self.generations[0].metrics.get("class_names", [])) if self.generations else []
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Measurements as moments by generation, with what theory predicts of each."""
+
+    measurements: Measurements
     own: list[Moments]
-    real_moments: Moments | None
+    real: Moments | None
     predicted: list[Moments | None]
     pick_noise: list[tuple[float, float]]
-    own_picks: bool
+    from_start: FromStart | None
+    effective: list[float]
+
+    @property
+    def generations(self) -> list[Generation]:
+        """The records."""
+        return self.measurements.generations
 
 
 def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool = False) -> Evidence:
@@ -58,18 +89,32 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
         quick: of many samples only the first and fewer replicates, no prediction over many steps and no fitted
             utilities, for a page that is refreshed.
     """
-    config = study.config
     with study.store.read():
-        measured = _read(study.store, config, quick)
-        rates = win_rates(study.store, len(measured.generations) - 1)
-        names = list(measured.generations[0].metrics.get("class_names", [])) if measured.generations else []
-        liked = [] if quick else utility_gains(study.store, measured.found, names)
-    known = measured.own_picks and _is_simulated(measured.generations)
-    from_start = _from_start(measured, config) if known and not quick else []
-    generations = _generations(measured, config, from_start)
-    claims, comparisons = judge(examine(_loop(measured, config, from_start)), generations) if generations else ([], 0)
-    return Evidence(
-        study=study.path.resolve().name,
+        measurements = read(study.store, study.config, quick)
+        rates = win_rates(study.store, len(measurements.generations) - 1)
+        names, evaluations = measurements.class_names, measurements.evaluations
+        liked = [] if quick else utility_gains(study.store, evaluations, names)
+    return assess(measurements, rates, liked, quick=quick).model_copy(
+        update={"study": study.path.resolve().name, "replay_of": study.replay_of, "checks": checks or []}
+    )
+
+
+def assess(
+    measurements: Measurements,
+    rates: Sequence[WinRate] = (),
+    liked: Sequence[UtilityGain] = (),
+    *,
+    quick: bool = False,
+) -> Evidence:
+    """The evidence that follows from measurements and from people's choices, whoever made them."""
+    config, analysis = measurements.config, analyse(measurements, quick)
+    loop = _loop(analysis) if analysis.generations else None
+    generations = _generations(analysis, loop) if loop else []
+    margins = list(examine(loop)) if loop else []
+    comparisons = sum(isinstance(one, Margin) for one in margins)
+    claims: list[ClaimVerdict] = judge(margins, comparisons, generations)
+    evidence = Evidence(
+        study="",
         created_at=timestamp(),
         preset=config.preset,
         seed=config.seed,
@@ -78,19 +123,19 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
         k=config.curation.k,
         lam="inf" if math.isinf(config.mix.lam) else config.mix.lam,
         users=[{"name": type_.name, "share": type_.share} for type_ in user_types(config)],
-        class_names=names,
-        w_max=_w_max(measured) if generations else 1.0,
-        comparisons=comparisons,
-        real=_figures(measured.real_moments) if measured.real_moments else None,
+        class_names=measurements.class_names,
+        w_sup=loop.w_sup if loop and math.isfinite(loop.w_sup) else "inf",
+        comparisons=max(1, comparisons),
+        real=_figures(analysis.real) if analysis.real else None,
         generations=generations,
         claims=claims,
-        win_rates=rates,
-        utility_gains=liked,
-        checks=checks or [],
-        summary=summary(claims, generations),
-        replay_of=study.replay_of,
-        own_picks=measured.own_picks,
+        win_rates=list(rates),
+        utility_gains=list(liked),
+        checks=[],
+        summary=[],
+        own_picks=measurements.own_picks,
     )
+    return evidence.model_copy(update={"summary": summary(evidence)})
 
 
 def keep(study: Study) -> None:
@@ -107,7 +152,8 @@ def kept(study: Study) -> Evidence | None:
     return Evidence.model_validate({**found, "config": study.config.as_json()})
 
 
-def _read(store: Store, config: StudyConfig, quick: bool) -> _Measured:
+def read(store: Store, config: StudyConfig, quick: bool = False) -> Measurements:
+    """The measurements of a study; joins a surrounding `read()`."""
     generations, found = store.generations(), []
     for generation in generations:
         evaluation = store.evaluation(generation.t)
@@ -115,19 +161,27 @@ def _read(store: Store, config: StudyConfig, quick: bool) -> _Measured:
             break
         found.append(_first(evaluation, QUICK_SAMPLES if quick else None))
     generations = generations[: len(found)]
+    own_picks = all(t >= len(generations) - 1 for t in store.foreign_generations())
+    return Measurements(config, generations, found, store.evaluation(None), own_picks)
+
+
+def analyse(measurements: Measurements, quick: bool = False) -> Analysis:
+    """Moments with bootstrap replicates, one-step predictions, and (unless quick) those from generation 0."""
+    found, real, generations = measurements.evaluations, measurements.real, measurements.generations
     replicates = _replicates(max((len(one.labels) for one in found), default=1), quick)
-    classes = len(generations[0].metrics["class_names"]) if generations else 0
+    classes = len(measurements.class_names)
     masses = [prediction.replicate_masses(len(one.labels), replicates) for one in found]
-    real = store.evaluation(None)
     real_moments = None
     if real is not None:
         exact = np.full((len(real.labels), replicates + 1), 1 / len(real.labels))
         real_moments = prediction.measured(real, exact, classes)
     own = [prediction.measured(one, mass, classes) for one, mass in zip(found, masses, strict=True)]
-    own_picks = all(t >= len(generations) - 1 for t in store.foreign_generations())
-    known = [own_picks and _by_simulated_users(generation) for generation in generations]
-    predicted, noise = _predict(generations, known, found, masses, real_moments, config, classes)
-    return _Measured(generations, found, real, own, real_moments, predicted, noise, own_picks)
+    known = [measurements.own_picks and _by_simulated_users(generation) for generation in generations]
+    predicted, noise, effective = _predict(measurements, known, masses, real_moments, classes)
+    start = None
+    if found and all(known) and not quick:
+        start = _from_start(measurements, classes)
+    return Analysis(measurements, own, real_moments, predicted, noise, start, effective)
 
 
 def _replicates(n: int, quick: bool) -> int:
@@ -143,27 +197,29 @@ def _first(found: Evaluated, n: int | None) -> Evaluated:
 
 
 def _predict(
-    generations: list[Generation],
+    measurements: Measurements,
     known: list[bool],
-    found: list[Evaluated],
     masses: list[np.ndarray],
     real: Moments | None,
-    config: StudyConfig,
     classes: int,
-) -> tuple[list[Moments | None], list[tuple[float, float]]]:
-    """One step ahead of each generation, and what the finite number of picks may add to E[w] and E[r].
+) -> tuple[list[Moments | None], list[tuple[float, float]], list[float]]:
+    """One step ahead of each generation, what finitely many picks add to E[w] and E[r], and effective sample sizes.
 
     Only where it is `known` by which reward picks were made from the samples that were measured.
     """
+    config, found = measurements.config, measurements.evaluations
     predicted: list[Moments | None] = [None]
     noise = [(0.0, 0.0)]
+    effective = [_effective(one, np.full(len(one.labels), 1 / len(one.labels))) for one in found]
     sets, sizes = [], []
-    for before, now in zip(range(len(found) - 1), generations[1:], strict=True):
+    for before, now in zip(range(len(found) - 1), measurements.generations[1:], strict=True):
         if not known[before + 1]:
             predicted.append(None)
             noise.append((0.0, 0.0))
             continue
-        sets.append(prediction.picked(found[before], masses[before], curators(config), classes))
+        law = prediction.law_of_picks(found[before], masses[before], curators(config))
+        effective[before] = min(effective[before], _effective(found[before], law[:, 0]))
+        sets.append(Moments(prediction.functions(found[before], classes) @ law))
         sizes.append(now.n_curated)
         training = now.metrics.get("training")
         if config.policy.accumulates and training:  # what was drawn, rather than what was to be expected
@@ -175,7 +231,11 @@ def _predict(
         is_subset = config.policy.kind == "accumulate_subsample"
         parts = [real if is_subset else None, *sets]
         noise.append(_pick_noise(parts, rows, (shares[0], *shares[1])))
-    return predicted, noise
+    return predicted, noise, effective
+
+
+def _effective(found: Evaluated, law: np.ndarray) -> float:
+    return prediction.effective_size(law, np.exp(found.rewards[0] - found.rewards[0].max()))
 
 
 def _pick_noise(parts: Sequence[Moments | None], rows: Sequence[int], shares: Sequence[float]) -> tuple[float, float]:
@@ -195,75 +255,69 @@ def _pick_noise(parts: Sequence[Moments | None], rows: Sequence[int], shares: Se
     return error(0), error(2)
 
 
-def _from_start(measured: _Measured, config: StudyConfig) -> list[Moments]:
-    if not measured.found:
-        return []
-    n_real = len(measured.real.labels) if measured.real else 1
-    picks = measured.generations[1].n_curated if len(measured.generations) > 1 else config.policy.asked(n_real)
-    classes = len(measured.generations[0].metrics["class_names"])
-    steps = len(measured.found) - 1
+def _from_start(measurements: Measurements, classes: int) -> FromStart:
+    real, policy = measurements.real, measurements.config.policy
+    n_real = len(real.labels) if real else 1
+    picks = [generation.n_curated for generation in measurements.generations[1:]]
     return prediction.from_start(
-        measured.found[0], measured.real, config.policy, curators(config), (n_real, picks), steps, classes
+        measurements.evaluations[0], real, policy, curators(measurements.config), n_real, picks, classes
     )
 
 
-def _loop(measured: _Measured, config: StudyConfig, from_start: list[Moments]) -> Loop:
-    rule = choice_rule(config)
+def _loop(analysis: Analysis) -> Loop:
+    config, found = analysis.measurements.config, analysis.measurements.evaluations
+    rule, largest = choice_rule(config), config.reward.largest(max(1, len(analysis.measurements.class_names)))
     plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)
     return Loop(
         rule=rule,
         policy=config.policy,
-        plain=plain and _is_simulated(measured.generations),
-        own=measured.own,
-        predicted=measured.predicted,
-        from_start=from_start,
-        pick_noise=measured.pick_noise,
-        top_share=_top_shares(measured.found, measured.own[0].values.shape[1] - 1),
-        real=measured.real_moments,
-        divergence=[generation.metrics.get("divergence", {}) for generation in measured.generations],
-        w_max=_w_max(measured),
-        own_picks=measured.own_picks,
+        plain=plain and _is_simulated(analysis.generations),
+        own=analysis.own,
+        predicted=analysis.predicted,
+        from_start=analysis.from_start,
+        pick_noise=analysis.pick_noise,
+        top_share=_top_shares(found, largest, analysis.own[0].values.shape[1] - 1),
+        real=analysis.real,
+        divergence=[generation.metrics.get("divergence") or {} for generation in analysis.generations],
+        w_sup=math.exp(largest),
+        effective=analysis.effective,
+        own_picks=analysis.measurements.own_picks,
+        starts_at_real=config.network.kind == "resample",
     )
 
 
-def _top_shares(found: list[Evaluated], replicates: int) -> list[np.ndarray]:
-    """The share of samples at the highest reward with its replicates; empty where that is no set of its own."""
-    highest = max(float(one.rewards[0].max()) for one in found)
-    at_top = [one.rewards[0] >= highest - 1e-9 for one in found]
+def _top_shares(found: list[Evaluated], largest: float, replicates: int) -> list[np.ndarray]:
+    """The share of samples at the reward's supremum with its replicates; empty where that is no set of its own."""
+    at_top = [one.rewards[0] >= largest - 1e-9 for one in found]
     if at_top[0].sum() < LEAST_TOP:
         return []
     return [top @ prediction.replicate_masses(len(top), replicates) for top in at_top]
 
 
-def _w_max(measured: _Measured) -> float:
-    found = [*measured.found, *([measured.real] if measured.real else [])]
-    return math.exp(max(float(one.rewards[0].max()) for one in found))
-
-
-def _generations(measured: _Measured, config: StudyConfig, from_start: list[Moments]) -> list[GenerationEvidence]:
-    simulated = _is_simulated(measured.generations)
-    loop = _loop(measured, config, from_start) if measured.found else None
+def _generations(analysis: Analysis, loop: Loop) -> list[GenerationEvidence]:
+    simulated, start = _is_simulated(analysis.generations), analysis.from_start
     out = []
-    for t, generation in enumerate(measured.generations):
-        metrics, predicted = generation.metrics, measured.predicted[t]
+    for t, generation in enumerate(analysis.generations):
+        metrics, predicted = generation.metrics, analysis.predicted[t]
         training = metrics.get("training") or {}
         out.append(
             GenerationEvidence(
                 t=t,
                 checkpoint_sha256=generation.checkpoint_sha256,
                 picture_sha256=metrics.get("grid_sha256"),
-                n_evaluated=len(measured.found[t].labels),
+                n_evaluated=len(analysis.measurements.evaluations[t].labels),
                 n_real=generation.n_real,
                 curated=metrics.get("curated") or {},
                 shares_asked=training.get("shares_asked", []),
                 shares_achieved=training.get("shares_achieved", []),
-                measured=_figures(measured.own[t]),
+                measured=_figures(analysis.own[t]),
                 predicted=_figures(predicted) if predicted else None,
-                predicted_from_start=_figures(from_start[t]) if from_start else None,
+                predicted_from_start=_figures(start.moments[t]) if start else None,
                 divergence=metrics.get("divergence") or {},
-                floors=_floors(loop, t) if loop and simulated else {},
-                ceilings=_ceilings(loop) if loop and simulated and t else {},
-                transmission=_transmission(measured, t, training) if predicted else None,
+                floors=_floors(loop, t) if simulated else {},
+                ceilings=_ceilings(loop, t) if simulated and t else {},
+                transmission=_transmission(analysis, [t], training.get("mean_w")) if predicted else None,
+                transmission_so_far=_transmission(analysis, range(1, t + 1)) if predicted else None,
                 distances=metrics.get("distances"),
                 judge=_second_opinion(metrics.get("judge")),
             )
@@ -277,50 +331,83 @@ def _second_opinion(found: dict[str, Any] | None) -> SecondOpinion | None:
     return SecondOpinion(**{**found, "mean_reward": Estimate.of(**found["mean_reward"])})
 
 
-def _transmission(measured: _Measured, t: int, training: dict[str, Any]) -> Transmission:
-    predicted = measured.predicted[t]
-    assert predicted is not None
-    before, now, noise = measured.own[t - 1].mean_w, measured.own[t].mean_w, measured.pick_noise[t][0]
-    gain, gain_se = value_and_se(predicted.mean_w - before)
-    difference, se = value_and_se(now - predicted.mean_w)
+def _transmission(analysis: Analysis, ts: Sequence[int], trained: float | None = None) -> Transmission:
+    """Of the steps to some generations together; the errors of their training sets are independent."""
+    steps = [(analysis.own[t - 1].mean_w, now.mean_w, analysis.own[t].mean_w, analysis.pick_noise[t][0])
+             for t in ts if (now := analysis.predicted[t])]  # fmt: skip
+    wanted = np.sum([now - before for before, now, _, _ in steps], axis=0)
+    gained = np.sum([after - before for before, _, after, _ in steps], axis=0)
+    noise = math.sqrt(sum(step[3] ** 2 for step in steps))
+    gain, gain_se = value_and_se(wanted)
+    difference, se = value_and_se(gained - wanted)
     se = math.hypot(se, noise)
-    known = abs(gain) >= UNKNOWN_GAIN * math.hypot(gain_se, se)
-    trained = training.get("mean_w")
+    known = abs(gain) >= KNOWN_GAIN * math.hypot(gain_se, se)
+    predicted, now = steps[-1][1], steps[-1][2]
     return Transmission(
         predicted_gain=Estimate.of(gain, gain_se),
-        measured_gain=Estimate.of(*value_and_se(now - before)),
-        ratio=Estimate.of(1 + difference / gain, se / abs(gain)) if known else None,
+        measured_gain=Estimate.of(*value_and_se(gained)),
+        ratio=ratio_of(gained, wanted, noise) if known else None,
         difference=Estimate.of(difference, se),
         z=difference / se if se else 0.0,
-        sampling=None if trained is None else Estimate.of(*value_and_se(trained - predicted.mean_w)),
+        sampling=None if trained is None else Estimate.of(*value_and_se(trained - predicted)),
         learning=None if trained is None else Estimate.of(*value_and_se(now - trained)),
     )
 
 
+def ratio_of(numerator: np.ndarray, denominator: np.ndarray, noise: float = 0.0) -> Estimate | None:
+    """The ratio of two quantities with its 95 % interval; None where the interval has no end.
+
+    The interval holds every ratio rho whose `numerator - rho denominator` is within 1.96 standard errors of 0 (Fieller,
+    J. R. Stat. Soc. B 16:175, 1954).
+
+    Args:
+        numerator: (B + 1,) the quantity and its bootstrap replicates.
+        denominator: (B + 1,) likewise, from the same resamples.
+        noise: a further standard error of the numerator.
+    """
+    a, b = float(numerator[0]), float(denominator[0])
+    (var_a, cov), (_, var_b) = np.cov(numerator[1:], denominator[1:]) if len(numerator) > 2 else np.zeros((2, 2))
+    var_a, z2 = var_a + noise**2, Z95**2
+    leading = b**2 - z2 * var_b
+    if leading <= 0:
+        return None
+    middle, last = a * b - z2 * cov, a**2 - z2 * var_a
+    half = math.sqrt(max(0.0, middle**2 - leading * last)) / leading
+    value = a / b
+    se = math.sqrt(max(0.0, var_a - 2 * value * cov + value**2 * var_b)) / abs(b)
+    return Estimate(value=value, se=se, low=middle / leading - half, high=middle / leading + half)
+
+
 def _floors(loop: Loop, t: int) -> dict[str, float]:
     """Lower bounds on E[w] of generation t, those that apply."""
-    if not loop.plain or not loop.own_picks or t == 0:
+    if not loop.plain or not loop.own_picks or t == 0 or not math.isfinite(loop.w_sup):
         return {}
     k, before = loop.rule.k, loop.own[t - 1]
     mean_w, var_w = float(before.mean_w[0]), float(before.var_w[0])
     if loop.policy.is_pure:
-        return {"C1": bounds.c1_floor(mean_w, var_w, loop.w_max, k)}
+        return {"C1": bounds.c1_floor(mean_w, var_w, loop.w_sup, k)}
     if not loop.policy.is_mixed or loop.real is None:
         return {}
     ref, var_ref, lam = float(loop.real.mean_w[0]), float(loop.real.var_w[0]), loop.policy.lam
+    first = loop.own[0]
+    floor = bounds.c4_floor_from(ref, var_ref, first.mean_w, first.var_w, loop.w_sup, k, lam, t)
     return {
-        "C4": bounds.c4_floor_paper(ref, var_ref, loop.w_max, k, lam),
-        "C4 sharper": bounds.c4_floor_step(ref, mean_w, var_w, loop.w_max, k, lam),
+        "C4": float(floor[0]),
+        "C4 one step": bounds.c4_floor_step(ref, mean_w, var_w, loop.w_sup, k, lam),
     }
 
 
-def _ceilings(loop: Loop) -> dict[str, float]:
+def _ceilings(loop: Loop, t: int) -> dict[str, float]:
     """Upper bounds on the divergences, those that apply."""
     if not loop.plain or not loop.policy.is_mixed:
         return {}
     found = {"C5 reversed": bounds.c5_reverse_ceiling(loop.policy.lam)}
     if loop.own_picks and bounds.c5_applies(loop.rule.k, loop.policy.lam):
-        found["C5"] = bounds.c5_ceiling(loop.rule.k, loop.policy.lam)
+        ceiling = (loop.divergence[t].get("density") or {}).get("ceiling")
+        if ceiling:
+            found["C5"] = ceiling["value"]
+        elif loop.starts_at_real:
+            found["C5"] = bounds.c5_ceiling_sharp(loop.rule.k, loop.policy.lam)
     return found
 
 

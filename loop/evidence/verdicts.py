@@ -1,45 +1,55 @@
-"""Holds, fails or can't tell: from intervals that are right for all claims of a study at once; and the words for it."""
+"""Holds, fails or can't tell: from intervals that are right for all verdicts of a report at once; and words for it."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from scipy.stats import norm
 
-from loop.evidence.claims import MANY, TRANSMISSION, Inapplicable, Margin
-from loop.evidence.schema import ClaimVerdict, Estimate, GenerationEvidence, VerdictWord
+from loop.evidence.claims import MANY, STEP, TOLERANCE, TRANSMISSION, Inapplicable, Margin
+from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, Transmission, VerdictWord
 
 LEVEL = 0.05
-WORDS: tuple[VerdictWord, ...] = ("holds", "can't tell", "fails", "not applicable")
+POWER = 0.8
+WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "can't tell", "fails", "not applicable")
+SMALL = 0.2  # share of the predicted gain: a study that can't see a shortfall of this size says so first
+
+
+def quantile(comparisons: int) -> float:
+    """The normal quantile of intervals that share 5 % among so many verdicts (Bonferroni 1936)."""
+    return float(norm.isf(LEVEL / max(1, comparisons) / 2))
 
 
 def judge(
-    found: Iterable[Margin | Inapplicable], generations: Sequence[GenerationEvidence]
-) -> tuple[list[ClaimVerdict], int]:
-    """The verdicts, and how many comparisons share the 5 % (Bonferroni 1936): intervals at 1 - 0.05 / comparisons.
+    found: Sequence[Margin | Inapplicable], comparisons: int, generations: Sequence[GenerationEvidence]
+) -> list[ClaimVerdict]:
+    """The verdicts, from intervals at 1 - 0.05 / comparisons.
 
     A claim holds where its whole interval is on the right side (of a claim of equality: within the tolerance), fails
-    where its whole interval is on the wrong side, and else the data can't tell.
+    where its whole interval is on the wrong side, and else the data can't tell. What is measured by a lower bound
+    alone is not refuted where it doesn't fail.
 
     Args:
         found: from `claims.examine`.
-        generations: for the reasons of failures.
+        comparisons: verdicts of the whole report, those on people's picks among them.
+        generations: for the reasons of failures and the numbers of samples.
     """
-    found = list(found)
-    comparisons = max(1, sum(isinstance(one, Margin) for one in found))
-    z = float(norm.isf(LEVEL / comparisons / 2))
-    return [
-        _verdict(one, z, generations) if isinstance(one, Margin) else _inapplicable(one) for one in found
-    ], comparisons
+    z = quantile(comparisons)
+    return [_verdict(one, z, generations) if isinstance(one, Margin) else _inapplicable(one) for one in found]
 
 
-def summary(claims: Sequence[ClaimVerdict], generations: Sequence[GenerationEvidence]) -> list[str]:
-    """What it comes to, in plain words: how the reward moved, then each claim's verdicts counted."""
+def summary(evidence: Evidence) -> list[str]:
+    """What it comes to, in plain words: what a study of this size could see, how the reward moved, what was carried.
+
+    Then each claim's verdicts counted.
+    """
     sentences = []
-    if len(generations) > 1:
-        sentences.append(_moved(generations[0], generations[-1]))
-        sentences += _carried(generations)
+    if len(evidence.generations) > 1:
+        sentences += _could_see(evidence.claims)
+        sentences.append(_moved(evidence.generations[0], evidence.generations[-1]))
+        sentences += _carried(evidence.generations[-1].transmission_so_far)
     by_claim: dict[str, list[ClaimVerdict]] = {}
-    for claim in claims:
+    for claim in evidence.claims:
         by_claim.setdefault(claim.claim, []).append(claim)
     return sentences + [_counted(name, verdicts) for name, verdicts in by_claim.items()]
 
@@ -47,7 +57,7 @@ def summary(claims: Sequence[ClaimVerdict], generations: Sequence[GenerationEvid
 def overall(verdicts: Iterable[VerdictWord]) -> VerdictWord:
     """One word for a claim at all its generations: the worst that was found."""
     found = set(verdicts)
-    order: tuple[VerdictWord, ...] = ("fails", "can't tell", "holds")
+    order: tuple[VerdictWord, ...] = ("fails", "can't tell", "not refuted", "holds")
     for word in order:
         if word in found:
             return word
@@ -57,27 +67,61 @@ def overall(verdicts: Iterable[VerdictWord]) -> VerdictWord:
 def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> ClaimVerdict:
     value, se = one.margin
     low, high = value - z * se, value + z * se
-    if one.claim.kind == "at least":
-        word: VerdictWord = "holds" if low >= 0 else "fails" if high < 0 else "can't tell"
-        p = _tail(value, se)
-    else:
+    if one.claim.kind == "equal":
         inside = max(abs(low), abs(high)) <= one.tolerance
         outside = low > one.tolerance or high < -one.tolerance
-        word = "holds" if inside else "fails" if outside else "can't tell"
+        word: VerdictWord = "holds" if inside else "fails" if outside else "can't tell"
         p = 2 * _tail(-abs(value), se)
+    else:
+        word = "holds" if low >= 0 else "fails" if high < 0 else "can't tell"
+        p = _tail(value, se)
+    if one.claim.kind == "not above, by a lower bound":
+        word = "fails" if word == "fails" else "not refuted"
+    if one.undecidable:
+        word = "can't tell"
+    reason = one.undecidable or one.note
     return ClaimVerdict(
         claim=one.claim.name,
         t=one.t,
         statement=one.claim.statement,
         source=one.claim.source,
         verdict=word,
-        reason=_reason(one, generations) if word == "fails" else "",
+        reason=_reason(one, generations) if word == "fails" else reason if word != "holds" else "",
         measured=Estimate.of(*one.measured),
         bound=one.bound,
+        paper_bound=one.paper_bound,
         margin=Estimate(value=value, se=se, low=low, high=high),
         z=value / se if se else None,
         p=p,
+        **_proportions(one, z, generations),
     )
+
+
+def _proportions(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> dict[str, float | int | None]:
+    """How much the verdict means: what the bound asks for, what was used of its slack, and what could have been seen.
+
+    A true shortfall of `(z + z_power) se` below the bound (of an equality: beyond the tolerance) gets "fails" with a
+    probability of 80 %.
+    """
+    reach = (z + float(norm.ppf(POWER))) * one.margin[1]
+    found: dict[str, float | int | None] = {"visible": one.tolerance + reach}
+    if one.gain is None or not one.gain[0]:
+        if one.claim.name in ("C5", "C5 reversed") and one.bound:
+            found["slack_used"] = one.measured[0] / one.bound
+        return found
+    gain = one.gain[0]
+    found["gain"] = gain
+    if one.claim.kind == "at least" and one.start is not None:
+        slack = one.start + gain - one.bound
+        found["asked_share"] = (one.bound - one.start) / gain
+        found["slack_used"] = (one.start + gain - one.measured[0]) / slack if slack > 0 else None
+        found["visible_share"] = (slack + reach) / gain if gain > 0 else None
+    elif one.claim.kind == "equal":
+        found["visible_share"] = (one.tolerance + reach) / abs(gain)
+    measured = [generation.n_evaluated for generation in generations if generation.t == one.t]
+    if measured:
+        found["n_needed"] = math.ceil(measured[0] * (reach / (TOLERANCE * abs(gain))) ** 2)
+    return found
 
 
 def _tail(value: float, se: float) -> float:
@@ -133,6 +177,31 @@ def _worse(learning: float, sampling: float) -> str:
     return "learning" if abs(learning) > abs(sampling) else "sampling"
 
 
+def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
+    """What the claims of equality could have told apart, where a study is too small for them."""
+    found = [one for one in claims if one.claim == STEP.name and one.visible_share is not None and one.n_needed]
+    if not found:
+        return []
+    least, most = (pick(one.visible_share or 0.0 for one in found) for pick in (min, max))
+    if most <= SMALL:
+        return []
+    shares = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
+    needed = max(one.n_needed or 0 for one in found)
+    untold = sum(one.verdict == "can't tell" for one in found)
+    told = f"; that is why {untold} of {len(found)} of its verdicts can't tell" if untold else ""
+    return [
+        f"This study can see a shortfall of {shares} of one step's predicted gain (80 % power), no smaller one{told}. "
+        f"To see 10 % it takes about {_rounded(needed):,} samples to measure each generation on, and as many times more "
+        "picks."
+    ]
+
+
+def _rounded(n: int) -> int:
+    """n to two digits, upwards."""
+    unit = 10 ** max(0, len(str(n)) - 2)
+    return -(-n // unit) * unit
+
+
 def _moved(first: GenerationEvidence, last: GenerationEvidence) -> str:
     a, b = first.measured.mean_reward, last.measured.mean_reward
     change, se = b.value - a.value, (a.se**2 + b.se**2) ** 0.5
@@ -140,17 +209,15 @@ def _moved(first: GenerationEvidence, last: GenerationEvidence) -> str:
     return f"From generation {first.t} to {last.t} the mean reward {verb}: {_pm(a)} to {_pm(b)}."
 
 
-def _carried(generations: Sequence[GenerationEvidence]) -> list[str]:
+def _carried(found: Transmission | None) -> list[str]:
     """Transmission over all generations: the sum of measured over the sum of predicted gains."""
-    found = [one.transmission for one in generations if one.transmission]
-    predicted, measured = (
-        sum(getattr(one, name).value for one in found) for name in ("predicted_gain", "measured_gain")
-    )
-    se = sum(one.difference.se**2 for one in found) ** 0.5
-    if not found or abs(predicted) < 3 * se:
+    if found is None or found.ratio is None:
         return []
-    ratio, error = measured / predicted, 1.96 * se / abs(predicted)
-    return [f"Retraining carried {ratio:.2f} ± {error:.2f} of the predicted gain of E[w] over (transmission)."]
+    ratio = found.ratio
+    return [
+        f"Retraining carried {ratio.value:.2f} (95 %: {ratio.low:.2f} to {ratio.high:.2f}) of the predicted gain of "
+        "E[w] over (transmission)."
+    ]
 
 
 def _counted(name: str, verdicts: Sequence[ClaimVerdict]) -> str:

@@ -75,12 +75,8 @@ def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> 
 
 def transmission(study: Evidence, last: int) -> Estimate | None:
     """Measured over predicted gain of E[w], each summed over the generations; None if there was little to gain."""
-    found = [one.transmission for one in study.generations[1 : last + 1] if one.transmission]
-    predicted = sum(one.predicted_gain.value for one in found)
-    se = math.sqrt(sum(one.difference.se**2 for one in found))
-    if not found or abs(predicted) < 3 * se or not predicted:
-        return None
-    return Estimate.of(sum(one.measured_gain.value for one in found) / predicted, se / abs(predicted))
+    found = study.generations[last].transmission_so_far
+    return found.ratio if found else None
 
 
 def over_seeds(values: Sequence[Estimate]) -> OverSeeds:

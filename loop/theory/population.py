@@ -68,7 +68,7 @@ def policy_loop(
     curators: Curators,
     steps: int,
     n_real: int = 1,
-    n_set: int = 1,
+    n_set: int | Sequence[int] = 1,
 ) -> np.ndarray:
     """(steps + 1, n) or (steps + 1, n, B): the loop under any data policy and any curators.
 
@@ -80,12 +80,13 @@ def policy_loop(
         curators: who picks.
         steps: generations after the first.
         n_real: real data, and
-        n_set: picks a generation; they matter to the accumulating policies alone.
+        n_set: picks a generation, or of each; they matter to the accumulating policies alone.
     """
+    sizes = [n_set] * steps if isinstance(n_set, int) else n_set
     laws, sets = [p0], []
-    for _ in range(steps):
+    for t in range(steps):
         sets.append(curators.pick(rewards, laws[-1]))
-        laws.append(blend(p_ref, sets, policy.shares(n_real, [n_set] * len(sets))))
+        laws.append(blend(p_ref, sets, policy.shares(n_real, sizes[: t + 1])))
     return np.stack(laws)
 
 

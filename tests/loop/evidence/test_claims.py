@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from loop.evidence.claims import ALL, Inapplicable, Loop, Margin, examine
-from loop.evidence.prediction import Moments
+from loop.evidence.prediction import FromStart, Moments
+from loop.evidence.schema import ClaimVerdict
 from loop.evidence.verdicts import judge, overall
 from loop.policies import DataPolicy
 from loop.theory.operator import ChoiceRule
@@ -30,23 +31,30 @@ def loop(mean_w: Sequence[float], se: float = 1e-3, **other) -> Loop:
         "plain": True,
         "own": own,
         "predicted": [None, *own[1:]],
-        "from_start": own,
+        "from_start": FromStart(own, np.full(len(own), se), np.full(len(own), 1e4)),
         "pick_noise": [(0.0, 0.0)] + [(se, se)] * (len(own) - 1),
         "top_share": [],
         "real": moments(mean_w[0], 0.0),
         "divergence": [_divergence(0.1)] * len(own),
-        "w_max": 1.0,
+        "w_sup": 1.0,
     }
     return Loop(**(given | other))
 
 
-def _divergence(value: float, se: float = 0.001) -> dict:
-    return {name: {"value": value, "se": se} for name in ("kl", "kl_reverse", "tv")}
+def _divergence(value: float, se: float = 0.001, ceiling: float = 0.4) -> dict:
+    """Exact densities that give this KL, both ways."""
+    figures = {name: {"value": value, "se": se} for name in ("kl", "kl_reverse")}
+    density = figures | {"ceiling": {"value": ceiling, "se": se}}
+    return {**figures, "cells": 128, "empty": 0, "density": density}
+
+
+def verdicts_of(given: Loop) -> list[ClaimVerdict]:
+    found = list(examine(given))
+    return judge(found, sum(isinstance(one, Margin) for one in found), [])
 
 
 def words(given: Loop, claim: str) -> list[str]:
-    verdicts, _ = judge(examine(given), [])
-    return [verdict.verdict for verdict in verdicts if verdict.claim == claim]
+    return [verdict.verdict for verdict in verdicts_of(given) if verdict.claim == claim]
 
 
 def test_a_loop_that_gains_enough_holds_and_one_that_loses_fails():
@@ -56,19 +64,98 @@ def test_a_loop_that_gains_enough_holds_and_one_that_loses_fails():
 
 
 def test_the_floors_of_a_mix():
-    # E_ref = 0.3, Var = 0.04, K = 2, lam = 1/2: the paper's floor is 0.3 + 0.148 * 0.02 = 0.303
-    assert words(loop([0.3, 0.32, 0.301], policy=MIXED), "C4") == ["holds", "can't tell"]
+    # E_ref = E_0 = 0.3, Var = 0.04, K = 2, lam = 1/2: the floor is 0.3 + 1/3 * 0.02 = 0.3067
+    assert words(loop([0.3, 0.32, 0.306], policy=MIXED), "C4") == ["holds", "can't tell"]
     assert words(loop([0.3, 0.32, 0.29], policy=MIXED), "C4") == ["holds", "fails"]
     # one step from 0.32: 0.2 + (0.32 + 0.02) / 3 = 0.313
-    assert words(loop([0.3, 0.32, 0.305], policy=MIXED), "C4 sharper") == ["holds", "fails"]
+    assert words(loop([0.3, 0.32, 0.305], policy=MIXED), "C4 one step") == ["holds", "fails"]
 
 
-def test_the_ceilings_of_a_mix():
-    limit = -math.log(1 - 0.5)
-    for value, word in ((limit - 0.1, "holds"), (limit, "can't tell"), (limit + 0.1, "fails")):
+def test_a_generation_0_that_is_worse_than_the_real_data_lowers_the_floor_of_a_mix():
+    # 0.3 + 0.00667 + (1/3)^t (0.2 - 0.3): 0.273 at t = 1, 0.296 at t = 2
+    poor = loop([0.2, 0.29, 0.31], policy=MIXED, real=moments(0.3, 0.0))
+    assert words(poor, "C4") == ["holds", "holds"]
+    assert words(loop([0.2, 0.26, 0.28], policy=MIXED, real=moments(0.3, 0.0)), "C4") == ["fails", "fails"]
+
+
+def test_without_a_supremum_of_the_reward_no_bound_that_needs_it_is_claimed():
+    for policy, claims in ((PURE, ("C1", "C2")), (MIXED, ("C4", "C4 one step"))):
+        given = loop([0.3, 0.4], policy=policy, w_sup=math.inf)
+        for claim in claims:
+            found = next(one for one in verdicts_of(given) if one.claim == claim)
+            assert found.verdict == "not applicable" and "supremum" in found.reason
+
+
+def test_a_frozen_generator_holds_on_no_claim_of_equality():
+    """E[w] stays at 0.3 where 0.4, then 0.45 is predicted; however precise, and however imprecise, the measurement."""
+    for se in (1e-4, 1e-3, 0.01, 0.05):
+        predicted = [None, moments(0.4, se), moments(0.4, se)]
+        ahead = FromStart([moments(v, se) for v in (0.3, 0.4, 0.45)], np.zeros(3), np.full(3, 1e4))
+        frozen = loop([0.3, 0.3, 0.3], se=se, predicted=predicted, from_start=ahead, rule=ChoiceRule("inf"))
+        for claim in ("one step", "many steps", "transmission", "C6"):
+            assert "holds" not in words(frozen, claim), (se, claim)
+            assert se > 1e-3 or set(words(frozen, claim)) == {"fails"}
+
+
+def test_where_nothing_is_to_be_gained_equality_is_not_a_finding():
+    still = loop([1.0, 1.0], predicted=[None, moments(1.002, 1e-3)])
+    found = next(one for one in verdicts_of(still) if one.claim == "one step")
+    assert found.verdict == "can't tell" and "under 3 standard errors" in found.reason
+
+
+def test_few_effective_samples_tell_nothing_of_a_mean():
+    given = loop([0.3, 0.4, 0.41], effective=[20_000.0, 20_000.0, 12.0])
+    assert words(given, "C1") == ["holds", "can't tell"]
+    assert words(given, "C3") == ["can't tell", "can't tell"]  # of E[r], which no few samples carry
+    assert any("12 effective samples" in one.reason for one in verdicts_of(given))
+
+
+def test_the_ceilings_of_a_mix_where_densities_are_known():
+    for value, word in ((0.3, "holds"), (0.4, "can't tell"), (0.5, "fails")):
         given = loop([0.3, 0.35], policy=MIXED, divergence=[_divergence(value, 0.01)] * 2)
         assert words(given, "C5") == [word]
-    assert words(loop([0.3, 0.35], policy=MIXED, divergence=[_divergence(0.41)] * 2), "C5 reversed") == ["fails"]
+    limit = math.log(1.5)
+    for value, word in ((limit - 0.1, "holds"), (limit + 0.01, "fails")):
+        assert words(loop([0.3, 0.35], policy=MIXED, divergence=[_divergence(value)] * 2), "C5 reversed") == [word]
+
+
+def test_a_divergence_over_cells_refutes_but_never_confirms():
+    """The cells' KL is at most the laws': equal laws by class may be far apart."""
+    for value, word in ((0.0, "not refuted"), (0.405, "not refuted"), (0.41, "fails")):
+        cells = {"space": "predicted classes", "cells": 10, "empty": 0, "kl_reverse": {"value": value, "se": 0.001}}
+        given = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2)
+        found = [one for one in verdicts_of(given) if one.claim == "C5 reversed"]
+        assert [one.verdict for one in found] == [word]
+        assert word == "fails" or "on 10 cells" in found[0].reason
+        assert words(given, "C5") == ["not applicable"]  # p_0 isn't p_ref
+    for value, word in ((0.1, "not refuted"), (0.15, "fails")):  # a ratio in [2/3, 2] has a KL of 0.144 at most
+        cells["kl"] = {"value": value, "se": 0.001}
+        control = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2, starts_at_real=True)
+        assert words(control, "C5") == [word]
+
+
+def test_an_empty_cell_makes_a_reversed_divergence_unknown():
+    for reverse in (None, {"value": 0.386, "se": 0.01}):
+        cells = {"space": "predicted classes", "cells": 10, "empty": 1, "kl_reverse": reverse}
+        given = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2)
+        found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
+        assert found.verdict == "can't tell" and "no sample fell into 1 of 10 cells" in found.reason
+
+
+def test_a_verdict_says_how_little_it_may_mean():
+    """K = 2, lam = 1/2, from 0.3 to a predicted 0.4: the floor 0.3067 asks for a fifteenth of the gain."""
+    given = loop([0.3, 0.35], policy=MIXED, predicted=[None, moments(0.4, 1e-3)],
+                 from_start=FromStart([moments(0.3, 1e-3), moments(0.4, 1e-3)], np.zeros(2), np.full(2, 1e4)))  # fmt: skip
+    found = next(one for one in verdicts_of(given) if one.claim == "C4")
+    assert found.verdict == "holds" and found.gain == pytest.approx(0.1)
+    assert found.asked_share == pytest.approx(1 / 15, rel=1e-3)
+    assert found.slack_used == pytest.approx((0.4 - 0.35) / (0.4 - 0.3 - 0.1 / 15), rel=1e-3)
+    assert found.paper_bound == pytest.approx(0.3 + 0.5 / 1.5**3 * 0.02)
+    step = next(one for one in verdicts_of(given) if one.claim == "one step")
+    assert step.margin and step.visible and step.visible_share == pytest.approx(step.visible / 0.1)
+    assert step.visible == pytest.approx(
+        0.01 + step.margin.high - step.margin.value + 0.8416 * step.margin.se, rel=1e-3
+    )
 
 
 def test_the_highest_reward_gains_mass():
@@ -88,8 +175,7 @@ def test_claims_of_equality_hold_within_a_tenth_of_the_gain():
 
 def test_an_interval_takes_the_number_of_comparisons_into_account():
     few, many = loop([0.3, 0.4]), loop([0.3 + 0.05 * t for t in range(12)])
-    (a, n_few), (b, n_many) = judge(examine(few), []), judge(examine(many), [])
-    assert n_few < n_many
+    a, b = verdicts_of(few), verdicts_of(many)
 
     def width(verdicts, claim="C1"):
         margin = next(verdict.margin for verdict in verdicts if verdict.claim == claim)
@@ -101,13 +187,13 @@ def test_an_interval_takes_the_number_of_comparisons_into_account():
 @pytest.mark.parametrize(
     ("given", "silent"),
     [
-        (loop([0.3, 0.4]), {"C2", "C4", "C4 sharper", "C5", "C5 reversed", "C6"}),
-        (loop([0.3, 0.4], rule=ChoiceRule("inf")), {"C2", "C4", "C4 sharper", "C5", "C5 reversed"}),
+        (loop([0.3, 0.4]), {"C2", "C4", "C4 one step", "C5", "C5 reversed", "C6"}),
+        (loop([0.3, 0.4], rule=ChoiceRule("inf")), {"C2", "C4", "C4 one step", "C5", "C5 reversed"}),
         (loop([0.3, 0.4], policy=MIXED), {"C1", "C2", "C3", "C6"}),
         (loop([0.3, 0.4], policy=DataPolicy("mix", 1.0)), {"C1", "C2", "C3", "C5", "C6"}),
         (loop([0.3, 0.4], policy=DataPolicy("accumulate")), {c.name for c in ALL[:8]}),
         (loop([0.3, 0.4], plain=False), {c.name for c in ALL[:8]}),
-        (loop([0.3, 0.4], plain=False, predicted=[None, None], from_start=[]), {c.name for c in ALL}),
+        (loop([0.3, 0.4], plain=False, predicted=[None, None], from_start=None), {c.name for c in ALL}),
     ],
     ids=["pure", "inf", "mixed", "lam too large", "accumulate", "not plain", "people"],
 )

@@ -55,7 +55,7 @@ def test_measured_moments_are_plain_means():
 
 def test_many_steps_from_a_sample_are_the_exact_loop_on_its_support():
     first, real = evaluated(300, 4), evaluated(200, 5, t=None)
-    said = prediction.from_start(first, real, DataPolicy("mix", 2.0), ALIKE, (200, 400), 3, 2, replicates=2)
+    said = prediction.from_start(first, real, DataPolicy("mix", 2.0), ALIKE, 200, [400] * 3, 2, replicates=2).moments
     support = np.concatenate([first.rewards[0], real.rewards[0]])
     p0, ref = np.repeat([1 / 300, 0], [300, 200]), np.repeat([0, 1 / 200], [300, 200])
     exact = mixed_loop(support, p0, ref, 2.0, ChoiceRule(3), 3) @ np.exp(support)
@@ -82,3 +82,26 @@ def test_users_of_other_rewards_pick_by_theirs_and_are_measured_by_the_studys():
     for share, sign in ((1.0, 1), (0.5, 0), (0.0, -1)):
         said = prediction.picked(found, masses, Curators(rules, (share, 1 - share)), 2).mean_reward[0] - true.mean()
         assert abs(said) < 1e-2 if sign == 0 else np.sign(said) == sign
+
+
+@pytest.mark.parametrize("policy", [DataPolicy("replace"), DataPolicy("mix", 1.0)], ids=str)
+def test_the_noise_of_all_rounds_picks_is_that_of_loops_with_finitely_many(policy: DataPolicy):
+    first, real = evaluated(400, 9), evaluated(300, 10, t=None)
+    said = prediction.from_start(first, real, policy, ALIKE, 300, [200] * 4, 2, replicates=150).pick_noise
+    rng, support = np.random.default_rng(11), np.concatenate([first.rewards[0], real.rewards[0]])
+    p0, ref = np.repeat([1 / 400, 0], [400, 300]), np.repeat([0, 1 / 300], [400, 300])
+    ends = []
+    for _ in range(150):
+        law, path = p0, []
+        for _ in range(4):
+            pick = rng.multinomial(200, ALIKE.pick(support, law)) / 200
+            law = pick if policy.is_pure else (ref + pick) / 2
+            path.append(law @ np.exp(support))
+        ends.append(path)
+    assert said[0] < 1e-12 and said[1:] == pytest.approx(np.std(ends, axis=0), rel=0.25)
+
+
+def test_few_samples_of_high_reward_are_few_effective_ones():
+    law = np.full(1_000, 1e-3)
+    assert prediction.effective_size(law, np.ones(1_000)) == pytest.approx(1_000)
+    assert prediction.effective_size(law, np.r_[np.full(10, 1.0), np.full(990, 1e-9)]) == pytest.approx(10)
