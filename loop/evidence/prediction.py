@@ -16,7 +16,7 @@ from loop.theory import population
 from loop.theory.population import Curators, policy_loop
 
 REPLICATES = 200
-START_REPLICATES = 50  # many steps over real and generated support: each replicate costs a loop
+START_REPLICATES = 100  # many steps over real and generated support: each replicate costs a loop
 
 
 @dataclass(frozen=True, slots=True)

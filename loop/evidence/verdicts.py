@@ -191,13 +191,13 @@ def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
     told = f"; that is why {untold} of {len(found)} of its verdicts can't tell" if untold else ""
     return [
         f"This study can see a shortfall of {shares} of one step's predicted gain (80 % power), no smaller one{told}. "
-        f"To see 10 % it takes about {_rounded(needed):,} samples to measure each generation on, and as many times more "
-        "picks."
+        f"To see 10 % it takes about {_rounded(needed):,} samples to measure each generation on, and picks in "
+        "proportion."
     ]
 
 
 def _rounded(n: int) -> int:
-    """n to two digits, upwards."""
+    """The number to two digits, upwards."""
     unit = 10 ** max(0, len(str(n)) - 2)
     return -(-n // unit) * unit
 

@@ -144,8 +144,8 @@ def test_an_empty_cell_makes_a_reversed_divergence_unknown():
 
 def test_a_verdict_says_how_little_it_may_mean():
     """K = 2, lam = 1/2, from 0.3 to a predicted 0.4: the floor 0.3067 asks for a fifteenth of the gain."""
-    given = loop([0.3, 0.35], policy=MIXED, predicted=[None, moments(0.4, 1e-3)],
-                 from_start=FromStart([moments(0.3, 1e-3), moments(0.4, 1e-3)], np.zeros(2), np.full(2, 1e4)))  # fmt: skip
+    ahead = FromStart([moments(0.3, 1e-3), moments(0.4, 1e-3)], np.zeros(2), np.full(2, 1e4))
+    given = loop([0.3, 0.35], policy=MIXED, predicted=[None, moments(0.4, 1e-3)], from_start=ahead)
     found = next(one for one in verdicts_of(given) if one.claim == "C4")
     assert found.verdict == "holds" and found.gain == pytest.approx(0.1)
     assert found.asked_share == pytest.approx(1 / 15, rel=1e-3)

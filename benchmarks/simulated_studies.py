@@ -1,0 +1,215 @@
+"""Studies of known truth, in memory: population updates plus sampling noise, as the evidence reads them from a store.
+
+A law is a vector of masses on a few atoms, each with a reward, so the exact operator gives every truth. A study draws
+what a store would hold: each generation's evaluation samples, the finite picks that trained it, and (where laws mix with
+real data) the log-density ratios of its samples. `loop.evidence.study.assess` then takes the path of every report.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from data.records import Evaluated, Generation
+from loop.config import StudyConfig
+from loop.evidence.study import Measurements
+from loop.rater_types import curators
+from loop.study import configure
+from loop.theory import bounds
+from loop.theory.population import Curators, blend
+
+ATOMS = 160
+LIKED = 0.5  # the share of atoms in class 1, those of the higher rewards
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A kind of study.
+
+    Attributes:
+        k: samples in a slate.
+        lam: curated : real; inf is the pure loop.
+        bounded: rewards of a uniform law on [-spread, 0] with a declared supremum of 0; else normal with a standard
+            deviation of `spread` and no supremum.
+        spread: of the rewards.
+        carried: share of the way to its training set that each generation really goes: 1 honest, 0 frozen.
+        worse: by how much the mean reward of generation 0 lies below that of the real data.
+        generations: after generation 0.
+        samples: that each generation is measured on.
+        picks: a generation.
+        real: real data.
+    """
+
+    k: int | Literal["inf"] = 2
+    lam: float = float("inf")
+    bounded: bool = True
+    spread: float = 2.0
+    carried: float = 1.0
+    worse: float = 0.0
+    generations: int = 4
+    samples: int = 2_000
+    picks: int = 1_000
+    real: int = 1_000
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a simulated study's figures should come to; by generation.
+
+    Attributes:
+        mean_w: E[w] of each generation's law.
+        predicted: E[w] by the exact operator from the law before; nan at 0.
+        from_start: E[w] by the exact operator from generation 0.
+        kl: KL(p_t || p_ref), and
+        kl_reverse: KL(p_ref || p_t).
+    """
+
+    mean_w: np.ndarray
+    predicted: np.ndarray
+    from_start: np.ndarray
+    kl: np.ndarray
+    kl_reverse: np.ndarray
+
+
+@dataclass(frozen=True)
+class Population:
+    """The exact side of a setting: atoms, the real law and generation 0.
+
+    Attributes:
+        rewards: (atoms,).
+        real: (atoms,) masses of the real data.
+        first: (atoms,) masses of generation 0.
+        config: of the study.
+        users: who picks.
+    """
+
+    setting: Setting
+    rewards: np.ndarray
+    real: np.ndarray
+    first: np.ndarray
+    config: StudyConfig
+    users: Curators = field(repr=False)
+
+    @classmethod
+    def of(cls, setting: Setting) -> "Population":
+        """The population of a setting."""
+        middles = (np.arange(ATOMS) + 0.5) / ATOMS
+        rewards = -setting.spread * (1 - middles) if setting.bounded else setting.spread * _normal(middles)
+        real = np.full(ATOMS, 1 / ATOMS)
+        first = _tilted(real, rewards, setting.worse)
+        lam = "inf" if np.isinf(setting.lam) else f"{setting.lam:g}"
+        supremum = "0.0" if setting.bounded else "inf"
+        config = configure(
+            "moons",
+            [f"mix.lam={lam}", f"curation.k={setting.k}", "reward.kind='simulated:reward'", f"reward.supremum={supremum}"],
+        )
+        return cls(setting, rewards, real, first, config, curators(config))
+
+    @property
+    def w(self) -> np.ndarray:
+        """(atoms,) exp(r)."""
+        return np.exp(self.rewards)
+
+    def target(self, law: np.ndarray, picked: np.ndarray | None = None) -> np.ndarray:
+        """The law of the next training set; `picked` replaces the law of the picks by those that were made."""
+        picked = self.users.pick(self.rewards, law) if picked is None else picked
+        return blend(self.real, [picked], self.config.policy.shares(self.setting.real, [self.setting.picks]))
+
+
+def simulate(population: Population, rng: np.random.Generator) -> tuple[Measurements, Truth]:
+    """One study's measurements and the truth behind them."""
+    setting, w = population.setting, population.w
+    n_real = setting.real
+    real = Evaluated(None, *_samples(population, np.full(ATOMS, n_real // ATOMS + 1), rng))
+    laws, trained = [population.first], [float("nan")]
+    for _ in range(setting.generations):
+        counts = rng.multinomial(setting.picks, population.users.pick(population.rewards, laws[-1]))
+        target = population.target(laws[-1], counts / setting.picks)
+        moved = np.maximum(laws[-1] + setting.carried * (target - laws[-1]), 0.0)
+        laws.append(moved / moved.sum())
+        trained.append(float(target @ w))
+    evaluations, generations = [], []
+    for t, law in enumerate(laws):
+        counts = rng.multinomial(setting.samples, law)
+        evaluations.append(Evaluated(t, *_samples(population, counts, rng)))
+        generations.append(_generation(population, t, law, counts, trained[t], rng))
+    return Measurements(population.config, generations, evaluations, real), _truth(population, laws)
+
+
+def _samples(population: Population, counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(1, n) rewards and (n,) classes of a sample with these counts of each atom, in random order.
+
+    The order matters: the evidence resamples the i-th samples of all generations together.
+    """
+    atoms = rng.permutation(np.repeat(np.arange(ATOMS), counts))
+    return population.rewards[atoms][None], (atoms >= ATOMS * LIKED).astype(np.int32)
+
+
+def _generation(
+    population: Population, t: int, law: np.ndarray, counts: np.ndarray, trained: float, rng: np.random.Generator
+) -> Generation:
+    setting, config = population.setting, population.config
+    shares = config.policy.shares(setting.real, [setting.picks])
+    metrics = {"class_names": ["low", "high"]}
+    if t:
+        metrics["curated"] = {"asked": setting.picks, "sim": setting.picks}
+        metrics["training"] = {"mean_w": trained, "rows": [setting.real, setting.picks],
+                               "shares_asked": [shares[0], *shares[1]], "shares_achieved": [shares[0], *shares[1]]}  # fmt: skip
+        if config.policy.is_mixed:
+            metrics["divergence"] = {"space": "atoms", "density": _density(population, t, law, counts, rng)}
+    return Generation(
+        t=t, parent_t=t - 1 if t else None, checkpoint="", checkpoint_sha256="", n_real=setting.real,
+        n_curated=setting.picks if t else 0, policy=str(config.policy), metrics=metrics,
+    )  # fmt: skip
+
+
+def _density(population: Population, t: int, law: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> dict:
+    """Divergences as means of log ratios, of the generation's own samples and of as many draws of the real law."""
+    ratio = np.log(np.maximum(law, 1e-300) / population.real)
+    n, drawn = int(counts.sum()), rng.multinomial(population.setting.samples, population.real)
+
+    def mean(weights: np.ndarray, values: np.ndarray) -> dict[str, float]:
+        value = float(weights @ values / n)
+        return {"value": value, "se": float(np.sqrt((weights @ (values - value) ** 2) / n / (n - 1)))}
+
+    found = {"n": n, "kl": mean(counts, ratio), "kl_reverse": mean(drawn, -ratio)}
+    k, lam = population.setting.k, population.setting.lam
+    if bounds.c5_applies(k, lam) and not population.setting.worse:
+        found["ceiling"] = {"value": bounds.c5_ceiling_sharp(k, lam), "se": 0.0}
+    return found
+
+
+def _truth(population: Population, laws: list[np.ndarray]) -> Truth:
+    w, exact = population.w, [population.first]
+    for _ in laws[1:]:
+        exact.append(population.target(exact[-1]))
+    real = population.real
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kl = [float(np.where(law > 0, law * np.log(law / real), 0).sum()) for law in laws]
+        reverse = [float((real * np.log(real / law)).sum()) for law in laws]
+    return Truth(
+        mean_w=np.array([law @ w for law in laws]),
+        predicted=np.array([np.nan, *(population.target(law) @ w for law in laws[:-1])]),
+        from_start=np.array([law @ w for law in exact]),
+        kl=np.array(kl),
+        kl_reverse=np.array(reverse),
+    )
+
+
+def _tilted(law: np.ndarray, rewards: np.ndarray, worse: float) -> np.ndarray:
+    """The exponential tilt of a law whose mean reward is lower by `worse`."""
+    if not worse:
+        return law
+    low, high, wanted = -20.0, 0.0, float(law @ rewards) - worse
+    for _ in range(80):
+        middle = (low + high) / 2
+        tilted = law * np.exp(middle * (rewards - rewards.mean()))
+        tilted /= tilted.sum()
+        low, high = (middle, high) if tilted @ rewards < wanted else (low, middle)
+    return tilted
+
+
+def _normal(u: np.ndarray) -> np.ndarray:
+    from scipy.stats import norm
+
+    return norm.ppf(u)
