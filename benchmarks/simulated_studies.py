@@ -1,14 +1,15 @@
 """Studies of known truth, in memory: population updates plus sampling noise, as the evidence reads them from a store.
 
 A law is a vector of masses on a few atoms, each with a reward, so the exact operator gives every truth. A study draws
-what a store would hold: each generation's evaluation samples, the finite picks that trained it, and (where laws mix with
-real data) the log-density ratios of its samples. `loop.evidence.study.assess` then takes the path of every report.
+what a store would hold: each generation's evaluation samples, the finite picks that trained it, and (of loops with real
+data) the log-density ratios of its samples. `loop.evidence.study.assess` then takes the path of every report.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import norm
 
 from data.records import Evaluated, Generation
 from loop.config import StudyConfig
@@ -94,15 +95,13 @@ class Population:
     def of(cls, setting: Setting) -> "Population":
         """The population of a setting."""
         middles = (np.arange(ATOMS) + 0.5) / ATOMS
-        rewards = -setting.spread * (1 - middles) if setting.bounded else setting.spread * _normal(middles)
+        rewards = -setting.spread * (1 - middles) if setting.bounded else setting.spread * norm.ppf(middles)
         real = np.full(ATOMS, 1 / ATOMS)
         first = _tilted(real, rewards, setting.worse)
         lam = "inf" if np.isinf(setting.lam) else f"{setting.lam:g}"
         supremum = "0.0" if setting.bounded else "inf"
-        config = configure(
-            "moons",
-            [f"mix.lam={lam}", f"curation.k={setting.k}", "reward.kind='simulated:reward'", f"reward.supremum={supremum}"],
-        )
+        reward = ["reward.kind='simulated:reward'", f"reward.supremum={supremum}"]
+        config = configure("moons", [f"mix.lam={lam}", f"curation.k={setting.k}", *reward])
         return cls(setting, rewards, real, first, config, curators(config))
 
     @property
@@ -149,12 +148,13 @@ def _generation(
     population: Population, t: int, law: np.ndarray, counts: np.ndarray, trained: float, rng: np.random.Generator
 ) -> Generation:
     setting, config = population.setting, population.config
-    shares = config.policy.shares(setting.real, [setting.picks])
-    metrics = {"class_names": ["low", "high"]}
+    real_share, set_shares = config.policy.shares(setting.real, [setting.picks])
+    shares = [real_share, *set_shares]
+    metrics: dict[str, Any] = {"class_names": ["low", "high"]}
     if t:
         metrics["curated"] = {"asked": setting.picks, "sim": setting.picks}
-        metrics["training"] = {"mean_w": trained, "rows": [setting.real, setting.picks],
-                               "shares_asked": [shares[0], *shares[1]], "shares_achieved": [shares[0], *shares[1]]}  # fmt: skip
+        rows = [setting.real, setting.picks]
+        metrics["training"] = {"mean_w": trained, "rows": rows, "shares_asked": shares, "shares_achieved": shares}
         if config.policy.is_mixed:
             metrics["divergence"] = {"space": "atoms", "density": _density(population, t, law, counts, rng)}
     return Generation(
@@ -207,9 +207,3 @@ def _tilted(law: np.ndarray, rewards: np.ndarray, worse: float) -> np.ndarray:
         tilted /= tilted.sum()
         low, high = (middle, high) if tilted @ rewards < wanted else (low, middle)
     return tilted
-
-
-def _normal(u: np.ndarray) -> np.ndarray:
-    from scipy.stats import norm
-
-    return norm.ppf(u)

@@ -23,6 +23,7 @@ import torch
 
 from data.real import load
 from loop.config import StudyConfig
+from loop.evidence.schema import Estimate
 from loop.mixing import curated_count, mixture_of, real_only
 from loop.picking import choose
 from loop.policies import Composition
@@ -31,6 +32,7 @@ from loop.rater_types import curators
 from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS
 from loop.study import configure
+from loop.sweep.results import over_seeds
 from loop.tensors import draw, to_tensor
 from loop.theory.population import policy_loop
 from model.classifier import Classifier
@@ -40,6 +42,7 @@ from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seed, derive_seeds
 from model.resampler import Resampler
 
+ERRORS = {"transmission": "se", "learning": "learning_se"}
 REPLICATES = 40  # of the bootstrap over the evaluation's samples
 NEAREST_SAMPLES = 2_000
 
@@ -176,21 +179,28 @@ def first_generation(config: StudyConfig, real: torch.Tensor, cache: Path) -> Ge
 
 
 def print_table(title: str, runs: list[list[Row]]) -> None:
-    """Means over the seeds, with standard errors, by generation."""
+    """Means over the seeds by generation, with the half of Student's 95 % interval from the spread between them."""
     names = [field.name for field in fields(Row)]
     cells = {name: np.array([[getattr(row, name) for row in rows] for rows in runs]) for name in names}
     print(f"\n## {title}\n  t  transmission   sampling  learning        gain    ideal    NN      s")
     for t in range(len(runs[0])):
         mean = {name: values[:, t].mean() for name, values in cells.items()}
-        se, own = (np.sqrt((cells[name][:, t] ** 2).sum()) / len(runs) for name in ("se", "learning_se"))
+        half, own = (_half(cells[name][:, t], cells[error][:, t]) for name, error in ERRORS.items())
         print(
-            f"{t + 1:>3}  {mean['transmission']:5.3f} ± {se:5.3f}   {mean['sampling']:+8.3f}  {mean['learning']:+6.3f} "
-            f"± {own:5.3f}  {mean['gain']:6.4f}  {mean['ideal']:5.3f}  {mean['nn']:4.2f}  {mean['seconds']:5.1f}"
+            f"{t + 1:>3}  {mean['transmission']:5.3f} ± {half:5.3f}   {mean['sampling']:+8.3f}  "
+            f"{mean['learning']:+6.3f} ± {own:5.3f}  {mean['gain']:6.4f}  {mean['ideal']:5.3f}  {mean['nn']:4.2f}  {mean['seconds']:5.1f}"
         )
     learning = cells["learning"]
     for seed, rows in enumerate(runs):
         print(f"seed {seed}: " + ", ".join(f"{row.transmission:.3f} ± {row.se:.3f}" for row in rows))
     print(f"learning: mean {learning.mean():+.3f}, rms {np.sqrt((learning**2).mean()):.3f}", flush=True)
+
+
+def _half(values: np.ndarray, errors: np.ndarray) -> float:
+    """Half of the 95 % interval of a mean over seeds: seeds differ by more than the error of each tells."""
+    estimates = [Estimate.of(float(value), float(se)) for value, se in zip(values, errors, strict=True)]
+    found = over_seeds(estimates)
+    return (found.high - found.low) / 2
 
 
 def _scorer(config: StudyConfig, names: tuple[str, ...]) -> Scorer:

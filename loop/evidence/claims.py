@@ -402,4 +402,4 @@ def _needs_prediction(loop: Loop) -> str:
 
 
 def _needs_start(loop: Loop) -> str:
-    return "" if loop.from_start else "nothing was predicted from generation 0"
+    return "" if loop.from_start else "what follows from generation 0 is worked out in `curate report` alone"

@@ -58,11 +58,10 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
     """
     masses = p[:, None] if p.ndim == 1 else p
     levels, place = np.unique(rewards, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    gathered = masses[order]
     if len(levels) < len(rewards):  # equal rewards are one point of the support
-        gathered = np.zeros((len(levels), masses.shape[1]))
-        np.add.at(gathered, place, masses)
-    else:
-        gathered = masses[np.argsort(rewards, kind="stable")]
+        gathered = np.add.reduceat(gathered, np.searchsorted(place[order], np.arange(len(levels))), axis=0)
     chosen = _luce(np.maximum(levels - levels[-1], -FARTHEST), gathered, rule)
     out = (rule.lapse + (1 - rule.lapse) * chosen)[place]
     return out[:, 0] if p.ndim == 1 else out
