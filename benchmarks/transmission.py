@@ -188,7 +188,8 @@ def print_table(title: str, runs: list[list[Row]]) -> None:
         half, own = (_half(cells[name][:, t], cells[error][:, t]) for name, error in ERRORS.items())
         print(
             f"{t + 1:>3}  {mean['transmission']:5.3f} ± {half:5.3f}   {mean['sampling']:+8.3f}  "
-            f"{mean['learning']:+6.3f} ± {own:5.3f}  {mean['gain']:6.4f}  {mean['ideal']:5.3f}  {mean['nn']:4.2f}  {mean['seconds']:5.1f}"
+            f"{mean['learning']:+6.3f} ± {own:5.3f}  {mean['gain']:6.4f}  {mean['ideal']:5.3f}  {mean['nn']:4.2f}  "
+            f"{mean['seconds']:5.1f}"
         )
     learning = cells["learning"]
     for seed, rows in enumerate(runs):
