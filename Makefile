@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint browser crowd paper-2d starter clean
+.PHONY: demo test test-slow lint browser calibration crowd paper-2d starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)            ## the digits study in the browser
@@ -22,6 +22,9 @@ lint: $(READY)            ## ruff and pyright
 
 paper-2d: $(READY)        ## rerun the paper's two-dimensional experiments and write docs/reproduction.md (under 15 minutes)
 	$(BIN)/python -m benchmarks.paper_2d
+
+calibration: $(READY)     ## false alarms, power and coverage of every verdict; writes docs/calibration.md (under 30 minutes)
+	$(BIN)/python benchmarks/calibration.py
 
 crowd: $(READY)           ## a crowd of 100 against a real server and worker, a minute (docs/deployment.md)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/crowd.py --raters 100 --seconds 30 --kill 2

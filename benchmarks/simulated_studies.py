@@ -20,7 +20,6 @@ from loop.theory import bounds
 from loop.theory.population import Curators, blend
 
 ATOMS = 160
-LIKED = 0.5  # the share of atoms in class 1, those of the higher rewards
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,12 @@ class Population:
         config = configure("moons", [f"mix.lam={lam}", f"curation.k={setting.k}", *reward])
         return cls(setting, rewards, real, first, config, curators(config))
 
+    @classmethod
+    def of_study(cls, config: StudyConfig, rewards: np.ndarray, setting: Setting) -> "Population":
+        """That of a study whose generation 0 draws its real data, each of which is an atom."""
+        law = np.full(len(rewards), 1 / len(rewards))
+        return cls(setting, rewards, law, law, config, curators(config))
+
     @property
     def w(self) -> np.ndarray:
         """(atoms,) exp(r)."""
@@ -118,8 +123,8 @@ class Population:
 def simulate(population: Population, rng: np.random.Generator) -> tuple[Measurements, Truth]:
     """One study's measurements and the truth behind them."""
     setting, w = population.setting, population.w
-    n_real = setting.real
-    real = Evaluated(None, *_samples(population, np.full(ATOMS, n_real // ATOMS + 1), rng))
+    every = np.full(len(w), max(1, setting.real // len(w)))
+    real = Evaluated(None, *_samples(population, every, rng))
     laws, trained = [population.first], [float("nan")]
     for _ in range(setting.generations):
         counts = rng.multinomial(setting.picks, population.users.pick(population.rewards, laws[-1]))
@@ -140,8 +145,9 @@ def _samples(population: Population, counts: np.ndarray, rng: np.random.Generato
 
     The order matters: the evidence resamples the i-th samples of all generations together.
     """
-    atoms = rng.permutation(np.repeat(np.arange(ATOMS), counts))
-    return population.rewards[atoms][None], (atoms >= ATOMS * LIKED).astype(np.int32)
+    atoms = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    rewards = population.rewards[atoms]
+    return rewards[None], (rewards >= np.median(population.rewards)).astype(np.int32)
 
 
 def _generation(

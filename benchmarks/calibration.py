@@ -1,0 +1,360 @@
+"""How well calibrated each verdict and interval of a report is: simulated studies of known truth, in one table.
+
+    make calibration                                        # all rows; writes docs/calibration.md
+    python benchmarks/calibration.py --studies 200          # quicker and coarser
+    python benchmarks/calibration.py --only loops --out t.md
+
+Studies are population updates plus sampling noise, in memory (`simulated_studies.py`), and take the path of every
+report from measurements to verdicts. Full studies in SQLite, with a generator that copies its training set, check that
+both agree. Seeds are fixed; shares have their exact 95 % Monte-Carlo limits (Clopper and Pearson 1934).
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import commit, machine
+from scipy.stats import beta, ks_2samp
+from simulated_studies import Population, Setting, simulate
+from threadpoolctl import threadpool_limits
+
+from loop.evidence.schema import Estimate, Evidence
+from loop.evidence.study import assess, build
+from loop.simulation import simulate as run_loop
+from loop.study import Study, configure
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "calibration.md"
+CHUNK = 50  # studies of one task
+FULL_STUDIES, IN_MEMORY = 20, 10
+INF = float("inf")
+EQUALITIES = ("one step", "many steps", "transmission", "C6")
+LOOPS = ((2, INF), (4, INF), ("inf", INF), (2, 0.4), (4, 1.0), ("inf", 1.0))
+TRUTHS = {"honest": 1.0, "frozen": 0.0, "a quarter of the gain": 0.25, "110 % of the gain": 1.1}
+BIG = {"samples": 20_000, "picks": 10_000, "real": 10_000}
+
+
+@dataclass
+class Tally:
+    """Counts over simulated studies; tallies of chunks add up.
+
+    Attributes:
+        studies: how many.
+        fails: those with any verdict "fails".
+        verdicts: by claim, how often each word was given.
+        untrue: verdicts "holds" on claims of equality with a predicted gain over three standard errors.
+        covered: by interval, whether it held the truth.
+        widths: by interval, its width.
+        seconds: that they took.
+    """
+
+    studies: int = 0
+    fails: int = 0
+    verdicts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    untrue: int = 0
+    covered: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    widths: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    seconds: float = 0.0
+
+    def interval(self, name: str, estimate: Estimate | None, truth: float) -> None:
+        """Counts one interval."""
+        if estimate is not None:
+            self.covered[name].append(bool(estimate.low <= truth <= estimate.high))
+            self.widths[name].append(estimate.high - estimate.low)
+
+    def add(self, other: "Tally") -> None:
+        """Adds another's counts."""
+        self.studies += other.studies
+        self.fails += other.fails
+        self.untrue += other.untrue
+        self.seconds += other.seconds
+        for name, words in other.verdicts.items():
+            self.verdicts[name].update(words)
+        for name, values in other.covered.items():
+            self.covered[name] += values
+            self.widths[name] += other.widths[name]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of n trials with its exact 95 % limits."""
+
+    hits: int
+    n: int
+
+    @property
+    def low(self) -> float:
+        """Lower limit."""
+        return float(beta.ppf(0.025, self.hits, self.n - self.hits + 1)) if self.hits else 0.0
+
+    @property
+    def high(self) -> float:
+        """Upper limit."""
+        return float(beta.ppf(0.975, self.hits + 1, self.n - self.hits)) if self.hits < self.n else 1.0
+
+    def __str__(self) -> str:
+        if not self.n:
+            return ""
+        return f"{100 * self.hits / self.n:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+
+def main() -> None:
+    """Runs the rows, prints the document, and writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=1_000, help="a row")
+    parser.add_argument("--only", choices=["loops", "full"], action="append", help="some of the tables")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="another file than docs/calibration.md")
+    options = parser.parse_args()
+    parts, started = options.only or ["loops", "full"], time.monotonic()
+    text, criteria = [], []
+    with ProcessPoolExecutor(options.processes, initializer=threadpool_limits, initargs=(1,)) as pool:
+        if "loops" in parts:
+            found, judged = loops(pool, options.studies)
+            text += found
+            criteria += judged
+        if "full" in parts:
+            found, judged = full_studies(pool)
+            text += found
+            criteria += judged
+    minutes = (time.monotonic() - started) / 60
+    document = "\n".join([*_head(options.studies, minutes), *_criteria(criteria), *text, ""])
+    (options.out or DOCUMENT).write_text(document, encoding="utf-8")
+    print(document)
+
+
+def settings() -> Iterator[tuple[str, Setting]]:
+    """The rows: what the generator does, and the loop."""
+    for truth, carried in TRUTHS.items():
+        for bounded in (True, False):
+            for k, lam in LOOPS:
+                if carried != 1.1 or lam == INF:
+                    spread = 2.0 if bounded else 0.5
+                    yield truth, Setting(k=k, lam=lam, bounded=bounded, spread=spread, carried=carried, generations=3)
+    yield "honest", Setting(k="inf", bounded=False, spread=1.0, generations=5)  # C6 with weights that degenerate
+    yield "honest", Setting(k=2, lam=0.4, worse=0.5, generations=3)  # generation 0 half a unit of reward worse
+    yield "honest", Setting(k=2, bounded=False, spread=0.15, generations=5)  # next to nothing to gain
+    yield "frozen", Setting(k=2, bounded=False, spread=0.15, carried=0.0, generations=5)
+    for truth, carried in TRUTHS.items():
+        yield truth, Setting(k=4, carried=carried, generations=3, **BIG)  # large enough to tell
+
+
+def loops(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tuple[str, bool]]]:
+    """The tables of verdicts and of intervals of loops with simulated users, and whether they are as they should be."""
+    rows = list(settings())
+    tasks = []
+    for index, (_, setting) in enumerate(rows):
+        n = studies if setting.samples < 10_000 else max(CHUNK, studies // 5)
+        tasks += [(index, setting, start, min(CHUNK, n - start)) for start in range(0, n, CHUNK)]
+    tallies = [Tally() for _ in rows]
+    for done, (index, tally) in enumerate(pool.map(_loop_studies, tasks), start=1):
+        tallies[index].add(tally)
+        _progress("loops", done, len(tasks))
+    heads = ("generator", "loop", "studies", "any “fails”, %", "C1, C4", "one step", "many steps", "transmission",
+             "“holds” on an equality")  # fmt: skip
+    verdicts = [_verdict_row(truth, setting, tally) for (truth, setting), tally in zip(rows, tallies, strict=True)]
+    names = ("E[w]", "one-step prediction", "many-step prediction", "one-step margin", "many-step margin", "ratio",
+             "ratio, all steps")  # fmt: skip
+    intervals = [
+        [truth, _loop_name(setting), *(_interval_cell(tally, name) for name in names)]
+        for (truth, setting), tally in zip(rows, tallies, strict=True)
+    ]
+    text = [
+        "## Loops with simulated users: verdicts", "",
+        "Of each claim: the verdicts *holds / fails / can't tell* in per cent. An honest generator learns its training "
+        "set without error, so each *fails* of its is a false one; a frozen one never moves; the others go a quarter "
+        "of the way, or a tenth too far. 2,000 samples and 1,000 picks a generation, 3 generations, rewards uniform "
+        "on [-2, 0] (bounded) or normal with a standard deviation of 0.5 (unbounded), unless the loop says otherwise.",
+        "",
+        *_table(heads, verdicts), "",
+        "## Loops with simulated users: 95 % intervals", "",
+        "Coverage in per cent with its Monte-Carlo limits, and the median width. Margins are those of honest "
+        "generators (truth: 0), at 95 %, not as corrected in reports; the ratio's truth is what the generator carries.",
+        "",
+        *_table(("generator", "loop", *names), intervals), "",
+    ]  # fmt: skip
+    return text, list(_loop_criteria(rows, tallies))
+
+
+def _loop_studies(task: tuple[int, Setting, int, int]) -> tuple[int, Tally]:
+    index, setting, start, n = task
+    population, tally, began = Population.of(setting), Tally(), time.monotonic()
+    for number in range(start, start + n):
+        measurements, truth = simulate(population, np.random.default_rng([index, number]))
+        _count(tally, assess(measurements), truth, setting)
+    tally.seconds = time.monotonic() - began
+    return index, tally
+
+
+def _count(tally: Tally, evidence: Evidence, truth: Any, setting: Setting) -> None:
+    tally.studies += 1
+    tally.fails += any(one.verdict == "fails" for one in evidence.claims)
+    for one in evidence.claims:
+        if one.verdict != "not applicable":
+            tally.verdicts[one.claim][one.verdict] += 1
+        tally.untrue += one.claim in EQUALITIES and one.verdict == "holds"
+        if setting.carried == 1.0 and one.margin and one.claim in ("one step", "many steps"):
+            name = "one-step margin" if one.claim == "one step" else "many-step margin"
+            if "effective" not in one.reason:
+                tally.interval(name, Estimate.of(one.margin.value, one.margin.se), 0.0)
+    for generation in evidence.generations:
+        t = generation.t
+        tally.interval("E[w]", generation.measured.mean_w, truth.mean_w[t])
+        if t and generation.predicted:
+            tally.interval("one-step prediction", generation.predicted.mean_w, truth.predicted[t])
+        if t and generation.predicted_from_start and setting.spread < 1:
+            tally.interval("many-step prediction", generation.predicted_from_start.mean_w, truth.from_start[t])
+        if generation.transmission:
+            tally.interval("ratio", generation.transmission.ratio, setting.carried)
+    last = evidence.generations[-1].transmission_so_far
+    if last:
+        tally.interval("ratio, all steps", last.ratio, setting.carried)
+
+
+def _verdict_row(truth: str, setting: Setting, tally: Tally) -> list[str]:
+    def words(*claims: str) -> str:
+        counts: Counter[str] = sum((tally.verdicts[name] for name in claims if name in tally.verdicts), Counter())
+        total = sum(counts.values())
+        if not total:
+            return ""
+        return " / ".join(f"{100 * counts[word] / total:.0f}" for word in ("holds", "fails", "can't tell"))
+
+    return [
+        truth, _loop_name(setting), f"{tally.studies:,}", str(Share(tally.fails, tally.studies)), words("C1", "C4"),
+        words("one step"), words("many steps"), words("transmission"), f"{tally.untrue}",
+    ]  # fmt: skip
+
+
+def _loop_name(setting: Setting) -> str:
+    plain = Setting()
+    more = [f"{setting.samples:,} samples"] if setting.samples != plain.samples else []
+    more += [f"generation 0 worse by {setting.worse:g}"] if setting.worse else []
+    more += [f"sd {setting.spread:g}"] if not setting.bounded and setting.spread != 0.5 else []
+    mix = "pure" if np.isinf(setting.lam) else f"λ = {setting.lam:g}"
+    kind = "bounded" if setting.bounded else "unbounded"
+    return ", ".join([f"K = {setting.k}".replace("inf", "∞"), mix, kind, *more])
+
+
+def _loop_criteria(rows: Sequence[tuple[str, Setting]], tallies: Sequence[Tally]) -> Iterator[tuple[str, bool]]:
+    def where(truth: str) -> list[tuple[Setting, Tally]]:
+        return [(setting, tally) for (name, setting), tally in zip(rows, tallies, strict=True) if name == truth]
+
+    worst = max((Share(tally.fails, tally.studies) for _, tally in where("honest")), key=lambda one: one.low)
+    yield f"honest loops get a false “fails” in at most 5 % of reports (worst row: {worst} %)", worst.low <= 0.05
+    held = sum(tally.untrue for _, tally in where("frozen"))
+    yield f"a frozen generator “holds” on no claim of equality ({held} verdicts)", held == 0
+    quarter = where("a quarter of the gain")
+    told = [Share(tally.verdicts["transmission"]["holds"], tally.studies) for _, tally in quarter]
+    least = 1 - max(one.low for one in told)
+    yield (
+        f"a quarter of the gain gets “fails” or “can't tell” on transmission in at least 90 % (worst row: {least:.1%})",
+        least >= 0.9,
+    )
+    least_covered = min(
+        ((Share(sum(values), len(values)), name, _loop_name(setting))
+         for (_, setting), tally in zip(rows, tallies, strict=True) for name, values in tally.covered.items()
+         if len(values) >= tally.studies // 2),
+        key=lambda one: one[0].high,
+    )  # fmt: skip
+    share, name, loop = least_covered
+    yield f"every interval covers at least 93 % (worst: {name}, {loop}: {share} %)", share.high >= 0.93
+
+
+def _interval_cell(tally: Tally, name: str) -> str:
+    covered = tally.covered.get(name)
+    if not covered:
+        return ""
+    return f"{Share(sum(covered), len(covered))}; {np.median(tally.widths[name]):.3g}"
+
+
+def full_studies(pool: ProcessPoolExecutor) -> tuple[list[str], list[tuple[str, bool]]]:
+    """Whole studies in SQLite beside ones in memory with the same population: the same figures up to chance.
+
+    Their generator copies its training set, so it is honest. Compared are the standardised differences (z) of measured
+    and predicted gains, by Kolmogorov and Smirnov's test, and how often each word was given on "one step".
+    """
+    full: list[float] = []
+    memory: list[float] = []
+    words: dict[str, Counter[str]] = {"full": Counter(), "memory": Counter()}
+    tasks = [(mix, seed) for mix in ("inf", "0.4") for seed in range(FULL_STUDIES // 2)]
+    for done, (one, many) in enumerate(pool.map(_full_study, tasks), start=1):
+        full += _differences([one])
+        memory += _differences(many)
+        words["full"].update(_words([one]))
+        words["memory"].update(_words(many))
+        _progress("full studies", done, len(tasks))
+    p = float(ks_2samp(full, memory).pvalue)
+    rows = [
+        [name, f"{len(values):,}", f"{np.mean(values):+.2f}", f"{np.std(values):.2f}",
+         " / ".join(f"{100 * words[key][word] / words[key].total():.0f}" for word in ("holds", "fails", "can't tell"))]
+        for name, key, values in (("in SQLite", "full", full), ("in memory", "memory", memory))
+    ]  # fmt: skip
+    text = [
+        "## Full studies beside those in memory", "",
+        f"{FULL_STUDIES} studies by `curate simulate`'s own code (moons, K = 2, a generator that copies its training "
+        f"set, three generations, half of them pure, half with λ = 0.4) and {IN_MEMORY} in memory for each, with its "
+        f"rewards. z is the measured less the predicted gain over its standard error. Kolmogorov and Smirnov: p = {p:.2f}.", "",
+        *_table(("studies", "steps", "mean z", "sd of z", "one step: holds / fails / can't tell"), rows), "",
+    ]  # fmt: skip
+    return text, [(f"studies in SQLite and in memory agree (p = {p:.2f})", p > 0.01)]
+
+
+def _full_study(task: tuple[str, int]) -> tuple[Evidence, list[Evidence]]:
+    """A study in SQLite, and some in memory with the same rewards."""
+    lam, seed = task
+    given = ["network.kind=resample", "data.n=600", "curation.picks=400", "evaluation.samples=1000", "reward.gamma=2"]
+    config = configure("moons", [*given, f"mix.lam={lam}"], seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study.create(Path(folder) / "study", config)
+        run_loop(study, 3, lambda phase, done, total: None)
+        evidence = build(study)
+        real = study.store.evaluation(None)
+        study.store.close()
+    assert real is not None
+    setting = Setting(k=2, lam=float(lam), generations=3, samples=1_000, picks=400, real=600)
+    population = Population.of_study(config, real.rewards[0], setting)
+    rng = np.random.default_rng([seed, lam == "inf"])
+    return evidence, [assess(simulate(population, rng)[0]) for _ in range(IN_MEMORY)]
+
+
+def _differences(studies: Sequence[Evidence]) -> list[float]:
+    return [one.transmission.z for study in studies for one in study.generations if one.transmission]
+
+
+def _words(studies: Sequence[Evidence]) -> Iterator[str]:
+    return (one.verdict for study in studies for one in study.claims if one.claim == "one step")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _head(studies: int, minutes: float) -> list[str]:
+    return [
+        "# How well calibrated the verdicts are", "",
+        "Every verdict and interval of a report, held against simulated studies whose truth is known. Written by "
+        f"`make calibration` ({studies:,} studies a row, {minutes:.0f} minutes, {machine()}{commit()}); don't edit "
+        "it. Shares are in per cent with exact 95 % Monte-Carlo limits.", "",
+    ]  # fmt: skip
+
+
+def _criteria(criteria: Sequence[tuple[str, bool]]) -> list[str]:
+    lines = [f"- {'Met' if met else '**Missed**'}: {said}." for said, met in criteria]
+    return ["## What is asked of them", "", *lines, ""]
+
+
+def _progress(name: str, done: int, total: int) -> None:
+    if done % 20 == 0 or done == total:
+        print(f"{name}: {done} of {total}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
