@@ -300,7 +300,8 @@ def full_studies(pool: ProcessPoolExecutor) -> tuple[list[str], list[tuple[str, 
         "## Full studies beside those in memory", "",
         f"{FULL_STUDIES} studies by `curate simulate`'s own code (moons, K = 2, a generator that copies its training "
         f"set, three generations, half of them pure, half with λ = 0.4) and {IN_MEMORY} in memory for each, with its "
-        f"rewards. z is the measured less the predicted gain over its standard error. Kolmogorov and Smirnov: p = {p:.2f}.", "",
+        "rewards. z is the measured less the predicted gain over its standard error. Kolmogorov and Smirnov: "
+        f"p = {p:.2f}.", "",
         *_table(("studies", "steps", "mean z", "sd of z", "one step: holds / fails / can't tell"), rows), "",
     ]  # fmt: skip
     return text, [(f"studies in SQLite and in memory agree (p = {p:.2f})", p > 0.01)]
