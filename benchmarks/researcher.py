@@ -48,7 +48,7 @@ def measure(study: Study) -> None:
     """Starts a page's refreshes as the app does, and goes on until all picks are counted."""
     print(f"{study.store.last_pick():,} picks")
     timed("when the app starts", lambda: picks_progress(study.store, study.config))
-    crowd, evidence = CrowdCounts(study.store), KeptEvidence(study)
+    crowd, evidence = CrowdCounts(study), KeptEvidence(study)
     timed("the page opens", lambda: panels(study, crowd, evidence()))
     latest, n = study.store.latest_cut() or (0, 0), 1
     while crowd(latest[0]).share < 1:

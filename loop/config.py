@@ -98,12 +98,33 @@ class ScheduleConfig(_Table):
     )
 
 
+class StopConfig(_Table):
+    """The [stop] table: how far a study with people goes, set before the first pick; 0 leaves it open.
+
+    What is set in advance makes verdicts sharper: intervals needn't be valid at every look, nor errors be kept back for
+    later generations.
+    """
+
+    raters: int = Field(default=0, ge=0, description="people who may finish; 0: open. Needs journey.picks")
+    generations: int = Field(default=0, ge=0, description="the last generation that people's picks lead to; 0: open")
+
+    @field_validator("raters")
+    @classmethod
+    def _enough(cls, raters: int) -> int:
+        if raters == 1:
+            raise ValueError("one rater says nothing of others; set 2 or more, or 0 to leave the number open")
+        return raters
+
+
 class PoolConfig(_Table):
     """The [pool] table: slates made ahead of the raters."""
 
     size: int = Field(default=96, ge=1, description="curation slates kept free")
     audit: int = Field(
         default=48, ge=0, description="audit slates kept free; they are served while a generation trains"
+    )
+    audit_k: int = Field(
+        default=2, ge=2, description="samples in an audit slate; only of pairs is a win rate of 1/2 indifference"
     )
     lease_s: float = Field(default=600, gt=0, description="a slate without an answer goes back after this long")
 
@@ -165,6 +186,7 @@ class StudyConfig(_Table):
     curation: CurationConfig = CurationConfig()
     mix: MixConfig = MixConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    stop: StopConfig = StopConfig()
     pool: PoolConfig = PoolConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     app: AppConfig = AppConfig()
@@ -180,6 +202,8 @@ class StudyConfig(_Table):
             raise ValueError("population: names must differ from each other and from 'adversary'")
         if self.curation.extend == "accumulate" and self.mix.policy.startswith("accumulate"):
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
+        if self.stop.raters and not self.journey.picks:
+            raise ValueError("stop.raters counts raters who finish, so it needs an end: set journey.picks")
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         if self.evaluation.features != "classifier" and self.data.dataset in POINT_SETS:

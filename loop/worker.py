@@ -138,6 +138,8 @@ class Worker:
     def _due(self, latest: Generation) -> bool:
         """Whether the schedule, or the researcher, calls for a new generation."""
         store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
+        if 0 < self.study.config.stop.generations <= latest.t:
+            return False
         picks = store.curation_picks_since(latest.pick_cut, rule)
         if picks >= schedule.picks:
             refresh(store, self.study.config.quality)

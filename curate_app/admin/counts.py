@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from data.store import Store
-from loop.evidence.people import rates_of
+from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import WinRate
+from loop.study import Study
 
 BUDGET_S = 0.25
 CHUNK = 10_000  # picks
@@ -110,8 +110,9 @@ class Running:
 class CrowdCounts:
     """All counts of one study; safe to share between the threads of its pages."""
 
-    def __init__(self, store: Store):
-        self._store = store
+    def __init__(self, study: Study):
+        store = study.store
+        self._store, self._config = store, study.config
         self._lock = Lock()
         self._picks = Running(store.picks_by_minute)
         self._wins = Running(store.audit_wins)
@@ -154,8 +155,8 @@ class CrowdCounts:
         return [self._picks.counts["human", name] for name in names]
 
     def _read_rates(self) -> list[WinRate]:
-        withdrawn, foreign = self._store.withdrawn_sessions(), self._store.foreign_generations()
-        return rates_of(self._wins.counts, withdrawn, self._latest, foreign)
+        raters, foreign = raters_of(self._store, self._config, live=True), self._store.foreign_generations()
+        return rates_of(self._wins.counts, raters, self._latest, foreign)
 
     def _read_people(self) -> People:
         store = self._store

@@ -101,7 +101,7 @@ class Refresh:
 
     def __init__(self, study: Study):
         self.study = study
-        self.crowd = CrowdCounts(study.store)
+        self.crowd = CrowdCounts(study)
         self.evidence = KeptEvidence(study)
         picks_progress(study.store, study.config)  # counted in full once, before anyone waits for it
 

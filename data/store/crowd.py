@@ -3,6 +3,8 @@
 Pick ids are in the order of the answers, so a moment is found by looking at a few of them.
 """
 
+from typing import Any
+
 from data.records import timestamp
 from data.store.connection import Connection
 
@@ -56,30 +58,42 @@ class Crowd(Connection):
             )
         }
 
-    def audit_wins(self, after: int, until: int) -> dict[tuple[str, int, int, int], int]:
-        """People's choices between generations in audit slates, by (session, rater, t that won, t that lost).
+    def audit_wins(self, after: int, until: int) -> dict[tuple[str, int, int, int, int], int]:
+        """People's choices between generations in audit slates, by (session, rater, K, t that won, t that lost).
 
         A picked sample is compared with each unpicked one of another generation in its slate.
         """
         return {
-            (row["session"], row["rater"], row["won"], row["lost"]): row["n"]
+            (row["session"], row["rater"], row["k"], row["won"], row["lost"]): row["n"]
             for row in self.rows(
-                """SELECT session.id AS session, session.rater_id AS rater, winner.t AS won, loser.t AS lost,
-                count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+                """SELECT session.id AS session, session.rater_id AS rater, slate.k AS k, winner.t AS won,
+                loser.t AS lost, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
                 JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
                 JOIN slate_item AS chosen ON chosen.slate_id = slate.id AND chosen.position = pick.position
                 JOIN sample AS winner ON winner.id = chosen.sample_id
                 JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
                 JOIN sample AS loser ON loser.id = other.sample_id
                 WHERE pick.id > ? AND pick.id <= ? AND slate.purpose = 'audit' AND pick.outcome = 'pick'
-                AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4""",
+                AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
                 [after, until],
             )
         }
 
-    def withdrawn_sessions(self) -> set[str]:
-        """The ids of sessions that withdrew."""
-        return {row["id"] for row in self.rows("SELECT id FROM session WHERE withdrawn_at IS NOT NULL")}
+    def human_sessions(self, lease_s: float) -> list[dict[str, Any]]:
+        """People's sessions that haven't withdrawn: session, rater, finished_at (or None), ended.
+
+        A session has ended when it finished, failed the question, or was last heard of over `lease_s` seconds ago.
+        """
+        return list(
+            self.rows(
+                """SELECT session.id AS session, rater_id AS rater, finished_at,
+            finished_at IS NOT NULL OR failed_at IS NOT NULL OR max(session.created_at, coalesce(
+                (SELECT picked_at FROM pick WHERE session_id = session.id ORDER BY id DESC LIMIT 1), '')) < ? AS ended
+            FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND withdrawn_at IS NULL
+            ORDER BY session.rowid""",
+                [timestamp(-lease_s)],
+            )
+        )
 
     def people_at_work(self, within_s: float) -> int:
         """People who came, got a slate or answered within the last so many seconds, and haven't left since."""

@@ -42,6 +42,11 @@ class Generations(Connection):
         """All published generations, by t."""
         return [_generation(row) for row in self.rows("SELECT * FROM generation ORDER BY t")]
 
+    def generation(self, t: int) -> Generation | None:
+        """Generation t; None before it is published."""
+        row = self.one("SELECT * FROM generation WHERE t = ?", [t])
+        return None if row is None else _generation(row)
+
     def latest_generation(self) -> Generation | None:
         """The generation that is served now; None before the first is published."""
         row = self.one("SELECT * FROM generation ORDER BY t DESC LIMIT 1")

@@ -120,14 +120,15 @@ def withdraw(store: Store, config: StudyConfig, session_id: str) -> None:
 
 
 def admits(store: Store, config: StudyConfig) -> bool:
-    """Whether someone new may begin: the study goes on, and the quota leaves a place.
+    """Whether someone new may begin: the study goes on, and neither the quota nor `stop.raters` has run out of places.
 
     A place is taken by who has finished and by who is under way, until a lease's time after the last sign of life.
     """
     controls = control_state(store)
     if controls.finished:
         return False
-    return not controls.quota or store.places_taken(config.pool.lease_s) < controls.quota
+    places = min((n for n in (controls.quota, config.stop.raters) if n), default=0)
+    return not places or store.places_taken(config.pool.lease_s) < places
 
 
 def completion(config: StudyConfig, journey: Journey, state: str) -> dict[str, str] | None:

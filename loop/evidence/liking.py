@@ -13,7 +13,11 @@ from loop.choice.design import class_name
 from loop.choice.log import Log, Who, read_log
 from loop.choice.logit import Fit, fit
 from loop.choice.slates import Slates
-from loop.evidence.schema import Estimate, UtilityGain, side_of
+from loop.config import StudyConfig
+from loop.evidence.budget import UTILITY_GAINS, error_level
+from loop.evidence.confidence_sequence import reach_of_asymptotic
+from loop.evidence.people import PLAIN, Raters, raters_of
+from loop.evidence.schema import Estimate, IntervalKind, UtilityGain, side_of
 
 RARE = 0.01  # share of a generation's samples that may be of classes which nobody was shown
 
@@ -22,45 +26,76 @@ class UnknownGainError(ValueError):
     """What keeps a gain from being known, in a sentence."""
 
 
-def utility_gains(store: Store, found: Sequence[Evaluated], class_names: Sequence[str]) -> list[UtilityGain]:
+def utility_gains(
+    store: Store,
+    config: StudyConfig,
+    found: Sequence[Evaluated],
+    class_names: Sequence[str],
+    level: float = UTILITY_GAINS,
+) -> list[UtilityGain]:
     """The gain of each generation over generation 0 and over the one before, by people's utilities of classes.
 
     Generation t is judged by picks that didn't train it: those in audit slates, and curation picks from samples of t
-    or later. Picks that trained it would flatter it, because it learned their errors too. Withdrawn sessions don't
-    count.
+    or later. Picks that trained it would flatter it, because it learned their errors too. Raters count when they have
+    finished, as in win rates; withdrawn sessions don't.
 
     Args:
         store: holds the picks.
+        config: the study's.
         found: the samples of generations 0, 1, ...
         class_names: by label, for messages.
+        level: of error that all gains share.
 
     Returns:
         Nothing where nobody picked.
     """
-    log = read_log(store, Who())
+    log, raters = read_log(store, Who()), raters_of(store, config)
     if not len(log.slates) or len(found) < 2:
         return []
-    return [gain for t in range(1, len(found)) for gain in _gains(log, found, t, class_names)]
+    return [gain for t in range(1, len(found)) for gain in _gains(log, raters, found, t, class_names, level)]
 
 
-def _gains(log: Log, found: Sequence[Evaluated], t: int, names: Sequence[str]) -> Iterator[UtilityGain]:
+def _gains(
+    log: Log, raters: Raters, found: Sequence[Evaluated], t: int, names: Sequence[str], level: float
+) -> Iterator[UtilityGain]:
     fresh = (log.answers["purpose"] == PURPOSES.index("audit")) | (log.answers["t"] >= t)
-    slates, rows = log.slates.keep(fresh)
-    labels, raters = log.items["label"][rows], len(np.unique(slates.raters))
+    slates, rows = log.slates.keep(fresh & np.isin(log.slates.raters, sorted(raters.ids)))
+    labels, people = log.items["label"][rows], len(np.unique(slates.raters))
+    shown: IntervalKind = "fixed n" if raters.kind == "fixed n" else "always valid in large numbers"
+    other: IntervalKind = "always valid in large numbers" if raters.kind == "fixed n" else "fixed n"
     for against in sorted({0, t - 1}):
-        gain, reason = None, ""
+        share, gain, reason = error_level(t, against, level, raters.last), None, raters.waiting
         try:
             gain = fitted_gain(slates, labels, found[t].labels, found[against].labels, names)
         except UnknownGainError as error:
             reason = str(error)
-        verdict = side_of(gain, 0.0) if gain else "can't tell"
-        yield UtilityGain(t=t, against=against, n=len(slates), raters=raters, gain=gain, verdict=verdict, reason=reason)
+        corrected = gain and with_reach(gain, people, shown, share)
+        yield UtilityGain(
+            t=t,
+            against=against,
+            n=len(slates),
+            raters=people,
+            gain=gain and with_reach(gain, people, shown),
+            interval_kind=shown,
+            other=gain and with_reach(gain, people, other),
+            corrected=corrected,
+            level=share,
+            verdict=side_of(corrected, 0.0) if corrected and not reason else "can't tell",
+            reason=reason,
+        )
+
+
+def with_reach(gain: Estimate, raters: int, kind: IntervalKind, level: float = PLAIN) -> Estimate:
+    """An estimate over raters with the interval of a kind, at an error level."""
+    fixed = float(stdtrit(raters - 1, 1 - level / 2))
+    half = (fixed if kind == "fixed n" else reach_of_asymptotic(raters, level)) * gain.se
+    return Estimate(value=gain.value, se=gain.se, low=gain.value - half, high=gain.value + half)
 
 
 def fitted_gain(
     slates: Slates, labels: np.ndarray, now: np.ndarray, before: np.ndarray, names: Sequence[str] = ()
 ) -> Estimate:
-    """The mean fitted utility of some samples less that of others, with a 95 % interval.
+    """The mean fitted utility of some samples less that of others, with a 95 % interval for this number of raters.
 
     The error is that of the utilities (delta method; clustered by rater, or taking picks as independent where that is
     larger, as it may be with few raters) and that of the samples, with Student's t for the number of raters.
@@ -83,9 +118,7 @@ def fitted_gain(
     variance = max(float(weights @ matrix @ weights) for matrix in (utilities.clustered, utilities.plain))
     worth = np.concatenate([[0.0], utilities.coefficients])
     variance += sum(float(worth @ matrix @ worth) for matrix in errors)
-    se = math.sqrt(variance)
-    half = float(stdtrit(utilities.raters - 1, 0.975)) * se
-    return Estimate(value=value, se=se, low=value - half, high=value + half)
+    return with_reach(Estimate.of(value, math.sqrt(variance)), utilities.raters, "fixed n")
 
 
 def _fit(slates: Slates, labels: np.ndarray) -> tuple[np.ndarray, Fit]:

@@ -173,17 +173,47 @@ class ClaimVerdict(_Part):
     )
 
 
+IntervalKind = Literal["always valid", "always valid in large numbers", "fixed n"]
+
+
 class WinRate(_Part):
-    """People's choices between two generations in audit slates; 0.5 is indifference."""
+    """People's choices between two generations in audit slates, by raters who have finished.
+
+    The rate is the mean over raters of each one's share of comparisons that the generation won. In slates of two, 0.5
+    is indifference; in larger ones it isn't, because a generation of more different samples wins more of them.
+    """
 
     t: int = Field(description="the generation")
     against: int = Field(description="the generation it is compared with")
     n: int = Field(description="comparisons: a picked sample of one generation with an unpicked one of the other")
     raters: int = Field(description="people who made the comparisons")
-    rate: Estimate = Field(description="interval clustered by rater")
-    verdict: VerdictWord = Field(
-        default="can't tell", description="holds where the interval lies above 1/2, fails where it lies below"
+    under_way: int = Field(default=0, description="people who compare them at present, and don't count yet")
+    slate_sizes: list[int] = Field(
+        default=[2], description="samples in the slates that count: pairs alone, where there are any"
     )
+    estimand: str = Field(default="", description="what the rate is, in words")
+    indifference: float | None = Field(
+        default=0.5, description="the rate at which neither is preferred; None in slates of more than two"
+    )
+    rate: Estimate = Field(description="with its plain 95 % interval")
+    interval_kind: IntervalKind = Field(
+        default="always valid",
+        description="of both intervals. always valid: right at every look, after however many raters; fixed n: right "
+        "once, after as many raters as were set before the first pick",
+    )
+    other: Estimate | None = Field(
+        default=None,
+        description="with the plain 95 % interval of the other kind, to compare widths",
+    )
+    corrected: Estimate | None = Field(
+        default=None,
+        description="with the interval of the verdict, which shares its error with all other verdicts",
+    )
+    level: float = Field(default=0.05, description="error level of the corrected interval")
+    verdict: VerdictWord = Field(
+        default="can't tell", description="holds where the corrected interval lies above 1/2, fails where it lies below"
+    )
+    reason: str = Field(default="", description="why there can't be a verdict; may be empty")
 
 
 class UtilityGain(_Part):
@@ -196,14 +226,28 @@ class UtilityGain(_Part):
     t: int = Field(description="the generation")
     against: int = Field(description="the generation it is compared with")
     n: int = Field(description="picks: in audit slates, and for curation from samples of generation t or later")
-    raters: int = Field(description="people who made the picks")
+    raters: int = Field(description="people who made the picks and have finished")
     gain: Estimate | None = Field(
-        default=None, description="of the mean utility, interval clustered by rater; None where it can't be known"
+        default=None, description="of the mean utility, with its plain 95 % interval; None where it can't be known"
     )
+    interval_kind: IntervalKind = Field(
+        default="always valid in large numbers",
+        description="of both intervals. always valid in large numbers: right at every look, as raters grow many; "
+        "fixed n: right once, after as many raters as were set before the first pick",
+    )
+    other: Estimate | None = Field(
+        default=None,
+        description="with the plain 95 % interval of the other kind, to compare widths",
+    )
+    corrected: Estimate | None = Field(
+        default=None,
+        description="with the interval of the verdict, which shares its error with all other verdicts",
+    )
+    level: float = Field(default=0.05, description="error level of the corrected interval")
     verdict: VerdictWord = Field(
-        default="can't tell", description="holds where the interval lies above 0, fails where it lies below"
+        default="can't tell", description="holds where the corrected interval lies above 0, fails where it lies below"
     )
-    reason: str = Field(default="", description="why there is no gain; may be empty")
+    reason: str = Field(default="", description="why there is no gain or can't be a verdict; may be empty")
 
 
 class CheckResult(_Part):

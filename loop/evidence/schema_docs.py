@@ -22,7 +22,8 @@ writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...]}}`. In Py
 `Evidence.model_json_schema()` is the same as a JSON Schema. Infinity is written `"inf"`; what isn't known is `null`.
 
 Rewards are `r`, and `w = exp(r)`. `E[w]` and `Var[w]` are over a generation's samples. Intervals are plain 95 % ones,
-except those of margins: all verdicts of a report share 5 % of error (Bonferroni).
+except those of margins and of what is called corrected: all verdicts of a report share 5 % of error (Bonferroni), as
+[decision 9](decisions/0009-verdicts-from-people.md) tells.
 
 This file is written from `loop/evidence/schema.py` by `python -m loop.evidence.schema_docs`.
 """

@@ -11,6 +11,7 @@ from data.records import Evaluated, Generation, timestamp
 from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence import prediction
+from loop.evidence.budget import CLAIMS, LEVEL
 from loop.evidence.claims import KNOWN_GAIN, Loop, Margin, examine, value_and_se
 from loop.evidence.liking import utility_gains
 from loop.evidence.people import win_rates
@@ -91,9 +92,9 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
     """
     with study.store.read():
         measurements = read(study.store, study.config, quick)
-        rates = win_rates(study.store, len(measurements.generations) - 1)
+        rates = win_rates(study.store, study.config, len(measurements.generations) - 1)
         names, evaluations = measurements.class_names, measurements.evaluations
-        liked = [] if quick else utility_gains(study.store, evaluations, names)
+        liked = [] if quick else utility_gains(study.store, study.config, evaluations, names)
     return assess(measurements, rates, liked, quick=quick).model_copy(
         update={"study": study.path.resolve().name, "replay_of": study.replay_of, "checks": checks or []}
     )
@@ -112,7 +113,8 @@ def assess(
     generations = _generations(analysis, loop) if loop else []
     margins = list(examine(loop)) if loop else []
     comparisons = sum(isinstance(one, Margin) for one in margins)
-    claims: list[ClaimVerdict] = judge(margins, comparisons, generations)
+    level = CLAIMS if rates or liked else LEVEL
+    claims: list[ClaimVerdict] = judge(margins, comparisons, generations, level)
     evidence = Evidence(
         study="",
         created_at=timestamp(),
@@ -125,7 +127,7 @@ def assess(
         users=[{"name": type_.name, "share": type_.share} for type_ in user_types(config)],
         class_names=measurements.class_names,
         w_sup=loop.w_sup if loop and math.isfinite(loop.w_sup) else "inf",
-        comparisons=max(1, comparisons),
+        comparisons=max(1, comparisons + len(rates) + len(liked)),
         real=_figures(analysis.real) if analysis.real else None,
         generations=generations,
         claims=claims,

@@ -6,24 +6,27 @@ from collections.abc import Iterable, Sequence
 
 from scipy.stats import norm
 
+from loop.evidence.budget import LEVEL
 from loop.evidence.claims import MANY, STEP, TOLERANCE, TRANSMISSION, Inapplicable, Margin
 from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, Transmission, VerdictWord
 
-LEVEL = 0.05
 POWER = 0.8
 WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "can't tell", "fails", "not applicable")
 SMALL = 0.2  # share of the predicted gain: a study that can't see a shortfall of this size says so first
 
 
-def quantile(comparisons: int) -> float:
-    """The normal quantile of intervals that share 5 % among so many verdicts (Bonferroni 1936)."""
-    return float(norm.isf(LEVEL / max(1, comparisons) / 2))
+def quantile(comparisons: int, level: float = LEVEL) -> float:
+    """The normal quantile of intervals that share an error level among so many verdicts (Bonferroni 1936)."""
+    return float(norm.isf(level / max(1, comparisons) / 2))
 
 
 def judge(
-    found: Sequence[Margin | Inapplicable], comparisons: int, generations: Sequence[GenerationEvidence]
+    found: Sequence[Margin | Inapplicable],
+    comparisons: int,
+    generations: Sequence[GenerationEvidence],
+    level: float = LEVEL,
 ) -> list[ClaimVerdict]:
-    """The verdicts, from intervals at 1 - 0.05 / comparisons.
+    """The verdicts, from intervals at 1 - level / comparisons.
 
     A claim holds where its whole interval is on the right side (of a claim of equality: within the tolerance), fails
     where its whole interval is on the wrong side, and else the data can't tell. What is measured by a lower bound
@@ -31,10 +34,11 @@ def judge(
 
     Args:
         found: from `claims.examine`.
-        comparisons: verdicts of the whole report, those on people's picks among them.
+        comparisons: claims that share the error.
         generations: for the reasons of failures and the numbers of samples.
+        level: of error that all claims share (see `loop.evidence.budget`).
     """
-    z = quantile(comparisons)
+    z = quantile(comparisons, level)
     return [_verdict(one, z, generations) if isinstance(one, Margin) else _inapplicable(one) for one in found]
 
 

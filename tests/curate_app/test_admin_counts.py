@@ -52,19 +52,19 @@ def test_every_range_is_read_once_and_the_newest_first(small_chunks: None):
 
 
 def test_counts_follow_what_people_do(study: Study, small_chunks: None):
-    counts = CrowdCounts(study.store)
+    counts = CrowdCounts(study)
     assert counts(0).share == 1 and not any(counts(0).minutes)
     for session, n in (("ann", 5), ("bob", 3), ("ann", 2)):
         pick(study, session, n)
         found = counts(0)
     assert found.kinds == Counter(human=10) and sum(found.minutes) == 10 and found.share == 1
-    people = CrowdCounts(study.store)(0).people  # anew: the other's may be a moment old
+    people = CrowdCounts(study)(0).people  # anew: the other's may be a moment old
     assert (people.picked, people.at_work) == (2, 2)
 
 
 def test_what_is_not_counted_yet_is_said(study: Study, small_chunks: None):
     pick(study, "ann", 10)
-    counts = CrowdCounts(study.store)
+    counts = CrowdCounts(study)
     found = counts(0, PAST)
     assert found.share < 1 and 0 < sum(found.minutes) < 10
     while found.share < 1:
@@ -74,7 +74,7 @@ def test_what_is_not_counted_yet_is_said(study: Study, small_chunks: None):
 
 def test_flags_are_counted_once_they_are_judged(study: Study, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(admin_counts, "EFFORT", 0)
-    counts = CrowdCounts(study.store)
+    counts = CrowdCounts(study)
     pick(study, "ann", 3, rt_ms=100)
     pick(study, "bob", 2)
     assert counts(0).flags == {}
@@ -87,7 +87,7 @@ def test_flags_are_counted_once_they_are_judged(study: Study, monkeypatch: pytes
 
 
 def test_other_thresholds_count_flags_anew(study: Study):
-    counts = CrowdCounts(study.store)
+    counts = CrowdCounts(study)
     pick(study, "ann", 4, rt_ms=200)
     quality.refresh(study.store, QualityConfig())
     assert counts(0).flags == {"too_fast": 4}
@@ -96,7 +96,7 @@ def test_other_thresholds_count_flags_anew(study: Study):
     assert counts(0).flags == {}
 
 
-def test_win_rates_are_of_those_who_have_not_withdrawn(make_study, monkeypatch: pytest.MonkeyPatch):
+def test_win_rates_are_of_those_who_have_finished_and_not_withdrawn(make_study, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(admin_counts, "EFFORT", 0)
     study = make_study(generations=2)
     with study.store.write() as db:  # of each audit slate the first two samples become the older generation's
@@ -104,10 +104,16 @@ def test_win_rates_are_of_those_who_have_not_withdrawn(make_study, monkeypatch: 
             """UPDATE sample SET t = 0 WHERE id IN (SELECT sample_id FROM slate_item JOIN slate ON slate.id = slate_id
             WHERE purpose = 'audit' AND slate.t = 1 AND position < 2)"""
         )
-    counts = CrowdCounts(study.store)
+    counts = CrowdCounts(study)
     pick(study, "ann", 2, "audit")
     pick(study, "bob", 2, "audit")
+    assert counts(1).rates == []
+    study.store.reach("ann", "finished")
+    (rate,) = counts(1).rates
+    assert (rate.n, rate.raters, rate.under_way) == (4, 1, 1)
+    study.store.reach("bob", "finished")
     (rate,) = counts(1).rates
     assert (rate.t, rate.against, rate.n, rate.raters) == (1, 0, 8, 2)
+    assert rate.slate_sizes == [4] and rate.verdict == "can't tell" and rate.indifference is None
     study.store.withdraw("bob")
     assert [(one.n, one.raters) for one in counts(1).rates] == [(4, 1)]

@@ -50,7 +50,7 @@ def test_a_jumped_flag_is_told_until_it_has_come_down(study: Study):
     assert "“too fast”" in sentence and "41%" in sentence and "5%" in sentence
     assert alarms(store, []) == []
     store.set_status("flags", until=0, thresholds={}, alarmed=["too_fast"])
-    assert sentence in panels(study, CrowdCounts(store)).notes
+    assert sentence in panels(study, CrowdCounts(study)).notes
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_a_jumped_flag_is_told_until_it_has_come_down(study: Study):
 def test_the_rule_on_flags_is_said(make_study, settings: tuple[str, ...], rule: str):
     study = make_study(*settings)
     study.store.add_session("ann", study.store.add_rater("human"))
-    counts = CrowdCounts(study.store)(0)
+    counts = CrowdCounts(study)(0)
     assert rule in crowd_panel(study.config, counts, [])
 
 
 def test_without_people_there_is_no_panel_of_them(study: Study):
-    assert panels(study, CrowdCounts(study.store)).crowd == ""
+    assert panels(study, CrowdCounts(study)).crowd == ""
 
 
 def test_what_holds_is_said_in_the_head(study: Study):
-    crowd = CrowdCounts(study.store)
+    crowd = CrowdCounts(study)
     set_quota(study.store, 7)
     pause(study.store)
     found = panels(study, crowd)
@@ -129,4 +129,4 @@ def test_what_raters_cause_is_told_together_and_without_their_ids(study: Study):
         ("researcher", "paused", 1), ("researcher", "paused", 1), ("a rater", "declined", 1),
         ("a rater", "lease lapsed", 3), ("worker", "worker started", 1),
     ]  # fmt: skip
-    assert "secret" not in panels(study, CrowdCounts(store)).events
+    assert "secret" not in panels(study, CrowdCounts(study)).events

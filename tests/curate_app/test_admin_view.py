@@ -16,7 +16,7 @@ def test_every_part_shows_what_a_simulated_study_came_to(
 ):
     study = Study.create(tmp_path / "study", configure(preset, {"digits": tiny_digits, "moons": tiny_moons}[preset]))
     simulate(study, 1, lambda phase, done, total: None)
-    found = panels(study, CrowdCounts(study.store))
+    found = panels(study, CrowdCounts(study))
     for generation in study.store.generations():
         assert generation.metrics["grid_sha256"] in found.sheets
         assert f"{generation.metrics['nn_ratio']:.2f}" in found.sheets

@@ -96,6 +96,18 @@ def test_practice_is_not_yet_picking(store: Store, fill: Callable[..., list[int]
     assert store.people_who_picked() == 1
 
 
-def test_whoever_withdrew_is_known(store: Store):
+def test_whoever_withdrew_is_none_of_the_sessions(store: Store):
     store.withdraw("bob")
-    assert store.withdrawn_sessions() == {"bob"}
+    assert [row["session"] for row in store.human_sessions(600)] == ["ann"]
+
+
+def test_a_session_ends_when_it_finishes_or_falls_silent(store: Store):
+    assert [bool(row["ended"]) for row in store.human_sessions(600)] == [False, False]
+    store.reach("ann", "finished")
+    with store.write() as db:
+        db.conn.execute("UPDATE session SET created_at = '2026-01-01T00:00:00.000+00:00' WHERE id = 'bob'")
+    assert [(row["session"], bool(row["ended"]), row["finished_at"] is None) for row in store.human_sessions(600)] == [
+        ("ann", True, False), ("bob", True, True),
+    ]  # fmt: skip
+    answer(store, "bob", 1)
+    assert [bool(row["ended"]) for row in store.human_sessions(600)] == [True, False]

@@ -131,3 +131,11 @@ def test_settings_that_contradict_each_other_are_refused(preset: str, settings: 
     with pytest.raises(ValueError, match=message) as refused:
         configure(preset, settings)
     assert "Value error" not in str(refused.value) and ": :" not in str(refused.value)
+
+
+def test_a_number_of_raters_needs_an_end_and_more_than_one():
+    with pytest.raises(ValueError, match=r"set journey\.picks"):
+        build({"stop": {"raters": 5}})
+    with pytest.raises(ValueError, match="one rater says nothing of others"):
+        build({"stop": {"raters": 1}, "journey": {"picks": 3}})
+    assert build({"stop": {"raters": 5}, "journey": {"picks": 3}}).stop.raters == 5

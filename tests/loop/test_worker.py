@@ -79,6 +79,15 @@ def test_a_new_generation_comes_with_the_scheduled_pick_and_not_before(study: St
     assert picks_progress(study.store, study.config).done == 0 and faults(study) == []
 
 
+def test_the_last_generation_is_the_last(make: Make, people):
+    study = work(make("digits", *POOL, "curation.extend=none", "stop.generations=1"))
+    people(study, 8)
+    assert latest_t(work(study)) == 1
+    people(study, 8)
+    study.store.log("researcher", "retrain_requested")
+    assert latest_t(work(study)) == 1
+
+
 def test_flagged_picks_do_not_train_where_the_rule_says_so(make: Make, people):
     rule = ("quality.too_fast_ms=301", 'quality.exclude_picks=["too_fast"]')  # ann takes 300 ms, bob a second
     study = work(make("digits", *POOL, *rule, "curation.extend=none"))

@@ -8,6 +8,7 @@ import pytest
 from data.records import Evaluated, NewSlate, Pick, Sample
 from data.store import Store
 from loop.choice.slates import Slates
+from loop.config import StudyConfig
 from loop.evidence.liking import UnknownGainError, fitted_gain, utility_gains
 
 WORTH = np.array([0.0, 1.0, -0.5])
@@ -89,12 +90,16 @@ def two(store: Store, fill: Callable[..., list[int]]) -> Store:
 def test_picks_that_trained_a_generation_do_not_judge_it(two: Store, fill, measured: list[Evaluated]):
     add_picks(two, 0, "curation", likes=1)
     fill(two, t=1, n=0)
-    (gain,) = utility_gains(two, measured, ("a", "b"))
+    for session in ("ann", "bob"):
+        two.reach(session, "finished")
+    (gain,) = utility_gains(two, StudyConfig(), measured, ("a", "b"))
     assert (gain.n, gain.gain, gain.verdict) == (0, None, "can't tell") and "nobody picked" in gain.reason
     add_picks(two, 1, "audit", likes=0)
-    (gain,) = utility_gains(two, measured, ("a", "b"))
+    (gain,) = utility_gains(two, StudyConfig(), measured, ("a", "b"))
     assert (gain.t, gain.against, gain.n, gain.raters) == (1, 0, 24, 2)
     assert gain.gain and gain.gain.value == pytest.approx(-0.25 * np.log(3), abs=1e-6)
+    assert gain.interval_kind == "always valid in large numbers" and gain.other and gain.corrected
+    assert gain.corrected.low < gain.gain.low < gain.other.low and gain.level == pytest.approx(0.02 * 6 / np.pi**2)
 
 
 def test_raters_at_random_do_not_seem_to_like_what_was_learned_from_others_at_random():
@@ -133,4 +138,5 @@ def test_what_cannot_be_told_is_said():
 
 
 def test_nobody_picked_and_only_one_generation_have_no_gains(store: Store, measured: list[Evaluated]):
-    assert utility_gains(store, measured, ()) == utility_gains(store, measured[:1], ()) == []
+    config = StudyConfig()
+    assert utility_gains(store, config, measured, ()) == utility_gains(store, config, measured[:1], ()) == []
