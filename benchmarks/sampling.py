@@ -80,8 +80,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     from loop.study import configure
     from loop.tensors import to_tensor
     from model.classifier import Classifier, Judgement
-    from model.compiled import Compute
-    from model.devices import device
+    from model.devices import device, precision_of, uses_bf16
     from model.distances import Reference
     from model.flow import Flow
     from model.noise import derive_seeds
@@ -121,7 +120,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
                 sampling = config.sampling.model_copy(update={"solver": solver, "steps": steps, "grid": grid})
                 x = replace(fp32, sampling=sampling).sample(seeds)
                 yield row(f"{solver}, {steps} steps, {grid}", n, x, judge.judge(x))
-    if Compute.of(flow.network_config).bf16:
+    if uses_bf16(precision_of(flow.network_config)):
         own = config.sampling
         x = flow.sample(seeds)
         n = evaluations(own.solver, own.steps)

@@ -1,6 +1,5 @@
 """Serving a study: the app in this process, the worker in another that ends when this one does."""
 
-import ctypes
 import os
 import socket
 import sqlite3
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 RESTART_S, LONGEST_RESTART_S = 5.0, 300.0  # before the first restart and, after doubling, any
 HEALTHY_S = 600.0  # a worker that ran so long wasn't failing
-SPINS = "20000"
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
 
 
 def check_port(host: str, port: int) -> None:
@@ -178,31 +175,15 @@ def worker_threads(*, beside_app: bool) -> int:
 
 
 def use_threads(*, beside_app: bool, small: bool = False) -> None:
-    """Sets the number of OpenMP threads before torch is imported, and what suits its work.
-
-    A waiting thread spins for a fraction of a millisecond, which spares most waits between two operations the way
-    through the system; then it sleeps, so that processes that share cores don't hold each other up.
+    """Sets the number of OpenMP threads, before torch is imported.
 
     Args:
         beside_app: one core is left to the app.
         small: the network is too small for several threads to pay.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    _keep_freed_memory()
     if _local_ranks() > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
         del os.environ["OMP_NUM_THREADS"]  # launchers set it where nobody else has
     os.environ.setdefault("OMP_NUM_THREADS", str(1 if small else worker_threads(beside_app=beside_app)))
-
-
-def _keep_freed_memory() -> None:
-    """Lets glibc keep what is freed: each training step takes the same memory again, page by page if given back."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
-        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-        libc.mallopt(M_TOP_PAD, 64 << 20)  # a thread's comes in pieces of 64 MB, which would go back
 
 
 def _local_ranks() -> int:

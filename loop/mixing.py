@@ -8,7 +8,6 @@ import torch
 
 from loop.config import StudyConfig
 from loop.policies import Composition
-from model.devices import device
 from model.pixels import scaled
 
 
@@ -29,8 +28,7 @@ class Mixture:
     each of them comes up more often, so that the mix stays what was asked for.
 
     Attributes:
-        parts: each (n_i, *shape), images as uint8 pixels, on the device that trains; one with a share above 0 must not
-            be empty.
+        parts: each (n_i, *shape), images as uint8 pixels; one with a share above 0 must not be empty.
         shares: of each part; they add up to 1.
 
     Source: Ferbach et al. 2024 (arXiv 2407.09499), Algorithm 1 and equation (6), for real and curated data.
@@ -57,7 +55,7 @@ class Mixture:
         self._tally.drawn += counts
         self._tally.draws += 1
         parts = [_some(part, int(count), rng) for part, count in zip(self.parts, counts, strict=True)]
-        return scaled(torch.cat(parts)[_index(rng.permutation(n), parts[0])])
+        return scaled(torch.cat(parts)[torch.from_numpy(rng.permutation(n))])
 
     def achieved(self) -> tuple[float, ...]:
         """The share of each part in what was drawn so far.
@@ -75,7 +73,7 @@ class Mixture:
 
 def real_only(real: torch.Tensor) -> Mixture:
     """The mix for pretraining."""
-    return Mixture((real.to(device()),), (1.0,))
+    return Mixture((real,), (1.0,))
 
 
 def mixture_of(
@@ -100,13 +98,8 @@ def curated_count(config: StudyConfig, n_real: int) -> int:
 
 
 def _subset(part: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor:
-    part = part.to(device())
-    return part if n == len(part) else part[_index(rng.choice(len(part), n, replace=False), part)]
+    return part if n == len(part) else part[torch.from_numpy(rng.choice(len(part), n, replace=False))]
 
 
 def _some(x: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor:
-    return x[_index(rng.integers(len(x), size=n), x)] if n else x[:0]
-
-
-def _index(places: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(places).to(like.device)
+    return x[torch.from_numpy(rng.integers(len(x), size=n))] if n else x[:0]

@@ -9,9 +9,8 @@ from torch import nn
 
 from model.augment import mirrored
 from model.classifier import Classifier
-from model.compiled import autocast, uses_bf16
 from model.config import ClassifierConfig
-from model.devices import device
+from model.devices import autocast, device
 from model.interfaces import OnStep
 from model.keeping import Keeper, Kept, holding_interrupts, rng_states
 from model.pixels import scaled
@@ -134,7 +133,7 @@ def _step(
 ) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
-    with autocast(uses_bf16(config.precision)):
+    with autocast(config.precision):
         logits = network(images)
     loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
     optimiser.zero_grad(set_to_none=True)

@@ -1,5 +1,6 @@
 """OT-CFM: a flow trained on exactly paired minibatches, sampled with a fixed-step solver, averaged by EMA."""
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -9,16 +10,16 @@ import torch
 from torch import nn
 
 from model import checkpoint, ranks
-from model.compiled import Compute
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.devices import device
-from model.drawing import Drawing
+from model.devices import Velocity, autocast, device, precision_of, velocity_field
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Tensors
-from model.learner import Plan
 from model.networks import Preconditioned, build_network
+from model.noise import noise
+from model.prefetch import ahead
 from model.ranks import Group
-from model.training import Trainer
+from model.solvers import integrate
+from model.training import train
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
 
@@ -49,8 +50,7 @@ class Flow:
         cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
     ) -> Self:
         """An untrained flow."""
-        placed = Compute.of(network).place(build_network(shape, network))
-        return cls(shape, placed, network, train, sampling)
+        return cls(shape, build_network(shape, network).to(device()), network, train, sampling)
 
     @classmethod
     def with_weights(
@@ -73,18 +73,44 @@ class Flow:
         """
         n, batch, group = len(seeds), self.sampling.batch_size, ranks.led()
         if group is None or n <= batch:
-            return self._draw(seeds, n)
+            return self._draw(seeds)
         about = (self.shape, self.network_config, self.train, self.sampling)
         key = ranks.key_of(self.network, *about)
         group.lend(key, type(self).with_weights, *about, ranks.on_cpu(self.network.state_dict()))
         group.tell(_sample_along, key, seeds)
-        return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)], n), n, batch)
+        return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)]), n, batch)
 
-    def _draw(self, seeds: np.ndarray, wanted: int) -> torch.Tensor:
-        """Samples of seeds on this process, of `wanted` on all."""
-        drawing = Drawing(self.network, self.network_config, self.sampling, self.shape, wanted)
-        out = drawing.samples(seeds)
+    @torch.inference_mode()
+    def _draw(self, seeds: np.ndarray) -> torch.Tensor:
+        """Samples on this process.
+
+        Every batch is filled up to its whole size, so that a sample's arithmetic is the same however many are drawn.
+        """
+        size, out = self.sampling.batch_size, torch.empty(len(seeds), *self.shape)
+        velocity = velocity_field(self.network.eval(), self.network_config, self.train)
+        starts = range(0, len(seeds), size)
+        filled = (np.pad(part, (0, size - len(part)), mode="edge") for part in (seeds[i : i + size] for i in starts))
+        for start, x0 in zip(starts, ahead(noise(part, self.shape) for part in filled), strict=True):
+            with autocast(precision_of(self.network_config)):
+                x1 = self._integrate(velocity, x0.to(device()))
+            out[start : start + size] = x1[: len(out) - start].cpu()
         return out.clamp_(-1, 1) if len(self.shape) == 3 else out
+
+    def _integrate(self, velocity: Velocity, x0: torch.Tensor) -> torch.Tensor:
+        """Samples from a batch of noise, in halves where the device's memory is too small for all of it."""
+        sampling = self.sampling
+        try:
+            return integrate(velocity, x0, sampling.solver, sampling.steps, sampling.grid)
+        except torch.OutOfMemoryError:
+            if len(x0) == 1:
+                raise
+        half = -(-len(x0) // 2)
+        warnings.warn(
+            f"The device has too little memory for {len(x0)} samples at once: going on with {half}; set "
+            f"sampling.batch_size = {half}.",
+            stacklevel=3,
+        )
+        return torch.cat([self._integrate(velocity, part) for part in x0.split(half)])
 
     def fit(
         self,
@@ -107,21 +133,22 @@ class Flow:
             NonFiniteLossError: training diverged.
         """
         devices = [device()] if device().type == "cuda" else []
-        with torch.random.fork_rng(devices):  # weights, dropout and torchcfm's own draws come from the global generator
+        with torch.random.fork_rng(devices):  # weights and dropout come from torch's own generator
             torch.manual_seed(seed)
             rng = np.random.default_rng(seed)
-            start = replace(self, seed=seed, parent=parent and parent.sha256, sha256=None)
-            train = self.train
-            fresh = Compute.of(self.network_config).place(build_network(self.shape, self.network_config))
+            network = build_network(self.shape, self.network_config).to(device())
             if parent is None:
-                if isinstance(fresh, Preconditioned):
-                    fresh.standardise(data.draw(STANDARDISE_DRAWS, rng).to(device()))
-                steps, lr = train.pretrain_steps, train.pretrain_lr
+                if isinstance(network, Preconditioned):
+                    network.standardise(data.draw(STANDARDISE_DRAWS, rng).to(device()))
+                steps, lr = self.train.pretrain_steps, self.train.pretrain_lr
             else:
-                fresh.load_state_dict(parent.network.state_dict())
-                steps, lr = train.finetune_steps, train.finetune_lr
-            trainer = Trainer(fresh, Plan(self.shape, self.network_config, train, steps, lr, seed))
-            return replace(start, network=trainer.run(data, parent is None, rng, on_step, keeper))
+                network.load_state_dict(parent.network.state_dict())
+                steps, lr = self.train.finetune_steps, self.train.finetune_lr
+            average = train(
+                network, data, self.shape, self.network_config, self.train, steps, lr, rng,
+                pretraining=parent is None, on_step=on_step, keeper=keeper,
+            )  # fmt: skip
+        return replace(self, network=average, seed=seed, parent=parent and parent.sha256, sha256=None)
 
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""
@@ -160,4 +187,4 @@ class Flow:
 def _sample_along(group: Group, key: str, seeds: np.ndarray) -> None:
     flow: Flow = group.held[key]
     mine = ranks.rows(len(seeds), flow.sampling.batch_size, group.rank, group.size)
-    group.send(flow._draw(seeds[mine], len(seeds)), 0)
+    group.send(flow._draw(seeds[mine]), 0)

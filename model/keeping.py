@@ -17,7 +17,7 @@ from torch import nn
 from model.checkpoint import write_whole
 from model.devices import device
 
-FORMAT = 3  # of the file, the order of the optimiser's state within it included
+FORMAT = 4  # of the file, the order of the optimiser's state within it included
 Tensors = dict[str, torch.Tensor]
 
 
@@ -103,7 +103,7 @@ class Keeper:
         if not self.path.exists():
             return None
         try:
-            found = torch.load(self.path, weights_only=True)
+            found = torch.load(self.path, map_location="cpu", weights_only=True)
             what = found.pop("what")
             return Kept(**found) if what == self._what else None
         except (RuntimeError, OSError, EOFError, KeyError, TypeError, UnpicklingError) as error:

@@ -1,6 +1,10 @@
-"""Training: exactly paired minibatches, the next of which is made while this one is learnt from, and the average."""
+"""Training by optimal-transport conditional flow matching: `train` is the whole loop.
+
+Source: Tong et al. 2024 (arXiv 2302.00482), with the exact plan of each group of a batch (`model.coupling`).
+"""
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,16 +15,13 @@ import torch
 from torch import nn
 
 from model.augment import augment, mirrored
-from model.config import TrainConfig
+from model.config import NetworkConfig, TrainConfig
 from model.coupling import pair
-from model.devices import device
-from model.flat import Flat
+from model.devices import Velocity, autocast, device, precision_of, velocity_field
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Kept, holding_interrupts, rng_states
-from model.learner import Batch, Learner, Plan
 from model.prefetch import ahead
-from model.schedule import ema_decay
-from model.team import Team
+from model.schedule import ema_decay, learning_rate
 
 REPORT_STEPS = 20
 
@@ -30,113 +31,158 @@ class NonFiniteLossError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """One training batch, and where the random numbers that made it ended."""
+class Batch:
+    """One batch of paired training data, on the CPU.
 
-    batch: Batch
-    rng_state: dict[str, Any]  # of NumPy's generator after it
+    Attributes:
+        t: (n,) times in [0, 1].
+        x0: (n, *shape) noise.
+        x1: (n, *shape) data, in the order that pairs them with x0.
+        rng_state: of NumPy's generator after the batch was drawn.
+    """
+
+    t: torch.Tensor
+    x0: torch.Tensor
+    x1: torch.Tensor
+    rng_state: dict[str, Any]
 
 
 def batches(
-    shape: tuple[int, ...],
-    train: TrainConfig,
-    data: TrainingData,
-    steps: int,
-    pretraining: bool,
-    rng: np.random.Generator,
-) -> Iterator[Made]:
-    """`steps` batches, exactly paired; t is spread evenly over [0, 1] to lower the loss's variance."""
+    data: TrainingData, shape: tuple[int, ...], train: TrainConfig, steps: int, rng: np.random.Generator,
+    *, pretraining: bool,
+) -> Iterator[Batch]:  # fmt: skip
+    """`steps` batches; t is spread evenly over [0, 1], which lowers the loss's variance."""
     n, images = train.batch_size, len(shape) == 3
     for _ in range(steps):
-        x1 = data.draw(n, rng).to(device())
+        x1 = data.draw(n, rng)
         if images and pretraining and train.augment > 0:
             x1 = augment(x1, train.augment, rng)
         if images and train.flip:
             x1 = mirrored(x1, rng)
-        x0 = torch.from_numpy(rng.standard_normal((n, *shape), dtype=np.float32)).to(device())
-        t = torch.from_numpy(((rng.permutation(n) + rng.random(n)) / n).astype(np.float32)).to(device())
-        yield Made(Batch(t, x0, pair(x0, x1, train.pair_size)), dict(rng.bit_generator.state))
+        x0 = torch.from_numpy(rng.standard_normal((n, *shape), dtype=np.float32))
+        t = torch.from_numpy(((rng.permutation(n) + rng.random(n)) / n).astype(np.float32))
+        found = t, x0, pair(x0, x1, train.pair_size)
+        if device().type == "cuda":
+            found = tuple(x.pin_memory() for x in found)  # so that the copy to the GPU needn't be waited for
+        yield Batch(*found, dict(rng.bit_generator.state))
 
 
-class Trainer:
-    """Trains one network in place and keeps the running average of its weights.
+def train(
+    network: nn.Module, data: TrainingData, shape: tuple[int, ...], config: NetworkConfig, train: TrainConfig,
+    steps: int, lr: float, rng: np.random.Generator, *, pretraining: bool,
+    on_step: OnStep | None = None, keeper: Keeper | None = None,
+) -> nn.Module:  # fmt: skip
+    """Trains a network in place, from where the keeper left off, and returns its running average.
 
     Args:
-        network: to train, on the device.
-        plan: what it is, and how it is trained.
+        network: v(t, x), on the device.
+        data: to learn.
+        shape: of one sample.
+        config: what the network is.
+        train: the recipe.
+        steps: in all.
+        lr: the highest learning rate.
+        rng: draws data, noise and times; dropout draws from torch's own generator.
+        pretraining: whether images are augmented.
+        on_step: called every `REPORT_STEPS` steps with (done, total).
+        keeper: keeps the training on the way, and on Ctrl-C.
+
+    Raises:
+        NonFiniteLossError: training diverged.
     """
+    network.train()
+    average = copy.deepcopy(network).requires_grad_(False)
+    weights, averaged = list(network.parameters()), list(average.parameters())
+    optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=train.weight_decay, fused=True)
+    done = _resume(keeper, network, average, optimiser, rng)
+    velocity, precision, pieces = velocity_field(network, config, train), precision_of(config), 1
 
-    def __init__(self, network: nn.Module, plan: Plan):
-        self.network, self.plan = network, plan
-        self.average = copy.deepcopy(network).requires_grad_(False)
-        self._learner = Learner(network, plan)
-        self._averaged = Flat(self.average).weights.data
+    made = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining))
+    with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
+        for step, batch in enumerate(made, start=done + 1):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * learning_rate(step - 1, steps, train.warmup_steps)
+            loss, pieces = backward(velocity, batch, precision, optimiser, pieces)
+            nn.utils.clip_grad_norm_(weights, train.grad_clip)
+            optimiser.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, weights, 1 - ema_decay(step, train.ema_decay))  # pyright: ignore
 
-    def run(
-        self, data: TrainingData, pretraining: bool, rng: np.random.Generator,
-        on_step: OnStep | None, keeper: Keeper | None,
-    ) -> nn.Module:  # fmt: skip
-        """Trains to the end, from where the keeper left off, and returns the averaged network.
-
-        Raises:
-            NonFiniteLossError: training diverged.
-        """
-        done, steps = self._resume(keeper, rng), self.plan.steps
-        every = batches(self.plan.shape, self.plan.train, data, steps - done, pretraining, rng)
-        try:
-            self._learn(ahead(every), done, on_step, keeper)
-        finally:
-            self._learner.end()
-        self._copy_buffers()
-        return self.average.eval()
-
-    def _learn(self, made_batches: Iterator[Made], done: int, on_step: OnStep | None, keeper: Keeper | None) -> None:
-        team, steps = Team(self._learner), self.plan.steps
-        with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
-            for step, made in enumerate(made_batches, start=done + 1):
-                loss = team.step(made.batch, step)
-                self._take_average(step)
-                stopping = interrupted()
-                if stopping or step % REPORT_STEPS == 0 or step == steps:
-                    _check(loss, step)
-                    if on_step:
-                        on_step(step, steps)
-                    if keeper and (stopping or keeper.is_due()):
-                        self._copy_buffers()
-                        keeper.keep(self._state(step, made.rng_state), self.average, tell=not stopping)
-                if stopping:
-                    raise KeyboardInterrupt
-        team.end()
-
-    def _take_average(self, step: int) -> None:
-        weight = 1 - ema_decay(step, self.plan.train.ema_decay)
-        self._averaged.lerp_(self._learner.weights, weight)
-
-    def _copy_buffers(self) -> None:
-        for kept, latest in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            kept.copy_(latest)
-
-    def _state(self, step: int, rng_state: dict[str, Any]) -> Kept:
-        return Kept(
-            step=step,
-            network=self.network.state_dict(),
-            average=self.average.state_dict(),
-            optimiser=self._learner.optimiser.state_dict(),
-            rng_state=rng_state,
-            **rng_states(),
-        )
-
-    def _resume(self, keeper: Keeper | None, rng: np.random.Generator) -> int:
-        kept = keeper.kept() if keeper else None
-        if kept is None:
-            return 0
-        self._learner.resume(kept.network, kept.optimiser)
-        self.average.load_state_dict(kept.average)
-        rng.bit_generator.state = kept.rng_state
-        kept.set_rng()
-        return kept.step
+            stopping = interrupted()
+            if stopping or step % REPORT_STEPS == 0 or step == steps:
+                if not torch.isfinite(loss):
+                    raise NonFiniteLossError(f"The loss is {loss:g} at step {step}; lower the learning rate in [train].")
+                if on_step:
+                    on_step(step, steps)
+                if keeper and (stopping or keeper.is_due()):
+                    keeper.keep(_state(step, network, average, optimiser, batch), average, tell=not stopping)
+            if stopping:
+                raise KeyboardInterrupt
+    return average.eval()
 
 
-def _check(loss: torch.Tensor, step: int) -> None:
-    if not torch.isfinite(loss):
-        raise NonFiniteLossError(f"The loss is {loss.item()} at step {step}; lower the learning rate in [train].")
+def backward(
+    velocity: Velocity, batch: Batch, precision: str, optimiser: torch.optim.Optimizer, pieces: int
+) -> tuple[torch.Tensor, int]:
+    """Leaves the gradient of the batch's mean loss in the parameters; in smaller pieces where memory is short.
+
+    Args:
+        velocity: of the network whose parameters the optimiser has.
+        batch: to learn from.
+        precision: 'auto', 'bf16' or 'fp32', of the network.
+        optimiser: whose gradients are cleared first.
+        pieces: that the batch is cut into.
+
+    Returns:
+        The loss, and the pieces that the batch had to be cut into.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    n, total = len(batch.t), torch.zeros((), device=device())
+    try:
+        for t, x0, x1 in zip(*(x.tensor_split(pieces) for x in (batch.t, batch.x0, batch.x1)), strict=True):
+            t, x0, x1 = (x.to(device(), non_blocking=True) for x in (t, x0, x1))
+            moment = t.view(-1, *[1] * (x0.ndim - 1))
+            xt, ut = torch.lerp(x0, x1, moment), x1 - x0
+            with autocast(precision):
+                vt = velocity(t, xt)
+            loss = (vt.float() - ut).square().mean() * (len(t) / n)
+            loss.backward()
+            total += loss.detach()
+        return total, pieces
+    except torch.OutOfMemoryError:
+        if pieces >= n:
+            raise
+    warnings.warn(
+        f"The device has too little memory for {-(-n // pieces)} at once: going on in {2 * pieces} pieces.",
+        stacklevel=2,
+    )
+    return backward(velocity, batch, precision, optimiser, 2 * pieces)
+
+
+def _state(
+    step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch
+) -> Kept:
+    return Kept(
+        step=step,
+        network=network.state_dict(),
+        average=average.state_dict(),
+        optimiser=optimiser.state_dict(),
+        rng_state=batch.rng_state,
+        **rng_states(),
+    )
+
+
+def _resume(
+    keeper: Keeper | None, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer,
+    rng: np.random.Generator,
+) -> int:  # fmt: skip
+    """Goes on from what was kept, if anything was, and gives the steps that are done."""
+    kept = keeper.kept() if keeper else None
+    if kept is None:
+        return 0
+    network.load_state_dict(kept.network)
+    average.load_state_dict(kept.average)
+    optimiser.load_state_dict(kept.optimiser)
+    rng.bit_generator.state = kept.rng_state
+    kept.set_rng()
+    return kept.step
