@@ -111,7 +111,9 @@ def train(
             stopping = interrupted()
             if stopping or step % REPORT_STEPS == 0 or step == steps:
                 if not torch.isfinite(loss):
-                    raise NonFiniteLossError(f"The loss is {loss:g} at step {step}; lower the learning rate in [train].")
+                    raise NonFiniteLossError(
+                        f"The loss is {loss:g} at step {step}; lower the learning rate in [train]."
+                    )
                 if on_step:
                     on_step(step, steps)
                 if keeper and (stopping or keeper.is_due()):
@@ -159,9 +161,7 @@ def backward(
     return backward(velocity, batch, precision, optimiser, 2 * pieces)
 
 
-def _state(
-    step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch
-) -> Kept:
+def _state(step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch) -> Kept:
     return Kept(
         step=step,
         network=network.state_dict(),
