@@ -182,21 +182,19 @@ def _worse(learning: float, sampling: float) -> str:
 
 
 def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
-    """What the claims of equality could have told apart, where a study is too small for them."""
-    found = [one for one in claims if one.claim == STEP.name and one.visible_share is not None and one.n_needed]
+    """What "one step" could have told apart, in a study that is too small for it."""
+    found = [one for one in claims if one.claim == STEP.name and one.visible_share and one.n_needed]
     if not found:
         return []
-    least, most = (pick(one.visible_share or 0.0 for one in found) for pick in (min, max))
-    if most <= SMALL:
-        return []
-    shares = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
-    needed = max(one.n_needed or 0 for one in found)
+    best = min(found, key=lambda one: one.visible_share or 0.0)
     untold = sum(one.verdict == "can't tell" for one in found)
-    told = f"; that is why {untold} of {len(found)} of its verdicts can't tell" if untold else ""
+    if not untold or not best.visible_share or best.visible_share <= SMALL:
+        return []
+    where = f"At t = {best.t}, the step that it sees best, this study" if len(found) > 1 else "This study"
     return [
-        f"This study can see a shortfall of {shares} of one step's predicted gain (80 % power), no smaller one{told}. "
-        f"To see 10 % it takes about {_rounded(needed):,} samples to measure each generation on, and picks in "
-        "proportion."
+        f"{where} would notice a shortfall of {best.visible_share:.0%} of the predicted gain or more (80 % power), so "
+        f"{untold} of {len(found)} verdicts on one step can't tell even of a perfect generator. To notice 10 % it takes "
+        f"about {_rounded(best.n_needed or 0):,} samples to measure a generation on, and picks in proportion."
     ]
 
 
