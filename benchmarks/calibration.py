@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from machine import commit, machine
 from scipy.stats import beta, ks_2samp
+from simulated_raters import Crowd
+from simulated_raters import judge as judge_crowd
 from simulated_studies import Population, Setting, simulate
 from threadpoolctl import threadpool_limits
 
@@ -32,11 +34,14 @@ from loop.simulation import simulate as run_loop
 from loop.study import Study, configure
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "calibration.md"
+PARTS = ("loops", "people", "full")
 CHUNK = 50  # studies of one task
 FULL_STUDIES, IN_MEMORY = 20, 10
 INF = float("inf")
 EQUALITIES = ("one step", "many steps", "transmission", "C6")
 LOOPS = ((2, INF), (4, INF), ("inf", INF), (2, 0.4), (4, 1.0), ("inf", 1.0))
+WITH_WIDTHS = 100  # studies of a row whose intervals are made through the whole report
+RATERS = (3, 5, 9, 10, 20, 50, 200)
 TRUTHS = {"honest": 1.0, "frozen": 0.0, "a quarter of the gain": 0.25, "110 % of the gain": 1.1}
 BIG = {"samples": 20_000, "picks": 10_000, "real": 10_000}
 
@@ -109,15 +114,19 @@ def main() -> None:
     """Runs the rows, prints the document, and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1_000, help="a row")
-    parser.add_argument("--only", choices=["loops", "full"], action="append", help="some of the tables")
+    parser.add_argument("--only", choices=PARTS, action="append", help="some of the tables")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="another file than docs/calibration.md")
     options = parser.parse_args()
-    parts, started = options.only or ["loops", "full"], time.monotonic()
+    parts, started = options.only or PARTS, time.monotonic()
     text, criteria = [], []
     with ProcessPoolExecutor(options.processes, initializer=threadpool_limits, initargs=(1,)) as pool:
         if "loops" in parts:
             found, judged = loops(pool, options.studies)
+            text += found
+            criteria += judged
+        if "people" in parts:
+            found, judged = people(pool, options.studies)
             text += found
             criteria += judged
         if "full" in parts:
@@ -272,6 +281,71 @@ def _interval_cell(tally: Tally, name: str) -> str:
     if not covered:
         return ""
     return f"{Share(sum(covered), len(covered))}; {np.median(tally.widths[name]):.3g}"
+
+
+def crowds() -> Iterator[Crowd]:
+    """The rows with raters."""
+    for planned in (True, False):
+        for preference in (0.5, 0.6):
+            for raters in RATERS:
+                yield Crowd(raters, preference, planned=planned)
+        yield Crowd(20, 0.5, generations=10, planned=planned)
+        yield Crowd(20, 0.5, intraclass=0.0, planned=planned)
+        yield Crowd(20, 0.5, intraclass=0.5, planned=planned)
+        yield Crowd(20, 0.9, planned=planned)
+
+
+def people(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tuple[str, bool]]]:
+    """The table of win rates from raters, and whether they are as they should be."""
+    rows = list(crowds())
+    tasks = [(i, crowd, k, min(CHUNK, studies - k)) for i, crowd in enumerate(rows) for k in range(0, studies, CHUNK)]
+    tallies = [Tally() for _ in rows]
+    for done, (index, tally) in enumerate(pool.map(_crowd_studies, tasks), start=1):
+        tallies[index].add(tally)
+        _progress("people", done, len(tasks))
+    table, criteria = [], {"fixed": [], "narrow": [], "valid": [], "false": []}
+    for crowd, tally in zip(rows, tallies, strict=True):
+        share, told = Share(sum(tally.covered["rate"]), len(tally.covered["rate"])), Share(tally.fails, tally.studies)
+        table.append([
+            "set in advance, one look" if crowd.planned else "open, a look after each", str(crowd.raters),
+            f"{crowd.preference:g}", f"{crowd.intraclass:g}", str(crowd.generations), f"{tally.studies:,}", str(share),
+            f"{np.median(tally.widths['rate']):.3f}", str(told),
+        ])  # fmt: skip
+        if crowd.planned:
+            criteria["fixed"].append(share.high >= 0.93)
+            criteria["narrow"].append(crowd.raters < 10 or share.low <= 0.99)
+        else:
+            criteria["valid"].append(share.high >= 0.95)
+        if crowd.preference == 0.5:
+            criteria["false"].append(told.low <= 0.05)
+    heads = ("raters", "number", "preference", "intraclass", "generations", "studies", "covered, %", "median width",
+             "any verdict, %")  # fmt: skip
+    text = [
+        "## Win rates from people", "",
+        "The mean over raters of each one's share of pairs won. *Covered*: the 95 % interval holds the truth; where the "
+        "number is open, at all looks together, one after each rater. *Any verdict*: for some pair of generations, at "
+        "some look, by the intervals that share the report's 5 %; with a preference of 0.5 each is a false one, else it "
+        "is the power. Each rater makes 2 to 24 comparisons a pair.", "",
+        *_table(heads, table), "",
+    ]  # fmt: skip
+    return text, [
+        ("intervals for a number set in advance cover at least 93 %", all(criteria["fixed"])),
+        ("and at most 99 % from 10 raters on", all(criteria["narrow"])),
+        ("always valid intervals cover at least 95 % at all looks together", all(criteria["valid"])),
+        ("people without a preference get a verdict in at most 5 % of reports, at all looks", all(criteria["false"])),
+    ]
+
+
+def _crowd_studies(task: tuple[int, Crowd, int, int]) -> tuple[int, Tally]:
+    index, crowd, start, n = task
+    tally = Tally()
+    for number in range(start, start + n):
+        outcome = judge_crowd(crowd, np.random.default_rng([1, index, number]), through_report=number < WITH_WIDTHS)
+        tally.studies += 1
+        tally.fails += outcome.verdict
+        tally.covered["rate"] += outcome.covered
+        tally.widths["rate"] += outcome.widths
+    return index, tally
 
 
 def full_studies(pool: ProcessPoolExecutor) -> tuple[list[str], list[tuple[str, bool]]]:
