@@ -16,7 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from simulated_studies import Population, Setting, simulate
 from threadpoolctl import threadpool_limits
 
 from loop.evidence.schema import Estimate, Evidence
-from loop.evidence.study import assess, build
+from loop.evidence.study import Measurements, assess, build
 from loop.simulation import simulate as run_loop
 from loop.study import Study, configure
 
@@ -177,8 +177,9 @@ def loops(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tupl
     ]
     text = [
         "## Loops with simulated users: verdicts", "",
-        "Of each claim: the verdicts *holds / fails / can't tell* in per cent. An honest generator learns its training "
-        "set without error, so each *fails* of its is a false one; a frozen one never moves; the others go a quarter "
+        "*Any “fails”*: in the report; of honest loops, in any of the reports made after each generation. Of each "
+        "claim: the verdicts *holds / fails / can't tell* in per cent. An honest generator learns its training set "
+        "without error, so each *fails* of its is a false one; a frozen one never moves; the others go a quarter "
         "of the way, or a tenth too far. 2,000 samples and 1,000 picks a generation, 3 generations, rewards uniform "
         "on [-2, 0] (bounded) or normal with a standard deviation of 0.5 (unbounded), unless the loop says otherwise.",
         "",
@@ -197,14 +198,26 @@ def _loop_studies(task: tuple[int, Setting, int, int]) -> tuple[int, Tally]:
     population, tally, began = Population.of(setting), Tally(), time.monotonic()
     for number in range(start, start + n):
         measurements, truth = simulate(population, np.random.default_rng([index, number]))
-        _count(tally, assess(measurements), truth, setting)
+        evidence = assess(measurements)
+        _count(tally, evidence, truth, setting)
+        tally.fails += any(map(_fails, [evidence, *(_earlier(measurements) if setting.carried == 1.0 else [])]))
     tally.seconds = time.monotonic() - began
     return index, tally
 
 
+def _fails(evidence: Evidence) -> bool:
+    return any(one.verdict == "fails" for one in evidence.claims)
+
+
+def _earlier(measurements: Measurements) -> Iterator[Evidence]:
+    """What a report said after each generation but the last."""
+    for n in range(2, len(measurements.generations)):
+        some = replace(measurements, generations=measurements.generations[:n], evaluations=measurements.evaluations[:n])
+        yield assess(some)
+
+
 def _count(tally: Tally, evidence: Evidence, truth: Any, setting: Setting) -> None:
     tally.studies += 1
-    tally.fails += any(one.verdict == "fails" for one in evidence.claims)
     for one in evidence.claims:
         if one.verdict != "not applicable":
             tally.verdicts[one.claim][one.verdict] += 1
@@ -256,7 +269,8 @@ def _loop_criteria(rows: Sequence[tuple[str, Setting]], tallies: Sequence[Tally]
         return [(setting, tally) for (name, setting), tally in zip(rows, tallies, strict=True) if name == truth]
 
     worst = max((Share(tally.fails, tally.studies) for _, tally in where("honest")), key=lambda one: one.low)
-    yield f"honest loops get a false “fails” in at most 5 % of reports (worst row: {worst} %)", worst.low <= 0.05
+    said = "honest loops get a false “fails” in at most 5 % of studies, looked at after each generation"
+    yield f"{said} (worst row: {worst} %)", worst.low <= 0.05
     held = sum(tally.untrue for _, tally in where("frozen"))
     yield f"a frozen generator “holds” on no claim of equality ({held} verdicts)", held == 0
     quarter = where("a quarter of the gain")
@@ -322,10 +336,10 @@ def people(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tup
              "any verdict, %")  # fmt: skip
     text = [
         "## Win rates from people", "",
-        "The mean over raters of each one's share of pairs won. *Covered*: the 95 % interval holds the truth; where the "
-        "number is open, at all looks together, one after each rater. *Any verdict*: for some pair of generations, at "
-        "some look, by the intervals that share the report's 5 %; with a preference of 0.5 each is a false one, else it "
-        "is the power. Each rater makes 2 to 24 comparisons a pair.", "",
+        "The mean over raters of each one's share of pairs won. *Covered*: the 95 % interval holds the truth; where "
+        "the number is open, at all looks together, one after each rater. *Any verdict*: for some pair of generations, "
+        "at some look, by the intervals that share the report's 5 %; with a preference of 0.5 each is a false one, "
+        "else it is the power. Each rater makes 2 to 24 comparisons a pair.", "",
         *_table(heads, table), "",
     ]  # fmt: skip
     return text, [
@@ -384,7 +398,8 @@ def full_studies(pool: ProcessPoolExecutor) -> tuple[list[str], list[tuple[str, 
 def _full_study(task: tuple[str, int]) -> tuple[Evidence, list[Evidence]]:
     """A study in SQLite, and some in memory with the same rewards."""
     lam, seed = task
-    given = ["network.kind=resample", "data.n=600", "curation.picks=400", "evaluation.samples=1000", "reward.gamma=2"]
+    given = ["network.kind=resample", "data.n=600", "curation.picks=400", "evaluation.samples=1000", "reward.gamma=2",
+             "generations=3"]  # fmt: skip
     config = configure("moons", [*given, f"mix.lam={lam}"], seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         study = Study.create(Path(folder) / "study", config)

@@ -100,7 +100,8 @@ class Population:
         lam = "inf" if np.isinf(setting.lam) else f"{setting.lam:g}"
         supremum = "0.0" if setting.bounded else "inf"
         reward = ["reward.kind='simulated:reward'", f"reward.supremum={supremum}"]
-        config = configure("moons", [f"mix.lam={lam}", f"curation.k={setting.k}", *reward])
+        loop = [f"mix.lam={lam}", f"curation.k={setting.k}", f"generations={setting.generations}"]
+        config = configure("moons", [*loop, *reward])
         return cls(setting, rewards, real, first, config, curators(config))
 
     @classmethod

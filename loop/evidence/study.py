@@ -12,7 +12,7 @@ from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence import prediction
 from loop.evidence.budget import CLAIMS, LEVEL
-from loop.evidence.claims import KNOWN_GAIN, Loop, Margin, examine, value_and_se
+from loop.evidence.claims import KNOWN_GAIN, Inapplicable, Loop, Margin, examine, value_and_se
 from loop.evidence.liking import utility_gains
 from loop.evidence.people import win_rates
 from loop.evidence.prediction import FromStart, Moments
@@ -112,7 +112,7 @@ def assess(
     loop = _loop(analysis) if analysis.generations else None
     generations = _generations(analysis, loop) if loop else []
     margins = list(examine(loop)) if loop else []
-    comparisons = sum(isinstance(one, Margin) for one in margins)
+    comparisons = _comparisons(margins, config.generations)
     level = CLAIMS if rates or liked else LEVEL
     claims: list[ClaimVerdict] = judge(margins, comparisons, generations, level)
     evidence = Evidence(
@@ -138,6 +138,16 @@ def assess(
         own_picks=measurements.own_picks,
     )
     return evidence.model_copy(update={"summary": summary(evidence)})
+
+
+def _comparisons(found: Sequence[Margin | Inapplicable], planned: int) -> int:
+    """Verdicts on claims that share the error: each claim at each generation, the planned ones to come among them.
+
+    So a verdict is as strict at the first look as at the last, and looking after every generation costs nothing.
+    """
+    margins = [one for one in found if isinstance(one, Margin)]
+    last = max((one.t for one in margins), default=0)
+    return len({one.claim.name for one in margins}) * max(planned, last)
 
 
 def keep(study: Study) -> None:

@@ -193,7 +193,7 @@ def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
     where = f"At t = {best.t}, the step that it sees best, this study" if len(found) > 1 else "This study"
     return [
         f"{where} would notice a shortfall of {best.visible_share:.0%} of the predicted gain or more (80 % power), so "
-        f"{untold} of {len(found)} verdicts on one step can't tell even of a perfect generator. To notice 10 % it takes "
+        f"{untold} of {len(found)} verdicts on one step can't tell even of a perfect generator. To notice 10 % takes "
         f"about {_rounded(best.n_needed or 0):,} samples to measure a generation on, and picks in proportion."
     ]
 

@@ -58,7 +58,7 @@ def test_the_control_goes_where_theory_says(make: Make, run: Callable[..., Study
 
 
 def test_transmission_of_the_control_is_one(make: Make, run: Callable[..., Study]):
-    many = ("curation.picks=12000", "evaluation.samples=20000", "mix.lam=inf")
+    many = ("curation.picks=12000", "evaluation.samples=20000", "mix.lam=inf", "generations=2")
     evidence = build(run(make("moons", *CONTROL, *many), 2))
     overall = next(claim for claim in evidence.claims if claim.claim == "transmission")
     assert overall.verdict == "holds" and overall.margin and overall.bound
