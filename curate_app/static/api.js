@@ -65,7 +65,10 @@ function pause(ms) {
   });
 }
 
-// Calls until the server answers; `onTrouble(true)` when it first doesn't, `onTrouble(false)` when it does again.
+// The server is there and can't save at the moment: its database is locked by another program, or its disk is full.
+export const cannotSave = (error) => error instanceof Refused && [503, 507].includes(error.status);
+
+// Calls until the server answers; `onTrouble(true, error)` whenever it doesn't, `onTrouble(false)` when it does again.
 export async function persist(action, onTrouble) {
   for (let wait = FIRST_WAIT_MS, trouble = false; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     try {
@@ -78,7 +81,7 @@ export async function persist(action, onTrouble) {
         throw error;
       }
       trouble = true;
-      onTrouble(true);
+      onTrouble(true, error);
       await pause(Math.max(wait, error.waitMs ?? 0));
     }
   }

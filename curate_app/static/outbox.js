@@ -70,6 +70,8 @@ const forget = (key) => stored(() => localStorage.removeItem(key));
 function storedEntries(session) {
   const keys = stored(() => Object.keys(localStorage), []).filter((key) => key.startsWith(PREFIX));
   const entries = keys.map((key) => stored(() => JSON.parse(localStorage.getItem(key)))).filter(Boolean);
-  for (const entry of entries) if (Date.now() - entry.at > OLD_MS) forget(entry.key);
-  return entries.filter(({ key }) => key.startsWith(`${PREFIX}${session}.`)).sort((one, other) => one.at - other.at);
+  const own = ({ key }) => key.startsWith(`${PREFIX}${session}.`);
+  // An own answer is never too old: the clock may have been set.
+  for (const entry of entries) if (!own(entry) && Date.now() - entry.at > OLD_MS) forget(entry.key);
+  return entries.filter(own).sort((one, other) => one.at - other.at);
 }

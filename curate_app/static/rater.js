@@ -1,5 +1,5 @@
 // The rater's page. The server says where the rater is; the page shows it, sends the answers, and follows the server.
-import { consent, finishStep, getTurn, openSession, persist, Refused, withdraw } from "./api.js";
+import { cannotSave, consent, finishStep, getTurn, openSession, persist, Refused, withdraw } from "./api.js";
 import { listen } from "./controls.js";
 import { copyCode, stopLeaving } from "./endings.js";
 import { Outbox } from "./outbox.js";
@@ -38,7 +38,7 @@ class RaterPage {
       onSaved: (answer) => this.follow(answer.next),
       onRefused: (error, pick) => this.refused(error, pick),
       onUnknown: () => this.enter().then((turn) => turn?.session),
-      onTrouble: (is) => this.trouble(is, "offline"),
+      onTrouble: (is, error) => this.trouble(is, "offline", error),
     });
     this.listen();
   }
@@ -69,7 +69,7 @@ class RaterPage {
   }
 
   patiently(action) {
-    return persist(action, (is) => this.trouble(is, "unreachable"));
+    return persist(action, (is, error) => this.trouble(is, "unreachable", error));
   }
 
   // Opens the session of this browser, or of the panel's ids; null when the server refuses to.
@@ -199,8 +199,9 @@ class RaterPage {
     }
   }
 
-  trouble(is, what) {
-    this.voice.note(this.say(is ? what : "back"), is);
+  trouble(is, what, error) {
+    if (is) this.slow = cannotSave(error);
+    this.voice.note(this.say(is ? (this.slow ? "saving_slow" : what) : this.slow ? "saving_again" : "back"), is);
   }
 
   // Without the seconds, which would be read out again and again.

@@ -1,10 +1,12 @@
 """What goes wrong between a rater and the server: nothing is lost or stored twice, and the page goes on by itself."""
 
+import sqlite3
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from data.store import sharing
 from loop.study import Study
 from tests.curate_app.journeys import STEPS, with_practice
 from tests.curate_app.pages import at, picks, ready, saved
@@ -127,6 +129,42 @@ def test_a_slow_server_shows_no_spinner_between_slates(study: Study, serve, page
         saved(page, n)
     assert page.evaluate("window.spun") is None
     assert len(picks(study)) == 3
+
+
+def test_while_another_program_holds_the_database_the_page_keeps_answers_and_goes_on(
+    study: Study, serve, page: Page, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sharing, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(sharing, "TRY_S", 0.05)
+    images = ready(page, serve(study))
+    other = sqlite3.connect(study.store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    page.keyboard.press("2")
+    expect(page.locator(".note")).to_contain_text("Saving takes longer than usual")
+    assert (kept(page), picks(study)) == (1, [])
+    other.close()
+    saved(page, 1)
+    expect(page.locator(".note")).to_contain_text("Saving works again")
+    assert (shown(study), kept(page)) == ([images[1]], 0)
+
+
+def test_an_answer_is_kept_and_timed_however_the_browsers_clock_is_set(study: Study, serve, context: BrowserContext):
+    page, address = context.new_page(), serve(study)
+    page.add_init_script("const now = Date.now; let jumps = 0; Date.now = () => now() - 1e11 * ++jumps;")
+    ready(page, address)
+    context.route("**/api/pick", lambda route: route.abort())
+    page.keyboard.press("1")
+    expect(page.locator(".note")).to_contain_text("kept here")
+    page.close()
+    page, sent = context.new_page(), []
+    page.on("request", lambda request: sent.append(request.post_data_json) if request.url.endswith("pick") else None)
+    ready(page, address)
+    expect(page.locator(".note")).to_contain_text("kept here")
+    assert kept(page) == 1  # until the server has it
+    context.unroute("**/api/pick")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    saved(page, 1)
+    assert kept(page) == 0 and all(0 <= one["rt_ms"] < 600_000 for one in sent)
 
 
 @pytest.mark.parametrize("status", [429, 503])
