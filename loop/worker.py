@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from data.real import sample_shape
 from data.records import Generation
+from data.store.clock import steady_now
 from loop.crowd.controls import control_state
 from loop.crowd.quality import refresh
 from loop.crowd.templates import make_templates
@@ -56,7 +57,8 @@ class Reporter:
         self._beat = now
         share = done / total if total else None
         left = (now - self._since) * (1 - share) / share if share else None
-        self.study.store.set_status("worker", phase=phase, done=share, left_s=left and round(left, 1))
+        left = left and round(left, 1)
+        self.study.store.set_status("worker", phase=phase, done=share, left_s=left, steady=steady_now())
         if self.tend and phase in ("training", "curating"):
             self.tend()
 
@@ -81,6 +83,7 @@ class Worker:
         self.report = Reporter(study)
         self._stop = threading.Event()
         self._flagged = 0.0
+        self._published = -1, 0.0  # the generation whose age was read last, and when it was published
 
     def run(self, once: bool = False) -> None:
         """Works until `stop` (or, with `once`, until there is nothing to do at the moment).
@@ -152,8 +155,10 @@ class Worker:
             return False
         if picks >= schedule.picks:
             return True
-        published = datetime.fromisoformat(latest.published_at)
-        return 0 < schedule.interval_s <= (datetime.now(UTC) - published).total_seconds()
+        if self._published[0] != latest.t:  # from then on by a clock that nobody sets
+            age = datetime.now(UTC) - datetime.fromisoformat(latest.published_at)
+            self._published = latest.t, time.monotonic() - age.total_seconds()
+        return 0 < schedule.interval_s <= time.monotonic() - self._published[1]
 
     def _turn(self, latest: Generation) -> None:
         generator, t = self._generator(latest.t), latest.t

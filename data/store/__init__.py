@@ -1,6 +1,7 @@
 """The study database: one class, `Store`, holds all SQL; the rooms are its tables.
 
 connection  opening, pragmas, migrations, transactions
+clock       leases, when the machine's clock is set
 people      raters and sessions
 journeys    a person's way through a session, panel ids, invitations
 slates      the pool: bulk insertion, leases, retirement
@@ -30,7 +31,6 @@ from data.store.figures import Figures
 from data.store.flags import Flags
 from data.store.generations import Generations
 from data.store.imported import Imported
-from data.store.journal import Journal
 from data.store.journeys import Journeys
 from data.store.judged import Judged
 from data.store.replayed import Replayed
@@ -52,6 +52,5 @@ class Store(
     Imported,
     Replayed,
     Crowd,
-    Journal,
 ):
     """All SQL of a study. Safe to share between threads (a connection each) and processes (WAL, immediate locks)."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from data.errors import PickRefusedError
 from data.records import Pick, Rule, StoredPick, timestamp
-from data.store.connection import Connection
+from data.store.clock import Clock
 from data.store.flags import FLAGGED_RATER
 
 
-class Picks(Connection):
+class Picks(Clock):
     """The answers. None is ever changed or deleted."""
 
     def record_pick(self, session_id: str, pick: Pick) -> StoredPick:
@@ -25,6 +25,7 @@ class Picks(Connection):
             ValueError: a position outside the slate.
         """
         with self.write() as db:
+            self.follow_clock()
             row = self.one(
                 """SELECT slate.leased_to, slate.lease_until, slate.served_at, slate.k, pick.id AS pick_id,
                 pick.session_id, pick.outcome, pick.position,
@@ -46,7 +47,7 @@ class Picks(Connection):
             self._check_position(pick, row["k"])
             now = timestamp()
             # as the server sees it, a slate came into view when it was served, or after the answer before it
-            waited_since = min(now, max(row["served_at"], row["answered_at"] or ""))
+            waited_since = max(row["served_at"], row["answered_at"] or "")
             db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
             cursor = db.conn.execute(
                 """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
@@ -63,7 +64,7 @@ class Picks(Connection):
                     pick.input,
                     pick.viewport,
                     pick.blur_count,
-                    _milliseconds(waited_since, now),
+                    _milliseconds(waited_since, now) if waited_since <= now else None,  # the clock was set back
                 ],
             )
             assert cursor.lastrowid is not None

@@ -6,10 +6,10 @@ from itertools import groupby, islice
 from operator import itemgetter
 
 from data.records import NewSlate, Purpose, Slate, SlateItem, timestamp
-from data.store.connection import Connection
+from data.store.clock import Clock
 
 
-class Slates(Connection):
+class Slates(Clock):
     """Slates and their samples."""
 
     def add_slates(self, slates: Iterable[NewSlate], *, picked_by: Sequence[str] | None = None) -> list[int]:
@@ -97,6 +97,7 @@ class Slates(Connection):
 
     def open_slates(self, session_id: str, lease_s: float) -> list[Slate]:
         """The session's slates without an answer, oldest first; their leases are prolonged."""
+        self.follow_clock()
         rows = list(
             self.rows(
                 f"""SELECT slate.lease_until, {_SHOWN} WHERE leased_to = ? AND lease_until > ?
@@ -152,6 +153,7 @@ class Slates(Connection):
 
     def _return_lapsed(self) -> None:
         """Slates whose lease ended without an answer go back to the pool; the event log keeps who had them."""
+        self.follow_clock()
         now = timestamp()
         if not self.value("SELECT 1 FROM slate WHERE lease_until < ? LIMIT 1", [now]):
             return

@@ -5,6 +5,7 @@ from typing import Any
 
 from data.records import Progress, Purpose, Slate
 from data.store import Store
+from data.store.clock import seconds_since
 from loop.config import StudyConfig
 from loop.crowd.checks import check_slate, practice_slate
 
@@ -77,5 +78,8 @@ def worker_status(store: Store) -> dict[str, Any]:
 
 
 def _silent_s(status: dict[str, Any]) -> float:
-    """Seconds since the worker last said what it does; it does so every second."""
+    """Seconds since the worker's last heartbeat, one a second; by a clock that nobody sets, where there is one."""
+    steady_s = seconds_since(status.get("steady"))
+    if steady_s is not None:
+        return steady_s
     return (datetime.now(UTC) - datetime.fromisoformat(status["at"])).total_seconds()

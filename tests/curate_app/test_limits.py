@@ -1,9 +1,14 @@
 """Token buckets against a clock that stands still until it is moved."""
 
+import time
+
 import pytest
+from starlette.datastructures import Headers
 
 from curate_app.server import limits as module
+from curate_app.server.door import COOKIE, Door
 from curate_app.server.limits import BURST_S, Buckets, Limits, network
+from curate_app.server.signing import Signer
 
 
 class Clock:
@@ -99,3 +104,16 @@ def test_those_who_are_in_go_on_when_their_address_lets_no_one_in():
     while not limits.wait("", "a", 20):
         pass
     assert [limits.wait("s", "a", 1) for _ in range(20)] == [0.0] * 20
+
+
+def test_limits_logins_and_cookies_ask_no_clock_that_can_be_set(monkeypatch: pytest.MonkeyPatch):
+    def forbidden(*_: object) -> float:
+        raise AssertionError("a clock that can be set was asked")
+
+    for name in ("time", "time_ns", "gmtime", "localtime"):
+        monkeypatch.setattr(time, name, forbidden)
+    limits, door, signer = Limits.of(1.0, 1.0), Door("secret"), Signer("k" * 32)
+    assert limits.wait("session", "10.0.0.1", 1.0) == 0.0
+    token = door.login("secret", "10.0.0.1")
+    assert token and door.lets_in(Headers({"cookie": f"{COOKIE}={token}"})) and not door.tired_of("10.0.0.1")
+    assert signer.opened(signer.sign("a" * 20)) == "a" * 20

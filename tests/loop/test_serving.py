@@ -6,6 +6,7 @@ import pytest
 
 from data.records import timestamp
 from data.store import Store
+from data.store.clock import steady_now
 from loop.crowd.serving import next_slates, served_purposes, worker_status
 from loop.study import configure
 
@@ -60,3 +61,12 @@ def test_a_dry_pool_of_curation_slates_leaves_audit_slates(store: Store, worker,
     while store.lease("bob", ("curation",), 0, 60):
         pass
     assert [slate.purpose for slate in next_slates(store, CONFIG, "ann")] == ["audit", "audit"]
+
+
+@pytest.mark.parametrize(("wall", "steady_ago_s", "phase"), [("2001", 1, "idle"), ("2999", 16, "absent")])
+def test_the_workers_silence_is_told_by_a_clock_that_nobody_sets(store: Store, wall: str, steady_ago_s, phase: str):
+    boot, now = steady_now()
+    store.set_status("worker", phase="idle", steady=(boot, now - steady_ago_s))
+    with store.write() as db:
+        db.conn.execute("UPDATE status SET at = ? || '-01-01T00:00:00.000Z'", [wall])
+    assert worker_status(store)["phase"] == phase
