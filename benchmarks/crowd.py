@@ -3,10 +3,13 @@
     python benchmarks/crowd.py --raters 300 --seconds 300             # the worker idle
     python benchmarks/crowd.py --raters 300 --seconds 300 --training  # while a generation trains
     python benchmarks/crowd.py --raters 300 --seconds 300 --kill 10   # and the server is killed ten times
+    python benchmarks/crowd.py --raters 300 --seconds 300 --kill 10 --kill-worker 3 --lock 60
 
 The study is made in a temporary folder: digits, generation 0 from the starter, and enough slates of perturbed real
 digits that the pool never runs dry (drawing 300 slates a second is a GPU's work). Clients, server and worker share
-the machine's cores. Targets with two cores: 285 picks/s of 300, p95 under 100 ms idle and 250 ms while training.
+the machine's cores. Disturbances fall into the middle three fifths of a run, so its ends are quiet; latencies are told
+apart by what went on when the request was sent. Targets with two cores: 285 picks/s of 300, p95 under 100 ms when quiet
+and 250 ms while training.
 """
 
 import argparse
@@ -15,16 +18,19 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from crowd_clients import Tally, crowd
+from crowd_clients import SETTLE_S, Tally, crowd
 
 from data.images import encode_png
 from data.real import digits
@@ -48,15 +54,19 @@ def main() -> None:
             if options.training:
                 start_training(study)
             threading.Thread(target=server.watch, daemon=True).start()
-            if options.kill:
-                threading.Thread(target=server.kill_often, args=(options.kill, options.seconds), daemon=True).start()
+            for disturb in (
+                lambda: server.kill_often(options.kill, options.seconds, tally),
+                lambda: server.kill_worker_often(options.kill_worker, options.seconds, tally),
+                lambda: hold_lock(study.path / "study.db", options.lock, options.seconds, tally),
+            ):
+                threading.Thread(target=disturb, daemon=True).start()
             asyncio.run(crowd("127.0.0.1", server.port, options.raters, options.seconds, tally, vars(options)))
             metrics = server.metrics()
         finally:
             server.stop()
         print_times(tally, options)
         print_server(server, metrics, len(tally.acknowledged))
-        faults = compare(study, tally, before)
+        faults = compare(study, tally, before, stuck(tally, options))
         study.store.close()
     sys.exit(bool(faults))
 
@@ -71,6 +81,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--reload", type=float, default=0.005, help="reloads of the page for each pick")
     parser.add_argument("--drop", type=float, default=0.002, help="share of raters that leave each second")
     parser.add_argument("--kill", type=int, default=0, help="kill -9 the server so often")
+    parser.add_argument("--kill-worker", type=int, default=0, help="kill -9 the worker so often")
+    parser.add_argument("--lock", type=float, default=0, help="seconds for which another program locks the database")
     parser.add_argument("--training", action="store_true", help="a generation trains meanwhile")
     parser.add_argument("--picks", type=int, default=0, help="picks in the study before it begins")
     parser.add_argument("--study", type=Path, help="an existing study, instead of a new one")
@@ -149,6 +161,34 @@ def start_training(study: Study) -> None:
         time.sleep(0.2)
 
 
+def moments(n: int, seconds: float) -> list[float]:
+    """When n disturbances begin: evenly in the middle three fifths of the run."""
+    return [seconds * (0.2 + 0.6 * (i + 0.5) / n) for i in range(n)]
+
+
+def hold_lock(database: Path, seconds: float, run_s: float, tally: Tally) -> None:
+    """Locks the database against writing in the middle of the run, as a program that forgot to commit does."""
+    if not seconds:
+        return
+    time.sleep(max(0.0, (run_s - seconds) / 2))
+    with tally.disturbed("locked"):
+        other = sqlite3.connect(database, timeout=30, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def stuck(tally: Tally, options: argparse.Namespace) -> list[str]:
+    """Seats whose rater didn't go on: nothing acknowledged in the last seconds of the run."""
+    since = time.monotonic() - SETTLE_S - 5
+    if options.seconds < 2 * SETTLE_S:
+        return []
+    return [
+        f"rater {seat} did not go on" for seat in range(options.raters) if tally.last_saved.get(seat, 0.0) < since
+    ]
+
+
 class Server:
     """`curate serve` as a process, watched and killed."""
 
@@ -160,6 +200,7 @@ class Server:
         self.process: subprocess.Popen | None = None
         self.memory: list[tuple[float, float, float]] = []
         self.down: list[float] = []
+        self.worker_deaths = 0
         self.leaving = False
 
     def start(self) -> None:
@@ -169,6 +210,8 @@ class Server:
         while True:
             try:
                 self._get("/healthz")
+                return
+            except urllib.error.HTTPError:  # it answers, and says that not all is well
                 return
             except OSError:
                 time.sleep(0.1)
@@ -188,16 +231,49 @@ class Server:
                 pass
             time.sleep(1)
 
-    def kill_often(self, n: int, seconds: float) -> None:
-        """Kills it (-9) n times, spread over the run; each time it is started again at once."""
-        for _ in range(n):
-            time.sleep(max(0.0, seconds / (n + 1) - (self.down[-1] if self.down else 0.0)))
+    def kill_often(self, n: int, seconds: float, tally: Tally) -> None:
+        """Kills it (-9) n times; each time it is started again at once."""
+        began = time.monotonic()
+        for moment in moments(n, seconds):
+            time.sleep(max(0.0, began + moment - time.monotonic()))
+            threading.Thread(target=self.kill, args=(tally,), daemon=True).start()
+
+    def kill(self, tally: Tally) -> None:
+        """Kills it and starts it again."""
+        with tally.disturbed("server killed"):
             assert self.process
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             began = time.monotonic()
             self.start()
             self.down.append(time.monotonic() - began)
+
+    def kill_worker_often(self, n: int, seconds: float, tally: Tally) -> None:
+        """Kills the worker (-9) n times, between the server's deaths; the server starts it again."""
+        began = time.monotonic()
+        for moment in moments(n, seconds):
+            time.sleep(max(0.0, began + moment + 0.02 * seconds - time.monotonic()))
+            threading.Thread(target=self.kill_worker, args=(tally,), daemon=True).start()
+
+    def kill_worker(self, tally: Tally) -> None:
+        """Kills the worker as soon as there is one."""
+        with tally.disturbed("worker killed"):
+            for _ in range(300):
+                for pid in self.children():
+                    with suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+                        self.worker_deaths += 1
+                        return
+                time.sleep(0.1)
+
+    def children(self) -> list[int]:
+        """The processes that the server has started: its worker."""
+        found = []
+        if self.process:
+            for file in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += [int(pid) for pid in file.read_text().split()]
+        return found
 
     def metrics(self) -> str:
         """What /metrics says at the end."""
@@ -225,10 +301,11 @@ def print_times(tally: Tally, options: argparse.Namespace) -> None:
     rate = np.mean([tally.by_second[s] for s in range(settled[0], settled[-1] + 1)]) if settled else 0.0
     print(f"{options.raters} raters, {options.seconds:.0f} s{', training' if options.training else ''}")
     print(f"picks acknowledged {len(tally.acknowledged):,}; {rate:.1f} picks/s after the arrivals")
-    for name, times in sorted(tally.times.items()):
+    for (phase, name), times in sorted(tally.times.items()):
         p50, p95, p99 = np.percentile(1000 * np.array(times), [50, 95, 99])
-        print(f"  {name:<8}{len(times):>9,}   p50 {p50:7.1f}   p95 {p95:7.1f}   p99 {p99:7.1f} ms")
+        print(f"  {phase:<14}{name:<8}{len(times):>9,}   p50 {p50:7.1f}   p95 {p95:7.1f}   p99 {p99:7.1f} ms")
     print(f"errors: {dict(tally.errors) or 'none'}; waited for a slate {tally.waits} times")
+    print(f"longest wait for an acknowledgement: {tally.longest_s:.1f} s")
 
 
 def print_server(server: Server, metrics: str, picks: int) -> None:
@@ -243,15 +320,18 @@ def print_server(server: Server, metrics: str, picks: int) -> None:
     print(f"clients' processor: {1000 * time.process_time() / picks:.2f} ms a pick")
     if server.down:
         print(f"killed {len(server.down)} times; back after {max(server.down):.1f} s at the most")
+    if server.worker_deaths:
+        print(f"worker killed {server.worker_deaths} times")
     for line in metrics.splitlines():
         if line.startswith("curate_request_seconds_sum") or line.startswith("curate_request_seconds_count"):
             print(" ", line)
 
 
-def compare(study: Study, tally: Tally, before: int) -> list[str]:
-    """Every acknowledged pick against the database: stored once, as it was given."""
+def compare(study: Study, tally: Tally, before: int, stuck: list[str]) -> list[str]:
+    """Every acknowledged pick against the database: stored once, as it was given; and nobody stuck or failed bare."""
     stored: dict[int, tuple[int, str, int | None]] = {}
-    faults = [*tally.doubled]
+    faults = [*tally.doubled, *stuck]
+    faults += [f"{n} x {error}" for error, n in tally.errors.items() if error.endswith(": 500")]
     rows = study.store.rows(
         """SELECT pick.id, slate_id, outcome, position, leased_to IS session_id AS own FROM pick
         JOIN slate ON slate.id = slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id

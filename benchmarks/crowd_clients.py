@@ -10,6 +10,8 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 GIVE_UP_S = 20.0
@@ -17,6 +19,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 POLL_S = 12.0
 WAITING_S = 1.5
 ANSWERS = (("pick", 0.97), ("none", 0.03))
+QUIET = "quiet"
+SETTLE_S = 20.0  # after a disturbance, until the last client has asked again and caught up
 
 
 class Refused(Exception):  # noqa: N818
@@ -87,13 +91,33 @@ class Tally:
     acknowledged: dict[int, tuple[int, str, int | None]] = field(default_factory=dict)  # slate: pick, outcome, position
     doubled: list[str] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
-    times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    times: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))  # by phase and call
     errors: Counter[str] = field(default_factory=Counter)
     waits: int = 0
+    longest_s: float = 0.0  # from a pick to its acknowledgement
     by_second: Counter[int] = field(default_factory=Counter)
+    last_saved: dict[int, float] = field(default_factory=dict)  # by seat
+    disturbances: list[str] = field(default_factory=list)
 
-    def saved(self, pick: dict, answer: dict) -> None:
+    @property
+    def phase(self) -> str:
+        """What goes on: the disturbance that began last and isn't over, or 'quiet'."""
+        under_way = [*self.disturbances]
+        return under_way[-1] if under_way else QUIET
+
+    @contextmanager
+    def disturbed(self, name: str) -> Iterator[None]:
+        """A disturbance; what is asked in it and until all have settled counts under its name."""
+        self.disturbances.append(name)
+        try:
+            yield
+            time.sleep(SETTLE_S)
+        finally:
+            self.disturbances.remove(name)
+
+    def saved(self, seat: int, pick: dict, answer: dict) -> None:
         """Notes an acknowledged pick; two different words about one slate are a fault."""
+        self.last_saved[seat] = time.monotonic()
         now = (answer["pick_id"], pick["outcome"], pick.get("position"))
         before = self.acknowledged.setdefault(pick["slate_id"], now)
         if before != now:
@@ -104,8 +128,10 @@ class Tally:
 class Client:
     """One rater's browser."""
 
-    def __init__(self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float):
-        self.host, self.port, self.tally, self.rng = host, port, tally, rng
+    def __init__(
+        self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float, seat: int
+    ):
+        self.host, self.port, self.tally, self.rng, self.seat = host, port, tally, rng, seat
         self.period, self.reload = period, reload
         self.cookie = b""
         self.wires: dict[str, Wire] = {}
@@ -162,13 +188,15 @@ class Client:
         if outcome == "pick":
             pick["position"] = self.rng.randrange(self.turn["k"])
         self.tally.sent.add(pick["slate_id"])
+        began = time.monotonic()
         try:
             answer = await self.persist("pick", "POST", "/api/pick", pick)
         except Refused as refused:
             self.tally.errors[f"pick refused: {refused.status}"] += 1
             self.turn = await self.persist("slate", "GET", "/api/slate")
             return
-        self.tally.saved(pick, answer)
+        self.tally.longest_s = max(self.tally.longest_s, time.monotonic() - began)
+        self.tally.saved(self.seat, pick, answer)
         self.turn = answer["next"]
 
     async def load(self) -> None:
@@ -202,11 +230,11 @@ class Client:
             headers += b"Cookie: " + self.cookie + b"\r\n"
         if body is not None:
             headers += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(data)
-        began = time.perf_counter()
+        phase, began = self.tally.phase, time.perf_counter()
         status, head, answer = await (await self.wire(wire)).ask(headers + b"\r\n" + data)
         if status != 200:
             raise Refused(status)
-        self.tally.times[name].append(time.perf_counter() - began)
+        self.tally.times[phase, name].append(time.perf_counter() - began)
         if name == "session":
             at = head.lower().find(b"set-cookie: curate_session=")
             self.cookie = head[at + 12 :].split(b";", 1)[0]
@@ -237,7 +265,7 @@ async def crowd(host: str, port: int, n: int, seconds: float, tally: Tally, opti
         rng = random.Random(options["seed"] * 100_003 + number)
         await asyncio.sleep(options["ramp"] * number / n)
         while time.monotonic() < until:
-            client = Client(host, port, tally, rng, options["period"], options["reload"])
+            client = Client(host, port, tally, rng, options["period"], options["reload"], number)
             stay = rng.expovariate(options["drop"]) if options["drop"] else seconds
             await client.visit(min(until, time.monotonic() + stay))
 

@@ -13,7 +13,7 @@ class WorkerRunningError(ValueError):
 
 @contextmanager
 def only_worker(study_path: Path) -> Iterator[None]:
-    """Holds the study's worker lock.
+    """Holds the study's worker lock; weights that an earlier holder was killed over half-way are removed.
 
     Raises:
         WorkerRunningError: another process holds it.
@@ -26,6 +26,9 @@ def only_worker(study_path: Path) -> Iterator[None]:
             f"A worker is running on {study_path} already; stop it first, or leave this study to it."
         ) from None
     try:
+        for pattern in ("checkpoints/.*", ".classifier.*", ".judge.*"):
+            for draft in study_path.glob(pattern):
+                draft.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

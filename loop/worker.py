@@ -4,15 +4,18 @@ Everything it decides is in the database before it acts on it: the picks of a tu
 generation with its requests answered (one transaction). After a kill it goes on from there.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from data.real import sample_shape
 from data.records import Generation
 from data.store.clock import steady_now
+from data.store.connection import LockWait
 from loop.crowd.controls import control_state
 from loop.crowd.quality import refresh
 from loop.crowd.templates import make_templates
@@ -102,12 +105,19 @@ class Worker:
                     if not busy:
                         self._stop.wait(POLL_S)
             finally:
-                self.study.store.set_status("worker", phase="absent")
-                self.study.store.log("worker", "worker_stopped")
+                self._say_goodbye()
 
     def stop(self) -> None:
         """Asks `run` to return after the step at hand. Safe from any thread."""
         self._stop.set()
+
+    def _say_goodbye(self) -> None:
+        """Tells the pages that the worker is gone, unless another process keeps the database locked just now."""
+        store = self.study.store
+        store.lock_wait = LockWait(lambda *_: None, limit_s=5.0)
+        with suppress(sqlite3.OperationalError), store.write():  # the pages see for themselves after a while
+            store.set_status("worker", phase="absent")
+            store.log("worker", "worker_stopped")
 
     def tick(self) -> bool:
         """Does the most urgent thing there is; False when there was none."""

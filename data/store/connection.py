@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -25,17 +26,19 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class LockWait:
-    """How a process without an end in sight waits for the write lock that another process holds.
+    """How a process that runs for long waits for the write lock that another process holds.
 
     Attributes:
         report: called with the seconds waited so far and whether the lock has been got: after every vain `try_s`, and
             once, inside the transaction, when the wait is over.
         try_s: seconds between two reports.
+        limit_s: seconds after which the lock is given up.
         clock: seconds, never going back.
     """
 
     report: Callable[[float, bool], None]
     try_s: float = 5.0
+    limit_s: float = inf
     clock: Callable[[], float] = time.monotonic
 
 
@@ -46,7 +49,7 @@ class Connection:
         path: study.db; it must exist (see `create`).
 
     Attributes:
-        lock_wait: makes `write` wait for another process's lock without an end; without it a minute is the limit.
+        lock_wait: how `write` waits for another process's lock; without it a minute is the limit.
 
     Raises:
         NotAStudyError: no such file, or not a study.
@@ -125,7 +128,7 @@ class Connection:
         """Begins a write transaction; seconds for which another process's lock kept it waiting, if that was reported.
 
         Raises:
-            sqlite3.OperationalError: the lock was not to be had in a minute, and there is no `lock_wait`.
+            sqlite3.OperationalError: the lock was not to be had in a minute, or in the limit of `lock_wait`.
         """
         if self.lock_wait is None:
             connection.execute("BEGIN IMMEDIATE")
@@ -138,9 +141,9 @@ class Connection:
                     connection.execute("BEGIN IMMEDIATE")
                     return waited_s
                 except sqlite3.OperationalError as error:
-                    if storage_fault(error) != "locked":
+                    waited_s = self.lock_wait.clock() - began
+                    if storage_fault(error) != "locked" or waited_s >= self.lock_wait.limit_s:
                         raise
-                waited_s = self.lock_wait.clock() - began
                 self.lock_wait.report(waited_s, False)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_TIMEOUT_S)}")

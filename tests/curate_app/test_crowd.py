@@ -33,3 +33,13 @@ def test_twenty_raters_and_a_kill_lose_and_double_nothing(
     picks = [(row["slate_id"], row["own"]) for row in stored]
     assert len(picks) == len(set(picks)) >= told["acknowledged"]
     assert all(own for _, own in picks)
+
+
+@pytest.mark.slow
+def test_kills_of_server_and_worker_and_a_locked_database_stop_nobody():
+    disturbed = ["--kill", "2", "--kill-worker", "1", "--lock", "8"]
+    run = [sys.executable, str(CROWD), "--raters", "10", "--seconds", "60", "--ramp", "1", *disturbed]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "worker killed 1 times" in done.stdout and "killed 2 times" in done.stdout
+    assert json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))["faults"] == 0
