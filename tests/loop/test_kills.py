@@ -1,7 +1,7 @@
 """kill -9 of the worker at every place that matters: the same command goes on, and nothing is lost or doubled.
 
-Run as a script, this file is the worker that dies. One place is tried in every run of the suite, `make kills` tries all of
-them, before the first turn and after the third.
+Run as a script, this file is the worker that dies. One place is tried in every run of the suite, `make kills` tries all
+of them, before the first turn and after the third.
 """
 
 import importlib
