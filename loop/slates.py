@@ -84,13 +84,14 @@ class Pool:
         store: the study's.
         scorer: the study's.
         seed: the study's.
-        k: samples in a slate.
+        k: samples in a curation slate.
         batch: samples that the generator makes at once; slates are made in such lots.
+        audit_k: samples in an audit slate.
     """
 
-    def __init__(self, store: Store, scorer: Scorer, seed: int, k: int, batch: int):
-        self.store, self.scorer, self.seed, self.k = store, scorer, seed, k
-        self.lot = max(1, batch // k)
+    def __init__(self, store: Store, scorer: Scorer, seed: int, k: int, batch: int, audit_k: int = 2):
+        self.store, self.scorer, self.seed, self.k, self.audit_k = store, scorer, seed, k, audit_k
+        self.batch = batch
 
     def top_up(self, purpose: Literal["curation", "audit"], size: int, generators: dict[int, Generator], t: int) -> int:
         """Fills the pool to at least `size` free slates of generation t once it is down to three quarters.
@@ -107,7 +108,8 @@ class Pool:
         free = self.store.pool_size(purpose, t)
         if free > 0.75 * size or size == 0:
             return 0
-        missing = -(-(size - free) // self.lot) * self.lot
+        lot = max(1, self.batch // (self.k if purpose == "curation" else self.audit_k))
+        missing = -(-(size - free) // lot) * lot
         first = self.store.count_slates(purpose, t)
         if purpose == "curation":
             self._add(generators[t], t, first, missing)
@@ -116,7 +118,7 @@ class Pool:
         return missing
 
     def _add(self, generator: Generator, t: int, first: int, n: int) -> None:
-        seeds = self._seeds("pool", t, first, n)
+        seeds = self._seeds("pool", t, first, n, self.k)
         drawn = draw_scored(generator, self.scorer, t, seeds.ravel())
         rows, images = records(drawn)
         slate_seeds = [derive_seed(self.seed, t, STREAMS["pool"], first + i) for i in range(n)]
@@ -126,14 +128,14 @@ class Pool:
 
     def _add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
         """Half of an audit slate is generation t's, the rest goes round the others; its seed permutes the positions."""
-        seeds = self._seeds("audit", t, first, n)
+        k, seeds = self.audit_k, self._seeds("audit", t, first, n, self.audit_k)
         others = [other for other in sorted(generators) if other != t] or [t]
-        made_by = np.empty((n, self.k), dtype=np.int64)
+        made_by = np.empty((n, k), dtype=np.int64)
         slate_seeds = [derive_seed(self.seed, t, STREAMS["audit"], first + i) for i in range(n)]
         for i, slate_seed in enumerate(slate_seeds):
-            plan = [t if j % 2 == 0 else others[(i + j // 2) % len(others)] for j in range(self.k)]
+            plan = [t if j % 2 == 0 else others[(i + j // 2) % len(others)] for j in range(k)]
             made_by[i] = np.random.default_rng(slate_seed).permutation(plan)
-        rows: list[Sample | None] = [None] * (n * self.k)
+        rows: list[Sample | None] = [None] * (n * k)
         images: list[tuple[str, bytes]] = []
         for source in np.unique(made_by):
             places = np.flatnonzero(made_by.ravel() == source)
@@ -145,7 +147,7 @@ class Pool:
         done = [row for row in rows if row is not None]
         with self.store.write():
             self.store.add_images(images)
-            self.store.add_slates(slates_of(done, self.k, t, "audit", slate_seeds))
+            self.store.add_slates(slates_of(done, k, t, "audit", slate_seeds))
 
-    def _seeds(self, stream: Stream, t: int, first: int, n: int) -> np.ndarray:
-        return np.stack([derive_seeds(self.k, self.seed, t, STREAMS[stream], first + i, 1) for i in range(n)])
+    def _seeds(self, stream: Stream, t: int, first: int, n: int, k: int) -> np.ndarray:
+        return np.stack([derive_seeds(k, self.seed, t, STREAMS[stream], first + i, 1) for i in range(n)])

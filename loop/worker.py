@@ -143,7 +143,8 @@ class Worker:
         prepare_first_generation(self.study, self.evaluator, preparing)
         config = self.study.config
         assert isinstance(config.curation.k, int)
-        self.pool = Pool(self.study.store, self.scorer, config.seed, config.curation.k, config.sampling.batch_size)
+        k, audit_k, batch = config.curation.k, config.pool.audit_k, config.sampling.batch_size
+        self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
         self.study.store.retire_slates(self._latest_t())

@@ -10,20 +10,22 @@ from data.store.slates import Slates
 class Checks(Slates):
     """Templates are slates that no one is ever leased; raters get copies, each with a seed of its own."""
 
-    def template_count(self, purpose: Literal["attention", "practice"], t: int) -> int:
-        """How many templates generation t has."""
-        return self.value("SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND copy_of IS NULL", [purpose, t])
+    def template_count(self, purpose: Literal["attention", "practice"], t: int, k: int) -> int:
+        """How many templates of K samples generation t has."""
+        return self.value(
+            "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND k = ? AND copy_of IS NULL", [purpose, t, k]
+        )
 
-    def templates(self, purpose: Literal["attention", "practice"], session_id: str) -> list[int]:
-        """Templates that a session has had no copy of yet, of the newest generation that has any."""
+    def templates(self, purpose: Literal["attention", "practice"], session_id: str, k: int) -> list[int]:
+        """Templates of K samples that a session has had no copy of yet, of the newest generation that has any."""
         return [
             row["id"]
             for row in self.rows(
-                """SELECT id FROM slate WHERE purpose = :purpose AND copy_of IS NULL AND t =
-                (SELECT max(t) FROM slate WHERE purpose = :purpose AND copy_of IS NULL)
+                """SELECT id FROM slate WHERE purpose = :purpose AND k = :k AND copy_of IS NULL AND t =
+                (SELECT max(t) FROM slate WHERE purpose = :purpose AND k = :k AND copy_of IS NULL)
                 AND id NOT IN (SELECT copy_of FROM slate WHERE leased_to = :session AND copy_of IS NOT NULL)
                 ORDER BY id""",
-                {"purpose": purpose, "session": session_id},
+                {"purpose": purpose, "session": session_id, "k": k},
             )
         ]
 

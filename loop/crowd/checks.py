@@ -18,31 +18,38 @@ REPEAT_LAG = 4  # answers between a slate and its repetition, at least
 def practice_slate(store: Store, config: StudyConfig, session_id: str, n: int) -> Slate | None:
     """Leases a session's n-th practice slate; None before the worker has made any."""
     rng = _rng(config, session_id, 0, n)
-    return _copy(store, config, session_id, store.templates("practice", session_id), rng)
+    k = config.curation.k
+    return _copy(store, config, session_id, store.templates("practice", session_id, k), k, rng) if k != "inf" else None
 
 
-def check_slate(store: Store, config: StudyConfig, session_id: str, n: int) -> Slate | None:
+def check_slate(store: Store, config: StudyConfig, session_id: str, n: int, k: int | str) -> Slate | None:
     """Leases the session's n-th slate if it is to be an attention slate or a repeated one; None if it is to be neither.
 
-    A check for which there is no slate yet falls out.
+    A check for which there is no slate yet falls out; so does one that would stand out by the number of its samples.
+
+    Args:
+        store: the study's.
+        config: the study's.
+        session_id: of the rater.
+        n: slates that the session had before.
+        k: samples in the slates that are served now.
     """
     rates = config.slates
-    if not rates.attention and not rates.repeat:
+    if (not rates.attention and not rates.repeat) or not isinstance(k, int):
         return None
     rng = _rng(config, session_id, 1, n)
     draw = rng.random()
     if draw < rates.attention:
-        return _copy(store, config, session_id, store.templates("attention", session_id), rng)
-    if draw < rates.attention + rates.repeat:
-        return _copy(store, config, session_id, store.repeatable(session_id, REPEAT_LAG - 1), rng)
+        return _copy(store, config, session_id, store.templates("attention", session_id, k), k, rng)
+    if draw < rates.attention + rates.repeat and k == config.curation.k:
+        return _copy(store, config, session_id, store.repeatable(session_id, REPEAT_LAG - 1), k, rng)
     return None
 
 
 def _copy(
-    store: Store, config: StudyConfig, session_id: str, sources: list[int], rng: np.random.Generator
+    store: Store, config: StudyConfig, session_id: str, sources: list[int], k: int, rng: np.random.Generator
 ) -> Slate | None:
-    k = config.curation.k
-    if not sources or not isinstance(k, int):
+    if not sources:
         return None
     source, seed = sources[int(rng.integers(len(sources)))], int(rng.integers(2**63))
     order = np.random.default_rng(seed).permutation(k).tolist()

@@ -31,11 +31,12 @@ def next_slates(
     if latest is None or len(slates) >= min(AHEAD, left):
         return slates
     purposes = served_purposes(store, config)
+    k = config.pool.audit_k if purposes[0] == "audit" else config.curation.k
     while len(slates) < min(AHEAD, left):
         if practice_left:
             slate = practice_slate(store, config, session_id, practice_left - len(slates))
         else:
-            slate = check_slate(store, config, session_id, answered + len(slates))
+            slate = check_slate(store, config, session_id, answered + len(slates), k)
             slate = slate or store.lease(session_id, purposes, latest[0], config.pool.lease_s)
         if slate is None:
             break

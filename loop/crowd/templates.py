@@ -23,21 +23,28 @@ CANDIDATES = 16  # samples of which the surest is the clear one
 
 
 def make_templates(config: StudyConfig, pool: Pool, generator: Generator, t: int) -> int:
-    """Makes the templates of generation t that are missing and that the study needs; how many were made."""
+    """Makes the templates of generation t that are missing and that the study needs; how many were made.
+
+    Attention templates come in both sizes, of curation and of audit slates, so that they look like either.
+    """
     made = 0
     if config.journey.practice:
-        made += _missing(pool, "practice", max(8, config.journey.practice), generator, t)
+        made += _missing(pool, "practice", max(8, config.journey.practice), pool.k, generator, t)
     if config.slates.attention:
-        made += _missing(pool, "attention", ATTENTION, generator, t)
+        for k in {pool.k, pool.audit_k} if config.pool.audit else {pool.k}:
+            made += _missing(pool, "attention", ATTENTION, k, generator, t)
     return made
 
 
-def _missing(pool: Pool, purpose: Literal["attention", "practice"], wanted: int, generator: Generator, t: int) -> int:
-    """All templates of a purpose, in one transaction, unless they are there."""
-    if pool.store.template_count(purpose, t):
+def _missing(
+    pool: Pool, purpose: Literal["attention", "practice"], wanted: int, k: int, generator: Generator, t: int
+) -> int:
+    """All templates of a purpose and size, in one transaction, unless they are there."""
+    if pool.store.template_count(purpose, t, k):
         return 0
-    make = _attention if purpose == "attention" else _practice
-    slates, images = make(pool, wanted, generator, t)
+    slates, images = (
+        _practice(pool, wanted, generator, t) if purpose == "practice" else _attention(pool, wanted, k, generator, t)
+    )
     with pool.store.write():
         pool.store.add_images(images)
         pool.store.add_slates(slates)
@@ -51,16 +58,19 @@ def _practice(pool: Pool, n: int, generator: Generator, t: int) -> tuple[list[Ne
     return list(slates_of(rows, pool.k, t, "practice", slate_seeds)), images
 
 
-def _attention(pool: Pool, n: int, generator: Generator, t: int) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
-    size = max(CANDIDATES, pool.k)
-    seeds = derive_seeds(n * size, pool.seed, t, STREAMS["attention"])
+def _attention(
+    pool: Pool, n: int, k: int, generator: Generator, t: int
+) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+    of_size = () if k == pool.k else (k,)
+    size = max(CANDIDATES, k)
+    seeds = derive_seeds(n * size, pool.seed, t, STREAMS["attention"], *of_size)
     drawn = draw_scored(generator, pool.scorer, t, seeds)
     sure = np.zeros(len(drawn)) if drawn.scores.probs is None else drawn.scores.probs.max(axis=1)
     pixels, slates, kept = to_pixels(drawn.x), [], {}
     for i in range(n):
         start = i * size
         clear = start + int(sure[start : start + size].argmax())
-        others = [j for j in range(start, start + size) if j != clear][: pool.k - 1]
+        others = [j for j in range(start, start + size) if j != clear][: k - 1]
         rows, images = records(drawn, seen=[clear])
         kept.update(images)
         noise = []
@@ -68,10 +78,10 @@ def _attention(pool: Pool, n: int, generator: Generator, t: int) -> tuple[list[N
             sha256, png = encode_png(shuffled(pixels[j], rows[j].seed))
             kept[sha256] = png
             noise.append(_noise(rows[j], sha256))
-        slate_seed = derive_seed(pool.seed, t, STREAMS["attention"], i)
-        order = np.random.default_rng(slate_seed).permutation(pool.k)
+        slate_seed = derive_seed(pool.seed, t, STREAMS["attention"], *of_size, i)
+        order = np.random.default_rng(slate_seed).permutation(k)
         samples = [[rows[clear], *noise][place] for place in order]
-        slates.append(NewSlate(t, "attention", pool.k, slate_seed, samples, answer=int(np.flatnonzero(order == 0)[0])))
+        slates.append(NewSlate(t, "attention", k, slate_seed, samples, answer=int(np.flatnonzero(order == 0)[0])))
     return slates, list(kept.items())
 
 

@@ -30,8 +30,8 @@ def test_a_copy_shows_the_same_samples_in_its_order(store: Store, template: int)
 
 def test_a_session_gets_a_template_once_and_others_still_do(store: Store, template: int):
     store.lease_copy("ann", template, ORDER, 7, 60)
-    assert store.templates("attention", "ann") == []
-    assert store.templates("attention", "bob") == [template]
+    assert store.templates("attention", "ann", 3) == []
+    assert store.templates("attention", "bob", 3) == [template]
 
 
 def test_a_repeat_is_right_where_the_rater_picked_before_and_never_trains(store: Store):

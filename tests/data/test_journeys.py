@@ -46,7 +46,7 @@ def test_a_milestone_is_reached_once(store: Store):
 
 def test_practice_counts_apart_from_the_rest(store: Store, fill):
     fill(store, n=1, purpose="practice")
-    store.lease_copy("ann", store.templates("practice", "ann")[0], [2, 0, 1], 7, 60)
+    store.lease_copy("ann", store.templates("practice", "ann", 3)[0], [2, 0, 1], 7, 60)
     slate = store.lease("ann", ("curation",), 0, 60)
     for open_ in store.open_slates("ann", 60):
         store.record_pick("ann", Pick(open_.id, "pick", 0))

@@ -19,8 +19,8 @@ from loop.worker import Worker
 def study(make: Callable[..., Study]) -> Study:
     """A tiny digits study with a generation, a pool and templates; a third of the slates are checks of each kind."""
     made = make(
-        "digits", "pool.size=64", "pool.audit=4", "schedule.picks=1000", "slates.attention=0.3", "slates.repeat=0.3",
-        "journey.practice=2", "journey.picks=40", "curation.extend=none",
+        "digits", "pool.size=64", "pool.audit=4", "pool.audit_k=4", "schedule.picks=1000", "slates.attention=0.3",
+        "slates.repeat=0.3", "journey.practice=2", "journey.picks=40", "curation.extend=none",
     )  # fmt: skip
     Worker(made).run(once=True)
     return made
@@ -107,3 +107,26 @@ def test_without_rates_there_are_neither_templates_nor_checks(make: Callable[...
     made = make("digits", "pool.size=12", "pool.audit=4")
     Worker(made).run(once=True)
     assert made.store.value("SELECT count(*) FROM slate WHERE purpose NOT IN ('curation', 'audit')") == 0
+
+
+def test_attention_slates_are_as_large_as_what_is_served(make: Callable[..., Study]):
+    study = make(
+        "digits", "pool.size=12", "pool.audit=12", "schedule.picks=1000", "slates.attention=0.5", "slates.repeat=0.3",
+        "curation.extend=none",
+    )  # fmt: skip
+    Worker(study).run(once=True)
+    counts = "SELECT k, count(*) AS n FROM slate WHERE purpose = 'attention' AND copy_of IS NULL GROUP BY 1"
+    assert {row["k"]: row["n"] for row in study.store.rows(counts)} == {2: ATTENTION, 4: ATTENTION}
+    seeds = [row["seed"] for row in study.store.rows("SELECT seed FROM sample")]
+    assert len(set(seeds)) == len(seeds)
+    sizes = {}
+    for phase, name in (("idle", "ann"), ("training", "bob")):
+        study.store.set_status("worker", phase=phase, done=None, left_s=None)
+        admit(study, name)
+        for _ in range(6):
+            study.store.set_status("worker", phase=phase, done=None, left_s=None)
+            slate = next_slates(study.store, study.config, name)[0]
+            study.store.record_pick(name, Pick(slate.id, "pick", 0))
+            sizes.setdefault(phase, []).append((slate.purpose, slate.k))
+    assert {k for _, k in sizes["idle"]} == {4} and {k for _, k in sizes["training"]} == {2}
+    assert {purpose for purpose, _ in sizes["training"]} == {"audit", "attention"}

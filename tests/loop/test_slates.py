@@ -49,7 +49,7 @@ def pool(store: Store, config: StudyConfig) -> Pool:
     names = tuple("0123456789")
     network = vgg11((1, 8, 8), config.classifier, 10).eval()
     scorer = Scorer(config, Classifier((1, 8, 8), network, config.classifier, names, 0.0, 0), names)
-    return Pool(store, scorer, seed=9, k=4, batch=32)
+    return Pool(store, scorer, seed=9, k=4, batch=32, audit_k=4)
 
 
 def items(store: Store, purpose: str) -> list[dict]:
@@ -82,6 +82,16 @@ def test_half_of_an_audit_slate_is_the_served_generations_and_the_rest_goes_roun
     for start in range(0, len(rows), 4):
         assert Counter(row["t"] for row in rows[start : start + 4]) == {3: 2, 0: 1, 2: 1}
     assert len({row["seed"] for row in rows}) == len(rows)
+
+
+def test_audit_slates_are_pairs_of_the_served_generation_and_another_by_default(pool: Pool, store: Store, generators):
+    pairs = Pool(store, pool.scorer, seed=9, k=4, batch=32)
+    assert pairs.top_up("audit", 16, {t: generators[t] for t in (0, 2, 3)}, 3) == 16
+    rows = items(store, "audit")
+    shown = Counter(tuple(sorted(row["t"] for row in rows[i : i + 2])) for i in range(0, len(rows), 2))
+    assert shown == {(0, 3): 8, (2, 3): 8} and store.uneven_slates() == []
+    first = Counter(rows[i]["t"] == 3 for i in range(0, len(rows), 2))
+    assert 4 <= first[True] <= 12
 
 
 def test_an_audit_slates_logged_seed_gives_its_order(pool: Pool, store: Store, generators):
