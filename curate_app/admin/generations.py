@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from curate_app.assets import TEXT, render
+from curate_app.report.people import slate_sizes
 from data.records import Generation
 from loop.evidence.schema import WinRate
 
@@ -16,7 +17,15 @@ def timeline(generations: Sequence[Generation], rates: Sequence[WinRate]) -> str
     """A row per generation, newest first: when it was published, from how many picks, in what time, and who wins."""
     won = {(rate.t, rate.against): rate for rate in rates}
     rows = [_row(generation, won) for generation in reversed(generations)]
-    return render("admin_timeline.html", text=SAY, rows=rows, compared=bool(rates))
+    return render("admin_timeline.html", text=SAY, rows=rows, notes=_notes(rates))
+
+
+def _notes(rates: Sequence[WinRate]) -> list[str]:
+    """What the rates are; nothing where there are none."""
+    larger = [rate for rate in rates if rate.indifference is None]
+    found = [SAY["rates_note"]] if rates else []
+    found += [SAY["rates_larger"].format(sizes=slate_sizes(larger))] if larger else []
+    return [*found, *sorted({rate.reason for rate in rates if rate.reason and rate not in larger})]
 
 
 def sheets(generations: Sequence[Generation]) -> str:
@@ -43,12 +52,15 @@ def _row(generation: Generation, won: dict[tuple[int, int], WinRate]) -> dict[st
 def _rate(rate: WinRate | None) -> dict[str, Any] | None:
     if rate is None:
         return None
-    one = rate.rate
+    one, other = rate.rate, rate.other
     return {
         "value": f"{one.value:.0%}",
         "interval": SAY["interval"].format(low=f"{one.low:.0%}", high=f"{one.high:.0%}"),
-        "from": SAY["compared"].format(n=f"{rate.n:,}", raters=f"{rate.raters:,}"),
-        "side": "wins" if one.low > 0.5 else "loses" if one.high < 0.5 else "",
+        "from": SAY["compared_under_way" if rate.under_way else "compared"].format(
+            n=f"{rate.n:,}", raters=f"{rate.raters:,}", under_way=f"{rate.under_way:,}"
+        ),
+        "other": other and SAY["fixed_interval"].format(low=f"{other.low:.0%}", high=f"{other.high:.0%}"),
+        "side": {"holds": "wins", "fails": "loses"}.get(rate.verdict, ""),
     }
 
 

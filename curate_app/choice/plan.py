@@ -22,13 +22,20 @@ def plan(
     icc: Annotated[
         float, typer.Option(help="How alike one rater's picks are, 0 to 1 (see docs/choice-model.md).")
     ] = 0.1,
-    k: Annotated[int, typer.Option(help="Samples in an audit slate.")] = 4,
+    k: Annotated[int, typer.Option(help="Samples in an audit slate; in larger ones than 2 no verdict is given.")] = 2,
     generations: Annotated[
-        int, typer.Option(help="The latest generation's number; audit slates go round all the earlier ones.")
+        int, typer.Option(help="The latest generation t; audit slates show it beside 0 and t - 1 in turn.")
     ] = 1,
+    level: Annotated[
+        float | None,
+        typer.Option(help="Error level of the test. Left out: that of the report's verdict on t against 0."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
 ) -> None:
-    """How many raters and audit picks show a win rate of the latest generation against an earlier one.
+    """How many raters and audit picks show a win rate of the latest generation against generation 0.
+
+    Two numbers: for a number of raters that is set in advance (`stop.raters`, with `stop.generations`), and for a study
+    that is left open and looked at after each rater, whose intervals are always valid and wider.
 
     Example: `curate plan --effect 0.6 --power 0.8 --picks-per-rater 40`
 
@@ -37,42 +44,64 @@ def plan(
     import json
     from dataclasses import asdict
 
-    from loop.choice.plan import Setting, raters_needed, smallest_effect
+    from loop.choice.plan import Setting, raters_needed, smallest_effect, watched_power, watched_raters
     from loop.choice.plan import power as power_of
+    from loop.evidence.budget import WIN_RATES, error_level
 
-    setting = Setting(icc, k, generations)
+    levels = [error_level(max(1, generations), 0, WIN_RATES, last) for last in (generations, 0)]
+    fixed, watched = (Setting(icc, k, generations, level or default) for default in levels)
     each = PICKS if picks_per_rater is None else (picks_per_rater,)
     smallest: list[float | None] = []
     if raters is None:
-        plans = [raters_needed(power, picks, effect, setting) for picks in each]
+        plans = [raters_needed(power, picks, effect, fixed) for picks in each]
+        open_ended: list[float | None] = [watched_raters(power, picks, effect, watched) for picks in each]
     else:
-        plans = [power_of(raters, picks, effect, setting) for picks in each]
-        smallest = [smallest_effect(power, raters, picks, setting) for picks in each]
+        plans = [power_of(raters, picks, effect, fixed) for picks in each]
+        open_ended = [watched_power(raters, picks, effect, watched) for picks in each]
+        smallest = [smallest_effect(power, raters, picks, fixed) for picks in each]
     if json_:
-        found = {"setting": asdict(setting), "power": power, "plans": [asdict(one) for one in plans]}
-        typer.echo(json.dumps({**found, "smallest_effects": smallest}, indent=1, allow_nan=False))
+        found = {"setting": asdict(fixed), "power": power, "plans": [asdict(one) for one in plans]}
+        always_valid = {"level": watched.level, "power" if raters else "raters": open_ended}
+        found |= {"always_valid": always_valid, "smallest_effects": smallest}
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
-    _print(plans, smallest, setting, power)
+    _print(plans, open_ended, smallest, (fixed, watched), power)
 
 
-def _print(plans: "list[Plan]", smallest: list[float | None], setting: "Setting", power: float) -> None:
+def _print(
+    plans: "list[Plan]",
+    open_ended: list[float | None],
+    smallest: list[float | None],
+    settings: "tuple[Setting, Setting]",
+    power: float,
+) -> None:
     from rich.table import Table
 
     from curate_app.console import out
 
+    setting, watched = settings
     table = Table(title=f"Audit picks for a win rate of {plans[0].effect:g}", title_justify="left")
     columns = ["raters", "picks each", "audit picks in all", "power", "design effect"]
-    for column in (*columns, *([f"shown with power {power:g}"] if smallest else [])):
+    more = ["power, open", f"shown with power {power:g}"] if smallest else ["raters, open"]
+    for column in (*columns, *more):
         table.add_column(column, justify="right")
     for j, one in enumerate(plans):
-        least = [f"{smallest[j]:.3f}" if smallest[j] else "nothing"] if smallest else []
+        watched_one = open_ended[j]
+        if smallest:
+            least = [f"{watched_one:.0%}", f"{smallest[j]:.3f}" if smallest[j] else "nothing"]
+        else:
+            least = ["over 5,000" if watched_one is None else f"{watched_one:,}"]
         cells = (f"{one.raters:,}", f"{one.picks:g}", f"{one.raters * one.picks:,.0f}", f"{one.power:.0%}")
         table.add_row(*cells, f"{one.design_effect:.2f}", *least)
     out.print(table)
     worth = plans[0].comparisons / plans[0].picks
     out.print(
-        f"Slates of {setting.k}, generation {setting.generations} against an earlier one: an audit pick is worth "
+        f"Slates of {setting.k}, generation {setting.generations} against generation 0: an audit pick is worth "
         f"{worth:.2f} of a comparison. One rater's are alike with icc {setting.icc:g}; a small pilot and `curate fit` "
-        "tell it. Curation picks don't count.",
+        "tell it. Curation picks don't count. The first columns are for a number of raters set in advance "
+        f"(stop.raters; error level {setting.level:.2g}), 'open' is for a study that is looked at after each rater and "
+        f"stopped at will (error level {watched.level:.2g}; simulated).",
         highlight=False,
     )
+    if setting.k > 2:
+        out.print("The report gives no verdict in such slates: 0.5 isn't indifference there.", highlight=False)

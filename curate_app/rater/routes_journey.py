@@ -37,9 +37,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
     ) -> dict[str, Any]:
         arrival = await run_in_threadpool(sessions.arrive, body or PanelParameters(), cookie)
         if arrival.gate == "new" and config.journey.consent:
-            return await run_in_threadpool(
-                lambda: _no_session(service, "consent" if admits(store, config) else "full")
-            )
+            return await run_in_threadpool(lambda: _no_session(service, "consent" if admits(store, config) else "full"))
         return await _enter(service, arrival, body or PanelParameters(), cookie, request, response)
 
     @router.post("/api/consent")

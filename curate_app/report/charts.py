@@ -202,8 +202,10 @@ def win_rates(found: Sequence[WinRate]) -> Titled | None:
         return None
     said = [f"{rate.rate.value:.0%} of {rate.n} against generation {rate.against}" for rate in found[-2:]]
     spoken = f"The last generation won {' and '.join(said)} in audit slates."
-    chart = Chart("comparisons won", spoken, lines, 0.5, "indifference", "{:.0%}".format)
-    return Titled("What people prefer: win rates in audit slates", chart)
+    pairs = all(rate.indifference is not None for rate in found)
+    line = {"reference": 0.5, "reference_name": "indifference"} if pairs else {}
+    chart = Chart("comparisons won", spoken, lines, form="{:.0%}".format, **line)
+    return Titled("What people prefer: win rates in audit slates", chart, f"Intervals: {found[-1].interval_kind}.")
 
 
 def is_simulated(evidence: Evidence) -> bool:

@@ -1,6 +1,7 @@
 """What people prefer, as rows for the templates: win rates and fitted gains beside those of the reward."""
 
 import math
+from collections.abc import Sequence
 
 from curate_app.report.charts import with_error
 from curate_app.report.tables import margin_cells
@@ -17,6 +18,27 @@ def preferred(evidence: Evidence) -> list[list[str]]:
         for t, against in sorted(rates.keys() | gains.keys())
         if t < len(evidence.generations)
     ]  # fmt: skip
+
+
+def intervals(evidence: Evidence) -> list[list[str]]:
+    """The intervals of win rates and fitted gains: kind, width beside the other kind's, and the verdict's own."""
+    return [
+        [str(one.t), str(one.against), name, one.interval_kind, _width(shown), _width(one.other),
+         "{margin} ({interval})".format(**margin_cells(one.corrected)), f"{one.level:.2g}"]
+        for name, found in (("win rate", evidence.win_rates), ("fitted gain", evidence.utility_gains))
+        for one in found
+        if (shown := one.rate if isinstance(one, WinRate) else one.gain) and one.corrected
+    ]  # fmt: skip
+
+
+def _width(one: Estimate | None) -> str:
+    return f"{one.high - one.low:.2g}" if one else ""
+
+
+def slate_sizes(rates: Sequence[WinRate]) -> str:
+    """The sizes of the slates that these rates are from, such as '2' or '3 to 4'."""
+    sizes = {size for rate in rates for size in rate.slate_sizes}
+    return f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
 
 
 def _rate(one: WinRate | None) -> list[str]:
@@ -39,10 +61,11 @@ def _moved(now: Figures, before: Figures) -> list[str]:
     return [with_error(Estimate.of(a.value - b.value, math.hypot(a.se, b.se))) for a, b in pairs]
 
 
-def unknown_gains(evidence: Evidence) -> list[str]:
-    """Why fitted gains aren't known, each reason once with its generations."""
+def unknown(evidence: Evidence) -> list[str]:
+    """Why verdicts can't be given, each reason once with its generations."""
     found: dict[str, list[str]] = {}
-    for one in evidence.utility_gains:
-        if one.reason:
-            found.setdefault(one.reason, []).append(f"{one.t} over {one.against}")
+    for one in (*evidence.win_rates, *evidence.utility_gains):
+        pair = f"{one.t} over {one.against}"
+        if one.reason and pair not in found.setdefault(one.reason, []):
+            found[one.reason].append(pair)
     return [f"Generation {', '.join(pairs)}: {reason}" for reason, pairs in found.items()]

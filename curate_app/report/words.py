@@ -6,6 +6,7 @@ from markupsafe import Markup, escape
 
 from curate_app.assets import TEXT
 from curate_app.report.charts import is_simulated
+from curate_app.report.people import slate_sizes
 from curate_app.report.tables import by_claim, tally
 from loop.evidence.schema import Evidence
 
@@ -90,5 +91,7 @@ def _preferred(evidence: Evidence) -> list[str]:
         return [] if is_simulated(evidence) else [SAY["no_audit"]]
     last = rates[-1]
     low, high = f"{last.rate.low:.0%}", f"{last.rate.high:.0%}"
-    key = "preferred_1" if last.raters == 1 else "preferred"
-    return [SAY[key].format(t=last.t, rate=f"{last.rate.value:.0%}", n=last.n, raters=last.raters, low=low, high=high)]
+    key, sizes = "preferred_1" if last.raters == 1 else "preferred", slate_sizes([last])
+    line = SAY["no_line"].format(sizes=sizes) if last.indifference is None else SAY["indifferent"]
+    counts = {"t": last.t, "n": last.n, "raters": last.raters, "kind": last.interval_kind, "line": line}
+    return [SAY[key].format(rate=f"{last.rate.value:.0%}", low=low, high=high, **counts)]

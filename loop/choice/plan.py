@@ -1,17 +1,24 @@
 """How many raters and picks an audit win rate needs, and the power of given numbers; clustering by rater counts.
 
-The test is that of the report (`loop.evidence.people.clustered_share`): the 95 % interval of the win rate, each rater a
-cluster, lies off 0.5. A rater's m comparisons count as `m / (1 + (m - 1) icc)` (the design effect; Kish 1965).
+The tests are those of the report: an interval of the win rate lies off 0.5. For a number of raters set in advance it is
+`loop.evidence.people.clustered_share`, each rater a cluster, whose m comparisons count as `m / (1 + (m - 1) icc)` (the
+design effect; Kish 1965). For a number that is left open it is the confidence sequence, looked at after each rater.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 from scipy.stats import nct
 from scipy.stats import t as t_law
 
+from loop.evidence.confidence_sequence import BETS, log_growth
+
 MOST_RATERS = 1_000_000
+STUDIES = 400  # simulated for the power of a confidence sequence: to 2.5 points
+MOST_WATCHED = 5_000  # raters in each of them
+BLOCK = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +28,13 @@ class Setting:
     Attributes:
         icc: intraclass correlation of one rater's comparisons, in [0, 1).
         k: samples in an audit slate.
-        generations: the latest generation's number t; audit slates show t and go round 0 to t - 1.
+        generations: the latest generation's number t; audit slates show t and, in turn, 0 and t - 1.
         against: the earlier generation that t is held against.
         level: of the two-sided test.
     """
 
     icc: float = 0.1
-    k: int = 4
+    k: int = 2
     generations: int = 1
     level: float = 0.05
 
@@ -64,9 +71,9 @@ class Plan:
 def worth_of_pick(effect: float, setting: Setting) -> float:
     """How many independent comparisons of t with one earlier generation an audit pick is worth.
 
-    An audit slate shows t at every second position and earlier generations in turn at the others. A pick counts each
-    pair of the picked sample and an unpicked one of the other generation, so pairs of one pick go together, and picks
-    of third generations count for nothing. With `w` and `l` such pairs won and lost in a slate, the win rate has the
+    An audit slate shows t at every second position, and 0 and t - 1 in turn at the others. A pick counts each pair of
+    the picked sample and an unpicked one of the other generation, so pairs of one pick go together, and picks of the
+    third generation count for nothing. With `w` and `l` such pairs won and lost in a slate, the win rate has the
     variance `Var(w - effect (w + l)) / E(w + l)^2` a slate; a comparison has `effect (1 - effect)`.
 
     The odds of a sample of t to one of any earlier generation are taken as `effect : 1 - effect`.
@@ -74,13 +81,14 @@ def worth_of_pick(effect: float, setting: Setting) -> float:
     ours = -(-setting.k // 2)
     places = setting.k - ours
     total = np.zeros(2)  # pairs, and their squared deviations, averaged over the slates of one round
-    for first in range(setting.generations):
-        theirs = sum((first + j) % setting.generations == 0 for j in range(places))
+    others = min(setting.generations, 2)
+    for first in range(others):
+        theirs = sum((first + j) % others == 0 for j in range(places))
         odds = effect / (1 - effect)
         win, loss = ours * odds / (ours * odds + places), theirs / (ours * odds + places)
         total += [win * theirs + loss * ours,
                   win * (theirs * (1 - effect)) ** 2 + loss * (ours * effect) ** 2]  # fmt: skip
-    pairs, squares = total / setting.generations
+    pairs, squares = total / others
     return float(effect * (1 - effect) * pairs**2 / squares)
 
 
@@ -133,6 +141,47 @@ def smallest_effect(wanted: float, raters: int, picks: float, setting: Setting) 
         middle = (low + high) / 2
         low, high = (middle, high) if power(raters, picks, middle, setting).power < wanted else (low, middle)
     return high
+
+
+def first_verdicts(
+    picks: float, effect: float, setting: Setting, wanted: float, most: int = MOST_WATCHED
+) -> np.ndarray:
+    """(STUDIES,) raters after which simulated studies have their first verdict, looking after each; inf for none.
+
+    Tastes are beta-distributed with the setting's icc. The simulation ends once a share `wanted` of the studies has a
+    verdict, or after `most` raters; its random numbers are always the same.
+
+    Raises:
+        ValueError: numbers out of range.
+    """
+    check_effect(effect)
+    rng, spread = np.random.default_rng(0), (1 - setting.icc) / max(setting.icc, 1e-9)
+    comparisons = max(1, round(picks * worth_of_pick(effect, setting)))
+    bets, first = np.zeros((BETS, 2, STUDIES, 1)), np.full(STUDIES, np.inf)
+    for done in range(0, most, BLOCK):
+        tastes = rng.beta(effect * spread, (1 - effect) * spread, (STUDIES, min(BLOCK, most - done)))
+        shares = rng.binomial(comparisons, tastes) / comparisons
+        bets = bets[..., -1:] + log_growth(shares, 0.5).cumsum(axis=-1)
+        decided = logsumexp(bets, axis=(0, 1)) - math.log(2 * BETS) >= -math.log(setting.level)
+        at = np.where(decided.any(axis=1), done + 1 + decided.argmax(axis=1), np.inf)
+        first = np.minimum(first, at)
+        if np.isfinite(first).mean() >= wanted:
+            break
+    return first
+
+
+def watched_power(raters: int, picks: float, effect: float, setting: Setting) -> float:
+    """The chance that a study that is looked at after each rater has a verdict after so many at the latest."""
+    if raters > MOST_WATCHED:
+        raise ValueError(f"the power at every look is simulated up to {MOST_WATCHED:,} raters, not {raters:,}")
+    return float(np.isfinite(first_verdicts(picks, effect, setting, 1.1, raters)).mean())
+
+
+def watched_raters(wanted: float, picks: float, effect: float, setting: Setting) -> int | None:
+    """The raters after which such a study has a verdict with the wanted power; None for more than 5,000."""
+    first = np.sort(first_verdicts(picks, effect, setting, wanted))
+    needed = first[math.ceil(wanted * STUDIES) - 1]
+    return int(needed) if math.isfinite(needed) else None
 
 
 def check_effect(effect: float) -> None:

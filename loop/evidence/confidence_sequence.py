@@ -34,9 +34,13 @@ def log_wealth(values: np.ndarray, mean: float) -> np.ndarray:
     Returns:
         (n,) after 1, 2, ... n values.
     """
+    return logsumexp(log_growth(values, mean).cumsum(axis=-1), axis=(0, 1)) - math.log(2 * BETS)
+
+
+def log_growth(values: np.ndarray, mean: float) -> np.ndarray:
+    """(BETS, 2, ...) log factors by which bets on a higher and on a lower mean grow with each of (...) values."""
     sides = np.stack([values / mean, (1 - values) / (1 - mean)])
-    bets = np.log1p(FRACTIONS[:, None, None] * (sides - 1)).cumsum(axis=-1)  # (bets, sides, n)
-    return logsumexp(bets, axis=(0, 1)) - math.log(2 * BETS)
+    return np.log1p(np.expand_dims(FRACTIONS, tuple(range(1, sides.ndim + 1))) * (sides - 1))
 
 
 def always_valid(values: np.ndarray, level: float) -> tuple[float, float]:

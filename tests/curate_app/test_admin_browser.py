@@ -43,6 +43,7 @@ def crowded(make_study: Callable[..., Study]) -> Study:
             slate = store.lease(name, (purpose,), t, 600)
             assert slate
             store.record_pick(name, Pick(slate.id, "pick", 3, rt_ms=rt_ms))
+        store.reach(name, "finished")
     refresh(store, study.config.quality)
     return study
 

@@ -91,7 +91,9 @@ def test_the_timeline_says_who_wins_and_by_how_much():
     metrics = {"seconds": {"train": 130.0, "evaluate": 4.2}, "curated": {"human": 30, "proxy": 1200}}
     first = Generation(0, None, "0", "ab", 10, 0, "", published_at=at)
     second = Generation(1, 0, "1", "cd", 10, 1230, "", metrics=metrics, published_at=at)
-    rate = WinRate(t=1, against=0, n=1234, raters=56, rate=Estimate(value=0.613, se=0.03, low=0.551, high=0.672))
+    interval = Estimate(value=0.613, se=0.03, low=0.551, high=0.672)
+    other = Estimate(value=0.613, se=0.03, low=0.578, high=0.648)
+    rate = WinRate(t=1, against=0, n=1234, raters=56, under_way=3, rate=interval, other=other, verdict="holds")
     html = timeline([first, second], [rate])
     for text in (
         "21 Nov",
@@ -102,11 +104,17 @@ def test_the_timeline_says_who_wins_and_by_how_much():
         "61%",
         "55% to 67%",
         "1,234",
-        "56 people",
+        "56 people; 3 under way",
+        "fixed n: 58% to 65%",
+        "may be looked at after every person",
     ):
         assert text in html, text
     assert 'rate wins"' in html and html.index("1,200 proxy") < html.rindex("<tr>")
     assert "wins against" not in timeline([first, second], [])
+    undecided = rate.model_copy(update={"verdict": "can't tell"})
+    assert 'rate wins"' not in timeline([first, second], [undecided]), "the plain interval gives no verdict"
+    larger = undecided.model_copy(update={"slate_sizes": [4], "indifference": None})
+    assert "in slates of 4" in timeline([first, second], [larger])
 
 
 @pytest.mark.parametrize(

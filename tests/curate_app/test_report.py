@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from curate_app.charts import Chart, Line, Point, draw, number
 from curate_app.cli import app
 from curate_app.report import tables
-from curate_app.report.charts import study_charts, with_error
+from curate_app.report.charts import study_charts, win_rates, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
 from curate_app.report.page import page
-from curate_app.report.people import preferred
+from curate_app.report.people import intervals, preferred
 from curate_app.report.pictures import Gallery
 from curate_app.report.words import lede, pretty
 from data.records import Pick
@@ -83,6 +83,7 @@ def answer(study: Study, name: str, purpose, n: int) -> None:
         slate = store.lease(session, (purpose,), t, 600)
         assert slate is not None
         store.record_pick(session, Pick(slate.id, "pick", slate.id % slate.k, rt_ms=300))
+    store.reach(session, "finished")
 
 
 def report(*arguments: object) -> tuple[int, str]:
@@ -328,6 +329,8 @@ def test_an_error_sets_the_decimals_and_formulas_get_their_letters():
 
 def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
     rate = WinRate(t=2, against=0, n=90, raters=9, rate=Estimate.of(0.7, 0.05), verdict="holds")
+    widths = {"other": Estimate.of(0.7, 0.03), "corrected": Estimate(value=0.7, low=0.57, high=0.83), "level": 0.012}
+    decided = rate.model_copy(update=widths)
     gains = [
         UtilityGain(t=1, against=0, n=1, raters=1, reason="One person."),
         UtilityGain(t=2, against=0, n=1_000, raters=9, gain=Estimate.of(-0.5, 0.1), verdict="fails"),
@@ -339,6 +342,8 @@ def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
     assert second[5:8] == ["1,000 by 9", "−0.50 (−0.70 to −0.30)", "fails"]
     change = evidence.generations[2].measured.mean_reward.value - evidence.generations[0].measured.mean_reward.value
     assert float(second[8].split()[0].replace("−", "-")) == pytest.approx(change, abs=0.1)
+    (kept,) = intervals(shown.model_copy(update={"utility_gains": [], "win_rates": [decided]}))
+    assert kept == ["2", "0", "win rate", "always valid", "0.2", "0.12", "+0.70 (+0.57 to +0.83)", "0.012"]
     html = page(shown, Gallery([]))
     assert "Generation 1 over 0: One person." in html and "of the known reward" in html
     reads_aloud(is_alone(html))
@@ -347,6 +352,16 @@ def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
 def test_a_single_person_speaks_for_nobody_else(evidence: Evidence):
     rate = WinRate(t=1, against=0, n=8, raters=1, rate=Estimate(value=0.75, se=0.5, low=0, high=1))
     assert "one person" in " ".join(lede(evidence.model_copy(update={"win_rates": [rate]})))
+
+
+def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
+    rate = WinRate(t=1, against=0, n=8, raters=3, rate=Estimate.of(0.75, 0.1), slate_sizes=[4])
+    larger = rate.model_copy(update={"indifference": None})
+    cases = ((rate, "50 % is indifference", 0.5), (larger, "in slates of 4 50 % isn't indifference", None))
+    for one, said, drawn in cases:
+        titled = win_rates([one])
+        assert said in " ".join(lede(evidence.model_copy(update={"win_rates": [one]})))
+        assert titled is not None and titled.chart.reference == drawn
 
 
 def test_the_schema_is_documented_as_it_is():

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from loop.choice.plan import Setting, power, raters_needed, smallest_effect, worth_of_pick
+from loop.choice.plan import (
+    Setting,
+    first_verdicts,
+    power,
+    raters_needed,
+    smallest_effect,
+    watched_power,
+    watched_raters,
+    worth_of_pick,
+)
+from loop.evidence.confidence_sequence import log_wealth
 from loop.evidence.people import clustered_share
 
 
@@ -13,7 +23,9 @@ def audit(raters: int, picks: int, effect: float, setting: Setting, rng: np.rand
     taste = np.clip(rng.beta(effect * a, (1 - effect) * a, raters), 1e-9, 1 - 1e-9)
     n, t = raters * picks, setting.generations
     who, slate = np.repeat(np.arange(raters), picks), np.arange(n)
-    made_by = np.stack([np.full(n, t) if j % 2 == 0 else (slate + j // 2) % t for j in range(setting.k)], axis=1)
+    made_by = np.stack(
+        [np.full(n, t) if j % 2 == 0 else (slate + j // 2) % min(t, 2) for j in range(setting.k)], axis=1
+    )
     utility = np.where(made_by == t, np.log(taste / (1 - taste))[who][:, None], 0.0)
     picked = made_by[slate, (utility + rng.gumbel(size=utility.shape)).argmax(axis=1)]
     won = np.where(picked == t, (made_by == 0).sum(axis=1), 0)
@@ -27,6 +39,7 @@ def audit(raters: int, picks: int, effect: float, setting: Setting, rng: np.rand
     ("raters", "picks", "effect", "setting"),
     [
         (30, 20, 0.6, Setting()),
+        (30, 20, 0.6, Setting(k=4)),
         (20, 40, 0.38, Setting(k=2)),
         (24, 40, 0.58, Setting(icc=0.05, generations=5)),
         (15, 30, 0.6, Setting(icc=0.02, k=6, generations=3)),
@@ -50,13 +63,26 @@ def test_the_raters_that_a_plan_asks_for_are_enough_and_two_thirds_are_not():
 def test_a_slate_of_two_is_one_comparison_and_ties_among_pairs_are_not_counted_twice():
     assert worth_of_pick(0.6, Setting(k=2)) == pytest.approx(1)
     assert worth_of_pick(0.5, Setting(k=4)) == pytest.approx(1)  # both pairs of a pick go together
-    assert worth_of_pick(0.5, Setting(k=2, generations=5)) == pytest.approx(0.2)  # 4 of 5 show another generation
+    assert worth_of_pick(0.5, Setting(k=2, generations=5)) == pytest.approx(0.5)  # every other one shows t - 1
 
 
 def test_the_textbook_case_without_clusters():
     """194 independent comparisons show 0.6 against 0.5 with power 0.8 (normal approximation of the sign test)."""
     plan = raters_needed(0.8, 1, 0.6, Setting(icc=0.0, k=2))
     assert 190 <= plan.raters <= 200
+
+
+def test_a_watched_study_needs_more_raters_and_gets_its_power():
+    setting, rng = Setting(), np.random.default_rng(5)
+    needed = watched_raters(0.8, 40, 0.6, setting)
+    assert needed is not None and needed > raters_needed(0.8, 40, 0.6, setting).raters
+    assert watched_power(needed, 40, 0.6, setting) == pytest.approx(0.8, abs=0.01)
+    assert np.isfinite(first_verdicts(40, 0.502, setting, 0.8, most=50)).mean() < 0.05
+    decided = 0
+    for _ in range(400):
+        shares = rng.binomial(40, rng.beta(0.6 * 9, 0.4 * 9, needed)) / 40
+        decided += log_wealth(shares, 0.5).max() >= np.log(20)
+    assert 0.72 < decided / 400 < 0.88
 
 
 def test_more_of_anything_gives_more_power():
