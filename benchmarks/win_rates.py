@@ -22,7 +22,7 @@ PICKS = ("20", "3 to 200", "3")
 
 @dataclass(frozen=True)
 class Tastes:
-    """A population of raters: their chances to prefer the generation are beta(a, b); a = 0: all have the chance `mean`."""
+    """A population of raters, whose chances to prefer the generation are beta(a, b); where a = 0, all have `mean`."""
 
     name: str
     mean: float
@@ -91,15 +91,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    print(f"{options.studies} studies a row; a share of 95 % has 95 % limits of ± {1.96 * (0.0475 / options.studies) ** 0.5:.1%}")
-    print("| tastes | comparisons of a rater | raters | fixed n, one look | fixed n, every look | always valid, every look "
-          "| width, fixed n | width, always valid |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
+    limits = 1.96 * (0.0475 / options.studies) ** 0.5
+    print(f"{options.studies} studies a row; a share of 95 % has 95 % limits of ± {limits:.1%}")
+    heads = ("tastes", "comparisons of a rater", "raters", "fixed n, one look", "fixed n, every look",
+             "always valid, every look", "width, fixed n", "width, always valid")  # fmt: skip
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for tastes in TASTES:
         for picks in PICKS:
             for raters in RATERS:
                 found = calibrate(tastes, raters, picks, options.studies, rng)
-                print(f"| {tastes.name} | {picks} | {raters} | {found.fixed:.1%} | {found.fixed_looks:.1%} | "
-                      f"{found.watched:.1%} | {found.fixed_width:.3f} | {found.watched_width:.3f} |", flush=True)  # fmt: skip
+                shares = f"{found.fixed:.1%} | {found.fixed_looks:.1%} | {found.watched:.1%}"
+                widths = f"{found.fixed_width:.3f} | {found.watched_width:.3f}"
+                print(f"| {tastes.name} | {picks} | {raters} | {shares} | {widths} |", flush=True)
 
 
 if __name__ == "__main__":
