@@ -7,14 +7,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.densities import has_density
 from data.records import Evaluated
 from loop.distances import DistancesToReal
-from loop.divergence import Cells, cells, divergence
+from loop.divergence import (
+    DENSITY_SAMPLES,
+    Cells,
+    LogRatios,
+    by_density,
+    cells,
+    divergence,
+    log_ratios,
+    total_variation,
+)
+from loop.generators import load_generator
 from loop.pictures import COLUMNS, picture
 from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS, draw_scored
 from loop.study import Study
 from loop.tensors import to_bytes
+from model.density import PointDensity
+from model.flow import Flow
 from model.interfaces import Generator, OnStep
 from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds
@@ -102,15 +115,15 @@ class Evaluator:
         some = drawn.x[:NEAREST_SAMPLES]
         sheet = picture(drawn.x, self.study.real.x)
         shares = self._shares(drawn.scores.labels)
-        real_shares = self._shares(self._real_labels)["class_shares"]
+        real_shares = np.array(self._shares(self._real_labels)["class_shares"])
         kept = _kept(t, drawn.x, drawn.scores)
         metrics = {
             "n": len(drawn),
             **reward_figures(drawn.scores.reward),
             **shares,
-            "tv_real": 0.5 * float(np.abs(np.subtract(shares["class_shares"], real_shares)).sum()),
+            "tv_real": total_variation(np.bincount(drawn.scores.labels, minlength=len(real_shares)), real_shares),
             "judge": self._second_opinion(drawn.x, drawn.scores),
-            "divergence": divergence(self.cells, kept),
+            "divergence": {**divergence(self.cells, kept), **self._by_density(generator, t, seeds)},
             "distances": self._distances(drawn.x, drawn.scores),
             "nn_ratio": nearest_ratio(some, self.real, self.spacing),
             "nn_picks_ratio": None if picks is None else nearest_ratio(some, scaled(picks), self.spacing),
@@ -138,6 +151,34 @@ class Evaluator:
 
     def _distances(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
         return self.distances.of(x, scores, self.real, self.real_scores) if self.distances else None
+
+    def _by_density(self, generator: Generator, t: int, seeds: np.ndarray) -> dict[str, Any]:
+        """`density` (see `by_density`) where the generator's and the real law's are known, or `no_density`, why not."""
+        config = self.study.config
+        found = self._log_ratios(generator, seeds)
+        if isinstance(found, str):
+            return {"no_density": found}
+        if t == 0:
+            self.__dict__["first_log_ratios"] = found
+        k, policy = config.curation.k, config.policy
+        bounded = t > 0 and k != "inf" and policy.is_mixed
+        first = self.first_log_ratios if bounded else None
+        return {"density": by_density(found, first, k if bounded else None, policy.lam, t)}
+
+    @cached_property
+    def first_log_ratios(self) -> LogRatios | None:
+        """Those of generation 0, on the same seeds as every other one's; None where they aren't known."""
+        config = self.study.config
+        seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
+        found = self._log_ratios(load_generator(self.study, 0), seeds)
+        return None if isinstance(found, str) else found
+
+    def _log_ratios(self, generator: Generator, seeds: np.ndarray) -> LogRatios | str:
+        data = self.study.config.data
+        if not (isinstance(generator, Flow) and has_density(data)):
+            return "the densities of the generator and of the real data aren't both known"
+        density = PointDensity(generator.network, generator.sampling)
+        return log_ratios(density, data, seeds[:DENSITY_SAMPLES])
 
     def _shares(self, labels: np.ndarray) -> dict[str, Any]:
         names = list(self.scorer.label_names)

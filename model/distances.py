@@ -4,6 +4,7 @@ Features are (n, d) tensors of any extractor (see `model.features`), on the devi
 in float64, and results don't depend on how the features are cut into chunks beyond rounding.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from model.frechet import Moments, checked, frechet_distance
 from model.pairs import Between, Within, between, polynomial, within
 
 NEIGHBOURS = 5
+Z95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +167,9 @@ def _unbiased(real: Within, own: Within, found: Between) -> float | None:
 
 def _mean(values: torch.Tensor) -> float:
     return float(values.double().mean())
+
+
+def interval_of_share(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a probability from its share among n independent draws; sound near 0 and 1 too."""
+    centre, half = share + Z95**2 / (2 * n), Z95 * math.sqrt(share * (1 - share) / n + (Z95 / (2 * n)) ** 2)
+    return (centre - half) / (1 + Z95**2 / n), (centre + half) / (1 + Z95**2 / n)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from curate_app.charts import Chart, Line, Point, number
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
@@ -121,21 +122,42 @@ def errors(evidence: Evidence) -> Titled | None:
 def divergences(evidence: Evidence) -> Titled | None:
     """Both Kullback-Leibler divergences from the real data, with their ceilings."""
     names = {"kl": "KL(generation ‖ real)", "kl_reverse": "KL(real ‖ generation)"}
-    lines = [
-        Line(name, _divergence(evidence, key), loud=True, hue=hue, legend=f"{name}, 95 % interval", named=False)
-        for hue, (key, name) in enumerate(names.items())
-    ]
+    found = [(g.t, figures) for g in evidence.generations if (figures := kl_figures(evidence, g))]
+    lines = []
+    for hue, (key, name) in enumerate(names.items()):
+        points = [Point(t, one["value"], one["se"]) for t, figures in found if (one := figures.get(key))]
+        if points:
+            lines.append(Line(name, points, True, hue=hue, legend=f"{name}, 95 % interval", named=False))
+    if not lines:
+        return None
+    spoken = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
     ceilings = sorted({name for generation in evidence.generations for name in generation.ceilings})
     lines += [
         Line(name, _points(evidence, lambda g, name=name: g.ceilings.get(name)), look="bound", legend=BOUND)
         for name in ceilings
     ]
-    if not lines[0].points:
-        return None
-    spoken = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines[:2])
-    space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
     chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, floor=0.0)
-    return Titled("Distance from the real data", chart, f"Measured on {space}." if space else "")
+    return Titled("Distance from the real data", chart, _divergence_note(evidence))
+
+
+def kl_figures(evidence: Evidence, generation: GenerationEvidence) -> dict[str, Any]:
+    """`kl` and `kl_reverse` of a generation: by densities where those of all generations are known, else over cells."""
+    known = all(g.divergence.get("density") for g in evidence.generations if g.divergence)
+    return generation.divergence.get("density") or {} if known else generation.divergence
+
+
+def _divergence_note(evidence: Evidence) -> str:
+    """What the divergences were measured on."""
+    last = evidence.generations[-1].divergence
+    if density := kl_figures(evidence, evidence.generations[-1]).get("n"):
+        return f"By the densities of {density:,} samples and as many draws of the real law, both of them exact."
+    space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
+    if not space:
+        return ""
+    empty = [str(g.t) for g in evidence.generations if g.divergence.get("empty")]
+    unknown = f" Some hold no sample at t = {', '.join(empty)}, which makes KL(real ‖ generation) infinite there."
+    why = f" {last['no_density'].capitalize()}." if evidence.class_names and last.get("no_density") else ""
+    return f"Measured on {space}, so that both are lower bounds.{unknown if empty else ''}{why}"
 
 
 def second_opinion(generations: Sequence[GenerationEvidence]) -> Titled | None:
@@ -281,7 +303,3 @@ def _points(evidence: Evidence, value: Callable[[GenerationEvidence], Estimate |
         if one is not None
     ]
 
-
-def _divergence(evidence: Evidence, key: str) -> list[Point]:
-    found = [(g.t, g.divergence[key]) for g in evidence.generations if key in g.divergence]
-    return [Point(t, one["value"], one["se"]) for t, one in found]

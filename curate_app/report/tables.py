@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from curate_app.charts import number as plain_number
-from curate_app.report.charts import moved_classes, with_error
+from curate_app.report.charts import kl_figures, moved_classes, with_error
 from loop.evidence.schema import CheckResult, ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord
 from loop.evidence.verdicts import overall
 
@@ -154,9 +154,11 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table of numbers; the real data are its last row."""
     moved = moved_classes(evidence)[:1]
     names = [f"share of {evidence.class_names[label]}" for label in moved]
-    heads = ["t", "samples", "E[r]", "E[w]", "predicted E[w]", "Var[w]", *names, "KL", "KL reversed", "TV"]
+    heads = ["t", "samples", "E[r]", "E[w]", "predicted E[w]", "Var[w]", *names, "KL", "KL reversed", "TV over cells"]
     by_features = [one.distances for one in evidence.generations if one.distances]
-    rows = [[*_figures(one, moved), *_by_features(one, bool(by_features))] for one in evidence.generations]
+    if not any(kl_figures(evidence, one).get("n") for one in evidence.generations):
+        heads[-3:-1] = ["KL over cells", "KL reversed over cells"]
+    rows = [[*_figures(evidence, one, moved), *_by_features(one, bool(by_features))] for one in evidence.generations]
     if evidence.real:
         law = evidence.real
         shares = [number(law.class_shares[label].value) for label in moved]
@@ -167,11 +169,11 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _figures(one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
+def _figures(evidence: Evidence, one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
     law, ahead = one.measured, one.predicted
     far = [
-        with_error(Estimate.of(found["value"], found["se"])) if (found := one.divergence.get(key)) else ""
-        for key in _DISTANCES
+        with_error(Estimate.of(found["value"], found["se"])) if (found := kl_figures(evidence, one).get(key)) else ""
+        for key in ("kl", "kl_reverse")
     ]
     return [
         str(one.t),
@@ -182,7 +184,15 @@ def _figures(one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
         with_error(law.var_w),
         *(with_error(law.class_shares[label]) for label in moved),
         *far,
+        _total_variation(one.divergence.get("tv")),
     ]
+
+
+def _total_variation(found: dict[str, float] | None) -> str:
+    """The value with its interval; nothing of an older study's, which was too large by what sampling alone makes."""
+    if not found or "low" not in found:
+        return ""
+    return "{value:.3f} ({low:.3f} to {high:.3f})".format(**found)
 
 
 def _by_features(one: GenerationEvidence, shown: bool) -> list[str]:
@@ -285,4 +295,3 @@ def _plain(value: Any) -> str:
 
 
 KINDS = {"human": "by people", "sim": "simulated", "proxy": "by proxy"}
-_DISTANCES = ("kl", "kl_reverse", "tv")

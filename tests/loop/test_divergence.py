@@ -1,0 +1,140 @@
+"""Divergences from the real data: over cells, total variation that covers, and by exact densities."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.config import DataConfig
+from data.densities import log_density
+from data.real import load
+from data.records import Evaluated
+from loop.divergence import LogRatios, by_density, cells, divergence, log_ratios, total_variation
+from loop.evaluation import Evaluator
+from loop.generators import load_generator
+from loop.preparation import prepare_evaluator
+from loop.study import Study, configure
+from loop.theory.stability import estimate_kl_ceiling
+from model.density import PointDensity
+
+Make = Callable[..., Study]
+MOONS = DataConfig(dataset="moons", noise=0.1)
+
+
+def points(x: np.ndarray) -> Evaluated:
+    return Evaluated(0, np.zeros((1, len(x))), np.zeros(len(x), dtype=np.int32), x.astype(np.float32))
+
+
+def classes(labels: np.ndarray) -> Evaluated:
+    return Evaluated(0, np.zeros((1, len(labels))), labels.astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def moon_cells():
+    return cells(MOONS, points(np.zeros((1, 2))), 2)
+
+
+def test_cells_have_the_laws_own_masses_and_the_real_law_no_divergence(moon_cells):
+    draws = load(MOONS.model_copy(update={"n": 1_000_000}), seed=11).x
+    counts = np.bincount(moon_cells.of(points(draws)), minlength=128)
+    z = (counts - 1e6 * moon_cells.real) / np.sqrt(1e6 * moon_cells.real)
+    assert moon_cells.real.sum() == pytest.approx(1) and (z**2).mean() == pytest.approx(1, abs=0.4)
+    found = [divergence(moon_cells, points(part)) for part in np.split(draws[:200_000], 40)]
+    for key in ("kl", "kl_reverse"):
+        values, errors = np.array([(one[key]["value"], one[key]["se"]) for one in found]).T
+        assert values.mean() < 1e-3 and errors.mean() == pytest.approx(math.sqrt(2 * 127) / 10_000, rel=0.1)
+        assert np.mean(values <= 1.96 * errors) >= 0.9
+    assert {(one["cells"], one["empty"]) for one in found} == {(128, 0)}
+
+
+def test_known_divergences_over_classes_are_covered():
+    q, p = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.25, 0.25, 0.2, 0.3])
+    space = cells(MOONS, classes(np.repeat(np.arange(4), (10 * q).round().astype(int))), 4)
+    exact = {"kl": (p * np.log(p / q)).sum(), "kl_reverse": (q * np.log(q / p)).sum(), "tv": 0.5 * abs(p - q).sum()}
+    rng = np.random.default_rng(3)
+    found = [divergence(space, classes(rng.choice(4, 2_000, p=p))) for _ in range(200)]
+    for key, wanted in exact.items():
+        z = np.array([(one[key]["value"] - wanted) / one[key]["se"] for one in found])
+        assert abs(z.mean()) < 0.4 and np.mean(abs(z) < 1.96) > 0.9
+
+
+def test_an_empty_cell_leaves_the_reverse_unknown_and_a_new_class_the_other(moon_cells):
+    upper = load(MOONS.model_copy(update={"n": 4_000}), seed=1).x[:2_000]
+    found = divergence(moon_cells, points(upper))
+    assert found["empty"] > 30 and found["kl_reverse"] is None and found["kl"]["value"] == pytest.approx(math.log(2), abs=0.1)
+    assert found["density"] is None and found["tv"]["low"] < 0.5 < found["tv"]["high"] + 0.02
+    three = cells(MOONS, classes(np.array([0, 1] * 5)), 3)
+    assert divergence(three, classes(np.array([0, 1, 2] * 50)))["kl"] is None
+    both = divergence(three, classes(np.array([0, 1] * 50)))
+    assert (both["cells"], both["empty"], both["kl"]["value"]) == (2, 0, 0.0)
+
+
+@pytest.mark.parametrize("n", [2_000, 20_000])
+@pytest.mark.parametrize("m", [10, 128])
+def test_total_variation_covers_whatever_the_truth(m: int, n: int):
+    rng = np.random.default_rng(m + n)
+    q = np.full(m, 1 / m)
+    error, sign = np.sqrt(q / n), np.resize([1, -1], m)
+    one_up = 0.95 * q + 0.05 * (np.arange(m) == 0)
+    far = np.where(np.arange(m) < m // 5, 1.0, 1e-4)
+    laws = {"equal": q, "hidden": q + sign * error, "seen": q + 3 * sign * error, "one": one_up, "far": far / far.sum()}
+    for name, p in laws.items():
+        truth = 0.5 * np.abs(p - q).sum()
+        found = [total_variation(rng.multinomial(n, p), q) for _ in range(150)]
+        assert np.mean([one["low"] <= truth <= one["high"] for one in found]) >= 0.92, name
+        assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for one in found)
+        assert np.mean([one["value"] for one in found]) <= truth + 0.1 * math.sqrt(m / n), name
+    assert np.mean([total_variation(rng.multinomial(n, q), q)["value"] for _ in range(50)]) < 0.2 * math.sqrt(m / n)
+
+
+def test_mean_log_ratios_are_divergences_and_the_ceiling_starts_at_generation_0():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0.5, 1, 4_000), rng.normal(0, 1, 4_000)  # KL of N(1/2, 1) and N(0, 1) is 1/8 both ways
+    ratios = LogRatios(0.5 * x - 0.125, 0.5 * y - 0.125, 3)
+    found = by_density(ratios, ratios, 2, 0.5, 2)
+    for key in ("kl", "kl_reverse"):
+        assert found[key]["value"] == pytest.approx(0.125, abs=4 * found[key]["se"]) and found[key]["se"] < 0.01
+    ceiling = estimate_kl_ceiling(ratios.own, ratios.real, 2, 0.5, 2)
+    assert found["ceiling"] == {"value": ceiling.value, "se": ceiling.se}
+    assert (found["n"], found["failed"]) == (4_000, 3)
+    for first, k, t in ((ratios, 2, 0), (None, 2, 1), (ratios, None, 1)):
+        assert by_density(ratios, first, k, 0.5, t)["ceiling"] is None
+
+
+def test_a_moons_study_keeps_exact_divergences_and_goes_on_with_the_same_ceilings(make: Make, run):
+    study = run(make("moons", "mix.lam=0.5", "sampling.steps=6", "curation.picks=100"), generations=1)
+    evaluator = prepare_evaluator(study, lambda *_: None)
+    assert isinstance(evaluator, Evaluator)
+    first, second = (g.metrics["divergence"] for g in study.store.generations())
+    assert first["density"]["ceiling"] is None and second["density"]["ceiling"]["value"] > 0
+    again = evaluator.of(load_generator(study, 1), 1, None)  # generation 0's ratios from its checkpoint
+    assert json.loads(json.dumps(again.metrics["divergence"])) == second
+    assert first["density"]["n"] == 200 and first["density"]["failed"] == 0
+    own = study.store.evaluation(1)
+    assert own is not None and own.points is not None
+    density = PointDensity(load_generator(study, 1).network, study.config.sampling)
+    mapped, close = density.at(__import__("torch").from_numpy(own.points.copy()))
+    ratio = mapped.log_density.numpy() - log_density(study.config.data, own.points)
+    assert close.all() and second["density"]["kl"]["value"] == pytest.approx(ratio.mean(), abs=1e-3)
+
+
+def test_without_both_densities_there_is_a_reason(make: Make, run):
+    for settings in (("network.kind=resample",), ("data.noise=0.0",)):
+        study = run(make("moons", "train.pretrain_steps=5", *settings), generations=0)
+        found = study.store.generations()[0].metrics["divergence"]
+        assert found["density"] is None and "aren't both known" in found["no_density"]
+    coarse = run(make("moons", "sampling.steps=1", "sampling.grid=early", "sampling.solver=euler"), generations=0)
+    density = PointDensity(load_generator(coarse, 0).network, coarse.config.sampling)
+    found = coarse.store.generations()[0].metrics["divergence"]
+    said = log_ratios(density, coarse.config.data, np.arange(50))
+    assert isinstance(said, LogRatios) or "folds the plane" in said or "no noise was found" in said
+    assert (found["density"] is None) == ("no_density" in found)
+
+
+def test_tv_real_is_of_classes_with_its_interval(tmp_path: Path, simulated_digits: Study):
+    found = simulated_digits.store.generations()[0].metrics["tv_real"]
+    assert set(found) == {"value", "se", "low", "high"} and found["low"] <= found["value"] <= found["high"]
+    assert configure("digits").evaluation.samples >= 2_000
