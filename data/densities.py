@@ -36,7 +36,7 @@ def log_density(config: DataConfig, points: np.ndarray) -> np.ndarray:
     constant = math.log(2 * math.pi * std**2 * len(centres))
     size = max(1, CHUNK // len(centres))
     parts = [
-        logsumexp(-((part[:, None] - centres[None]) ** 2).sum(2) / (2 * std**2), axis=1)
+        np.asarray(logsumexp(-((part[:, None] - centres[None]) ** 2).sum(2) / (2 * std**2), axis=1))
         for part in (points[start : start + size] for start in range(0, len(points), size))
     ]
     return np.concatenate(parts) - constant if parts else np.empty(0)

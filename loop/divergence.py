@@ -17,7 +17,7 @@ from data.config import DataConfig
 from data.densities import log_density, rectangle_masses
 from data.real import load
 from data.records import Evaluated
-from loop.theory.stability import estimate_kl_ceiling
+from loop.theory.stability import Ceiling
 from model.density import PointDensity
 from model.distances import interval_of_share
 
@@ -81,67 +81,67 @@ def divergence(cells: Cells, found: Evaluated) -> dict[str, Any]:
     estimate is infinite there. The bias of counting n samples is taken off to first order (Miller 1955). `tv`: see
     `total_variation`. `density`: None here; see `by_density`.
     """
-    q, n = cells.real, len(found.labels)
-    counts = np.bincount(cells.of(found), minlength=len(q))
+    q, n, where = cells.real, len(found.labels), cells.of(found)
+    counts = np.bincount(where, minlength=len(q))
     p, inside, known = counts / n, q > 0, (counts > 0) & (q > 0)
     empty, outside = int((inside & (counts == 0)).sum()), bool((counts[~inside] > 0).any())
     kl = kl_reverse = None
     if not outside:
         log_ratio, free = np.log(p[known] / q[known]), int(known.sum()) - 1
-        spread = p[known] @ log_ratio**2 - (p[known] @ log_ratio) ** 2
-        # the second term is what is left of the spread where p = q
-        kl = _estimate(p[known] @ log_ratio - free / (2 * n), spread + free / (2 * n), n)
+        spread = float(p[known] @ log_ratio**2 - (p[known] @ log_ratio) ** 2)
+        kl = _estimate(float(p[known] @ log_ratio) - free / (2 * n), spread, free, n)
     if not empty:
         half = (counts[inside] + 0.5) / n  # the logarithm of a count and a half is nearly unbiased
-        free, spread = int(inside.sum()) - 1, q[inside] @ (q[inside] / half) - 1
-        kl_reverse = _estimate(q[inside] @ np.log(q[inside] / half), spread + free / (2 * n), n)
+        free, spread = int(inside.sum()) - 1, float(q[inside] @ (q[inside] / half)) - 1
+        kl_reverse = _estimate(float(q[inside] @ np.log(q[inside] / half)), spread, free, n)
     return {
         "space": cells.name,
         "cells": int(inside.sum()),
         "empty": empty,
         "kl": kl,
         "kl_reverse": kl_reverse,
-        "tv": total_variation(counts, q),
+        "tv": total_variation(where, q),
         "density": None,
     }
 
 
-def total_variation(counts: np.ndarray, q: np.ndarray) -> dict[str, float]:
-    """Of the law that counts are drawn from, from the known law q over the same cells: {value, se, low, high}.
+def total_variation(found: np.ndarray, q: np.ndarray) -> dict[str, float]:
+    """Of the law that (n,) cells are drawn from, from the known law q of all cells: {value, se, low, high}.
 
     Half the sum of |counts / n - q| is too large: sampling alone makes .032 of 128 cells and 20,000 samples. Instead,
 
-    - `value` is P(A) - Q(A) for the cells A where P is larger, chosen on half of the samples and measured on the other,
-      each way. No set has a larger difference than the total variation, so in expectation it is no larger. `se` is
-      that of one half, which the mean's can't exceed, and `low` is Wilson's limit with it.
+    - `value` is P(A) - Q(A) for the cells A where P is larger, chosen on the first half of the samples and measured on
+      the second, and the other way round. No set has a larger difference than the total variation, so in expectation it
+      is no larger. `se` is that of one half, which the mean's can't exceed, and `low` is Wilson's limit with it.
     - `high` is the largest total variation under which so small a sum would be no surprise (2.5 %), if it were spread
       over the cells in the way that adds least to the sum: in proportion to each cell's own sampling error.
     """
-    n = int(counts.sum())
-    rng, size = np.random.default_rng(0), n // 2
-    half = rng.multivariate_hypergeometric(counts, size)
+    n, size = len(found), len(found) // 2
+    first, second = (np.bincount(half, minlength=len(q)) for half in (found[:size], found[size:]))
     p_chosen = q_chosen = 0.0
-    for chosen_on, measured_on in ((half, counts - half), (counts - half, half)):
-        chosen = chosen_on / max(1, chosen_on.sum()) > q
-        p_chosen += measured_on[chosen].sum() / max(1, measured_on.sum()) / 2
+    for chosen_on, measured_on in ((first, second), (second, first)):
+        chosen = chosen_on / chosen_on.sum() > q
+        p_chosen += float(measured_on[chosen].sum() / measured_on.sum()) / 2
         q_chosen += float(q[chosen].sum()) / 2
     se = float(np.sqrt(p_chosen * (1 - p_chosen) / size))
     low = max(0.0, interval_of_share(p_chosen, size)[0] - q_chosen)
+    counts = first + second
     seen, error = 0.5 * float(np.abs(counts / n - q).sum()), np.sqrt(counts * (n - counts) / n**3)
-    high = _largest_hidden(seen, error)
+    high = _largest_hidden(seen, error, n)
     value = min(max(0.0, p_chosen - q_chosen), high)
     return {"value": value, "se": se, "low": min(low, value), "high": high}
 
 
-def _largest_hidden(seen: float, error: np.ndarray) -> float:
+def _largest_hidden(seen: float, error: np.ndarray, n: int) -> float:
     """The total variation u whose sum of |p - q| falls below what is seen in 2.5 % of samples, if it is well hidden.
 
-    With each difference x standard errors, the sum's mean is that of folded normal variables, least for a given u.
+    With each difference x standard errors, the sum's mean is that of folded normal variables, least for a given u. Half
+    the sum changes by no more than 1/n with a sample, so its variance is 1/(4n) at most; small differences have less.
     """
 
     def sum_under(x: float) -> float:
         folded = 2 * np.exp(-x * x / 2) / np.sqrt(2 * np.pi) + x * (2 * ndtr(x) - 1)
-        spread = np.sqrt((error**2).sum() * max(0.0, 1 + x * x - folded**2)) / 2
+        spread = np.sqrt(max(0.0, 1 + x * x - folded**2) / n) / 2
         return float(error.sum() * folded / 2 - Z95 * spread)
 
     low, high = 0.0, 1.0
@@ -177,29 +177,19 @@ def log_ratios(density: PointDensity, config: DataConfig, seeds: np.ndarray) -> 
     )
 
 
-def by_density(ratios: LogRatios, first: LogRatios | None, k: int | None, lam: float, t: int) -> dict[str, Any]:
-    """KL in both directions as means of log-ratios, each {value, se}: `n`, `kl`, `kl_reverse`, `failed`, `ceiling`.
+def by_density(ratios: LogRatios, ceiling: Ceiling | None) -> dict[str, Any]:
+    """KL in both directions as means of log-ratios: `n`, `kl`, `kl_reverse`, `failed`, `ceiling`, each {value, se}.
 
     Args:
         ratios: the generation's.
-        first: generation 0's.
-        k: samples in a slate; None where the ceiling isn't known (K = inf, or other data policies).
-        lam: curated : real.
-        t: the generation.
-
-    Returns:
-        `ceiling` is of `kl` from any p_0 (see `loop.theory.stability`); None for generation 0, or without k or first.
+        ceiling: of `kl` from any p_0; None for generation 0, K = inf, and what isn't a mix with real data.
     """
-    ceiling = None
-    if t and k is not None and first is not None:
-        found = estimate_kl_ceiling(first.own, first.real, k, lam, t)
-        ceiling = {"value": found.value, "se": found.se}
     return {
         "n": len(ratios.own),
         "kl": _mean(ratios.own),
         "kl_reverse": _mean(-ratios.real),
         "failed": ratios.failed,
-        "ceiling": ceiling,
+        "ceiling": None if ceiling is None else {"value": ceiling.value, "se": ceiling.se},
     }
 
 
@@ -207,8 +197,10 @@ def _mean(values: np.ndarray) -> dict[str, float]:
     return {"value": float(values.mean()), "se": float(values.std(ddof=1) / np.sqrt(len(values)))}
 
 
-def _estimate(value: np.ndarray | float, variance: np.ndarray | float, n: int) -> dict[str, float]:
-    return {"value": max(0.0, float(value)), "se": float(np.sqrt(max(0.0, float(variance)) / n))}
+def _estimate(value: float, spread: float, free: int, n: int) -> dict[str, float]:
+    """Of a KL by the delta method; a spread of (cells - 1) / n comes from sampling alone, half of which is error."""
+    variance = max(spread - free / (2 * n), free / (2 * n)) / n
+    return {"value": max(0.0, value), "se": float(np.sqrt(variance))}
 
 
 def _points(found: Evaluated) -> np.ndarray:

@@ -26,6 +26,7 @@ from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS, draw_scored
 from loop.study import Study
 from loop.tensors import to_bytes
+from loop.theory.stability import estimate_kl_ceiling
 from model.density import PointDensity
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
@@ -121,7 +122,7 @@ class Evaluator:
             "n": len(drawn),
             **reward_figures(drawn.scores.reward),
             **shares,
-            "tv_real": total_variation(np.bincount(drawn.scores.labels, minlength=len(real_shares)), real_shares),
+            "tv_real": total_variation(drawn.scores.labels, real_shares),
             "judge": self._second_opinion(drawn.x, drawn.scores),
             "divergence": {**divergence(self.cells, kept), **self._by_density(generator, t, seeds)},
             "distances": self._distances(drawn.x, drawn.scores),
@@ -160,10 +161,10 @@ class Evaluator:
             return {"no_density": found}
         if t == 0:
             self.__dict__["first_log_ratios"] = found
-        k, policy = config.curation.k, config.policy
-        bounded = t > 0 and k != "inf" and policy.is_mixed
-        first = self.first_log_ratios if bounded else None
-        return {"density": by_density(found, first, k if bounded else None, policy.lam, t)}
+        k, policy, ceiling = config.curation.k, config.policy, None
+        if t and k != "inf" and policy.is_mixed and (first := self.first_log_ratios):
+            ceiling = estimate_kl_ceiling(first.own, first.real, k, policy.lam, t)
+        return {"density": by_density(found, ceiling)}
 
     @cached_property
     def first_log_ratios(self) -> LogRatios | None:

@@ -302,4 +302,3 @@ def _points(evidence: Evidence, value: Callable[[GenerationEvidence], Estimate |
         for t, one in found
         if one is not None
     ]
-

@@ -80,7 +80,7 @@ def estimate_kl_ceiling(first: np.ndarray, real: np.ndarray, k: int, lam: float,
         lam: curated : real, finite.
         t: steps, 1 or more.
     """
-    pooled, n = np.concatenate([first, real]), len(first) + len(real)
+    pooled = np.concatenate([first, real])
     log_mass = -np.logaddexp(math.log(len(real)), math.log(len(first)) + pooled)
     value, parts = kl_ceiling(pooled, log_mass, k, lam, t)
     of_first, of_real = parts[: len(first)], parts[len(first) :]

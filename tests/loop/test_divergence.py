@@ -3,10 +3,10 @@
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.config import DataConfig
 from data.densities import log_density
@@ -16,9 +16,10 @@ from loop.divergence import LogRatios, by_density, cells, divergence, log_ratios
 from loop.evaluation import Evaluator
 from loop.generators import load_generator
 from loop.preparation import prepare_evaluator
-from loop.study import Study, configure
+from loop.study import Study
 from loop.theory.stability import estimate_kl_ceiling
 from model.density import PointDensity
+from model.flow import Flow
 
 Make = Callable[..., Study]
 MOONS = DataConfig(dataset="moons", noise=0.1)
@@ -39,6 +40,7 @@ def moon_cells():
 
 def test_cells_have_the_laws_own_masses_and_the_real_law_no_divergence(moon_cells):
     draws = load(MOONS.model_copy(update={"n": 1_000_000}), seed=11).x
+    np.random.default_rng(0).shuffle(draws)
     counts = np.bincount(moon_cells.of(points(draws)), minlength=128)
     z = (counts - 1e6 * moon_cells.real) / np.sqrt(1e6 * moon_cells.real)
     assert moon_cells.real.sum() == pytest.approx(1) and (z**2).mean() == pytest.approx(1, abs=0.4)
@@ -63,8 +65,13 @@ def test_known_divergences_over_classes_are_covered():
 
 def test_an_empty_cell_leaves_the_reverse_unknown_and_a_new_class_the_other(moon_cells):
     upper = load(MOONS.model_copy(update={"n": 4_000}), seed=1).x[:2_000]
+    np.random.default_rng(0).shuffle(upper)
     found = divergence(moon_cells, points(upper))
-    assert found["empty"] > 30 and found["kl_reverse"] is None and found["kl"]["value"] == pytest.approx(math.log(2), abs=0.1)
+    assert (
+        found["empty"] > 30
+        and found["kl_reverse"] is None
+        and found["kl"]["value"] == pytest.approx(math.log(2), abs=0.1)
+    )
     assert found["density"] is None and found["tv"]["low"] < 0.5 < found["tv"]["high"] + 0.02
     three = cells(MOONS, classes(np.array([0, 1] * 5)), 3)
     assert divergence(three, classes(np.array([0, 1, 2] * 50)))["kl"] is None
@@ -83,25 +90,22 @@ def test_total_variation_covers_whatever_the_truth(m: int, n: int):
     laws = {"equal": q, "hidden": q + sign * error, "seen": q + 3 * sign * error, "one": one_up, "far": far / far.sum()}
     for name, p in laws.items():
         truth = 0.5 * np.abs(p - q).sum()
-        found = [total_variation(rng.multinomial(n, p), q) for _ in range(150)]
+        found = [total_variation(rng.choice(m, n, p=p), q) for _ in range(150)]
         assert np.mean([one["low"] <= truth <= one["high"] for one in found]) >= 0.92, name
         assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for one in found)
-        assert np.mean([one["value"] for one in found]) <= truth + 0.1 * math.sqrt(m / n), name
-    assert np.mean([total_variation(rng.multinomial(n, q), q)["value"] for _ in range(50)]) < 0.2 * math.sqrt(m / n)
+        assert np.mean([one["value"] for one in found]) <= truth + 0.3 / math.sqrt(n), name  # 0 is the least
 
 
-def test_mean_log_ratios_are_divergences_and_the_ceiling_starts_at_generation_0():
+def test_mean_log_ratios_are_divergences():
     rng = np.random.default_rng(0)
     x, y = rng.normal(0.5, 1, 4_000), rng.normal(0, 1, 4_000)  # KL of N(1/2, 1) and N(0, 1) is 1/8 both ways
     ratios = LogRatios(0.5 * x - 0.125, 0.5 * y - 0.125, 3)
-    found = by_density(ratios, ratios, 2, 0.5, 2)
+    found = by_density(ratios, ceiling := estimate_kl_ceiling(ratios.own, ratios.real, 2, 0.5, 2))
     for key in ("kl", "kl_reverse"):
         assert found[key]["value"] == pytest.approx(0.125, abs=4 * found[key]["se"]) and found[key]["se"] < 0.01
-    ceiling = estimate_kl_ceiling(ratios.own, ratios.real, 2, 0.5, 2)
     assert found["ceiling"] == {"value": ceiling.value, "se": ceiling.se}
     assert (found["n"], found["failed"]) == (4_000, 3)
-    for first, k, t in ((ratios, 2, 0), (None, 2, 1), (ratios, None, 1)):
-        assert by_density(ratios, first, k, 0.5, t)["ceiling"] is None
+    assert by_density(ratios, None)["ceiling"] is None
 
 
 def test_a_moons_study_keeps_exact_divergences_and_goes_on_with_the_same_ceilings(make: Make, run):
@@ -115,8 +119,10 @@ def test_a_moons_study_keeps_exact_divergences_and_goes_on_with_the_same_ceiling
     assert first["density"]["n"] == 200 and first["density"]["failed"] == 0
     own = study.store.evaluation(1)
     assert own is not None and own.points is not None
-    density = PointDensity(load_generator(study, 1).network, study.config.sampling)
-    mapped, close = density.at(__import__("torch").from_numpy(own.points.copy()))
+    flow = load_generator(study, 1)
+    assert isinstance(flow, Flow)
+    density = PointDensity(flow.network, flow.sampling)
+    mapped, close = density.at(torch.from_numpy(own.points.copy()))
     ratio = mapped.log_density.numpy() - log_density(study.config.data, own.points)
     assert close.all() and second["density"]["kl"]["value"] == pytest.approx(ratio.mean(), abs=1e-3)
 
@@ -127,14 +133,15 @@ def test_without_both_densities_there_is_a_reason(make: Make, run):
         found = study.store.generations()[0].metrics["divergence"]
         assert found["density"] is None and "aren't both known" in found["no_density"]
     coarse = run(make("moons", "sampling.steps=1", "sampling.grid=early", "sampling.solver=euler"), generations=0)
-    density = PointDensity(load_generator(coarse, 0).network, coarse.config.sampling)
+    flow = load_generator(coarse, 0)
+    assert isinstance(flow, Flow)
+    density = PointDensity(flow.network, flow.sampling)
     found = coarse.store.generations()[0].metrics["divergence"]
     said = log_ratios(density, coarse.config.data, np.arange(50))
     assert isinstance(said, LogRatios) or "folds the plane" in said or "no noise was found" in said
     assert (found["density"] is None) == ("no_density" in found)
 
 
-def test_tv_real_is_of_classes_with_its_interval(tmp_path: Path, simulated_digits: Study):
+def test_tv_real_is_of_classes_with_its_interval(simulated_digits: Study):
     found = simulated_digits.store.generations()[0].metrics["tv_real"]
     assert set(found) == {"value", "se", "low", "high"} and found["low"] <= found["value"] <= found["high"]
-    assert configure("digits").evaluation.samples >= 2_000

@@ -90,4 +90,4 @@ def test_a_file_may_know_other_classes_than_the_data_have(make, run, tmp_path: P
     study = run(make("digits", f"classifier.file={other}", "reward.target=1"), 1)
     for generation in study.store.generations():
         metrics = generation.metrics
-        assert metrics["class_names"] == ["round", "edged", "both"] and 0 <= metrics["tv_real"] <= 1
+        assert metrics["class_names"] == ["round", "edged", "both"] and 0 <= metrics["tv_real"]["value"] <= 1
