@@ -105,7 +105,11 @@ class GenerationEvidence(_Part):
     measured: Figures = Field(description="on the fresh samples")
     predicted: Figures | None = Field(description="from the generation before, one step; None for generation 0")
     predicted_from_start: Figures | None = Field(description="from generation 0, t steps")
-    divergence: dict[str, Any] = Field(description="space, kl, kl_reverse, tv: {value, se} each, from the real data")
+    divergence: dict[str, Any] = Field(
+        description="from the real data, over `cells` of `space` (of which `empty` hold no sample) and in `density` by "
+        "exact densities, for flows of points: kl, kl_reverse, tv and kl's ceiling from any p_0, {value, se} each; "
+        "over cells they are lower bounds, and None where their estimate is infinite"
+    )
     floors: dict[str, float] = Field(description="lower bounds on E[w] by claim")
     ceilings: dict[str, float] = Field(description="upper bounds on divergences by claim")
     transmission: Transmission | None = Field(description="None for generation 0, and where people picked")
