@@ -3,11 +3,10 @@
 `data.export` writes it to files, in this and other formats; `data.columns` says what the columns are.
 """
 
-import csv
 import io
 from collections.abc import Iterator
 
-from data.cells import neutral_column
+from data.cells import neutral_column, write_rows
 from data.columns import NAMES
 from data.formats.source import pseudonym
 from data.store import Store
@@ -26,7 +25,7 @@ def csv_pages(store: Store, study: str, salt: str = "") -> Iterator[str]:
     for after in range(0, last, PAGE):
         text, until = io.StringIO(), min(after + PAGE, last)
         rows = long_rows(store, study, after, until, salt=salt)
-        csv.writer(text).writerows(neutral_column(list(row.values())) for row in rows)
+        write_rows(text, (neutral_column(list(row.values())) for row in rows))
         yield text.getvalue()
 
 

@@ -11,6 +11,7 @@ from data.columns import LONG, Column
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 SHORT = {"kind": "rater_kind", "type": "rater_type"}
 FILTERED = {column.name: column for column in LONG if column.of_answer and column.name not in ("study", "rater")}
+LARGEST = 2**63  # what SQLite's integers stay under
 SHAPE = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 
 
@@ -64,6 +65,10 @@ def _value(column: Column, name: str, value: str) -> int | str:
     if column.kind not in ("integer", "boolean"):
         return value
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
-        raise ValueError(f"--where {name} needs a whole number, not '{value}'.") from None
+        number = LARGEST
+    if not -LARGEST < number < LARGEST:
+        shown = value if len(value) <= 40 else f"{value[:37]}…"
+        raise ValueError(f"--where {name} needs a whole number of 64 bits, not '{shown}'.")
+    return number

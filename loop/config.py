@@ -164,6 +164,9 @@ class AppConfig(_Table):
     requests_per_address: float = Field(
         default=2_500, ge=0, description="a second, of one address, behind which a whole lab may sit; 0: no limit"
     )
+    leases_per_address: int = Field(
+        default=1_000, ge=0, description="slates that raters of one address may hold; 0: no limit"
+    )
 
 
 class StudyConfig(_Table):

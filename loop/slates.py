@@ -124,7 +124,7 @@ class Pool:
         slate_seeds = [derive_seed(self.seed, t, STREAMS["pool"], first + i) for i in range(n)]
         with self.store.write():
             self.store.add_images(images)
-            self.store.add_slates(slates_of(rows, self.k, t, "curation", slate_seeds))
+            self.store.add_slates(slates_of(rows, self.k, t, "curation", slate_seeds), random_ids=True)
 
     def _add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
         """Half of an audit slate is generation t's, the rest goes round the others; its seed permutes the positions."""
@@ -147,7 +147,7 @@ class Pool:
         done = [row for row in rows if row is not None]
         with self.store.write():
             self.store.add_images(images)
-            self.store.add_slates(slates_of(done, k, t, "audit", slate_seeds))
+            self.store.add_slates(slates_of(done, k, t, "audit", slate_seeds), random_ids=True)
 
     def _seeds(self, stream: Stream, t: int, first: int, n: int, k: int) -> np.ndarray:
         return np.stack([derive_seeds(k, self.seed, t, STREAMS[stream], first + i, 1) for i in range(n)])

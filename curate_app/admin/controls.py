@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import gradio as gr
 from markupsafe import escape
@@ -22,7 +22,7 @@ class Requests:
     def __init__(self, study: Study):
         self.study = study
 
-    def pause_or_resume(self, label: str) -> None:
+    def pause_or_resume(self, label: object) -> None:
         """Does what the button said when it was pressed, whatever has happened since."""
         if label == SAY["resume"]:
             self._control(lambda: controls.resume(self.study.store), SAY["resume_said"])
@@ -33,9 +33,9 @@ class Requests:
         """Ends the study for raters."""
         self._control(lambda: controls.finish(self.study.store), SAY["finish_said"])
 
-    def quota(self, n: float | None) -> None:
+    def quota(self, n: object) -> None:
         """Lets so many people finish."""
-        if n is None or n != int(n) or not 0 <= n <= controls.MOST:
+        if not _is_whole(n, 0, controls.MOST):
             warn("quota_range", most=f"{controls.MOST:,}")
             return
         said = SAY["quota_said"].format(n=f"{int(n):,}") if n else SAY["quota_none"]
@@ -45,9 +45,9 @@ class Requests:
         """Asks for a new generation now."""
         self._ask(SAY["retrain_said"], "retrain_requested")
 
-    def simulate(self, n: float | None) -> None:
+    def simulate(self, n: object) -> None:
         """Asks for simulated users' picks."""
-        if n is None or not 1 <= n <= MOST_USERS or n != int(n):
+        if not _is_whole(n, 1, MOST_USERS):
             warn("simulate_range", most=MOST_USERS)
             return
         self._ask(SAY["simulate_said"].format(n=int(n)), "simulate_requested", n=int(n))
@@ -72,6 +72,11 @@ class Requests:
             warn("store_failed", error=error)
             return
         gr.Info(said, title=SAY["asked"])
+
+
+def _is_whole(n: object, least: int, most: int) -> TypeGuard[float]:
+    """Whether what a page sent, which may be anything, is a whole number within bounds."""
+    return isinstance(n, int | float) and not isinstance(n, bool) and least <= n <= most and n == int(n)
 
 
 def warn(key: str, **values: Any) -> None:

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from curate_app.rater.service import Service
 from curate_app.rater.sessions import Arrival, PanelParameters, SessionCookie, session_name
 from curate_app.rater.turns import turn_at, turn_without
-from loop.crowd.journey import OutOfOrderError, Place, Step, admits, place, take_step, withdraw
+from loop.crowd.journey import OutOfOrderError, Place, Step, admits, take_step, withdraw
 
 
 class ConsentBody(PanelParameters):
@@ -58,7 +58,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
         def take() -> Place:
             session_id = sessions.require(cookie)
             take_step(store, config, session_id, body.step, body.answer)
-            return place(store, config, session_id)
+            return service.place(session_id)
 
         try:
             return await service.commit(take, lambda at: turn_at(service, at))
@@ -72,7 +72,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
         def leave() -> Place:
             session_id = sessions.require(cookie)
             withdraw(store, config, session_id)
-            return place(store, config, session_id)
+            return service.place(session_id)
 
         return await service.commit(leave, lambda at: turn_at(service, at))
 
@@ -94,8 +94,11 @@ async def _enter(
         entered = arrival
         if arrival.gate == "new":
             entered = service.sessions.admit(parameters, cookie, agent, consented=consented)
-        session_id = entered.session_id
-        return entered, place(service.store, service.config, session_id) if session_id else None
+        if entered.session_id is None:
+            return entered, None
+        if request.client:
+            service.whereabouts.saw(entered.session_id, request.client.host)
+        return entered, service.place(entered.session_id)
 
     def told(entered: tuple[Arrival, Place | None]) -> tuple[str | None, dict[str, Any]]:
         arrived, at = entered

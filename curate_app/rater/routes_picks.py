@@ -10,7 +10,7 @@ from curate_app.rater.sessions import SessionCookie
 from curate_app.rater.turns import turn_at
 from data.errors import PickRefusedError
 from data.records import Outcome, Pick, StoredPick
-from loop.crowd.journey import Place, place
+from loop.crowd.journey import Place
 
 REFUSALS = {"unknown": 404, "contradicts": 409, "lapsed": 410}
 
@@ -40,9 +40,7 @@ def add_picks(router: APIRouter, service: Service) -> None:
     @router.get("/api/slate")
     async def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        return await service.commit(
-            lambda: place(store, config, sessions.require(cookie)), lambda at: turn_at(service, at)
-        )
+        return await service.commit(lambda: service.place(sessions.require(cookie)), lambda at: turn_at(service, at))
 
     @router.post("/api/pick")
     async def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
@@ -51,7 +49,7 @@ def add_picks(router: APIRouter, service: Service) -> None:
 
         def record() -> tuple[StoredPick, Place]:
             session_id = sessions.require(cookie)
-            return store.record_pick(session_id, body.pick()), place(store, config, session_id)
+            return store.record_pick(session_id, body.pick()), service.place(session_id)
 
         try:
             return await service.commit(record, lambda found: _told(service, *found))

@@ -9,11 +9,13 @@ from typing import Self, TypeVar
 from curate_app.rater.sessions import Sessions
 from curate_app.rater.texts import JourneyTexts
 from curate_app.server.failures import Health
+from curate_app.server.limits import Whereabouts
 from curate_app.server.signing import Signer
 from data.errors import BusyDatabaseError
 from data.secret_file import kept_secret
 from data.store import Store
 from loop.config import StudyConfig
+from loop.crowd.journey import Place, place
 from loop.study import Study
 
 ANSWER_S = 10.0  # longer than works wait for the write lock: this is for a disk that doesn't answer
@@ -30,9 +32,10 @@ class Service:
     sessions: Sessions
     texts: JourneyTexts
     health: Health
+    whereabouts: Whereabouts
 
     @classmethod
-    def of(cls, study: Study, health: Health | None = None) -> Self:
+    def of(cls, study: Study, health: Health | None = None, whereabouts: Whereabouts | None = None) -> Self:
         """What serves a study.
 
         Raises:
@@ -40,7 +43,12 @@ class Service:
         """
         sessions = Sessions(study.store, study.config, Signer(kept_secret(study.path, "session_key")))
         texts = JourneyTexts.of(study.config, study.path)
-        return cls(study.store, study.config, sessions, texts, health or Health(study.path))
+        health, whereabouts = health or Health(study.path), whereabouts or Whereabouts()
+        return cls(study.store, study.config, sessions, texts, health, whereabouts)
+
+    def place(self, session_id: str) -> Place:
+        """Where a session is now, with its slates; see `loop.crowd.journey.place`."""
+        return place(self.store, self.config, session_id, lambda other: self.whereabouts.share(session_id, other))
 
     async def commit(self, work: Callable[[], T], then: Callable[[T], U]) -> U:
         """What `then` makes of `work`, which is committed by then; holds no thread meanwhile.

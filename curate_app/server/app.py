@@ -18,6 +18,7 @@ from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.rater.page import FILES, build_rater_page
 from curate_app.rater.routes import build_routes
 from curate_app.rater.service import Service
+from curate_app.server.deadlines import DeadlineProtocol
 from curate_app.server.door import Door, build_door_routes
 from curate_app.server.failures import Failures, Health, handle_failures
 from curate_app.server.guard import Guard
@@ -68,7 +69,7 @@ def build_app(study: Study, *, admin_open: bool, password: str | None, health: H
     )
     health = health or Health(study.path)
     handle_failures(app, health)
-    service = Service.of(study, health)
+    service = Service.of(study, health, limits.whereabouts)
     meter = Meter(Failures(Pictures(Guard(app, door, limits, service.sessions.signer), study.store), health))
     app.include_router(build_routes(service))
     app.include_router(build_door_routes(door, study.path.name))
@@ -104,7 +105,7 @@ def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] 
         port=port,
         access_log=False,
         log_level="warning",
-        http="httptools",
+        http=DeadlineProtocol,
         server_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),

@@ -1,13 +1,18 @@
-"""How often someone may ask: token buckets in memory, one for each session and one for each address."""
+"""How often someone may ask: token buckets in memory, one for each session and one for each address.
+
+Addresses are kept in memory alone, and only as long as they are needed to tell who shares one.
+"""
 
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from threading import Lock
 
 KEPT = 20_000
+SESSIONS_KEPT = 100_000
 BURST_S = 5.0  # what may come at once: this many seconds' worth
 SPARE = 0.5  # of an address's burst is for those who have a session: newcomers, however many, leave it alone
 
@@ -51,6 +56,27 @@ class Buckets:
         return 0.0 if enough else (needed - tokens) / self._rate
 
 
+class Whereabouts:
+    """The network from which each session asked last; the longest silent are forgotten when there are too many."""
+
+    def __init__(self):
+        self._networks: OrderedDict[str, str] = OrderedDict()
+        self._lock = Lock()
+
+    def saw(self, session: str, address: str) -> None:
+        """Notes that a session asked from an address."""
+        with self._lock:
+            self._networks[session] = network(address)
+            self._networks.move_to_end(session)
+            if len(self._networks) > SESSIONS_KEPT:
+                self._networks.popitem(last=False)
+
+    def share(self, one: str, other: str) -> bool:
+        """Whether two sessions asked from one network."""
+        where = self._networks.get(one)
+        return where is not None and where == self._networks.get(other)
+
+
 @dataclass
 class Limits:
     """The limits of one app, and how often they were met.
@@ -59,11 +85,13 @@ class Limits:
         sessions: by the session.
         addresses: by the client's address; of IPv6 by the /64 network, which is one customer's.
         met: how often each of the two said no.
+        whereabouts: of the sessions.
     """
 
     sessions: Buckets
     addresses: Buckets
     met: Counter[str]
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
     @classmethod
     def of(cls, per_session: float, per_address: float) -> "Limits":
@@ -78,9 +106,11 @@ class Limits:
             address: the client's.
             cost: in usual requests, for the address; a session always pays 1.
         """
-        if session and (wait := self.sessions.take(session)):
-            self.met["session"] += 1
-            return wait
+        if session:
+            if wait := self.sessions.take(session):
+                self.met["session"] += 1
+                return wait
+            self.whereabouts.saw(session, address)
         if wait := self.addresses.take(network(address), cost, spare=0.0 if session else SPARE):
             self.met["address"] += 1
         return wait

@@ -1,9 +1,8 @@
 """long-csv: one row per slate and position."""
 
-import csv
 from pathlib import Path
 
-from data.cells import neutral_column
+from data.cells import neutral_column, write_rows
 from data.formats.records import Format, Written, fields_of
 from data.formats.source import Source
 
@@ -13,12 +12,10 @@ def write(source: Source, path: Path) -> Written:
     texts = {column.name for column in source.columns if column.kind in ("text", "json")}
     n = 0
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(column.name for column in source.columns)
+        write_rows(file, [[column.name for column in source.columns]])
         for batch in source.batches():
             cells = [neutral_column(values) if name in texts else values for name, values in batch.items()]
-            writer.writerows(zip(*cells, strict=True))
-            n += len(cells[0])
+            n += write_rows(file, zip(*cells, strict=True))
     return Written(n, fields_of(source.columns))
 
 

@@ -1,10 +1,9 @@
 """wide-csv: one row per answer, with columns for each position."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
-from data.cells import neutral_column
+from data.cells import neutral_column, write_rows
 from data.formats.records import Field, Format, Written
 from data.formats.source import Answer, Source
 
@@ -13,13 +12,10 @@ KEPT = ("sample_id", "sample_generation", "sample_seed", "image_sha256", "point"
 
 def write(source: Source, path: Path) -> Written:
     """Writes CSV with the columns of an answer, `picked` (a position), and `<column>_<position>` for each position."""
-    fields, n = _fields(source), 0
+    fields = _fields(source)
     with source.store.read(), path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(one.name for one in fields)
-        for answer in source.answers():
-            writer.writerow(neutral_column(_row(answer, fields)))
-            n += 1
+        write_rows(file, [[one.name for one in fields]])
+        n = write_rows(file, (neutral_column(_row(answer, fields)) for answer in source.answers()))
     return Written(n, fields)
 
 

@@ -57,28 +57,28 @@ class Checks(Slates):
             assert source is not None
             was = source["answer"] if source["answer"] is not None else source["position"]
             purpose = "attention" if source["purpose"] == "curation" else source["purpose"]
-            now = timestamp()
-            cursor = db.conn.execute(
+            (slate_id,) = self._random_ids(1)
+            db.conn.execute(
                 """INSERT INTO slate(
-                    t, purpose, k, seed, created_at, leased_to, lease_until, served_at, copy_of, answer)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    id, t, purpose, k, seed, created_at, leased_to, lease_until, served_at, copy_of, answer)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [
+                    slate_id,
                     source["t"],
                     purpose,
                     source["k"],
                     seed,
-                    now,
+                    timestamp(),
                     session_id,
                     timestamp(lease_s),
-                    now,
+                    self._serving_time(session_id),
                     of,
                     None if was is None else list(order).index(was),
                 ],
             )
-            assert cursor.lastrowid is not None
             db.conn.executemany(
                 """INSERT INTO slate_item(slate_id, position, sample_id)
                 SELECT ?, ?, sample_id FROM slate_item WHERE slate_id = ? AND position = ?""",
-                [(cursor.lastrowid, place, of, source_place) for place, source_place in enumerate(order)],
+                [(slate_id, place, of, source_place) for place, source_place in enumerate(order)],
             )
-            return self._slate(cursor.lastrowid)
+            return self._slate(slate_id)

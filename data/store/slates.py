@@ -1,37 +1,50 @@
-"""The slate pool: written in bulk by the worker, leased one by one to sessions, retired when a generation ends."""
+"""The slate pool: written in bulk by the worker, leased one by one to sessions, retired when a generation ends.
+
+A rater's page knows a slate by its id. So that the id says nothing of when or for what the slate was made, the worker
+has the ids of slates for people drawn at random, and so is which of the free ones is leased next.
+"""
 
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby, islice
 from operator import itemgetter
 
 from data.records import NewSlate, Purpose, Slate, SlateItem, timestamp
 from data.store.clock import Clock
 
+IDS = 2**52  # JavaScript reads whole numbers up to twice that exactly
+
 
 class Slates(Clock):
     """Slates and their samples."""
 
-    def add_slates(self, slates: Iterable[NewSlate], *, picked_by: Sequence[str] | None = None) -> list[int]:
+    def add_slates(
+        self, slates: Iterable[NewSlate], *, picked_by: Sequence[str] | None = None, random_ids: bool = False
+    ) -> list[int]:
         """Stores slates with their samples, and returns the slates' ids in order.
 
         Args:
             slates: any number; they are written as they come.
             picked_by: of each slate the simulated or proxy session to which it belongs from the start; without it
                 they are free for raters.
+            random_ids: their ids tell nobody when they were made; without it they go on from the highest.
         """
         with self.write() as db:
-            first_slate = 1 + (self.value("SELECT max(id) FROM slate") or 0)
-            next_slate, next_sample = first_slate, 1 + (self.value("SELECT max(id) FROM sample") or 0)
-            now = timestamp()
+            next_slate = 1 + (self.value("SELECT max(id) FROM slate") or 0)
+            next_sample = 1 + (self.value("SELECT max(id) FROM sample") or 0)
+            now, ids = timestamp(), list[int]()
             source = iter(slates)
             while chunk := list(islice(source, 5_000)):
                 slate_rows, sample_rows, item_rows = [], [], []
-                for slate in chunk:
-                    owner = picked_by[next_slate - first_slate] if picked_by else None
+                n = len(chunk)
+                free = sorted(self._random_ids(n)) if random_ids else range(next_slate, next_slate + n)
+                for slate, slate_id in zip(chunk, free, strict=True):
+                    owner = picked_by[len(ids)] if picked_by else None
                     served = now if owner else None
                     slate_rows.append(
-                        (next_slate, slate.t, slate.purpose, slate.k, slate.seed, now, owner, served, slate.answer)
+                        (slate_id, slate.t, slate.purpose, slate.k, slate.seed, now, owner, served, slate.answer)
                     )
                     for position, sample in enumerate(slate.samples):
                         point = None if sample.point is None else json.dumps(sample.point)
@@ -49,9 +62,10 @@ class Slates(Clock):
                                 sample.operative_reward,
                             )
                         )
-                        item_rows.append((next_slate, position, next_sample))
+                        item_rows.append((slate_id, position, next_sample))
                         next_sample += 1
-                    next_slate += 1
+                    ids.append(slate_id)
+                next_slate += n
                 db.conn.executemany(
                     """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, answer)
                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -63,7 +77,7 @@ class Slates(Clock):
                     sample_rows,
                 )
                 db.conn.executemany("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (?, ?, ?)", item_rows)
-        return list(range(first_slate, next_slate))
+        return ids
 
     def pool_size(self, purpose: Purpose, t: int) -> int:
         """How many slates of a purpose and generation lie free in the pool."""
@@ -80,19 +94,21 @@ class Slates(Clock):
     def lease(self, session_id: str, purposes: Sequence[Purpose], t: int, lease_s: float) -> Slate | None:
         """Leases one more slate of generation t to a session, trying the purposes in order; None when none is free.
 
-        Slates leave the pool in the order in which they were made.
+        Those with random ids leave the pool in random order, the others in the order in which they were made.
         """
         with self.write() as db:
             self._return_lapsed()
+            served = self._serving_time(session_id)
             for purpose in purposes:
-                leased = db.conn.execute(
-                    """UPDATE slate SET leased_to = ?, served_at = ?, lease_until = ? WHERE id = (
-                        SELECT id FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL
-                        ORDER BY id LIMIT 1) RETURNING id""",
-                    [session_id, timestamp(), timestamp(lease_s), purpose, t],
-                ).fetchall()
-                if leased:
-                    return self._slate(leased[0][0])
+                for least in (secrets.randbelow(IDS), 0):  # the first free one from anywhere on, else the first of all
+                    leased = db.conn.execute(
+                        """UPDATE slate SET leased_to = ?, served_at = ?, lease_until = ? WHERE id = (
+                            SELECT id FROM slate WHERE purpose = ? AND t = ? AND id >= ?
+                            AND leased_to IS NULL AND retired_at IS NULL ORDER BY id LIMIT 1) RETURNING id""",
+                        [session_id, served, timestamp(lease_s), purpose, t, least],
+                    ).fetchall()
+                    if leased:
+                        return self._slate(leased[0][0])
         return None
 
     def open_slates(self, session_id: str, lease_s: float) -> list[Slate]:
@@ -113,6 +129,11 @@ class Slates(Clock):
                     "UPDATE slate SET lease_until = ? WHERE id = ?", [(timestamp(lease_s), one) for one in ending]
                 )
         return _slates(rows)
+
+    def leases(self) -> dict[str, int]:
+        """How many slates each session has leased and not answered."""
+        sql = "SELECT leased_to, count(*) AS n FROM slate WHERE lease_until > ? GROUP BY leased_to"
+        return {row["leased_to"]: row["n"] for row in self.rows(sql, [timestamp()])}
 
     def retire_slates(self, before_t: int) -> int:
         """Takes the free slates of generations under `before_t` out of the pool; leased ones stay valid."""
@@ -146,6 +167,22 @@ class Slates(Clock):
             """SELECT slate.id, coalesce(k, 1) AS expected, count(sample_id) AS n FROM slate
             LEFT JOIN slate_item ON slate_id = slate.id GROUP BY slate.id HAVING n != expected"""
         ).fetchall()
+
+    def _random_ids(self, n: int) -> set[int]:
+        found: set[int] = set()
+        while len(found) < n:
+            drawn = 1 + secrets.randbelow(IDS)
+            if self.value("SELECT 1 FROM slate WHERE id = ?", [drawn]) is None:
+                found.add(drawn)
+        return found
+
+    def _serving_time(self, session_id: str) -> str:
+        """Now, or just after the session's other open slates: pages show them in the order of these times."""
+        now = timestamp()
+        last = self.value(
+            "SELECT max(served_at) FROM slate WHERE leased_to = ? AND lease_until IS NOT NULL", [session_id]
+        )
+        return now if last is None or last < now else timestamp(0.001, since=datetime.fromisoformat(last))
 
     def _slate(self, slate_id: int) -> Slate:
         (slate,) = _slates(self.rows(f"SELECT {_SHOWN} WHERE slate.id = ? ORDER BY position", [slate_id]))

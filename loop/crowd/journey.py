@@ -3,6 +3,7 @@
 So any device, tab, reload or restart goes on at the same place; nothing is skipped or done twice. Torch-free.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,8 +61,15 @@ def state_of(journey: Journey, config: JourneyConfig, controls: Controls) -> Sta
     return "closing" if config.closing and "closed" not in reached else "finished"
 
 
-def place(store: Store, config: StudyConfig, session_id: str) -> Place:
-    """Where a session is now: with its slates leased, and marked as finished when nothing is left to do."""
+def place(store: Store, config: StudyConfig, session_id: str, shares: Callable[[str], bool] | None = None) -> Place:
+    """Where a session is now: with its slates leased, and marked as finished when nothing is left to do.
+
+    Args:
+        store: the study's.
+        config: the study's.
+        session_id: whose place.
+        shares: whether another session asks from this one's address; see `next_slates`.
+    """
     journey = store.journey(session_id)
     state = state_of(journey, config.journey, control_state(store))
     slates: list[Slate] = []
@@ -70,7 +78,7 @@ def place(store: Store, config: StudyConfig, session_id: str) -> Place:
     elif state == "practice":
         slates = next_slates(store, config, session_id, practice_left=config.journey.practice - journey.practised)
     elif state == "picking":
-        slates = next_slates(store, config, session_id, answered=journey.answered)
+        slates = next_slates(store, config, session_id, answered=journey.answered, shares=shares)
     elif state == "finished" and "finished" not in journey.reached:
         store.reach(session_id, "finished", config.panel.complete)
     if state in ("practice", "picking") and not slates:

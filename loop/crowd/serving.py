@@ -1,5 +1,6 @@
 """What the app asks of the loop, without torch: a session's slates, how far the picks are, what the worker does."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,13 +16,20 @@ STALLED_S = 3.0
 
 
 def next_slates(
-    store: Store, config: StudyConfig, session_id: str, *, answered: int | None = None, practice_left: int = 0
+    store: Store,
+    config: StudyConfig,
+    session_id: str,
+    *,
+    answered: int | None = None,
+    practice_left: int = 0,
+    shares: Callable[[str], bool] | None = None,
 ) -> list[Slate]:
     """The slate the session is at, and the one after it as far as there is one; always the same until it is answered.
 
     While a generation trains, new slates are audit slates, so that no one waits; then what is left of either kind. Some
     are checks (see `loop.crowd.checks`), and with `practice_left` all are practice slates. `answered` is how many
-    slates the session answered, where the caller knows.
+    slates the session answered, where the caller knows. A session without a slate gets none while those that share its
+    address hold too many, so that one address can't keep the pool from everyone else.
     """
     slates = store.open_slates(session_id, config.pool.lease_s)
     if answered is None:
@@ -31,6 +39,8 @@ def next_slates(
     if latest is None or len(slates) >= min(AHEAD, left):
         return slates
     purposes = served_purposes(store, config)
+    if shares and not slates and not practice_left and _holds_too_many(store, config, purposes, latest[0], shares):
+        return slates
     k = config.pool.audit_k if purposes[0] == "audit" else config.curation.k
     while len(slates) < min(AHEAD, left):
         if practice_left:
@@ -42,6 +52,18 @@ def next_slates(
             break
         slates.append(slate)
     return slates
+
+
+def _holds_too_many(
+    store: Store, config: StudyConfig, purposes: Sequence[Purpose], t: int, shares: Callable[[str], bool]
+) -> bool:
+    """Whether an address holds all that it may, or a quarter of a pool that is less than half full."""
+    held, most = sum(n for session_id, n in store.leases().items() if shares(session_id)), config.app.leases_per_address
+    if most and held >= most:
+        return True
+    sizes = {"curation": config.pool.size, "audit": config.pool.audit}
+    size = sum(sizes[purpose] for purpose in purposes)
+    return 4 * held >= size > 2 * sum(store.pool_size(purpose, t) for purpose in purposes)
 
 
 def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:

@@ -24,7 +24,9 @@ expect.set_options(timeout=30_000)  # a busy machine is no fault
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-def publish(study: Study, t: int, *, slates: int = 12, audit: int = 4, share: float = 0.1) -> None:
+def publish(
+    study: Study, t: int, *, slates: int = 12, audit: int = 4, share: float = 0.1, random_ids: bool = False
+) -> None:
     """Generation t with a contact sheet, class shares in which class 3 has `share`, and free slates."""
     store, real, rng = study.store, digits(), np.random.default_rng(t)
     k = study.config.curation.k
@@ -49,7 +51,8 @@ def publish(study: Study, t: int, *, slates: int = 12, audit: int = 4, share: fl
         store.add_images([(sheet, sheet_png)])
         parent = t - 1 if t else None
         store.publish(Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1797, 0, "mix lam=1", metrics=metrics))
-        store.add_slates(made)
+        for purpose in ("curation", "audit"):  # in two calls, as the worker does
+            store.add_slates([slate for slate in made if slate.purpose == purpose], random_ids=random_ids)
 
 
 @pytest.fixture

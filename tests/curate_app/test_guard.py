@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from curate_app.assets import STATIC_URL
 from curate_app.processes import admin_password
 from curate_app.server.app import build_app, serve
+from curate_app.server.deadlines import DeadlineProtocol
 from curate_app.server.door import TRIES, Door
 from loop.study import Study
 
@@ -213,6 +214,7 @@ def test_forwarded_addresses_are_believed_from_a_named_proxy_alone(
     serve(app, "127.0.0.1", 0, trusted_proxies=trusted)
     (config,) = configs
     config.load()
+    assert config.http_protocol_class is DeadlineProtocol
     loaded: Any = config.loaded_app
     client = TestClient(loaded, base_url="http://localhost", client=("127.0.0.1", 50_000))
     answers = []

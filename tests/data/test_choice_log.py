@@ -163,7 +163,10 @@ def test_filters_keep_whole_answers(answered: Store, tmp_path: Path, where: str,
     ("where", "message"),
     [
         ("kind", "can't read 'kind'"), ("knid=human", "did you mean kind"), ("position=0", "whole answers"),
-        ("generation=two", "whole number"), ("1=1 OR kind=human", "no column '1'"), ("generation>", "lacks a value"),
+        ("generation=two", "whole number"),
+        ("generation=1e23", "whole number"), ("slate_id<" + "9" * 30, "64 bits"),
+        ("k=" + "9" * 5_000, "64 bits"), ("k=-9223372036854775809", "64 bits"), ("rt_ms>1e999", "whole number"),
+        ("1=1 OR kind=human", "no column '1'"), ("generation>", "lacks a value"),
         ("", "can't read"),
     ],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def test_who_answers_a_repeat_by_the_picture_is_right(study: Study):
     picks = {row["slate_id"]: row["position"] for row in study.store.rows("SELECT * FROM pick")}
     repeats = [row for row in rows.values() if row["copy_of"] in rows]
     assert repeats and all(picks[row["id"]] == row["answer"] for row in repeats)
-    assert all(row["id"] - row["copy_of"] > 0 for row in repeats)
+    assert all(row["served_at"] > rows[row["copy_of"]]["served_at"] for row in repeats)
 
 
 def test_the_logged_seed_gives_the_order_of_a_copy(study: Study):

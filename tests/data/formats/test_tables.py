@@ -1,5 +1,7 @@
 """Long, wide and Hugging Face tables, read by pandas, xlogit, statsmodels and datasets: the picks are the study's."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -137,6 +139,29 @@ def test_no_cell_starts_as_a_formula(write):
         table = pd.read_csv(write(name)[0], dtype=str, keep_default_na=False)
         for column in ("study", "input", "viewport", "rater_type"):
             assert not table[column].str.match(r"[=+\-@\t\r\n＝＋－＠]").any(), (name, column)
+
+
+SPLIT = ("x;=1+1", "x\t=1+1", "x;;@SUM(A1)", "a;b")
+
+
+def test_no_cell_is_split_into_a_formula(study, tmp_path):
+    """LibreOffice splits at semicolons and tabs unless told otherwise; what stands in quotes stays whole."""
+    for number, text in enumerate(SPLIT):
+        session = study.admit(f"p{number}", PanelIds(text, text, text, text), user_agent=text, consented=True)
+        study.add_slates([NewSlate(1, "curation", 2, number, [Sample(1, 7000 + number), Sample(1, 8000 + number)])])
+        slate = study.lease(session, ("curation",), 1, 60)
+        study.record_pick(session, Pick(slate.id, "pick", 0, input=text, viewport=text))
+    source = Source(study, "my;=1+1", "salt", panel_ids=True)
+    for name in ("long-csv", "wide-csv"):
+        format_ = find_format(name)
+        export(source, format_, tmp_path / name)
+        text = (tmp_path / name / format_.file).read_text()
+        table = pd.read_csv(tmp_path / name / format_.file, dtype=str, keep_default_na=False)
+        if name == "long-csv":
+            assert set(SPLIT) <= set(table.panel_rater_id) and set(SPLIT) <= set(table.viewport)
+        fields = re.sub(r'"(?:[^"]|"")*"', "quoted", text)
+        cells = [cell for line in fields.splitlines() for cell in re.split(r"[,;\t]", line)]
+        assert not [cell for cell in cells if re.match(r"[=+@]|-[^\d]", cell)]
 
 
 @pytest.mark.parametrize("text", [*NASTY, STUDY, "", "''", "'a", "'''@"])
