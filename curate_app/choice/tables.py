@@ -52,7 +52,12 @@ def _about(fit: Fit, people: bool) -> str:
         errors = f"Too few raters to cluster by ({fit.raters}): intervals say nothing of other raters."
     else:
         errors = "Intervals take picks as independent, as those of simulated users are."
-    ridge = f" A ridge of {fit.ridge:g} pulls utilities toward 0." if fit.ridge else ""
+    ridge = ""
+    if fit.ridge:
+        ridge = (
+            f" A ridge of {fit.ridge:g} pulls utilities toward 0: a normal prior of standard deviation "
+            f"{fit.ridge**-0.5:.2g} on standardised columns; utilities and intervals are its posterior's."
+        )
     return f"The columns explain {fit.fit_share:.1%} of the log-likelihood that chance leaves. {errors}{ridge}"
 
 

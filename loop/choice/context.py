@@ -4,11 +4,13 @@ Columns that describe a sample's company are added to the utility; under Luce's 
 test of McFadden, Train and Tye (1977). It works within one K, from K = 3 on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from loop.choice.columns import NotIdentifiedError, estimable
+from loop.choice.design import class_name
 from loop.choice.finding import POWER, Effect, Finding, cannot_tell, verdict, words
 from loop.choice.logit import Fit, fit, wald
 from loop.choice.slates import Slates
@@ -27,21 +29,25 @@ class _Company:
 
     names: list[str]
     added: np.ndarray
+    control_names: list[str]
     controls: np.ndarray
 
 
-def slate_dependence(slates: Slates, x: np.ndarray, found: Fit, labels: np.ndarray | None) -> Finding:
+def slate_dependence(
+    slates: Slates, x: np.ndarray, found: Fit, labels: np.ndarray | None, class_names: Sequence[str] = ()
+) -> Finding:
     """Tests that a sample's company counts for nothing.
 
     Args:
         slates: n of them.
         x: (rows, d) the columns of the fit.
-        found: Luce's rule fitted to them.
+        found: Luce's rule fitted to them; its ridge is kept for all columns but those about company.
         labels: (rows,) classes, by which samples are alike; None where there are none.
+        class_names: by label, for messages.
     """
-    company = _company(slates, x @ found.coefficients, labels)
+    company = _company(slates, x @ found.coefficients, labels, class_names)
     try:
-        full, names = _fit(slates, x, company)
+        full, names = _fit(slates, x, found, company)
         if not names:
             return cannot_tell(
                 NAME, len(slates), "Company doesn't vary apart from the samples themselves; this needs K = 3 or more."
@@ -79,22 +85,26 @@ def slate_dependence(slates: Slates, x: np.ndarray, found: Fit, labels: np.ndarr
     )
 
 
-def _fit(slates: Slates, x: np.ndarray, company: _Company) -> tuple[Fit, list[str]]:
+def _fit(slates: Slates, x: np.ndarray, found: Fit, company: _Company) -> tuple[Fit, list[str]]:
     """Company after all else, so that it is dropped where it follows from the rest; first in the result."""
     base = np.hstack([x, company.controls])
-    names = [*(f"x{j}" for j in range(base.shape[1])), *company.names]
+    names = [*found.names, *company.control_names, *company.names]
     all_ = np.hstack([base, company.added])
     kept, _ = estimable(slates.centred(all_), names)
     added = [j for j in kept if j >= base.shape[1]]
     order = [*added, *(j for j in kept if j < base.shape[1])]
-    return fit(slates, all_[:, order], [names[j] for j in order]), [names[j] for j in added]
+    full = fit(slates, all_[:, order], [names[j] for j in order], found.ridge, free=len(added))
+    return full, [names[j] for j in added]
 
 
-def _company(slates: Slates, utilities: np.ndarray, labels: np.ndarray | None) -> _Company:
+def _company(
+    slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]
+) -> _Company:
     u = utilities - utilities.mean()
     v = u / (u.std() or 1.0)
     others = (slates.spread(slates.total(v)) - v) / slates.spread(slates.sizes - 1)
-    names, added, controls = ["company"], [u * others], [v**2]
+    names, added = ["company"], [u * others]
+    control_names, controls = ["the square of the utility"], [v**2]
     if len(np.unique(slates.sizes)) > 1:
         names.append("size")
         added.append(u * slates.spread(np.log2(slates.sizes)))
@@ -103,5 +113,6 @@ def _company(slates: Slates, utilities: np.ndarray, labels: np.ndarray | None) -
         marks = (labels[:, None] == classes).astype(float)
         names.append("similar")
         added.append((marks * slates.spread(slates.total(marks))).sum(axis=1) - 1)
+        control_names += [f"class {class_name(int(label), class_names)}" for label in classes]
         controls += list(marks.T)
-    return _Company(names, np.stack(added, axis=1), np.stack(controls, axis=1))
+    return _Company(names, np.stack(added, axis=1), control_names, np.stack(controls, axis=1))

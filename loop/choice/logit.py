@@ -7,19 +7,28 @@ the concave log-likelihood, with analytic gradient and Hessian.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 from scipy.stats import chi2
 from scipy.stats import f as f_law
 
-from loop.choice.columns import NotIdentifiedError, check_enough, check_estimable
+from loop.choice.columns import (
+    NotIdentifiedError,
+    SeparatedError,
+    check_enough,
+    check_estimable,
+    listed,
+    separating,
+)
 from loop.choice.slates import Slates
 
 LEAST_RATERS = 10  # fewer clusters than this estimate no variance worth the name
 ITERATIONS = 200
 CONVERGED = 1e-10  # of Newton's decrement, twice the log-likelihood that is still to be gained
-RUNAWAY = 0.1  # utility; a step that is still as long when nothing is left to gain goes to infinity
+CONDITIONED = 1e-9  # smallest eigenvalue of the information over the largest, or the picks, under which rounding decides
+ADVICE = "add --ridge 1, leave the feature out, or collect more picks"
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class Wald:
     p: float
 
 
-def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0) -> Fit:
+def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0, free: int = 0) -> Fit:
     """The conditional logit of picks on columns.
 
     Args:
@@ -101,28 +110,33 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0)
         x: (rows, d) columns of all samples; d may be 0.
         names: d of them, for messages.
         ridge: minimises `-log likelihood + ridge / 2 * |b|^2` over coefficients of columns divided by their standard
-            deviation within slates; then the covariances are the posterior's and its sandwich.
+            deviation within slates: the mode of the posterior whose prior for each is normal with variance 1 / ridge.
+            Then `plain` is the posterior's covariance by its curvature at the mode, and `clustered` adds what raters'
+            picks vary beyond that.
+        free: how many of the first columns the ridge leaves alone.
 
     Raises:
-        NotIdentifiedError: too few picks, columns that don't differ within slates or follow from others, or picks that
-            the columns separate so that no finite coefficients are best.
+        NotIdentifiedError: too few picks, columns that don't differ within slates or follow from others, or (as a
+            SeparatedError) picks that the columns separate so that no finite coefficients are best.
     """
     check_enough(len(slates), x.shape[1], ridge)
     centred = slates.centred(x)
     scale = check_estimable(centred, names, ridge)
     z = centred / scale
-    b, step = _newton(slates, z, ridge)
-    if len(b):
-        _check_finite(slates, z, step, names)
+    prior = np.where(np.arange(x.shape[1]) < free, 0.0, ridge)
+    b = _newton(slates, z, prior)
     p, each = _scores(slates, z, b)
-    bread = np.linalg.inv(_information(slates, z, p) + ridge * np.eye(len(b)))
+    information = _information(slates, z, p) + np.diag(prior)
+    if not _is_best(slates, z, information, each.sum(axis=0) - prior * b):
+        _say_why(slates, z, names, prior, information)
+    bread = np.linalg.inv(information) if len(b) else information
     raters, cluster = np.unique(slates.raters, return_inverse=True)
     units = np.outer(scale, scale)
     return Fit(
         names=tuple(names),
         coefficients=b / scale,
         plain=bread / units,
-        clustered=_sandwich(bread, each, cluster, len(raters)) / units if len(raters) > 1 else None,
+        clustered=_sandwich(bread, each, cluster, len(raters), prior) / units if len(raters) > 1 else None,
         n=len(slates),
         raters=len(raters),
         log_likelihood=float(slates.log_probabilities(z @ b)[slates.rows].sum()),
@@ -143,7 +157,10 @@ def wald(found: Fit, combinations: np.ndarray) -> Wald:
     `W (G - q) / (q (G - 1))` against F(q, G - q).
     """
     value, q = combinations @ found.coefficients, len(combinations)
-    w = float(value @ np.linalg.solve(combinations @ found.covariance @ combinations.T, value))
+    try:
+        w = float(value @ np.linalg.solve(combinations @ found.covariance @ combinations.T, value))
+    except np.linalg.LinAlgError:
+        raise NotIdentifiedError(f"{found.n} picks of {found.raters} raters don't determine {q} effects at once") from None
     if not found.by_rater:
         return Wald(w, q, float(chi2.sf(w, q)))
     g = found.raters
@@ -152,30 +169,28 @@ def wald(found: Fit, combinations: np.ndarray) -> Wald:
     return Wald(w, q, float(f_law.sf(w * (g - q) / (q * (g - 1)), q, g - q)))
 
 
-def _newton(slates: Slates, z: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best coefficients, and the last step that was left."""
+def _newton(slates: Slates, z: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """The best coefficients, if there are any."""
     b = np.zeros(z.shape[1])
-    value = _objective(slates, z, b, ridge)
-    step = b
+    value = _objective(slates, z, b, prior)
     for _ in range(ITERATIONS):
         p, each = _scores(slates, z, b)
-        gradient = each.sum(axis=0) - ridge * b
-        hessian = _information(slates, z, p) + ridge * np.eye(len(b))
-        step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
+        gradient = each.sum(axis=0) - prior * b
+        step = np.linalg.lstsq(_information(slates, z, p) + np.diag(prior), gradient, rcond=1e-14)[0]
         decrement = float(gradient @ step)
         if decrement < CONVERGED:
-            return b + step, step
+            return b + step
         length = 1.0
-        while (new := _objective(slates, z, b + length * step, ridge)) < value + 1e-4 * length * decrement:
+        while (new := _objective(slates, z, b + length * step, prior)) < value + 1e-4 * length * decrement:
             length /= 2
             if length < 1e-8:  # the rest is rounding
-                return b, length * step
+                return b
         b, value = b + length * step, new
-    return b, step
+    return b
 
 
-def _objective(slates: Slates, z: np.ndarray, b: np.ndarray, ridge: float) -> float:
-    return float(slates.log_probabilities(z @ b)[slates.rows].sum() - ridge / 2 * b @ b)
+def _objective(slates: Slates, z: np.ndarray, b: np.ndarray, prior: np.ndarray) -> float:
+    return float(slates.log_probabilities(z @ b)[slates.rows].sum() - prior @ b**2 / 2)
 
 
 def _scores(slates: Slates, z: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,28 +205,52 @@ def _information(slates: Slates, z: np.ndarray, p: np.ndarray) -> np.ndarray:
     return z.T @ (p[:, None] * z) - means.T @ means
 
 
-def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int) -> np.ndarray:
-    """The covariance by G clusters, with the factor G / (G - 1). Source: Liang and Zeger 1986."""
+def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int, prior: np.ndarray) -> np.ndarray:
+    """The covariance by G clusters, with the factor G / (G - 1); with a prior no less than its posterior's.
+
+    Where a prior alone keeps coefficients finite, picks hardly vary about what is fitted, and a sandwich would call that
+    certainty. So no direction gets less variance than the posterior gives it. Source: Liang and Zeger 1986.
+    """
     sums = np.zeros((g, scores.shape[1]))
     np.add.at(sums, cluster, scores)
-    return g / (g - 1) * bread @ (sums.T @ sums) @ bread
+    meat = g / (g - 1) * sums.T @ sums
+    if not prior.any():
+        return bread @ meat @ bread
+    root = np.linalg.cholesky(bread)
+    values, vectors = np.linalg.eigh(root.T @ (meat + np.diag(prior)) @ root)
+    return root @ (vectors * np.maximum(values, 1.0)) @ vectors.T @ root.T
 
 
-def _check_finite(slates: Slates, z: np.ndarray, step: np.ndarray, names: Sequence[str]) -> None:
-    """Raises where the coefficients run away: then Newton's last step points where, a whole unit of utility long."""
-    along = z @ step
-    reach = np.maximum.reduceat(along, slates.starts) - np.minimum.reduceat(along, slates.starts)
-    if reach.max() < RUNAWAY:
-        return
-    parts = np.abs(step) * np.abs(z).max(axis=0)
-    guilty = [name for name, part in zip(names, parts, strict=True) if part > 0.2 * parts.max()]
+def _is_best(slates: Slates, z: np.ndarray, information: np.ndarray, gradient: np.ndarray) -> bool:
+    """Whether a finite best fit is certain to exist within a small step.
+
+    Along any direction in which utilities of a slate differ by at most 1 per unit, the curvature of the likelihood falls
+    no faster than exp(-length). So where Newton's decrement is less than the curvature of every such direction, which is at
+    least the smallest eigenvalue over the largest squared difference, the maximum is near. Source: Bach 2010,
+    "Self-concordant analysis for logistic regression", proposition 2.
+    """
+    if not len(information):
+        return True
+    values = np.linalg.eigvalsh(information)
+    if values[0] < CONDITIONED * max(values[-1], len(slates)):
+        return False
+    decrement = float(gradient @ np.linalg.solve(information, gradient))
+    return decrement < 0.01 * values[0] / (4 * float((z**2).sum(axis=1).max()))
+
+
+def _say_why(
+    slates: Slates, z: np.ndarray, names: Sequence[str], prior: np.ndarray, information: np.ndarray
+) -> NoReturn:
+    """Raises the reason for which there is no best fit, with the columns it lies in."""
+    free = np.flatnonzero(prior == 0)
+    others = np.delete(slates.spread(z[slates.rows][:, free]) - z[:, free], slates.rows, axis=0)
+    guilty = separating(others, [names[j] for j in free])
+    advice = "leave the feature out, or collect more picks" if prior.any() else ADVICE
+    if guilty:
+        raise SeparatedError(guilty, advice)
+    weakest = np.abs(np.linalg.eigh(information)[1][:, 0])
+    blurred = [name for name, part in zip(names, weakest, strict=True) if part > 0.2 * weakest.max()]
     raise NotIdentifiedError(
-        f"The picks are separated by {_listed(guilty)}: what was picked always had the most of it, or the least, so no "
-        "finite utilities are best. Add --ridge 1, leave the feature out, or collect more picks."
+        f"The picks hardly determine the utility of {listed(blurred)}: the best fit is so extreme that it is lost in "
+        f"rounding; {advice}."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [f"'{name}'" for name in names[:4]]
-    rest = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")

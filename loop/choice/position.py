@@ -1,5 +1,7 @@
 """Are some positions picked more than others, whatever stands there?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from loop.choice.columns import NotIdentifiedError
@@ -10,7 +12,7 @@ from loop.choice.slates import Slates
 NAME = "position bias"
 
 
-def position_bias(slates: Slates, x: np.ndarray) -> Finding:
+def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridge: float = 0.0) -> Finding:
     """Tests that all positions have the same utility, beside the utilities of the samples.
 
     Samples stand in random order, so a position's effect can't come from what a fit leaves out; where the columns don't
@@ -19,9 +21,11 @@ def position_bias(slates: Slates, x: np.ndarray) -> Finding:
     Args:
         slates: n of them.
         x: (rows, d) columns about samples, none about positions.
+        names: of the columns, for messages.
+        ridge: on the samples' columns; the positions' are left alone.
     """
     try:
-        found = _fit(slates, x)
+        found = _fit(slates, x, names or [f"column {j + 1}" for j in range(x.shape[1])], ridge)
         k = int(slates.sizes.max())
         contrasts = np.eye(k) - 1 / k
         test = wald(found, np.eye(len(found.coefficients))[: k - 1])
@@ -61,14 +65,14 @@ def position_bias(slates: Slates, x: np.ndarray) -> Finding:
     )
 
 
-def _fit(slates: Slates, x: np.ndarray) -> Fit:
+def _fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float) -> Fit:
     k = int(slates.sizes.max(initial=0))
     columns = (slates.positions[:, None] == np.arange(1, k)).astype(float)
-    names = [f"position {j + 1}" for j in range(1, k)]
+    positions = [f"position {j + 1}" for j in range(1, k)]
     try:
-        return fit(slates, np.hstack([columns, x]), [*names, *(f"x{j}" for j in range(x.shape[1]))])
+        return fit(slates, np.hstack([columns, x]), [*positions, *names], ridge, free=len(positions))
     except NotIdentifiedError:
-        return fit(slates, columns, names)
+        return fit(slates, columns, positions, ridge, free=len(positions))
 
 
 def _interval(effect: Effect) -> str:

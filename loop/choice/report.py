@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.store import Store
-from loop.choice.columns import NotIdentifiedError, estimable
+from loop.choice.columns import NotIdentifiedError, SeparatedError, estimable
 from loop.choice.context import slate_dependence
 from loop.choice.design import Design, class_name, design
 from loop.choice.details import Details, table_columns
@@ -86,12 +86,12 @@ def _tests(
     log: Log, columns: Design, found: Fit, features: Sequence[str], details: Details
 ) -> tuple[tuple[Finding, ...], list[RaterScale]]:
     slates, utilities = log.slates, columns.x @ found.coefficients
-    without = design(log, [name for name in features if name != "position"], details).x
+    samples = design(log, [name for name in features if name != "position"], details)
     labels = log.items["label"] if (log.items["label"] >= 0).all() else None
     odd, raters = odd_raters(slates, utilities, informative=found.p < 0.05)
     tests = (
-        position_bias(slates, without),
-        slate_dependence(slates, columns.x, found, labels),
+        position_bias(slates, samples.x, samples.names, found.ridge),
+        slate_dependence(slates, columns.x, found, labels, details.class_names),
         consistency(slates, utilities, log.repeats),
         disagreement(slates, scores(slates, columns.x, found), found.plain, np.random.default_rng(0)),
         odd,
@@ -104,7 +104,12 @@ def _scale(log: Log, who: Who) -> Part:
     reward = log.items["operative" if set(who.kinds) == {"sim"} else "reward"]
     if not np.isfinite(reward).all():
         return Part("reward", len(log.slates), None, "no reward is recorded of some samples")
-    return _part("reward", log.slates, reward[:, None], ("reward",), 0.0)
+    try:
+        return Part("reward", len(log.slates), fit(log.slates, reward[:, None], ("reward",)))
+    except SeparatedError as error:  # a ridge would pull the factor away from the 1 that it is compared with
+        return Part("reward", len(log.slates), None, f"{error.reason.replace('utilities are', 'factor is')}.")
+    except NotIdentifiedError as error:
+        return Part("reward", len(log.slates), None, str(error))
 
 
 def _parts(store: Store, log: Log, columns: Design, asked: Asked) -> list[Part]:

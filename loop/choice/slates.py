@@ -55,9 +55,10 @@ class Slates:
         return np.repeat(values, self.sizes, axis=0)
 
     def centred(self, values: np.ndarray) -> np.ndarray:
-        """(rows, ...) values less their slate's mean."""
+        """(rows, ...) values less their slate's mean; exactly 0 where they are equal."""
         sizes = self.sizes.reshape(-1, *[1] * (values.ndim - 1))
-        return values - self.spread(self.total(values) / sizes)
+        apart = values - self.spread(values[self.starts])
+        return apart - self.spread(self.total(apart) / sizes)
 
     def log_probabilities(self, utilities: np.ndarray) -> np.ndarray:
         """(rows,) log of Luce's probability of each sample in its slate, from (rows,) utilities."""

@@ -87,6 +87,25 @@ def test_a_ridge_is_told(curate: Curate):
     assert "A ridge of 100" in curate("fit", "s", "--ridge", 100).stdout
 
 
+def test_separated_picks_are_one_sentence_and_a_ridge_fits_them(curate: Curate, tmp_path: Path):
+    store = Study.open(tmp_path / "s").store
+    with store.write() as db:
+        db.conn.execute(
+            """UPDATE pick SET position = (SELECT position FROM slate_item JOIN sample ON sample.id = sample_id
+            WHERE slate_id = pick.slate_id ORDER BY reward DESC LIMIT 1)"""
+        )
+    store.close()
+    done = curate("fit", "s")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert "separated by 'operative_reward'" in done.stderr and "--ridge 1" in done.stderr
+    ridged = curate("fit", "s", "--ridge", 1, "--features", "operative_reward,class")
+    assert (ridged.returncode, ridged.stderr) == (0, "")
+    assert "normal prior" in ridged.stdout and "--ridge" not in ridged.stdout and "'x" not in ridged.stdout
+    assert "no finite factor is best" in " ".join(ridged.stdout.split())
+    found = json.loads(curate("fit", "s", "--ridge", 1, "--json").stdout)
+    assert found["fit"]["coefficients"][0]["se"] > 0.1 and found["scale"]["fit"] is None
+
+
 @pytest.mark.parametrize("name", ["f.png", "f.svg", "f.pdf", "f.json"])
 def test_the_file_is_what_its_name_says(curate: Curate, tmp_path: Path, name: str):
     done = curate("fit", "s", "--out", name)

@@ -44,6 +44,25 @@ def differing(raters: int, picks: int, seed: int, spread: float, k: int = 4) -> 
     return Slates.of_equal_size(k, luce((x * taste[who][:, None]).sum(axis=2), rng), who), x.reshape(-1, 2)
 
 
+def always_best(seed: int) -> tuple[Slates, np.ndarray]:
+    """A dozen to eighty slates of which the sample of the highest utility is picked without fail; the last is a mark."""
+    rng = np.random.default_rng(seed)
+    n, k, d = int(rng.integers(12, 80)), int(rng.integers(2, 6)), int(rng.integers(1, 5))
+    x = rng.normal(size=(n, k, d))
+    x[..., -1] = x[..., -1] > 0.8
+    return Slates.of_equal_size(k, (x @ (2 * rng.normal(size=d))).argmax(axis=1)), x.reshape(n * k, d)
+
+
+def anyone(seed: int) -> tuple[Slates, np.ndarray]:
+    """A dozen to sixty picks on up to five columns, every other one a mark, by tastes from none to overwhelming."""
+    rng = np.random.default_rng(seed)
+    n, k, d = int(rng.integers(12, 60)), int(rng.integers(2, 6)), int(rng.integers(1, 6))
+    x = rng.normal(size=(n, k, d))
+    x[..., ::2] = x[..., ::2] > rng.uniform(0.3, 1.5)
+    taste = rng.normal(size=d) * rng.choice([0, 1, 3, 10, 30])
+    return Slates.of_equal_size(k, luce(x @ taste, rng)), x.reshape(n * k, d)
+
+
 @dataclass(frozen=True)
 class Crowd:
     """A study with raters: K = 4, five classes of unequal shares, and a feature that is liked.

@@ -5,10 +5,10 @@ import pytest
 from scipy.special import log_softmax
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
-from loop.choice.columns import NotIdentifiedError, estimable
+from loop.choice.columns import NotIdentifiedError, SeparatedError, estimable, separating
 from loop.choice.logit import Fit, fit, wald
 from loop.choice.slates import Slates
-from tests.loop.choice.simulated import TRUTH, differing, known, mixed
+from tests.loop.choice.simulated import TRUTH, always_best, anyone, differing, known, luce, mixed
 
 NAMES = ("a", "b", "c", "d")
 
@@ -146,6 +146,97 @@ def test_a_mark_that_was_never_picked_is_separated():
     mark[slates.rows] = 0
     with pytest.raises(NotIdentifiedError, match=r"separated by 'mark'.*--ridge 1"):
         fit(slates, np.column_stack([mark, x]), ("mark", *NAMES))
+
+
+def columns(x: np.ndarray) -> list[str]:
+    return [f"c{j}" for j in range(x.shape[1])]
+
+
+def test_sixty_raters_who_always_take_the_best_are_refused_by_a_column_and_fitted_with_a_ridge():
+    for seed in range(60):
+        slates, x = always_best(seed)
+        with pytest.raises(SeparatedError, match=r"^The picks are separated by 'c\d'.*; add --ridge 1, .*\.$") as refused:
+            fit(slates, x, columns(x))
+        assert set(refused.value.columns) <= set(columns(x))
+        found = fit(slates, x, columns(x), ridge=1.0)
+        scale = np.sqrt((slates.centred(x) ** 2).mean(axis=0))
+        errors = np.stack([np.sqrt(np.diag(found.plain)), found.se]) * scale
+        assert (np.abs(found.coefficients * scale) < 10).all() and (errors > 0.1).all() and (errors <= 1.01).all(), seed
+
+
+def test_960_fits_end_in_finite_errors_or_in_a_sentence_that_names_a_column():
+    refused = 0
+    for seed in range(960):
+        slates, x = anyone(seed)
+        try:
+            found = fit(slates, x, columns(x))
+        except NotIdentifiedError as error:
+            assert "'c" in str(error) and "--ridge 1" in str(error), seed
+            refused += 1
+            continue
+        errors = np.sqrt(np.diag(found.plain))
+        assert (errors > 1e-3).all() and (np.abs(found.coefficients) < np.maximum(50, 10 * errors)).all(), seed
+        gradient = x[slates.rows] - slates.total(np.exp(slates.log_probabilities(x @ found.coefficients))[:, None] * x)
+        assert np.abs(gradient.sum(axis=0)).max() < 1e-4, seed
+    assert 250 < refused < 450
+
+
+def test_separation_is_what_a_search_over_directions_finds():
+    """In two dimensions every direction can be tried: a fine grid of them, and those at a right angle to a difference."""
+    angles = np.linspace(0, 2 * np.pi, 721)[:-1]
+    grid = np.stack([np.cos(angles), np.sin(angles)])
+    outcomes = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        differences = rng.integers(-2, 3, size=(int(rng.integers(2, 6)), 2)) + np.array([1.0, 0.0]) * (seed % 3)
+        right = differences @ [[0.0, 1.0], [-1.0, 0.0]]
+        gains = (differences @ np.hstack([grid, right.T, -right.T])).round(9)
+        separated = bool(((gains >= 0).all(axis=0) & (gains > 0).any(axis=0)).any())
+        assert bool(separating(differences, ("a", "b"))) == separated, seed
+        outcomes.append(separated)
+    assert 100 < sum(outcomes) < 140
+
+
+def test_a_direction_that_ties_everywhere_but_once_is_separated():
+    differences = np.array([[1.0, -1.0], [-1.0, 1.0], [2.0, -1.0], [0.0, 0.0]])
+    assert separating(differences, ("a", "b")) == ["a", "b"]
+    assert separating(differences[:2], ("a", "b")) == []
+
+
+@pytest.mark.parametrize("by_rater", [False, True])
+def test_intervals_with_a_ridge_hold_tastes_drawn_from_its_prior(by_rater: bool):
+    """Where tastes come from the prior, a posterior's 95 % interval holds them in 95 % of studies, separated or not."""
+    held = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(20, 3, 3))
+        slates = Slates.of_equal_size(3, np.zeros(20, np.int64), None if by_rater else np.zeros(20, np.int64))
+        taste = rng.normal(size=3) / np.sqrt((slates.centred(x.reshape(-1, 3)) ** 2).mean(axis=0))
+        found = fit(Slates(slates.sizes, luce(x @ taste, rng), slates.raters), x.reshape(-1, 3), NAMES[:3], ridge=1.0)
+        assert found.by_rater == by_rater
+        held.append(covered(found, taste))
+    assert 0.92 <= np.mean(held) <= 0.98, np.mean(held)
+
+
+def test_a_ridge_leaves_the_first_columns_alone_where_asked():
+    slates, x = known(400, 6)
+    free = fit(slates, x, NAMES, 1e8, free=1)
+    np.testing.assert_allclose(free.coefficients[0], fit(slates, x[:, :1], NAMES[:1]).coefficients[0], rtol=1e-4)
+    assert np.abs(free.coefficients[1:]).max() < 1e-4
+    best = np.zeros(len(x))
+    best[slates.rows] = 1
+    with pytest.raises(SeparatedError) as refused:
+        fit(slates, np.column_stack([best, x]), ("best", *NAMES), 1.0, free=1)
+    assert "--ridge" not in str(refused.value) and refused.value.columns == ("best",)
+
+
+def test_columns_that_are_no_finite_numbers_are_named():
+    slates, x = known(40, 6)
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match="'b' has values that are no finite numbers"):
+        fit(slates, x, NAMES)
+    with pytest.raises(ValueError, match="ridge must be 0 or more, and finite, not nan"):
+        fit(slates, x, NAMES, ridge=float("nan"))
 
 
 def test_strong_utilities_are_not_taken_for_separation():
