@@ -97,9 +97,7 @@ def _fit(slates: Slates, x: np.ndarray, found: Fit, company: _Company) -> tuple[
     return full, [names[j] for j in added]
 
 
-def _company(
-    slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]
-) -> _Company:
+def _company(slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]) -> _Company:
     u = utilities - utilities.mean()
     v = u / (u.std() or 1.0)
     others = (slates.spread(slates.total(v)) - v) / slates.spread(slates.sizes - 1)

@@ -27,7 +27,7 @@ from loop.choice.slates import Slates
 LEAST_RATERS = 10  # fewer clusters than this estimate no variance worth the name
 ITERATIONS = 200
 CONVERGED = 1e-10  # of Newton's decrement, twice the log-likelihood that is still to be gained
-CONDITIONED = 1e-9  # smallest eigenvalue of the information over the largest, or the picks, under which rounding decides
+CONDITIONED = 1e-9  # least eigenvalue of the information, as a share of the largest and of the picks
 ADVICE = "add --ridge 1, leave the feature out, or collect more picks"
 
 
@@ -160,7 +160,8 @@ def wald(found: Fit, combinations: np.ndarray) -> Wald:
     try:
         w = float(value @ np.linalg.solve(combinations @ found.covariance @ combinations.T, value))
     except np.linalg.LinAlgError:
-        raise NotIdentifiedError(f"{found.n} picks of {found.raters} raters don't determine {q} effects at once") from None
+        why = f"{found.n} picks of {found.raters} raters don't determine {q} effects at once"
+        raise NotIdentifiedError(why) from None
     if not found.by_rater:
         return Wald(w, q, float(chi2.sf(w, q)))
     g = found.raters
@@ -208,8 +209,8 @@ def _information(slates: Slates, z: np.ndarray, p: np.ndarray) -> np.ndarray:
 def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int, prior: np.ndarray) -> np.ndarray:
     """The covariance by G clusters, with the factor G / (G - 1); with a prior no less than its posterior's.
 
-    Where a prior alone keeps coefficients finite, picks hardly vary about what is fitted, and a sandwich would call that
-    certainty. So no direction gets less variance than the posterior gives it. Source: Liang and Zeger 1986.
+    Where a prior alone keeps coefficients finite, picks hardly vary about what is fitted, and a sandwich would call
+    that certainty. So no direction gets less variance than the posterior gives it. Source: Liang and Zeger 1986.
     """
     sums = np.zeros((g, scores.shape[1]))
     np.add.at(sums, cluster, scores)
@@ -224,10 +225,11 @@ def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int
 def _is_best(slates: Slates, z: np.ndarray, information: np.ndarray, gradient: np.ndarray) -> bool:
     """Whether a finite best fit is certain to exist within a small step.
 
-    Along any direction in which utilities of a slate differ by at most 1 per unit, the curvature of the likelihood falls
-    no faster than exp(-length). So where Newton's decrement is less than the curvature of every such direction, which is at
-    least the smallest eigenvalue over the largest squared difference, the maximum is near. Source: Bach 2010,
-    "Self-concordant analysis for logistic regression", proposition 2.
+    Along any direction in which utilities of a slate differ by at most 1 per unit, the curvature of the likelihood
+    falls no faster than exp(-length). So where Newton's decrement is less than the curvature of every such direction,
+    which is at least the smallest eigenvalue over the largest squared difference, the maximum is near. Below
+    `CONDITIONED` rounding would decide. Source: Bach 2010, "Self-concordant analysis for logistic regression",
+    proposition 2.
     """
     if not len(information):
         return True

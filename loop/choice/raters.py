@@ -1,4 +1,4 @@
-"""Do raters agree, and is there one who picks at random or against the others?"""
+"""Do raters agree, is there one who picks at random, and are there some whose tastes differ from the others'?"""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -8,28 +8,34 @@ from scipy.special import log_ndtr, ndtr, stdtrit
 
 from loop.choice.finding import LEVEL, POWER, Effect, Finding, cannot_tell, verdict, words
 from loop.choice.slates import Slates
+from loop.choice.tastes import SURE, OwnTastes, own_tastes
 
-AGREE, ODD = "disagreement between raters", "raters unlike the others"
+AGREE, RANDOM, ODD = "disagreement between raters", "raters at random", "tastes unlike the others'"
 LEAST_RATERS, LEAST_PICKS = 4, 8
 SHUFFLES = 999
 SHUFFLED = 20_000_000  # numbers to add up in all shuffles; more picks get fewer shuffles
 STEPS, REACH = 60, 40.0
 
-Manner = Literal["like the others", "less sure", "at random", "against the others"]
+Manner = Literal["like the others", "less sure", "other tastes", "at random", "unclear"]
+OWN = 0.01  # chance of as much taste at random, under which a rater's own picks show one
 
 
 @dataclass(frozen=True, slots=True)
 class RaterScale:
-    """How strongly one rater follows the common utilities.
+    """How strongly one rater follows the common utilities, and whether his or her own picks show a taste.
 
     Attributes:
         rater: id.
         picks: counted.
-        scale: factor on the common utilities; 1 is like the others, 0 at random, below 0 against them.
+        scale: factor on the common utilities; 1 is like the others, 0 is no relation to them, below 0 the opposite.
         se: its standard error.
         p_alone: chance that a rater like the others follows them as little.
         p: the same times the number of raters, at most 1.
-        manner: in a word.
+        p_own: chance of picks with as much taste of any kind by someone who picks at random.
+        p_usual: chance of picks with as little taste of any kind by someone whose taste is as strong as the others'.
+        manner: 'at random' where p_usual times the number of raters is under 5 % and p_own isn't; of those who follow
+            the common utilities less than the others, 'less sure' where they follow them somewhat, else 'other
+            tastes' where p_own is under 1 %, else 'unclear'.
     """
 
     rater: int
@@ -38,6 +44,8 @@ class RaterScale:
     se: float
     p_alone: float
     p: float
+    p_own: float
+    p_usual: float
     manner: Manner
 
 
@@ -85,73 +93,116 @@ def disagreement(slates: Slates, scores: np.ndarray, bread: np.ndarray, rng: np.
     )
 
 
-def odd_raters(slates: Slates, utilities: np.ndarray, informative: bool) -> tuple[Finding, list[RaterScale]]:
-    """Finds raters who follow the common utilities less than raters like the others would by chance.
+def rater_findings(
+    slates: Slates, x: np.ndarray, utilities: np.ndarray, informative: bool
+) -> tuple[Finding, Finding, list[RaterScale]]:
+    """Finds raters whose picks carry no taste at all, and raters who follow the common utilities less than the others.
 
     Args:
         slates: n of them.
+        x: (rows, d) the columns that tastes may lie in.
         utilities: (rows,) fitted to all raters together.
         informative: whether the utilities explain picks at all; if they don't, nobody can stray from them.
 
     Returns:
-        The finding, with a p-value corrected for the number of raters (Bonferroni), and every rater's scale.
+        The finding about picks at random, the one about tastes that differ, each with a p-value corrected for the
+        number of raters (Bonferroni), and every rater's figures.
     """
-    raters, place, counts = np.unique(slates.raters, return_inverse=True, return_counts=True)
-    if (counts >= LEAST_PICKS).sum() < LEAST_RATERS:
-        why = f"This needs {LEAST_RATERS} raters of {LEAST_PICKS} picks or more."
-        return cannot_tell(ODD, len(slates), why), []
-    if not informative:
-        return cannot_tell(ODD, len(slates), "The utilities explain nobody's picks, so nobody strays from them."), []
-    found = _scales(slates, utilities, place, len(raters))
-    judged = counts >= LEAST_PICKS
-    n = int(judged.sum())
-    rows = [_row(found, i, int(raters[i]), int(counts[i]), n) for i in np.flatnonzero(judged).tolist()]
-    rows.sort(key=lambda row: row.p_alone)
-    odd = [row for row in rows if row.manner != "like the others"]
+    everyone, counts = np.unique(slates.raters, return_counts=True)
+    n = int((counts >= LEAST_PICKS).sum())
+    if n < LEAST_RATERS or not x.shape[1]:
+        why = f"This needs {LEAST_RATERS} raters of {LEAST_PICKS} picks or more, and a feature of the samples."
+        return cannot_tell(RANDOM, len(slates), why), cannot_tell(ODD, len(slates), why), []
+    chosen, rows = slates.keep(np.isin(slates.raters, everyone[counts >= LEAST_PICKS]))
+    raters, place, picks = np.unique(chosen.raters, return_inverse=True, return_counts=True)
+    scales, tastes = _scales(chosen, utilities[rows], place, n), own_tastes(chosen, x[rows], place, n)
+    judged = [
+        RaterScale(
+            rater=int(raters[i]),
+            picks=int(picks[i]),
+            scale=float(scales.scale[i]),
+            se=float(scales.se[i]),
+            p_alone=float(scales.below_one[i]),
+            p=min(1.0, n * float(scales.below_one[i])),
+            p_own=float(tastes.p[i]),
+            p_usual=float(tastes.p_usual[i]),
+            manner=_manner(scales, tastes, i, n, informative),
+        )
+        for i in range(n)
+    ]
+    judged.sort(key=lambda row: (row.p_alone, row.p_usual))
+    if informative:
+        differing = _differing(len(slates), judged)
+    else:
+        why = "The utilities explain nobody's picks, so nobody strays from them."
+        differing = cannot_tell(ODD, len(slates), why)
+    return _at_random(len(slates), judged, tastes.power), differing, judged
+
+
+def _at_random(n: int, judged: list[RaterScale], power: float) -> Finding:
+    named = [row for row in judged if row.manner == "at random"]
+    p = min(1.0, len(judged) * min((row.p_usual for row in judged if row.p_own >= LEVEL), default=1.0))
+    chance = f"someone of median picks who picks at random would have been named with probability {power:.0%}"
+    if named:
+        verdict_, who = "found", "; ".join(f"rater {row.rater} ({row.picks} picks)" for row in named[:6])
+        more = f"; and {len(named) - 6} more" if len(named) > 6 else ""
+        said = (
+            f"{len(named)} of {len(judged)} raters picked as if at random: {who}{more}. Their picks show no taste of "
+            f"any kind that these features could show, where a taste as strong as the others' would have shown "
+            f"{words(p)}; a taste for something else can't be told from chance"
+        )
+    elif power >= SURE:
+        verdict_, said = "not found", f"None of {len(judged)} raters is seen to pick at random; {chance}"
+    else:
+        verdict_, said = "can't tell", f"The picks can't show who picks at random: {chance}"
+    least = min(judged, key=lambda row: row.p_usual)
+    figures = {
+        "tested": len(judged),
+        "power": power,
+        "named": [asdict(row) for row in named],
+        "least_taste": asdict(least),
+    }
+    return Finding(RANDOM, verdict_, n, p, (), f"{said}.", figures)
+
+
+def _differing(n: int, judged: list[RaterScale]) -> Finding:
+    odd = [row for row in judged if row.p < LEVEL]
     named = "; ".join(f"rater {row.rater} {row.manner} ({row.picks} picks, scale {row.scale:.2f})" for row in odd[:6])
     more = f"; and {len(odd) - 6} more" if len(odd) > 6 else ""
-    lowest = min(rows, key=lambda row: row.scale)
+    lowest = min(judged, key=lambda row: row.scale)
     effect = Effect(
-        f"scale of rater {lowest.rater}, the lowest (1: like the others, 0: at random)",
+        f"scale of rater {lowest.rater}, the lowest (1: like the others, 0: no relation, below 0: the opposite)",
         lowest.scale,
         lowest.scale - 1.96 * lowest.se,
         lowest.scale + 1.96 * lowest.se,
     )
-    p = rows[0].p
-    said = f"{len(odd)} of {n} raters stand out: {named}{more}" if odd else f"None of {n} raters stands out"
-    figures = {"tested": n, "odd": [asdict(row) for row in odd]}
-    return Finding(ODD, verdict(p), len(slates), p, (effect,), f"{said} {words(p)}.", figures), rows
+    p = judged[0].p
+    if odd:
+        said = f"{len(odd)} of {len(judged)} raters follow the common utilities less than the others do: {named}{more}"
+    else:
+        said = f"None of {len(judged)} raters follows the common utilities less than the others do"
+    note = ". A minority's taste is a taste: that is no reason to leave anyone out" if odd else ""
+    figures = {"tested": len(judged), "odd": [asdict(row) for row in odd]}
+    return Finding(ODD, verdict(p), n, p, (effect,), f"{said} {words(p)}{note}.", figures)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scales:
-    """By rater: the scale, its standard error, and lower-tail p-values of scale 1 and scale 0."""
+    """By rater: the scale, its standard error, and the lower-tail p-value of scale 1."""
 
     scale: np.ndarray
     se: np.ndarray
     below_one: np.ndarray
-    below_zero: np.ndarray
 
 
-def _row(found: _Scales, i: int, rater: int, picks: int, n: int) -> RaterScale:
-    alone = float(found.below_one[i])
-    return RaterScale(
-        rater=rater,
-        picks=picks,
-        scale=float(found.scale[i]),
-        se=float(found.se[i]),
-        p_alone=alone,
-        p=min(1.0, n * alone),
-        manner=_manner(found, i, n),
-    )
-
-
-def _manner(found: _Scales, i: int, n: int) -> Manner:
-    if n * found.below_one[i] >= LEVEL:
+def _manner(scales: _Scales, tastes: OwnTastes, i: int, n: int, informative: bool) -> Manner:
+    if n * tastes.p_usual[i] < LEVEL <= tastes.p[i]:
+        return "at random"
+    if not informative or n * scales.below_one[i] >= LEVEL:
         return "like the others"
-    if n * found.below_zero[i] < LEVEL:
-        return "against the others"
-    return "at random" if found.scale[i] - 1.96 * found.se[i] <= 0 else "less sure"
+    if scales.scale[i] - 1.96 * scales.se[i] > 0:
+        return "less sure"
+    return "other tastes" if tastes.p[i] < OWN else "unclear"
 
 
 def _scales(slates: Slates, u: np.ndarray, place: np.ndarray, g: int) -> _Scales:
@@ -170,8 +221,8 @@ def _scales(slates: Slates, u: np.ndarray, place: np.ndarray, g: int) -> _Scales
         if moved < 1e-9:
             break
     variance = _moments(slates, v, s[per_row], place, g)[1]
-    tails = [_lower_tail(slates, v, s, at, variance, place, g) for at in (unit, 0.0)]
-    return _Scales(s / unit, 1 / np.sqrt(np.maximum(variance, 1e-12)) / unit, *tails)
+    below_one = _lower_tail(slates, v, s, unit, variance, place, g)
+    return _Scales(s / unit, 1 / np.sqrt(np.maximum(variance, 1e-12)) / unit, below_one)
 
 
 def _moments(

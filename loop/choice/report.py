@@ -15,7 +15,7 @@ from loop.choice.items import item_table
 from loop.choice.log import Log, Who, read_log
 from loop.choice.logit import Fit, fit, scores
 from loop.choice.position import position_bias
-from loop.choice.raters import RaterScale, disagreement, odd_raters
+from loop.choice.raters import RaterScale, disagreement, rater_findings
 from loop.choice.records import Asked, ChoiceReport, Items, Part
 from loop.choice.repeats import consistency
 from loop.config import StudyConfig
@@ -88,13 +88,14 @@ def _tests(
     slates, utilities = log.slates, columns.x @ found.coefficients
     samples = design(log, [name for name in features if name != "position"], details)
     labels = log.items["label"] if (log.items["label"] >= 0).all() else None
-    odd, raters = odd_raters(slates, utilities, informative=found.p < 0.05)
+    at_random, differing, raters = rater_findings(slates, samples.x, utilities, informative=found.p < 0.05)
     tests = (
         position_bias(slates, samples.x, samples.names, found.ridge),
         slate_dependence(slates, columns.x, found, labels, details.class_names),
         consistency(slates, utilities, log.repeats),
         disagreement(slates, scores(slates, columns.x, found), found.plain, np.random.default_rng(0)),
-        odd,
+        at_random,
+        differing,
     )
     return tests, raters
 

@@ -61,7 +61,7 @@ def test_simulated_picks_follow_the_declared_reward(curate: Curate):
     assert scale["low"] < 1 < scale["high"] and scale["high"] - scale["low"] < 0.6
     assert found["scale"]["declared_gamma"] == Study.open(Path("s")).config.reward.gamma
     tests = {test["name"]: test["verdict"] for test in found["tests"]}
-    assert len(tests) == 5 and tests["raters unlike the others"] == "can't tell"
+    assert len(tests) == 6 and tests["raters at random"] == tests["tastes unlike the others'"] == "can't tell"
 
 
 def test_the_tables_name_features_generations_and_tests(curate: Curate):

@@ -45,7 +45,7 @@ def differing(raters: int, picks: int, seed: int, spread: float, k: int = 4) -> 
 
 
 def always_best(seed: int) -> tuple[Slates, np.ndarray]:
-    """A dozen to eighty slates of which the sample of the highest utility is picked without fail; the last is a mark."""
+    """A dozen to eighty slates from which the best sample is always picked; the last column is a mark."""
     rng = np.random.default_rng(seed)
     n, k, d = int(rng.integers(12, 80)), int(rng.integers(2, 6)), int(rng.integers(1, 5))
     x = rng.normal(size=(n, k, d))
@@ -108,3 +108,42 @@ class Crowd:
 
 
 CLASSES = ("class 1", "class 2", "class 3", "class 4", "liked")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A study of two or three groups of raters, the first two of opposite tastes; all else is drawn with the seed.
+
+    Attributes:
+        strength: standard deviation of utilities; 0 for one between 0.5 and 2.5.
+        spread: of log strength between raters.
+        at_random: raters without any taste.
+        raters: how many; 0 for 10 to 60.
+        picks: of each; 0 for 20 to 60.
+    """
+
+    strength: float = 0.0
+    spread: float = 0.0
+    at_random: int = 0
+    raters: int = 0
+    picks: int = 0
+
+    def draw(self, seed: int) -> tuple[Slates, np.ndarray, np.ndarray]:
+        """Slates, (rows, d) columns (continuous, or classes), and the (raters,) that pick at random."""
+        rng = np.random.default_rng(seed)
+        raters = self.raters or int(rng.integers(10, 61))
+        picks, d, k = self.picks or int(rng.integers(20, 61)), int(rng.integers(1, 7)), 4
+        who = np.repeat(np.arange(raters), picks)
+        x = rng.normal(size=(len(who), k, d))
+        if d > 1 and rng.random() < 0.5:
+            labels = rng.choice(d + 1, size=(len(who), k), p=rng.dirichlet(np.full(d + 1, 3.0)))
+            x = (labels[..., None] == np.arange(1, d + 1)).astype(float)
+        tastes = rng.normal(size=(int(rng.integers(2, 4)), d))
+        tastes[1] = -tastes[0]
+        flat = x.reshape(-1, d) - x.reshape(-1, d).mean(axis=0)
+        tastes *= (self.strength or rng.uniform(0.5, 2.5)) / (flat @ tastes.T).std(axis=0)[:, None]
+        group = rng.choice(len(tastes), size=raters, p=rng.dirichlet(np.full(len(tastes), 3.0)))
+        factor = np.exp(self.spread * rng.normal(size=raters))
+        factor[: self.at_random] = 0.0
+        u = (x * (tastes[group] * factor[:, None])[who][:, None]).sum(axis=2)
+        return Slates.of_equal_size(k, luce(u, rng), who), x.reshape(-1, d), factor == 0

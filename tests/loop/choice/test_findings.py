@@ -10,23 +10,26 @@ from loop.choice.finding import Finding
 from loop.choice.log import Repeats
 from loop.choice.logit import fit, scores
 from loop.choice.position import position_bias
-from loop.choice.raters import disagreement, odd_raters
+from loop.choice.raters import disagreement, rater_findings
 from loop.choice.repeats import consistency
 from loop.choice.slates import Slates
-from tests.loop.choice.simulated import CLASSES, Crowd, luce
+from loop.choice.tastes import own_tastes
+from tests.loop.choice.simulated import CLASSES, Crowd, Groups, luce
 
-NAMES = ("position", "context", "disagreement", "odd")
+NAMES = ("position", "context", "disagreement", "random", "odd")
 
 
 def findings(crowd: Crowd, seed: int) -> dict[str, Finding]:
     slates, x, labels = crowd.draw(seed)
     found = fit(slates, x, CLASSES)
     each = scores(slates, x, found)
+    at_random, differing, _ = rater_findings(slates, x, x @ found.coefficients, informative=True)
     return {
         "position": position_bias(slates, x),
         "context": slate_dependence(slates, x, found, labels),
         "disagreement": disagreement(slates, each, found.plain, np.random.default_rng(seed)),
-        "odd": odd_raters(slates, x @ found.coefficients, informative=True)[0],
+        "random": at_random,
+        "odd": differing,
     }
 
 
@@ -55,6 +58,7 @@ def test_false_alarms_are_rare_in_a_few_studies():
         (Crowd(against=3), "odd"),
         (Crowd(against=3), "disagreement"),
         (Crowd(at_random=1, picks=80), "odd"),
+        (Crowd(at_random=1, picks=120), "random"),
         (Crowd(spread=0.7), "disagreement"),
     ],
 )
@@ -98,33 +102,82 @@ def test_pairs_without_other_sizes_cannot_show_a_dependence():
     assert found.verdict == "can't tell" and found.p is None and "K = 3" in found.sentence
 
 
-def test_random_and_adversarial_raters_are_told_apart_by_name():
+def test_random_raters_and_those_of_opposite_taste_are_told_apart_by_name():
     slates, x, _ = Crowd(picks=100, at_random=1, against=2).draw(8)
-    found, raters = odd_raters(slates, x @ fit(slates, x, CLASSES).coefficients, informative=True)
+    at_random, differing, raters = rater_findings(slates, x, x @ fit(slates, x, CLASSES).coefficients, informative=True)
     manners = {rater.rater: rater.manner for rater in raters}
     assert {who: manner for who, manner in manners.items() if manner != "like the others"} == {
-        0: "at random", 28: "against the others", 29: "against the others",
+        0: "at random", 28: "other tastes", 29: "other tastes",
     }  # fmt: skip
-    assert "rater 0 at random" in found.sentence and found.figures["tested"] == 30
+    assert "rater 0 (100 picks)" in at_random.sentence and [row["rater"] for row in at_random.figures["named"]] == [0]
+    assert at_random.figures["tested"] == 30 and at_random.figures["power"] > 0.9
+    assert "rater 28 other tastes" in differing.sentence and "no reason to leave anyone out" in differing.sentence
 
 
-def test_a_rater_who_always_takes_the_worst_is_against_the_others():
+def test_a_rater_who_always_takes_the_worst_has_another_taste():
     slates, x, _ = Crowd(against=0).draw(9)
     u = x @ fit(slates, x, CLASSES).coefficients
     worst = u.reshape(-1, 4).argmin(axis=1)
     spoiled = replace(slates, picked=np.where(slates.raters == 3, worst, slates.picked))
-    raters = odd_raters(spoiled, u, informative=True)[1]
-    assert (raters[0].rater, raters[0].manner) == (3, "against the others") and raters[0].p < 1e-6
+    raters = rater_findings(spoiled, x, u, informative=True)[2]
+    assert (raters[0].rater, raters[0].manner) == (3, "other tastes") and raters[0].p < 1e-6
 
 
 def test_the_tail_of_a_rater_is_that_of_simulation():
-    """The chance of so low a scale with eight picks, among 6,000 raters who pick by the utilities."""
+    """The chance of so low a scale with eight picks, among 3,000 raters who pick by the utilities."""
     rng = np.random.default_rng(10)
-    u = np.tile(2 * rng.normal(size=(8, 4)), (6_000, 1))
-    slates = Slates.of_equal_size(4, luce(u, rng), np.repeat(np.arange(6_000), 8))
-    p = np.array([rater.p_alone for rater in odd_raters(slates, u.ravel(), informative=True)[1]])
+    u = np.tile(2 * rng.normal(size=(8, 4)), (3_000, 1))
+    slates = Slates.of_equal_size(4, luce(u, rng), np.repeat(np.arange(3_000), 8))
+    p = np.array([rater.p_alone for rater in rater_findings(slates, u.reshape(-1, 1), u.ravel(), informative=True)[2]])
     for level in (0.1, 0.01, 0.002):
-        assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level / 6_000))
+        assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level / 3_000))
+
+
+def named(studies: int, first: int = 0, **crowd: float) -> tuple[float, float, float]:
+    """The share of studies that name an honest rater, the share of random raters named, and the power that is stated."""
+    honest, found, power = [], [], []
+    for seed in range(first, first + studies):
+        slates, x, random = Groups(**crowd).draw(seed)  # pyright: ignore[reportArgumentType]
+        tastes = own_tastes(slates, x, slates.raters, len(random))
+        as_random = (len(random) * tastes.p_usual < 0.05) & (tastes.p >= 0.05)
+        honest.append(as_random[~random].any())
+        found += as_random[random].tolist()
+        power.append(tastes.power)
+    return float(np.mean(honest)), float(np.mean(found or [0.0])), float(np.mean(power))
+
+
+def test_groups_of_opposite_tastes_hold_nobody_at_random():
+    """Two or three groups, 10 to 60 raters of 20 to 60 picks each; strengths alike within a study, or not."""
+    assert named(40)[0] <= 0.05 and named(40, spread=0.3)[0] <= 0.1
+
+
+def test_raters_at_random_are_found_among_groups_as_often_as_is_stated():
+    honest, found, power = named(40, at_random=2)
+    assert honest <= 0.05 and found == pytest.approx(power, abs=0.15) and found > 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crowd", [{}, {"spread": 0.3}, {"at_random": 3}, {"strength": 0.6}, {"strength": 3.0}])
+def test_honest_raters_are_named_in_at_most_5_percent_of_1000_studies(crowd: dict[str, float]):
+    honest, found, power = named(1_000, **crowd)
+    assert honest <= 0.05 and (not crowd.get("at_random") or found == pytest.approx(power, abs=0.05))
+
+
+def test_one_rater_of_a_taste_that_nobody_shares_is_not_at_random():
+    """Everyone likes the first feature, and one the second; the statistic looks in all directions alike."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, who = rng.normal(size=(30 * 60, 4, 4)), np.repeat(np.arange(30), 60)
+        slates = Slates.of_equal_size(4, luce(np.where(who[:, None] == 0, x[..., 1], x[..., 0]) * 1.5, rng), who)
+        flat = x.reshape(-1, 4)
+        raters = rater_findings(slates, flat, flat @ fit(slates, flat, ("a", "b", "c", "d")).coefficients, True)[2]
+        assert {rater.rater: rater.manner for rater in raters}[0] == "other tastes", seed
+
+
+def test_what_cannot_be_seen_is_said():
+    slates, x, _ = Crowd(raters=30, picks=10).draw(3)
+    found = rater_findings(slates, x, x @ fit(slates, x, CLASSES).coefficients, informative=True)[0]
+    assert found.verdict == "can't tell" and "can't show who picks at random" in found.sentence
 
 
 def test_the_intraclass_correlation_sets_the_width_of_clustered_intervals():
@@ -144,9 +197,9 @@ def test_few_raters_cannot_be_compared(raters: int):
     assert found["position"].verdict != "can't tell"
 
 
-def test_utilities_that_explain_nothing_make_no_one_odd():
+def test_utilities_that_explain_nothing_make_nobody_differ():
     slates, x, _ = Crowd().draw(13)
-    assert odd_raters(slates, x[:, 0], informative=False)[0].verdict == "can't tell"
+    assert rater_findings(slates, x, x[:, 0], informative=False)[1].verdict == "can't tell"
 
 
 def test_positions_are_tested_where_the_samples_columns_are_separated():

@@ -155,9 +155,9 @@ def columns(x: np.ndarray) -> list[str]:
 def test_sixty_raters_who_always_take_the_best_are_refused_by_a_column_and_fitted_with_a_ridge():
     for seed in range(60):
         slates, x = always_best(seed)
-        with pytest.raises(SeparatedError, match=r"^The picks are separated by 'c\d'.*; add --ridge 1, .*\.$") as refused:
+        with pytest.raises(SeparatedError, match=r"^The picks are separated by 'c\d'.*; add --ridge 1, .*\.$") as why:
             fit(slates, x, columns(x))
-        assert set(refused.value.columns) <= set(columns(x))
+        assert set(why.value.columns) <= set(columns(x))
         found = fit(slates, x, columns(x), ridge=1.0)
         scale = np.sqrt((slates.centred(x) ** 2).mean(axis=0))
         errors = np.stack([np.sqrt(np.diag(found.plain)), found.se]) * scale
@@ -182,7 +182,7 @@ def test_960_fits_end_in_finite_errors_or_in_a_sentence_that_names_a_column():
 
 
 def test_separation_is_what_a_search_over_directions_finds():
-    """In two dimensions every direction can be tried: a fine grid of them, and those at a right angle to a difference."""
+    """In two dimensions every direction can be tried: a fine grid, and those at a right angle to a difference."""
     angles = np.linspace(0, 2 * np.pi, 721)[:-1]
     grid = np.stack([np.cos(angles), np.sin(angles)])
     outcomes = []
