@@ -188,15 +188,21 @@ app.command()(replay)
 def check(study: StudyPath, json_: Json = False) -> None:
     """Check a study: is it whole (database, images, checkpoints, counts), and do its picks follow the declared rule?
 
+    Some samples of the last evaluation are drawn again from the checkpoint; other ones each time.
+
     Example: `curate check my-study`
     """
+    import numpy as np
+
     from curate_app.summary import print_check
     from loop.integrity import faults
+    from loop.redraw import redrawn_evaluation
     from loop.selfcheck import self_checks
     from loop.study import Study
 
     opened = Study.open(study)
     found, checks = faults(opened), self_checks(opened.store, opened.config)
+    checks += redrawn_evaluation(opened, np.random.default_rng())
     print_check(study, found, checks, as_json=json_)
     if found or any(check.verdict == "fail" for check in checks):
         raise typer.Exit(1)

@@ -75,7 +75,7 @@ def own_tastes(slates: Slates, x: np.ndarray, place: np.ndarray, g: int) -> OwnT
 
 
 def _scores(slates: Slates, x: np.ndarray, place: np.ndarray, g: int) -> tuple[np.ndarray, np.ndarray]:
-    """(g, d') sums of each rater's scores at utilities of 0, whitened by all slates, and their (g, d', d') covariance."""
+    """(g, d') sums of each rater's scores at utilities of 0, whitened by all slates, and (g, d', d') covariances."""
     z = slates.centred(x)
     share = 1 / slates.spread(slates.sizes)
     values, vectors = np.linalg.eigh(z.T @ (share[:, None] * z) / len(slates))

@@ -7,8 +7,8 @@ import numpy as np
 
 from data.records import Generation
 from data.store import Store
-from loop.selfcheck.rule import chi_square
-from loop.selfcheck.verdicts import Finding
+from loop.selfcheck.rule import chi_square, noncentrality
+from loop.selfcheck.verdicts import Finding, by_chi_square
 
 
 def counts(store: Store, generations: Sequence[Generation]) -> list[Finding]:
@@ -37,9 +37,16 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
     if unknown:
         found, meaning = f"{', '.join(unknown)} is no declared type", "Users picked whom the settings don't name."
         return Finding("rater types", None, n, compared, found, meaning, broken=True)
-    test = chi_square(observed - n * p, n * (np.diag(p) - np.outer(p, p)))
+    covariance = n * (np.diag(p) - np.outer(p, p))
+    test = chi_square(observed - n * p, covariance)
     if not test.df:
         return Finding("rater types", None, n, compared, "too few to compare")
+    # one type's share grows at the cost of the others in proportion
+    units = [
+        noncentrality(n * np.where(np.arange(len(p)) == i, 1.0, -p / (1 - share)), covariance)
+        for i, share in enumerate(p)
+        if 0 < share < 1
+    ]
     told = ", ".join(
         f"{name or 'honest'} {o / n:.1%} of {q:.1%}" for name, o, q in zip(names, observed, p, strict=True)
     )
@@ -52,6 +59,9 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
         "The types don't give the shares that the settings declare.",
         p=test.p,
         figures={"chi_square": test.value, "df": test.df, "observed": dict(zip(names, observed.tolist(), strict=True))},
+        detectable=(
+            by_chi_square("share", "a type's share off by {}", lambda size: size**2 * min(units), test.df, most=1.0),
+        ),
     )
 
 

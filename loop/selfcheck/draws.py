@@ -4,6 +4,7 @@ The theorem's slates are K independent samples each. Slates cut from a sorted li
 position reserved for the good ones are other processes.
 """
 
+import math
 from collections.abc import Mapping
 from zlib import crc32
 
@@ -12,7 +13,7 @@ from scipy.special import ndtri
 from scipy.stats import f as f_law
 from scipy.stats import ks_2samp
 
-from loop.selfcheck.verdicts import Finding
+from loop.selfcheck.verdicts import POWER, Detectable, Finding, by_chi_square
 
 LEAST_SLATES = 10
 LEAST_SAMPLES = 30
@@ -56,6 +57,13 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
         return Finding("fresh draws", t, len(shown), compared, "too few to compare")
     test: tuple[float, float] = tuple(ks_2samp(shown, fresh, method="asymp"))  # pyright: ignore[reportAssignmentType]
     distance, p = map(float, test)
+
+    def difference(threshold: float) -> float:
+        """Kolmogorov's limit, and how far a share of a half strays; cautious where the distributions differ twice."""
+        spread = math.sqrt(1 / len(shown) + 1 / len(fresh))
+        least = spread * (math.sqrt(-math.log(threshold / 2) / 2) + float(ndtri(POWER)) / 2)
+        return least if least < 1 else math.inf
+
     return Finding(
         "fresh draws",
         t,
@@ -66,6 +74,7 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
         "another generator, or were judged by another reward.",
         p=p,
         figures={"ks": distance, "mean_shown": float(shown.mean()), "mean_fresh": float(fresh.mean())},
+        detectable=(Detectable("difference", "a difference of {} between the distributions", difference),),
     )
 
 
@@ -112,6 +121,12 @@ def variance_ratio(scores: np.ndarray) -> tuple[float, float]:
 def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
     n, (ratio, p) = len(scores), variance_ratio(scores)
     alike = (ratio - 1) / (ratio + k - 1) if np.isfinite(ratio) else 1.0
+    law = f_law(n - 1, n * (k - 1))
+
+    def correlation(threshold: float) -> float:
+        factor = float(law.isf(threshold / 2) / law.ppf(1 - POWER))
+        return (factor - 1) / (factor + k - 1)
+
     more = (
         "Samples of one slate are alike, as in slates cut from a sorted list (top-k); slates must be plain draws."
         if ratio > 1
@@ -126,6 +141,7 @@ def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
         more,
         p=p,
         figures={"f": float(ratio), "correlation": float(alike)},
+        detectable=(Detectable("correlation", "a correlation of {} between the samples of a slate", correlation),),
     )
 
 
@@ -142,6 +158,11 @@ def _between_positions(scores: np.ndarray, k: int, t: int | None) -> Finding:
         "What stands where depends on its reward, as in slates that are sorted; positions must be plain draws.",
         p=p,
         figures={"f": float(ratio), "position_means": means.tolist()},
+        detectable=(
+            by_chi_square(
+                "shift", "a position better by {} standard deviations", lambda size: n * size**2 * (k - 1) / k, k - 1
+            ),
+        ),
     )
 
 

@@ -1,12 +1,12 @@
 """Are picks as frequent as the declared rule says, for samples of every probability and at every position?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from loop.selfcheck.rule import LEAST_VARIANCE, ChiSquare, Rule, Tally, chi_square, tally
+from loop.selfcheck.rule import LEAST_VARIANCE, ChiSquare, Rule, Tally, chi_square, noncentrality, tally
 from loop.selfcheck.tables import Choices
-from loop.selfcheck.verdicts import Finding
+from loop.selfcheck.verdicts import Finding, by_chi_square
 
 BINS = 10
 
@@ -22,6 +22,16 @@ def frequencies(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding
     if not test.df:
         return Finding("pick frequencies", t, n, compared, "too few to compare")
     worst, declared, seen = _worst(counts)
+
+    def by(factor: float, lapse: float) -> float:
+        """The noncentrality where users have this factor on the rewards and so many more lapses."""
+        shift = np.zeros(len(counts.observed))
+        for block, p in weighed:
+            bins = np.searchsorted(edges, p, side="right")
+            faulty = Rule(rule.lapse + lapse, rule.bias).probabilities(factor * block.rewards)
+            shift += np.bincount(bins.ravel(), (faulty - p).ravel(), len(shift))
+        return noncentrality(shift, counts.covariance)
+
     return Finding(
         "pick frequencies",
         t,
@@ -32,6 +42,10 @@ def frequencies(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding
         "The picks don't follow the declared rule (Luce's, on the recorded rewards); 'scale' and 'positions' say how.",
         p=test.p,
         figures={**_figures(counts, test), "worst_bin": worst, "declared": declared, "observed": seen},
+        detectable=(
+            by_chi_square("scale", "a factor on the rewards off by {}", lambda size: by(1 + size, 0.0), test.df),
+            by_chi_square("lapse", "a lapse of {} more", lambda size: by(1.0, size), test.df, most=1 - rule.lapse),
+        ),
     )
 
 
@@ -58,7 +72,25 @@ def positions(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
         "declared rule doesn't say so (curation.position_bias).",
         p=test.p,
         figures={**_figures(counts, test), "worst_position": worst, "declared": declared, "observed": seen},
+        detectable=(by_chi_square("position_bias", "a position bias of {}", _weakest(blocks, rule, counts), test.df),),
     )
+
+
+def _weakest(blocks: Sequence[Choices], rule: Rule, counts: Tally) -> Callable[[float], float]:
+    """The noncentrality that a bias gives by its size, at the position where it shows least."""
+
+    def by(size: float, position: int) -> float:
+        shift = np.zeros(len(counts.observed))
+        for block in blocks:
+            k = block.rewards.shape[1]
+            if position < k:
+                added = np.where(np.arange(k) == position, size, 0.0) + np.asarray(rule.bias or 0.0)
+                faulty = Rule(rule.lapse, tuple(added)).probabilities(block.rewards)
+                shift[:k] += (faulty - rule.probabilities(block.rewards)).sum(axis=0)
+        return noncentrality(shift, counts.covariance)
+
+    weakest = min(range(len(counts.observed)), key=lambda position: by(0.01, position))
+    return lambda size: by(size, weakest)
 
 
 def _edges(p: np.ndarray) -> np.ndarray:

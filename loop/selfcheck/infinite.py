@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loop.selfcheck.rule import LEAST_VARIANCE, chi_square
-from loop.selfcheck.verdicts import Finding
+from loop.selfcheck.rule import LEAST_VARIANCE, chi_square, noncentrality
+from loop.selfcheck.verdicts import Finding, by_chi_square
 
 BINS = 10
 LEAST_EFFECTIVE = 200  # fresh samples that carry the weight, as if all weighed the same
@@ -40,6 +40,12 @@ def weighed_draws(picked: np.ndarray, fresh: np.ndarray, lapse: float, per_pick:
     if not test.df:
         return Finding("weighed draws", t, n, compared, "the samples don't differ enough to tell")
     wanted = float((weights * fresh).mean())
+    luce = _weights(fresh, 0.0)
+    by_scale = (1 - lapse) * luce * (fresh - float((luce * fresh).mean()))
+
+    def unit(derivative: np.ndarray) -> float:
+        return noncentrality(n * (derivative[:, None] * inside).mean(axis=0), n * covariance)
+
     return Finding(
         "weighed draws",
         t,
@@ -61,6 +67,12 @@ def weighed_draws(picked: np.ndarray, fresh: np.ndarray, lapse: float, per_pick:
             "mean_expected": wanted,
             "effective_fresh": effective,
         },
+        detectable=(
+            by_chi_square("scale", "a factor on the rewards off by {}", lambda size: size**2 * unit(by_scale), test.df),
+            by_chi_square(
+                "lapse", "a lapse of {} more", lambda size: size**2 * unit(1 - luce), test.df, most=1 - lapse
+            ),
+        ),
     )
 
 

@@ -36,6 +36,10 @@ class Rule:
         """(n, K) the probability of each pick, from (n, K) rewards."""
         return self.lapse / rewards.shape[1] + (1 - self.lapse) * self.luce(rewards)
 
+    def by_lapse(self, rewards: np.ndarray) -> np.ndarray:
+        """(n, K) derivative of the probabilities in the share of picks made at random."""
+        return 1 / rewards.shape[1] - self.luce(rewards)
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -92,8 +96,20 @@ def chi_square(difference: np.ndarray, covariance: np.ndarray) -> ChiSquare:
     A pseudo-inverse: counts that add up have directions without variance. Directions of less variance than
     `LEAST_VARIANCE` are left out too, since a chi-square is not the law of rare counts.
     """
+    values, vectors = _varying(covariance)
+    value = float(((vectors.T @ difference) ** 2 / values).sum())
+    df = len(values)
+    return ChiSquare(value, df, float(chi2.sf(value, df)) if df else 1.0)
+
+
+def noncentrality(shift: np.ndarray, covariance: np.ndarray) -> float:
+    """What a (B,) shift of the counts' expectation adds to `chi_square` on the average."""
+    values, vectors = _varying(covariance)
+    return float(((vectors.T @ shift) ** 2 / values).sum())
+
+
+def _varying(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) variances of at least `LEAST_VARIANCE` and their (B, m) directions."""
     values, vectors = np.linalg.eigh(covariance)
     keep = values >= LEAST_VARIANCE
-    value = float(((vectors[:, keep].T @ difference) ** 2 / values[keep]).sum())
-    df = int(keep.sum())
-    return ChiSquare(value, df, float(chi2.sf(value, df)) if df else 1.0)
+    return values[keep], vectors[:, keep]

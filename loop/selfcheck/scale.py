@@ -13,9 +13,9 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp
 
 from loop.selfcheck.rule import Rule
-from loop.selfcheck.score import score_test
+from loop.selfcheck.score import score_shifts, score_test
 from loop.selfcheck.tables import Choices
-from loop.selfcheck.verdicts import Finding
+from loop.selfcheck.verdicts import Finding, by_chi_square
 
 LIMIT = 1e3  # of |beta|; beyond it stands for infinity
 GRID = np.concatenate([[-LIMIT, -30, -3, 0, 0.3, 0.7], [1, 1.5, 3, 10, 30, 100, LIMIT]])
@@ -40,6 +40,8 @@ def scale(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
         return Finding("scale", t, n, compared, "the samples in a slate don't differ enough to tell")
     found = estimate(blocks, rule)
     best = np.concatenate([b.rewards[np.arange(len(b)), b.picked] == b.rewards.max(axis=1) for b in blocks]).mean()
+    by_scale, by_lapse = score_shifts(blocks, rule)
+    excluded = found.low > 1 or found.high < 1
     return Finding(
         "scale",
         t,
@@ -49,6 +51,11 @@ def scale(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
         _meaning(found, float(best)),
         p=test[1],
         figures={"beta": found.beta, "low": found.low, "high": found.high, "z": test[0], "best_share": float(best)},
+        detectable=(
+            by_chi_square("scale", "a factor on the rewards off by {}", lambda size: (size * by_scale) ** 2, 1),
+            by_chi_square("lapse", "a lapse of {} more", lambda size: (size * by_lapse) ** 2, 1, most=1 - rule.lapse),
+        ),
+        passed="The 95 % interval leaves out 1, as those of one honest check in twenty do." if excluded else "",
     )
 
 

@@ -39,6 +39,14 @@ def score_test(blocks: Sequence[Choices], rule: Rule) -> tuple[float, float] | N
     return z, float(2 * ndtr(-abs(w + math.log(v / w) / w)))
 
 
+def score_shifts(blocks: Sequence[Choices], rule: Rule) -> tuple[float, float]:
+    """By how many standard deviations the score moves per unit of beta, and per share of picks that are lapses."""
+    terms = [_score_terms(block, rule) for block in blocks]
+    sd = math.sqrt(_cumulants(terms, 0.0)[2])
+    lapse = sum(float((rule.by_lapse(b.rewards) * s).sum()) for b, (_, s) in zip(blocks, terms, strict=True))
+    return sd, lapse / sd
+
+
 def _score_terms(block: Choices, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     """(n, K) log P and (n, K) d log P / d beta at beta = 1."""
     p = rule.luce(block.rewards)

@@ -1,6 +1,7 @@
 """The numbers behind the self-check: honest data give uniform p-values, faulty data tiny ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,11 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import kstest
 
 from loop.selfcheck.counts import shares
-from loop.selfcheck.draws import against_evaluation, normal_scores, variance_ratio
+from loop.selfcheck.draws import against_evaluation, exchangeable, normal_scores, variance_ratio
 from loop.selfcheck.frequencies import frequencies, positions
 from loop.selfcheck.infinite import weighed_draws
 from loop.selfcheck.rule import Rule, tally
-from loop.selfcheck.scale import estimate
+from loop.selfcheck.scale import estimate, scale
 from loop.selfcheck.score import score_test
 from loop.selfcheck.tables import Choices
 from loop.selfcheck.verdicts import Finding, judge
@@ -101,6 +102,91 @@ FAULTY: dict[str, Callable[[np.random.Generator], float]] = {
 @pytest.mark.parametrize("draw", FAULTY.values(), ids=FAULTY)
 def test_p_values_of_faulty_data_are_tiny(draw: Callable[[np.random.Generator], float]):
     assert max(draw(np.random.default_rng([18, i])) for i in range(5)) < 1e-6
+
+
+def share_found(faulty: Callable[[np.random.Generator, float], Finding], size: float, threshold: float) -> float:
+    return float(np.mean([p_of(faulty(np.random.default_rng([19, i]), size)) < threshold for i in range(50)]))
+
+
+def scaled(block: Choices) -> Finding:
+    """As `scale` finds, without the estimate."""
+    return replace(SCALE, p=score_p([block], PLAIN))
+
+
+def favoured(rng: np.random.Generator, size: float) -> Finding:
+    return positions([users(3_000, rng, Rule(0, (size, 0, 0, 0)))], PLAIN, 0)
+
+
+def types(rng: np.random.Generator, size: float) -> Finding:
+    n = int(rng.binomial(5_000, 0.3 + size))
+    return shares({"a": n, "b": 5_000 - n}, THIRTY)
+
+
+def alike(rng: np.random.Generator, size: float) -> Finding:
+    common = np.sqrt(size) * rng.normal(size=(400, 1))
+    return exchangeable({4: common + np.sqrt(1 - size) * rng.normal(size=(400, 4))}, 0)[0]
+
+
+def shifted(rng: np.random.Generator, size: float) -> Finding:
+    return exchangeable({4: rng.normal(size=(400, 4)) + np.array([size, 0, 0, 0])}, 0)[1]
+
+
+def weighed(rng: np.random.Generator, size: float) -> Finding:
+    pool = -np.abs(rng.normal(size=8_000))
+    picked = pool[luce.pick_from_all((1 + size) * pool, 1_000, rng)]
+    return weighed_draws(picked, -np.abs(rng.normal(size=20_000)), 0.0, 8, 0)
+
+
+SCALE = scale([users(3_000, np.random.default_rng(0))], PLAIN, 0)
+POWERS: dict[str, tuple[Callable[[np.random.Generator, float], Finding], str]] = {
+    "scale": (lambda rng, size: scaled(users(3_000, rng, factor=1 + size)), "scale"),
+    "scale, by lapses": (lambda rng, size: scaled(users(3_000, rng, Rule(size))), "lapse"),
+    "frequencies": (lambda rng, size: frequencies([users(3_000, rng, factor=1 + size)], PLAIN, 0), "scale"),
+    "frequencies, by lapses": (lambda rng, size: frequencies([users(3_000, rng, Rule(size))], PLAIN, 0), "lapse"),
+    "positions": (favoured, "position_bias"),
+    "types": (types, "share"),
+    "slates alike": (alike, "correlation"),
+    "order in slates": (shifted, "shift"),
+    "weighed draws": (weighed, "scale"),
+}
+
+
+@pytest.mark.parametrize(("faulty", "name"), POWERS.values(), ids=POWERS)
+def test_a_fault_of_the_stated_size_is_found_in_about_80_percent(
+    faulty: Callable[[np.random.Generator, float], Finding], name: str
+):
+    threshold = 2e-5
+    honest = faulty(np.random.default_rng(0), 0.0)
+    size = next(fault.size(threshold) for fault in honest.detectable if fault.name == name)
+    assert 0.6 <= share_found(faulty, size, threshold) <= 0.95
+    assert share_found(faulty, size / 3, threshold) < 0.2
+
+
+def test_what_15_000_picks_could_have_shown_is_in_the_sentence_and_the_figures():
+    """A lapse, a scale and a position bias of .05 go unseen in 15,000 picks when 40 tests share a chance in 1,000."""
+    block = users(15_000, np.random.default_rng(6))
+    others = [Finding("x", None, 1, "a", "b", p=0.5)] * 37
+    found = [check([block], PLAIN, None) for check in (scale, frequencies, positions)]
+    checks = judge([*found, *others])
+    figures = {name: value for check in checks[:3] for name, value in check.figures.items() if "detectable" in name}
+    assert all(0.03 < value < 0.2 for value in figures.values()) and len(figures) == 3
+    sentence = checks[0].sentence
+    assert all(check.figures["threshold"] == pytest.approx(1e-3 / 40) for check in checks)
+    assert "passes because p isn't under 2.5e-05 (0.001 over 40 tests)" in sentence
+    assert f"a factor on the rewards off by {checks[0].figures['detectable_scale']:.2g}" in sentence
+    assert f"a lapse of {checks[0].figures['detectable_lapse']:.2g} more" in sentence
+    assert f"a position bias of {checks[2].figures['detectable_position_bias']:.2g}" in checks[2].sentence
+
+
+def test_a_pass_with_an_interval_without_1_says_what_was_decided():
+    for seed in range(100):
+        check = judge([scale([users(300, np.random.default_rng(seed))], PLAIN, None)])[0]
+        leaves_out = check.figures["low"] > 1 or check.figures["high"] < 1
+        assert ("The 95 % interval leaves out 1" in check.sentence) == leaves_out
+        if leaves_out:
+            assert check.verdict == "pass" and check.p is not None and check.p > check.figures["threshold"]
+            return
+    raise AssertionError("no interval without 1 in 100 studies")
 
 
 def test_the_covariance_of_the_counts_is_what_repeating_the_picks_gives():

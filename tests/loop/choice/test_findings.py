@@ -134,7 +134,7 @@ def test_the_tail_of_a_rater_is_that_of_simulation():
 
 
 def named(studies: int, first: int = 0, **crowd: float) -> tuple[float, float, float]:
-    """The share of studies that name an honest rater, the share of random raters named, and the power that is stated."""
+    """The share of studies that name an honest rater, the share of random raters named, and the stated power."""
     honest, found, power = [], [], []
     for seed in range(first, first + studies):
         slates, x, random = Groups(**crowd).draw(seed)  # pyright: ignore[reportArgumentType]

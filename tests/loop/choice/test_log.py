@@ -191,7 +191,7 @@ def test_audit_slates_give_the_worth_of_generations(store: Store):
     assert [part.name for part in found.parts] == ["generation 1"] and found.parts[0].n == 800
     assert found.scale.fit is None and "no reward" in found.scale.problem
     verdicts = {test.name: test.verdict for test in found.tests}
-    assert verdicts["position bias"] == "not found" and verdicts["raters unlike the others"] != "can't tell"
+    assert verdicts["position bias"] == "not found" and verdicts["tastes unlike the others'"] != "can't tell"
     assert found.as_json()["raters"][0]["picks"] == 20
 
 
