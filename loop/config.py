@@ -19,7 +19,7 @@ IMAGE_REWARDS = ("class_prob", "confidence")
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CurationConfig(_Table):
@@ -48,7 +48,15 @@ class CurationConfig(_Table):
     @field_validator("k", mode="before")
     @classmethod
     def _infinite(cls, k: Any) -> Any:
-        return "inf" if isinstance(k, float) and math.isinf(k) and k > 0 else k
+        if k == "inf" or (isinstance(k, float) and k == math.inf):
+            return "inf"
+        try:
+            whole = not isinstance(k, bool) and float(k).is_integer()
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+        if not whole:
+            raise ValueError(f'k must be a whole number, 1 (no choice) or more, or "inf", not {k}')
+        return int(float(k))
 
     @field_validator("k")
     @classmethod
@@ -86,7 +94,9 @@ class MixConfig(_Table):
         default="mix",
         description="mix (real and latest picks, 1 : lam), replace, accumulate or accumulate_subsample",
     )
-    lam: float = Field(default=1.0, gt=0, description="mix: curated : real; inf trains on picks only")
+    lam: float = Field(
+        default=1.0, gt=0, allow_inf_nan=True, description="mix: curated : real; inf trains on picks only"
+    )
 
 
 class ScheduleConfig(_Table):

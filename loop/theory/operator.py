@@ -36,12 +36,20 @@ class ChoiceRule:
     position_bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.k != "inf" and self.k < 1:
-            raise ValueError(f'K must be 1 or more, or "inf", not {self.k}')
+        check_k(self.k)
         if not 0 <= self.lapse <= 1:
             raise ValueError(f"lapse is a probability; it can't be {self.lapse}")
         if self.position_bias and len(self.position_bias) != self.k:
             raise ValueError(f"position_bias has {len(self.position_bias)} entries for K = {self.k}")
+        if not np.isfinite(self.position_bias).all():
+            raise ValueError(f"position_bias must hold finite numbers, not {list(self.position_bias)}")
+
+
+def check_k(k: K) -> None:
+    """Raises ValueError unless K is a whole number of at least 1, or 'inf'."""
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1
+    if not whole and not (isinstance(k, str) and k == "inf"):
+        raise ValueError(f'K must be a whole number, 1 or more, or "inf"; it can\'t be {k!r}')
 
 
 def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
@@ -52,10 +60,17 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
         p: (n,) masses that add up to 1, or (n, B) for B laws on the same support (bootstrap replicates).
         rule: how the user picks.
 
+    Raises:
+        ValueError: rewards that aren't finite, or masses that are negative, not finite or not one for each reward.
+
     Source: Ferbach et al. 2024 (arXiv 2407.09499), Section 2.1, for the operator and its limit w / E[w]; the integral
     `H = K w int_0^inf exp(-w u) phi(u)^(K-1) du`, `phi(u) = sum_i p_i exp(-w_i u)`, was derived for this project. With
     a position bias b the integrand becomes `sum_j w e^b_j exp(-w e^b_j u) prod_{i != j} phi(e^b_i u)`.
     """
+    if not np.isfinite(rewards).all():
+        raise ValueError("rewards must be finite numbers; look at what the reward gives for these samples")
+    if len(p) != len(rewards) or not (np.isfinite(p) & (p >= 0)).all():
+        raise ValueError(f"p must hold a finite mass of 0 or more for each of the {len(rewards)} rewards")
     masses = p[:, None] if p.ndim == 1 else p
     levels, place = np.unique(rewards, return_inverse=True)
     order = np.argsort(place, kind="stable")

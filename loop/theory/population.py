@@ -29,7 +29,8 @@ class Curators:
     names: tuple[str, ...] = field(default=("",))
 
     def __post_init__(self) -> None:
-        if len(self.rules) != len(self.weights) or min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-9:
+        shares = min(self.weights) >= 0 and abs(sum(self.weights) - 1) <= 1e-9  # neither holds of NaN
+        if len(self.rules) != len(self.weights) or not shares:
             raise ValueError(f"the rater types' weights must be shares that add up to 1, not {self.weights}")
 
     @classmethod
