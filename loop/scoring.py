@@ -102,8 +102,12 @@ class Scorer:
 
     @staticmethod
     def _checked(values: np.ndarray, x: torch.Tensor, name: str) -> np.ndarray:
-        if values.shape != (len(x),) or not np.isfinite(values).all():
-            raise ValueError(f"{name} must give one finite number per sample")
+        rule = f"{name} must give one finite number per sample"
+        if values.shape != (len(x),):
+            raise ValueError(f"{rule}; for {len(x):,} samples it gave an array of shape {values.shape}")
+        if not np.isfinite(values).all():
+            wrong = int((~np.isfinite(values)).sum())
+            raise ValueError(f"{rule}; of {len(x):,} samples {wrong:,} got NaN or an infinite one")
         return values
 
 

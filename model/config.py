@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class _Table(BaseModel):
@@ -89,9 +89,17 @@ class RewardConfig(_Table):
     r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
     supremum: float = Field(
         default=math.inf,
+        allow_inf_nan=True,
         description="your own reward: no sample's is above this; inf where there is no such number, and then bounds "
         "that need one aren't claimed",
     )
+
+    @field_validator("supremum")
+    @classmethod
+    def _number(cls, supremum: float) -> float:
+        if math.isnan(supremum):
+            raise ValueError("supremum must be a number, or inf where there is none")
+        return supremum
 
     def largest(self, classes: int) -> float:
         """The reward's supremum; inf where none is known.

@@ -8,11 +8,12 @@ import math
 
 import numpy as np
 
-from loop.theory.operator import K
+from loop.theory.operator import K, check_k
 
 
 def slack(k: K) -> float:
     """(K - 1) / K, the factor that every gain carries; 1 at K = inf."""
+    check_k(k)
     return 1.0 if k == "inf" else (k - 1) / k
 
 

@@ -82,6 +82,29 @@ def test_a_value_that_does_not_fit_is_refused_and_the_setting_named(setting: str
         configure("digits", [setting])
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("curation.k=2.5", 'curation.k: k must be a whole number, 1 (no choice) or more, or "inf", not 2.5'),
+        ("curation.k=true", 'curation.k: k must be a whole number, 1 (no choice) or more, or "inf", not True'),
+        ("curation.position_bias=[nan, 0]", "curation.position_bias.0: Input should be a finite number"),
+        ("curation.position_bias=[0, -inf]", "curation.position_bias.1: Input should be a finite number"),
+        ("curation.lapse=nan", "curation.lapse: Input should be a finite number"),
+        ("reward.gamma=nan", "reward.gamma: Input should be a finite number"),
+        ("reward.gamma=inf", "reward.gamma: Input should be a finite number"),
+        ("reward.center=[nan, 0]", "reward.center.0: Input should be a finite number"),
+        ("reward.supremum=nan", "reward.supremum: supremum must be a number, or inf where there is none"),
+        ("adversary.gamma=nan", "adversary.gamma: Input should be a finite number"),
+        ("train.finetune_lr=inf", "train.finetune_lr: Input should be a finite number"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_in_one_sentence(setting: str, sentence: str):
+    with pytest.raises(ValueError) as refused:
+        configure("moons", ["curation.k=2", setting])
+    assert str(refused.value) == f"--set: {sentence}"
+    assert configure("moons", ["mix.lam=inf"]).mix.lam == float("inf") and configure("moons", ["curation.k=inf"])
+
+
 @pytest.mark.parametrize("text", ["[curation", "k = ", "a = 1\na = 2"])
 def test_what_is_no_toml_is_refused(text: str):
     with pytest.raises(ValueError, match=r"study\.toml is not valid TOML"):

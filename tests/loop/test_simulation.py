@@ -157,6 +157,23 @@ def test_a_reward_of_ones_own_is_used(make: Make, run, tmp_path: Path, monkeypat
         assert row["reward"] == pytest.approx(-8 * json.loads(row["point_json"])[0], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("settings", "whose"),
+    [(("reward.kind=no_rewards:none",), "the reward"),
+     (("curation.adversarial=0.5", "adversary.kind=no_rewards:none"), "the reward of 'adversary'")],
+)  # fmt: skip
+def test_a_reward_of_ones_own_that_is_no_number_stops_with_a_sentence(
+    make: Make, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], whose: str
+):
+    lines = ("def none(x):", "    r = -x[:, 0]", "    r[1::3] = float('nan')", "    return r")
+    (tmp_path / "no_rewards.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    study = make("moons", *settings)
+    with pytest.raises(ValueError, match=f"^{whose} must give one finite number per sample; of [0-9,]+ samples"):
+        run(study)
+    assert study.store.generations() == []
+
+
 def test_the_same_command_finds_the_study_and_other_settings_are_refused(tmp_path: Path, tiny_moons):
     open_or_create(tmp_path / "s", "moons", tiny_moons, seed=1, generations=3).store.close()
     for preset, settings in (("moons", tiny_moons), (None, ()), (None, ["curation.k=2"])):

@@ -1,6 +1,8 @@
 """H^K against enumeration of all slates, its limits, and its mass."""
 
 import itertools
+import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -99,3 +101,31 @@ def test_rewards_that_are_thousands_apart(bias: tuple[float, ...]):
     assert found.sum() == pytest.approx(1, abs=1e-12)
     assert found[:2] == pytest.approx(0.16 * near) and found[3:] == pytest.approx(0.16 * near + 0.24)
     assert found[2] == pytest.approx(0.04 + 2 * 0.08)
+
+
+@pytest.mark.parametrize("k", [2.5, 2.0, math.nan, math.inf, True, "two", None, 0, -1])
+def test_a_k_that_is_no_whole_number_is_refused_in_one_sentence(k: Any):
+    with pytest.raises(ValueError, match=r"^K must be a whole number, 1 or more, or \"inf\"; it can't be"):
+        ChoiceRule(k)
+    assert ChoiceRule(cast(int, np.int64(3))).k == 3
+
+
+@pytest.mark.parametrize("bias", [(math.nan, 0.0), (0.0, math.inf)])
+def test_a_position_bias_that_is_not_finite_is_refused(bias: tuple[float, float]):
+    with pytest.raises(ValueError, match="position_bias must hold finite numbers"):
+        ChoiceRule(2, 0.0, bias)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_rewards_that_are_not_finite_are_refused(wrong: float):
+    rewards, p = np.array([0.0, wrong, 1.0]), np.full(3, 1 / 3)
+    for law in (h, step):
+        for k in (1, 2, "inf"):
+            with pytest.raises(ValueError, match="rewards must be finite numbers"):
+                law(rewards, p, ChoiceRule(cast(Any, k)))
+
+
+@pytest.mark.parametrize("p", [[math.nan, 0.5, 0.5], [-0.5, 1.0, 0.5], [0.5, 0.5]])
+def test_masses_that_are_none_are_refused(p: list[float]):
+    with pytest.raises(ValueError, match="a finite mass of 0 or more for each of the 3 rewards"):
+        h(np.arange(3.0), np.array(p), ChoiceRule(2))
