@@ -133,10 +133,10 @@ def test_the_tail_of_a_rater_is_that_of_simulation():
         assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level / 3_000))
 
 
-def named(studies: int, first: int = 0, **crowd: float) -> tuple[float, float, float]:
+def named(studies: int, **crowd: float) -> tuple[float, float, float]:
     """The share of studies that name an honest rater, the share of random raters named, and the stated power."""
     honest, found, power = [], [], []
-    for seed in range(first, first + studies):
+    for seed in range(studies):
         slates, x, random = Groups(**crowd).draw(seed)  # pyright: ignore[reportArgumentType]
         tastes = own_tastes(slates, x, slates.raters, len(random))
         as_random = (len(random) * tastes.p_usual < 0.05) & (tastes.p >= 0.05)
