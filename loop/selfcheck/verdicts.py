@@ -122,7 +122,7 @@ def _power(sizes: Mapping[Detectable, float]) -> str:
     unseen = [fault.name.replace("_", " ") for fault, size in sizes.items() if size == math.inf]
     parts = []
     if seen:
-        parts.append(f"In {POWER:.0%} of studies like this it would have found {' or '.join(seen)}; less mostly goes unseen.")
+        parts.append(f"In {POWER:.0%} of studies like this it would have found {' or '.join(seen)}, seldom less.")
     if unseen:
         parts.append(f"No {' or '.join(unseen)} of any size would have been found.")
     return " ".join(parts)
