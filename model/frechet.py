@@ -10,6 +10,7 @@ import torch
 
 CHUNK = 8_192
 NEGATIVE = 1e-8  # of the largest eigenvalue: below minus this one is no rounding error
+FLAT = 1e-10  # of the largest eigenvalue: directions in which the features don't vary
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,32 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     trace = _non_negative(torch.linalg.eigvalsh((product + product.T) / 2)).sqrt().sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * trace
     return max(0.0, float((a.mean - b.mean).square().sum() + spread))
+
+
+def frechet_error(real: Moments, own: Moments, x: torch.Tensor, chunk: int = CHUNK) -> float:
+    """Standard error of the distance over other samples as many, the real moments as they are, by the delta method.
+
+    A sample x adds `2 (m - m_r) (x - m) + (x - m)^T (I - T) (x - m)` over n, where T = S (S C S)^(-1/2) S, S the root
+    of C_r, is the optimal map between the Gaussians: the derivative of twice the trace of the root.
+
+    Args:
+        real: moments of the real features.
+        own: of the samples'.
+        x: (n, d) those features.
+        chunk: features that are converted to float64 at a time.
+    """
+    values, vectors = torch.linalg.eigh(real.covariance)
+    root = (vectors * _non_negative(values).sqrt()) @ vectors.T
+    product = root @ own.covariance @ root
+    values, vectors = torch.linalg.eigh((product + product.T) / 2)
+    inverse = torch.where(values > FLAT * values.max(), values, torch.inf).rsqrt()
+    away = -root @ (vectors * inverse) @ vectors.T @ root
+    away.diagonal().add_(1)
+    parts = []
+    for part in x.split(chunk):
+        centred = part.double() - own.mean
+        parts.append(2 * centred @ (own.mean - real.mean) + (centred @ away * centred).sum(1))
+    return float(torch.cat(parts).std() / own.n**0.5)
 
 
 def checked(features: torch.Tensor) -> torch.Tensor:

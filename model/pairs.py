@@ -20,10 +20,14 @@ class Within:
         squared_radii: (n,) float64, squared distance of each to its k-th nearest other one; infinite if there are no
             more than k.
         kernel: mean of the kernel over ordered pairs of different features; None for a single one.
+        kernel_of: (n,) float64, mean of the kernel of each with the others.
+        kernel_square: mean of its square over the same pairs.
     """
 
     squared_radii: torch.Tensor
     kernel: float | None
+    kernel_of: torch.Tensor
+    kernel_square: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +39,37 @@ class Between:
         covered: (n,) bool, whether any sample lies in the neighbourhood of a real one.
         recalled: (n,) bool, whether a real one lies in the neighbourhood of any sample.
         kernel: mean of the kernel over all pairs of a real one and a sample.
+        kernel_of: (m,) float64, the same of each sample.
     """
 
     holders: torch.Tensor
     covered: torch.Tensor
     recalled: torch.Tensor
     kernel: float
+    kernel_of: torch.Tensor
 
 
 def within(x: torch.Tensor, k: int, chunk: int | None = None) -> Within:
     """Neighbourhoods and kernel of (n, d) finite features; the k-th nearest other one bounds a neighbourhood."""
     n, d = x.shape
     nearest = torch.full((n, k), torch.inf, dtype=torch.float64, device=x.device)
-    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    sums = torch.zeros(n, dtype=torch.float64, device=x.device)
+    squares = torch.zeros((), dtype=torch.float64, device=x.device)
     for rows, columns, products, squared in _blocks(x, x, chunk or chunk_for(x), half=True):
         kernel = polynomial(products, d)
         if rows.start == columns.start:
             squared.fill_diagonal_(torch.inf)
             kernel.fill_diagonal_(0)
-            total += kernel.sum()
+            squares += kernel.square().sum()
         else:
-            total += 2 * kernel.sum()
+            squares += 2 * kernel.square().sum()
+            sums[columns] += kernel.sum(0)
             _keep_nearest(nearest[columns], squared.T)
+        sums[rows] += kernel.sum(1)
         _keep_nearest(nearest[rows], squared)
-    return Within(nearest.amax(1), float(total) / (n * (n - 1)) if n > 1 else None)
+    pairs = max(1, n * (n - 1))
+    mean = float(sums.sum()) / pairs if n > 1 else None
+    return Within(nearest.amax(1), mean, sums / max(1, n - 1), float(squares) / pairs)
 
 
 def between(
@@ -77,14 +88,14 @@ def between(
     real_radii, radii = real_within.squared_radii, x_within.squared_radii
     holders = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=x.device) for _ in range(2))
-    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for rows, columns, products, squared in _blocks(real, x, chunk or chunk_for(x)):
         inside = squared < real_radii[rows, None]
         holders[columns] += inside.sum(0)
         covered[rows] |= inside.any(1)
         recalled[rows] |= (squared < radii[None, columns]).any(1)
-        total += polynomial(products, d).sum()
-    return Between(holders, covered, recalled, float(total) / (len(real) * len(x)))
+        sums[columns] += polynomial(products, d).sum(0)
+    return Between(holders, covered, recalled, float(sums.mean()) / len(real), sums / len(real))
 
 
 def polynomial(products: torch.Tensor, d: int) -> torch.Tensor:

@@ -184,13 +184,15 @@ def second_opinion(generations: Sequence[GenerationEvidence]) -> Titled | None:
 def frechet(generations: Sequence[GenerationEvidence]) -> Titled | None:
     """The Fréchet distance from the real images, under the name of the features it rests on."""
     measured = [(g.t, g.distances) for g in generations if g.distances]
-    points = [Point(t, one.fd) for t, one in measured if one.fd is not None]
+    points = [Point(t, one.fd, interval=one.fd_interval) for t, one in measured if one.fd is not None]
     if not points:
         return None
     last = measured[-1][1]
     name = f"FD({last.features})"
     spoken = f"{name} is {number(points[0].value, 3)} at first, {number(points[-1].value, 3)} at last."
     note = f"Of {last.n:,} samples and {last.n_real:,} real images; other counts give other values."
+    if last.fd_interval:
+        note += " The interval is of other samples as many (95 %)."
     chart = Chart(name, spoken, [Line(name, points, loud=True, named=False)], floor=0.0)
     return Titled(f"{name}: distance from the real images", chart, note)
 
@@ -202,13 +204,19 @@ def fidelity(generations: Sequence[GenerationEvidence]) -> Titled | None:
     if not measured:
         return None
     lines = [
-        Line(name, [Point(t, getattr(one, name)) for t, one in measured], loud=True, hue=hue, legend=name)
+        Line(
+            name,
+            [Point(t, getattr(one, name), interval=getattr(one, f"{name}_interval")) for t, one in measured],
+            loud=True,
+            hue=hue,
+            legend=name,
+        )
         for hue, name in enumerate(names)
     ]
     said = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
     chart = Chart("share (density: mean)", f"At the last generation: {said}.", lines, floor=0.0)
     title = f"Fidelity and diversity, by {measured[-1][1].features}"
-    return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage.")
+    return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage; all with 95 % intervals.")
 
 
 def win_rates(found: Sequence[WinRate]) -> Titled | None:

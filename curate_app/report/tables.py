@@ -196,8 +196,15 @@ def _total_variation(found: dict[str, float] | None) -> str:
 
 
 def _by_features(one: GenerationEvidence, shown: bool) -> list[str]:
-    found = [one.distances.fd, one.distances.kd] if one.distances else [None, None]
-    return [number(value) for value in found] if shown else []
+    if not shown or not one.distances:
+        return ["", ""] if shown else []
+    found = one.distances
+    return [_with_interval(found.fd, found.fd_interval), _with_interval(found.kd, found.kd_interval)]
+
+
+def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    low_high = f" ({number(interval[0], 3)} to {number(interval[1], 3)})" if interval else ""
+    return number(value, 3 if interval else 4) + low_high
 
 
 def gains(evidence: Evidence) -> list[list[str]]:

@@ -78,6 +78,18 @@ class Distances(_Part):
     coverage: float | None = Field(description="share of real images with a sample nearby")
     n: int = Field(description="samples")
     n_real: int = Field(description="real images")
+    fd_interval: tuple[float, float] | None = Field(
+        default=None,
+        description="95 % over other samples as many, the real images as they are: of the expected distance at this n. "
+        "All intervals are None where an older version measured",
+    )
+    kd_interval: tuple[float, float] | None = Field(default=None, description="the same")
+    precision_interval: tuple[float, float] | None = Field(default=None, description="the same")
+    recall_interval: tuple[float, float] | None = Field(
+        default=None, description="95 % over other samples, or other real images; not both at once"
+    )
+    density_interval: tuple[float, float] | None = Field(default=None, description="as fd_interval")
+    coverage_interval: tuple[float, float] | None = Field(default=None, description="as recall_interval")
 
 
 class SecondOpinion(_Part):

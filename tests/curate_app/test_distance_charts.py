@@ -38,6 +38,15 @@ def test_curves_bear_the_name_of_the_features():
     assert both is not None and "precision 0.9, density 1.1, recall 0.8, coverage 0.7" in both.chart.spoken
 
 
+def test_intervals_are_drawn_where_they_were_measured():
+    newer = distances(0.5).model_copy(update={"fd_interval": (0.4, 0.6), "recall_interval": (0.75, 0.84)})
+    found = [generation(0, distances(0.25)), generation(1, newer)]
+    drawn, both = frechet(found), fidelity(found)
+    assert drawn is not None and both is not None and "other samples" in drawn.note
+    assert [point.interval for point in drawn.chart.lines[0].points] == [None, (0.4, 0.6)]
+    assert both.chart.lines[2].points[1].reach == (0.75, 0.84)
+
+
 def test_what_is_not_known_is_not_drawn():
     older = [generation(0, None), generation(1, None)]
     assert frechet(older) is None and fidelity(older) is None

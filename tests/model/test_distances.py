@@ -14,7 +14,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kernel_mmd, kid_featu
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from model.distances import Distances, Reference, kernel_distance_of_subsets
-from model.frechet import Moments, frechet_distance
+from model.frechet import Moments, frechet_distance, frechet_error
 
 FIGURES = ("fd", "kd", "precision", "recall", "density", "coverage")
 
@@ -150,10 +150,32 @@ def test_too_few_samples_leave_out_what_they_cannot_tell():
     found = Reference(features(100)).compare(features(5, seed=1))
     assert found.precision is found.recall is found.density is found.coverage is None and found.kd is not None
     found = Reference(features(3)).compare(features(100, seed=1))
-    assert found == Distances(None, found.kd, None, None, None, None, 100, 3) and found.kd is not None
+    unknown = Distances(None, found.kd, None, None, None, None, 100, 3, kd_interval=found.kd_interval)
+    assert found == unknown and found.kd is not None and found.kd_interval is not None
     assert Reference(features(100)).compare(features(1)).kd is None
     with pytest.raises(ValueError, match=r"12 samples are too few for the covariance of 12 features.*13 or more"):
         Moments.of(features(12))
+
+
+def test_intervals_cover_what_other_samples_give():
+    real = features(200, d=6, seed=1, scale=0.4)
+    reference = Reference(real)
+    others = [reference.compare(features(150, d=6, seed=100 + i, shift=0.1, scale=0.4)) for i in range(120)]
+    for name in FIGURES:
+        values = np.array([getattr(one, name) for one in others])
+        low, high = np.array([getattr(one, f"{name}_interval") for one in others]).T
+        assert np.mean((low <= values.mean()) & (values.mean() <= high)) >= 0.88, name
+        assert 0.7 < np.mean(high - low) / (2 * 1.96 * values.std()) < 1.7, name
+
+
+def test_the_error_of_a_frechet_distance_is_its_gradient():
+    """One sample counted twice moves the distance by its influence over n."""
+    real, x = features(400, d=4, seed=1), features(4_000, d=4, seed=2, shift=0.3).double()
+    moments, n = Moments.of(x), 4_000
+    here = frechet_distance(Moments.of(real), moments)
+    moved = [frechet_distance(Moments.of(real), Moments.of(torch.cat([x, x[i : i + 1]]))) - here for i in range(400)]
+    wanted = np.std(moved) * math.sqrt(n)
+    assert frechet_error(Moments.of(real), moments, x) == pytest.approx(wanted, rel=0.1)
 
 
 def test_wrong_features_are_named():
