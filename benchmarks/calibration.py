@@ -43,7 +43,7 @@ LOOPS = ((2, INF), (4, INF), ("inf", INF), (2, 0.4), (4, 1.0), ("inf", 1.0))
 WITH_WIDTHS = 100  # studies of a row whose intervals are made through the whole report
 RATERS = (3, 5, 9, 10, 20, 50, 200)
 TRUTHS = {"honest": 1.0, "frozen": 0.0, "a quarter of the gain": 0.25, "110 % of the gain": 1.1}
-BIG = {"samples": 20_000, "picks": 10_000, "real": 10_000}
+BIG = {"samples": 10_000, "picks": 10_000, "real": 4_800}
 
 
 @dataclass
@@ -180,7 +180,7 @@ def loops(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tupl
         "*Any “fails”*: in the report; of honest loops, in any of the reports made after each generation. Of each "
         "claim: the verdicts *holds / fails / can't tell* in per cent. An honest generator learns its training set "
         "without error, so each *fails* of its is a false one; a frozen one never moves; the others go a quarter "
-        "of the way, or a tenth too far. 2,000 samples and 1,000 picks a generation, 3 generations, rewards uniform "
+        "of the way, or a tenth too far. 1,000 samples and 1,000 picks a generation, 3 generations, rewards uniform "
         "on [-2, 0] (bounded) or normal with a standard deviation of 0.5 (unbounded), unless the loop says otherwise.",
         "",
         *_table(heads, verdicts), "",
@@ -442,7 +442,7 @@ def _criteria(criteria: Sequence[tuple[str, bool]]) -> list[str]:
 
 
 def _progress(name: str, done: int, total: int) -> None:
-    if done % 20 == 0 or done == total:
+    if done % 10 == 0 or done == total:
         print(f"{name}: {done} of {total}", flush=True)
 
 

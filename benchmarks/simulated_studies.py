@@ -47,9 +47,9 @@ class Setting:
     carried: float = 1.0
     worse: float = 0.0
     generations: int = 4
-    samples: int = 2_000
+    samples: int = 1_000
     picks: int = 1_000
-    real: int = 1_000
+    real: int = 480
 
 
 @dataclass(frozen=True)
