@@ -210,7 +210,7 @@ def _c5(loop: Loop, claim: Claim) -> Iterator[Margin]:
         ceiling = density.get("ceiling")
         if t and ceiling:
             margin = _below(claim, t, density["kl"], ceiling["value"], ceiling["se"])
-            yield replace(margin, paper_bound=paper)
+            yield replace(margin, paper_bound=paper, note=_learning(loop, "kl"))
         elif t and loop.starts_at_real and found.get("kl"):
             margin = _on_cells(claim, t, found, "kl", bounds.c5_ceiling_sharp(k, lam))
             yield replace(margin, paper_bound=paper)
@@ -221,9 +221,21 @@ def _c5_reverse(loop: Loop, claim: Claim) -> Iterator[Margin]:
     for t, found in enumerate(loop.divergence):
         density = found.get("density") or {}
         if t and density.get("kl_reverse"):
-            yield _below(claim, t, density["kl_reverse"], ceiling)
+            margin = _below(claim, t, density["kl_reverse"], ceiling)
+            yield replace(margin, note=_learning(loop, "kl_reverse"))
         elif t and "kl_reverse" in found:
             yield _on_cells(claim, t, found, "kl_reverse", ceiling)
+
+
+def _learning(loop: Loop, name: str) -> str:
+    """What the generator's own error has to do with a divergence that is too large."""
+    first = ((loop.divergence[0].get("density") or {}).get(name) or {}).get("value")
+    if first is None:
+        return ""
+    return (
+        f"the ceiling is for generators that learn their training set without error; here generation 0, trained on the "
+        f"real data alone, is already {first:.3g} away, and each round of training adds an error of its own"
+    )
 
 
 def _step(loop: Loop, claim: Claim) -> Iterator[Margin]:

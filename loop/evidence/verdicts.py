@@ -79,18 +79,21 @@ def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -
     else:
         word = "holds" if low >= 0 else "fails" if high < 0 else "can't tell"
         p = _tail(value, se)
-    if one.claim.kind == "not above, by a lower bound":
-        word = "fails" if word == "fails" else "not refuted"
+    by_lower_bound = one.claim.kind == "not above, by a lower bound"
+    if by_lower_bound and word != "fails":
+        word = "not refuted"
     if one.undecidable:
         word = "can't tell"
-    reason = one.undecidable or one.note
+    reason = one.undecidable or (one.note if word == "not refuted" else "")
+    if word == "fails":
+        reason = (not by_lower_bound and one.note) or _reason(one, generations)
     return ClaimVerdict(
         claim=one.claim.name,
         t=one.t,
         statement=one.claim.statement,
         source=one.claim.source,
         verdict=word,
-        reason=_reason(one, generations) if word == "fails" else reason if word != "holds" else "",
+        reason=reason,
         measured=Estimate.of(*one.measured),
         bound=one.bound,
         paper_bound=one.paper_bound,

@@ -113,7 +113,9 @@ def test_few_effective_samples_tell_nothing_of_a_mean():
 def test_the_ceilings_of_a_mix_where_densities_are_known():
     for value, word in ((0.3, "holds"), (0.4, "can't tell"), (0.5, "fails")):
         given = loop([0.3, 0.35], policy=MIXED, divergence=[_divergence(value, 0.01)] * 2)
-        assert words(given, "C5") == [word]
+        found = next(one for one in verdicts_of(given) if one.claim == "C5")
+        assert found.verdict == word
+        assert ("without error; here generation 0" in found.reason) == (word == "fails")
     limit = math.log(1.5)
     for value, word in ((limit - 0.1, "holds"), (limit + 0.01, "fails")):
         assert words(loop([0.3, 0.35], policy=MIXED, divergence=[_divergence(value)] * 2), "C5 reversed") == [word]
