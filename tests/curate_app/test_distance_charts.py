@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from curate_app.report.charts import fidelity, frechet, second_opinion
+from curate_app.report.charts import divergences, fidelity, frechet, second_opinion
 from curate_app.summary import print_status
 from data.records import Generation
-from loop.evidence.schema import Distances, Estimate, Figures, GenerationEvidence, SecondOpinion
+from loop.evidence.schema import Distances, Estimate, Evidence, Figures, GenerationEvidence, SecondOpinion
 from loop.study import Study, configure
 
 ONE = Estimate.of(1.0)
@@ -45,6 +45,25 @@ def test_intervals_are_drawn_where_they_were_measured():
     assert drawn is not None and both is not None and "other samples" in drawn.note
     assert [point.interval for point in drawn.chart.lines[0].points] == [None, (0.4, 0.6)]
     assert both.chart.lines[2].points[1].reach == (0.75, 0.84)
+
+
+def test_divergences_are_drawn_by_densities_or_over_cells_as_they_were_measured():
+    older = {"space": "128 cells", **{key: {"value": 0.2, "se": 0.01} for key in ("kl", "kl_reverse", "tv")}}
+    exact = {"n": 2_500, "kl": {"value": 0.3, "se": 0.01}, "kl_reverse": {"value": 0.4, "se": 0.01}}
+    newer = {**older, "kl_reverse": None, "empty": 2, "density": None}
+
+    def drawn(*found: dict) -> tuple[list[list[float]], str]:
+        ts = [generation(t, None).model_copy(update={"divergence": one}) for t, one in enumerate(found)]
+        chart = divergences(Evidence.model_construct(generations=ts, class_names=["a"]))
+        assert chart is not None
+        return [[point.value for point in line.points] for line in chart.chart.lines], chart.note
+
+    assert drawn(older, older) == ([[0.2, 0.2], [0.2, 0.2]], "Measured on 128 cells, so that both are lower bounds.")
+    values, note = drawn(older, newer)
+    assert values == [[0.2, 0.2], [0.2]] and "no sample at t = 1" in note
+    values, note = drawn({**older, "density": exact}, {**newer, "density": exact})
+    assert values == [[0.3, 0.3], [0.4, 0.4]] and "densities of 2,500 samples" in note
+    assert drawn(older, {**newer, "density": exact})[0] == [[0.2, 0.2], [0.2]]
 
 
 def test_what_is_not_known_is_not_drawn():
