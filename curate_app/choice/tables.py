@@ -46,10 +46,10 @@ def _counted(found: ChoiceReport) -> str:
 
 
 def _about(fit: Fit, people: bool) -> str:
-    if fit.by_rater:
+    if fit.jackknife is not None:
         errors = f"Intervals take each of {fit.raters:,} raters as one cluster."
     elif people:
-        errors = f"Too few raters to cluster by ({fit.raters}): intervals say nothing of other raters."
+        errors = "One rater alone: intervals say nothing of others."
     else:
         errors = "Intervals take picks as independent, as those of simulated users are."
     ridge = ""

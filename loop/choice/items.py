@@ -75,7 +75,7 @@ def item_table(slates: Slates, item: np.ndarray, names: Sequence[str]) -> list[W
     m = len(w)
     contrasts = (np.eye(m) - 1 / m)[:, 1:]
     found = fit(slates, (item[:, None] == np.arange(1, m)).astype(float), names[1:])
-    half = found.quantile * np.sqrt(np.diag(contrasts @ found.covariance @ contrasts.T))
+    half = found.quantile * found.spread(contrasts)
     utility = np.log(w) - np.log(w).mean()
     shown, picked = np.bincount(item, minlength=m), np.bincount(item[slates.rows], minlength=m)
     return [

@@ -83,7 +83,7 @@ def read_log(store: Store, who: Who) -> Log:
     counted, left_out = _counted(answers, held, who)
     chosen = answers[counted]
     rows = _rows(starts[place[counted]], held[counted])
-    slates = Slates(held[counted], chosen["position"].astype(np.int64), chosen["rater"])
+    slates = Slates(held[counted], chosen["position"].astype(np.int64), chosen["rater"], "human" not in who.kinds)
     return Log(slates, chosen, items[rows], left_out, _repeats(answers, chosen, items, starts, ids))
 
 

@@ -22,6 +22,7 @@ from loop.choice.columns import (
     listed,
     separating,
 )
+from loop.choice.few_raters import leave_one_out
 from loop.choice.slates import Slates
 
 LEAST_RATERS = 10  # fewer clusters than this estimate no variance worth the name
@@ -45,6 +46,9 @@ class Fit:
         log_likelihood: of all picks.
         chance: log-likelihood of picking at random.
         ridge: strength of the prior on the standardised columns; 0 for none.
+        jackknife: (d, d) covariance by leaving out each rater in turn, which intervals go by where it is larger than
+            the plain one; None with a single rater, and where picks are independent whoever made them.
+        freedom: degrees of freedom of Student's t of these intervals.
     """
 
     names: tuple[str, ...]
@@ -56,21 +60,29 @@ class Fit:
     log_likelihood: float
     chance: float
     ridge: float = 0.0
+    jackknife: np.ndarray | None = None
+    freedom: float = 0.0
+
+    def spread(self, combinations: np.ndarray) -> np.ndarray:
+        """(q,) standard errors of (q, d) combinations of the coefficients, the larger of those by rater and plain."""
+        matrices = [self.plain] if self.jackknife is None else [self.plain, self.jackknife]
+        variances = [np.einsum("qi,ij,qj->q", combinations, matrix, combinations) for matrix in matrices]
+        return np.sqrt(np.max(variances, axis=0))
 
     @property
     def by_rater(self) -> bool:
-        """Whether intervals and tests cluster by rater: there are enough raters for it."""
+        """Whether tests of several coefficients cluster by rater: there are enough raters for it."""
         return self.clustered is not None and self.raters >= LEAST_RATERS
 
     @property
     def covariance(self) -> np.ndarray:
-        """(d, d) the covariance that intervals and tests go by."""
+        """(d, d) the covariance that tests of several coefficients go by."""
         return self.clustered if self.by_rater and self.clustered is not None else self.plain
 
     @cached_property
     def se(self) -> np.ndarray:
         """(d,) standard errors that intervals go by."""
-        return np.sqrt(np.diag(self.covariance))
+        return self.spread(np.eye(len(self.names)))
 
     @property
     def fit_share(self) -> float:
@@ -84,8 +96,8 @@ class Fit:
 
     @property
     def quantile(self) -> float:
-        """How many standard errors a 95 % interval reaches: Student's with raters - 1, else the normal's."""
-        return float(stdtrit(self.raters - 1, 0.975) if self.by_rater else ndtri(0.975))
+        """How many standard errors a 95 % interval reaches: Student's where it is by rater, else the normal's."""
+        return float(ndtri(0.975) if self.jackknife is None else stdtrit(self.freedom, 0.975))
 
     def intervals(self) -> np.ndarray:
         """(d, 2) 95 % intervals."""
@@ -132,6 +144,9 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
     bread = np.linalg.inv(information) if len(b) else information
     raters, cluster = np.unique(slates.raters, return_inverse=True)
     units = np.outer(scale, scale)
+    jackknife, freedom = None, 0.0
+    if len(raters) > 1 and not slates.independent:
+        jackknife, freedom = leave_one_out(slates, z, p, each, information, cluster)
     return Fit(
         names=tuple(names),
         coefficients=b / scale,
@@ -142,6 +157,8 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
         log_likelihood=float(slates.log_probabilities(z @ b)[slates.rows].sum()),
         chance=-float(np.log(slates.sizes).sum()),
         ridge=ridge,
+        jackknife=None if jackknife is None else jackknife / units,
+        freedom=freedom,
     )
 
 

@@ -32,8 +32,7 @@ def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridg
     except NotIdentifiedError as error:
         return cannot_tell(NAME, len(slates), str(error))
     effects = contrasts[:, 1:] @ found.coefficients[: k - 1]
-    spread = contrasts[:, 1:] @ found.covariance[: k - 1, : k - 1] @ contrasts[:, 1:].T
-    se = np.sqrt(np.diag(spread))
+    se = found.spread(np.pad(contrasts[:, 1:], ((0, 0), (0, len(found.coefficients) - k + 1))))
     intervals = effects[:, None] + found.quantile * se[:, None] * np.array([-1, 1])
     most = int(np.abs(effects).argmax())
     shares = np.exp(effects) / np.exp(effects).sum()

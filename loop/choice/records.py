@@ -110,7 +110,7 @@ def fit_json(found: Fit) -> dict[str, Any]:
     return {
         "picks": found.n,
         "raters": found.raters,
-        "clustered": found.by_rater,
+        "clustered": found.jackknife is not None,
         "ridge": found.ridge,
         "log_likelihood": found.log_likelihood,
         "chance": found.chance,

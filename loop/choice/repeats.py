@@ -41,7 +41,7 @@ def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Find
         m,
         p_value,
         (Effect("share of repeats answered alike", found.value, found.low, found.high),),
-        f"{found.value:.1%} of {m:,} repeats were answered alike (95 % {found.low:.1%} to {found.high:.1%}); chance "
+        f"Of {m:,} repeats raters answered {found.value:.1%} alike on average (95 % {found.low:.1%} to {found.high:.1%}); chance "
         f"gives {chance:.1%} {words(p_value)}, Luce's rule with the fitted utilities {expected:.1%}.",
         {"chance": chance, "expected": expected, "raters": raters},
     )

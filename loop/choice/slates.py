@@ -14,11 +14,13 @@ class Slates:
         sizes: (n,) K, each at least 2.
         picked: (n,) the picked position, in [0, K).
         raters: (n,) who picked, any whole numbers.
+        independent: whether picks are independent whoever made them, as simulated users' are.
     """
 
     sizes: np.ndarray
     picked: np.ndarray
     raters: np.ndarray
+    independent: bool = False
 
     @classmethod
     def of_equal_size(cls, k: int, picked: np.ndarray, raters: np.ndarray | None = None) -> Self:
@@ -67,4 +69,5 @@ class Slates:
 
     def keep(self, chosen: np.ndarray) -> tuple["Slates", np.ndarray]:
         """The slates where the (n,) mask is true, and the (rows,) mask of their samples."""
-        return Slates(self.sizes[chosen], self.picked[chosen], self.raters[chosen]), self.spread(chosen)
+        kept = Slates(self.sizes[chosen], self.picked[chosen], self.raters[chosen], self.independent)
+        return kept, self.spread(chosen)

@@ -114,8 +114,7 @@ def fitted_gain(
     shares, errors = zip(*(_shares(one, classes, names) for one in (now, before)), strict=True)
     weights = (shares[0] - shares[1])[1:]
     value = float(weights @ utilities.coefficients)
-    assert utilities.clustered is not None
-    variance = max(float(weights @ matrix @ weights) for matrix in (utilities.clustered, utilities.plain))
+    variance = float(utilities.spread(weights[None])[0]) ** 2
     worth = np.concatenate([[0.0], utilities.coefficients])
     variance += sum(float(worth @ matrix @ worth) for matrix in errors)
     return with_reach(Estimate.of(value, math.sqrt(variance)), utilities.raters, "fixed n")

@@ -102,12 +102,28 @@ def test_clusters_of_one_pick_give_the_robust_covariance():
     np.testing.assert_allclose(found.se, np.sqrt(np.diag(found.plain)), rtol=0.1)
 
 
-def test_few_raters_get_plain_intervals():
+@pytest.mark.parametrize("raters", [2, 5, 9])
+def test_few_raters_get_intervals_that_cover_a_crowds_tastes(raters: int):
+    many = fit(*differing(4_000, 25, seed=999, spread=0.6), ("a", "b"))
+    found = [fit(*differing(raters, 50, seed, spread=0.6), ("a", "b")) for seed in range(100)]
+    assert np.mean([covered(one, many.coefficients)[0] for one in found]) >= 0.92
+    assert not found[0].by_rater and found[0].quantile > 2.2
+
+
+def test_a_rater_with_most_of_the_picks_costs_degrees_of_freedom():
+    slates, x = differing(6, 60, 1, spread=0.3)
+    even = fit(slates, x, ("a", "b"))
+    chosen = (slates.raters == slates.raters[0]) | (np.arange(len(slates)) % 10 == 0)
+    some, rows = slates.keep(chosen)
+    uneven = fit(some, x[rows], ("a", "b"))
+    assert even.freedom == pytest.approx(5, abs=0.5) and uneven.freedom < 4
+
+
+def test_simulated_users_picks_are_independent_whoever_made_them():
     slates, x = differing(5, 60, 1, spread=0.0)
-    found = fit(slates, x, ("a", "b"))
-    assert not found.by_rater and found.clustered is not None
-    np.testing.assert_array_equal(found.covariance, found.plain)
-    assert found.quantile == pytest.approx(1.96, abs=1e-3)
+    found = fit(Slates(slates.sizes, slates.picked, slates.raters, independent=True), x, ("a", "b"))
+    assert found.jackknife is None and found.quantile == pytest.approx(1.96, abs=1e-3)
+    np.testing.assert_array_equal(found.se, np.sqrt(np.diag(found.plain)))
 
 
 @pytest.mark.parametrize("raters", [30, 1_200])
