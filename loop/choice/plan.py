@@ -162,7 +162,7 @@ def first_verdicts(
         tastes = rng.beta(effect * spread, (1 - effect) * spread, (STUDIES, min(BLOCK, most - done)))
         shares = rng.binomial(comparisons, tastes) / comparisons
         bets = bets[..., -1:] + log_growth(shares, 0.5).cumsum(axis=-1)
-        decided = logsumexp(bets, axis=(0, 1)) - math.log(2 * BETS) >= -math.log(setting.level)
+        decided = np.asarray(logsumexp(bets, axis=(0, 1))) - math.log(2 * BETS) >= -math.log(setting.level)
         at = np.where(decided.any(axis=1), done + 1 + decided.argmax(axis=1), np.inf)
         first = np.minimum(first, at)
         if np.isfinite(first).mean() >= wanted:

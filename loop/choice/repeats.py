@@ -41,7 +41,8 @@ def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Find
         m,
         p_value,
         (Effect("share of repeats answered alike", found.value, found.low, found.high),),
-        f"Of {m:,} repeats raters answered {found.value:.1%} alike on average (95 % {found.low:.1%} to {found.high:.1%}); chance "
-        f"gives {chance:.1%} {words(p_value)}, Luce's rule with the fitted utilities {expected:.1%}.",
+        f"Of {m:,} repeats raters answered {found.value:.1%} alike on average (95 % {found.low:.1%} to "
+        f"{found.high:.1%}); chance gives {chance:.1%} {words(p_value)}, Luce's rule with the fitted utilities "
+        f"{expected:.1%}.",
         {"chance": chance, "expected": expected, "raters": raters},
     )
