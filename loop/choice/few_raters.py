@@ -12,10 +12,10 @@ def leave_one_out(
 
     `(G - 1) / G sum_g (A - A_g)^-1 s_g s_g' (A - A_g)^-1`, the jackknife by one step of Newton (CV3 of MacKinnon,
     Nielsen and Webb 2023), which sees that the estimate hangs on a rater with many picks; the sandwich, evaluated where
-    that rater pulled it, doesn't. Degrees of freedom are one less than midway between the number of raters and the
-    number that as many picks each would make, `1 / sum_g w_g^2` with w_g the share of the information (Carter, Schnepel
-    and Steigerwald 2017). Simulated raters with 3 to 200 picks whose tastes differ by 0.4 were covered in 95, 94 and
-    93 % of studies with 5, 10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 89 %.
+    that rater pulled it, doesn't. Degrees of freedom are one less than the number of raters that as many picks each
+    would make, `1 / sum_g w_g^2` with w_g the share of the information (Carter, Schnepel and Steigerwald 2017).
+    Simulated raters with 3 to 200 picks whose tastes differ by 0.8 were covered in 98, 96 and 93 % of studies with 5,
+    10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 90 %.
 
     Args:
         slates: n of them.
@@ -37,4 +37,4 @@ def leave_one_out(
     steps = np.einsum("gij,gj->gi", others, sums)
     shares = np.einsum("ij,gji->g", np.linalg.inv(information), own) / max(d, 1)
     effective = shares.sum() ** 2 / (shares**2).sum() if d and shares.any() else g
-    return (g - 1) / g * steps.T @ steps, max(1.0, (g + effective) / 2 - 1)
+    return (g - 1) / g * steps.T @ steps, max(1.0, effective - 1)
