@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from data.errors import CorruptDatabaseError
+from data.errors import StorageFault, storage_fault
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 out = Console()
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+ADVICE: dict[StorageFault | None, str] = {
+    "locked": "another program holds it locked, so wait for that or end it, and try again",
+    "full": "make room on the disk and try again; nothing is lost",
+    "readonly": "see who owns its folder, with which permissions, and whether its file system is mounted read-only",
+    "unreadable": "see whether its folder can be read and written to, or copy the study to where it can",
+    "corrupt": "copy the folder away, and restore a backup",
+}
 PHASES = {  # of a turn: what is shown, and how much of the turn's time it takes
     "curating": ("picking", 0.0, 0.15),
     "training": ("training", 0.15, 0.8),
@@ -40,8 +47,9 @@ def run(command: Callable[[], object], debug: bool) -> int:
 
 def _sentence(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, CorruptDatabaseError):
-        text = f"the study's database failed: {text}; run `curate check`"
+    if isinstance(error, sqlite3.DatabaseError):
+        advice = ADVICE.get(storage_fault(error), "run `curate check`")
+        text = f"the study's database failed: {text}; {advice}"
     return text if text.endswith((".", "?", "!")) else text + "."
 
 

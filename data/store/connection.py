@@ -91,8 +91,11 @@ class Connection:
         """This thread's connection, opened when first asked for."""
         database = getattr(self._local, "database", None)
         if database is None:
-            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-            _use_write_ahead_log(connection)
+            sealed = _is_sealed(self.path)
+            target = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1" if sealed else self.path
+            connection = sqlite3.connect(target, uri=sealed, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+            if not sealed:
+                _use_write_ahead_log(connection)
             for pragma in ("synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
                 connection.execute(f"PRAGMA {pragma}")
             database = Database(connection)
@@ -242,6 +245,11 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.01)
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether nothing can be written beside the database, and nobody has it open: an archive, to be read as it is."""
+    return not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
 
 
 def _look_before_opening(path: Path) -> None:

@@ -13,6 +13,8 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
 from curate_app.assets import STATIC_URL
+from curate_app.cli import check
+from curate_app.console import run
 from curate_app.server.app import build_app
 from curate_app.server.failures import FAILING, Health
 from data.store import sharing
@@ -152,6 +154,14 @@ def test_a_damaged_page_is_told_to_all_who_need_it_and_spoils_nothing_else(study
     assert ill.status_code == 503 and ill.json()["troubles"] == ["corrupt"]
     rater = Rater(study, client)
     assert rater.pick(rater.post("session"))["saved"]
+
+
+def test_curate_check_says_of_a_damaged_database_what_to_do(study: Study, capsys: pytest.CaptureFixture[str]):
+    damage(study.store.path, "image")
+    study.store.close()
+    assert run(lambda: check(study.path), debug=False) == 1
+    said = capsys.readouterr().err
+    assert "malformed" in said and "restore a backup" in said and "Traceback" not in said
 
 
 def damage(path: Path, table: str) -> None:

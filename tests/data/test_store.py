@@ -1,12 +1,14 @@
 """Transactions, pragmas, the pool and the record of picks, on one small database."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from data.errors import PickRefusedError
+from data.errors import PickRefusedError, storage_fault
 from data.records import Generation, Pick, Sample, timestamp
 from data.store import Store
 
@@ -313,3 +315,18 @@ def test_slate_samples_and_points_come_back_as_stored(store: Store):
         (5, -1.5, "[0.25, -3.0]"),
         (2**62, -0.5, "[1.0, 2.0]"),
     ]
+
+
+def test_an_archive_that_cannot_be_written_to_is_read_as_it_stands(
+    store: Store, contents: Callable[[Path], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+):
+    store.close()
+    before = contents(store.path.parent)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    archive = Store(store.path)
+    assert archive.value("SELECT count(*) FROM slate") == 4 and archive.faults() == []
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        archive.log("test", "lost")
+    assert storage_fault(refused.value) == "readonly"
+    archive.close()
+    assert contents(store.path.parent) == before
