@@ -6,7 +6,6 @@ It answers a scraper on this machine, or one that brings the researcher's passwo
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import accumulate
 
@@ -17,7 +16,7 @@ from curate_app.server.door import Door, TooManyTriesError, is_local
 from curate_app.server.limits import Limits
 from curate_app.server.meter import BOUNDS_S, Meter
 from data.store import Store
-from loop.crowd.serving import worker_status
+from loop.crowd.serving import silent_s, worker_status
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NOW_S = 60.0
@@ -87,13 +86,13 @@ def _study_lines(store: Store) -> Iterable[str]:
 
 
 def _worker_lines(store: Store) -> Iterable[str]:
-    phase, at = worker_status(store)["phase"], store.status("worker").get("at")
+    phase, status = worker_status(store)["phase"], store.status("worker")
     yield from _metric(
         "worker_phase", "gauge", "1 for what the worker does", (({"phase": one}, one == phase) for one in PHASES)
     )
-    if at:
-        age = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
-        yield from _metric("worker_age_seconds", "gauge", "since the worker last said a word", [({}, round(age, 1))])
+    if status:
+        age = round(silent_s(status), 1)
+        yield from _metric("worker_age_seconds", "gauge", "since the worker's last heartbeat", [({}, age)])
 
 
 def _limit_lines(limits: Limits) -> Iterable[str]:

@@ -77,7 +77,7 @@ def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
         return ("curation", "audit")
     progress = picks_progress(store, config)
     if phase in ("curating", "training", "publishing") or progress.done >= progress.total:
-        return ("audit",) if _silent_s(store.status("worker")) < STALLED_S else ("audit", "curation")
+        return ("audit",) if silent_s(store.status("worker")) < STALLED_S else ("audit", "curation")
     return ("curation", "audit")
 
 
@@ -96,11 +96,11 @@ def worker_status(store: Store) -> dict[str, Any]:
     status = store.status("worker")
     if not status:
         return {"phase": "absent", "done": None, "left_s": None}
-    phase = "absent" if _silent_s(status) > WORKER_SILENT_S else status.get("phase", "idle")
+    phase = "absent" if silent_s(status) > WORKER_SILENT_S else status.get("phase", "idle")
     return {"phase": phase, "done": status.get("done"), "left_s": status.get("left_s")}
 
 
-def _silent_s(status: dict[str, Any]) -> float:
+def silent_s(status: dict[str, Any]) -> float:
     """Seconds since the worker's last heartbeat, one a second; by a clock that nobody sets, where there is one."""
     steady_s = seconds_since(status.get("steady"))
     if steady_s is not None:
