@@ -38,6 +38,7 @@ from data.records import NewSlate, Sample
 from loop.study import Study, configure
 
 IMAGES = 20_000
+UP_S = 5.0  # that a server runs at the least before it is killed again
 CURATE = [sys.executable, "-m", "curate_app"]
 
 
@@ -232,21 +233,21 @@ class Server:
             time.sleep(1)
 
     def kill_often(self, n: int, seconds: float, tally: Tally) -> None:
-        """Kills it (-9) n times; each time it is started again at once."""
+        """Kills it (-9) n times, and starts it again at once; less often where its start takes too long for that."""
         began = time.monotonic()
         for moment in moments(n, seconds):
             time.sleep(max(0.0, began + moment - time.monotonic()))
-            threading.Thread(target=self.kill, args=(tally,), daemon=True).start()
-
-    def kill(self, tally: Tally) -> None:
-        """Kills it and starts it again."""
-        with tally.disturbed("server killed"):
+            if time.monotonic() - began > 0.8 * seconds:
+                return
+            tally.disturbances.append(name := "server killed")
             assert self.process
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
-            began = time.monotonic()
+            killed = time.monotonic()
             self.start()
-            self.down.append(time.monotonic() - began)
+            self.down.append(time.monotonic() - killed)
+            time.sleep(UP_S)
+            threading.Timer(SETTLE_S - UP_S, tally.disturbances.remove, [name]).start()
 
     def kill_worker_often(self, n: int, seconds: float, tally: Tally) -> None:
         """Kills the worker (-9) n times, between the server's deaths; the server starts it again."""
