@@ -24,8 +24,8 @@ class Machine:
         monkeypatch.setattr(clock, "clock_offset", lambda: self.wall.timestamp() - self.steady)
         monkeypatch.setattr(clock, "boot_id", lambda: self.boot)
 
-    def timestamp(self, after_s: float = 0.0) -> str:
-        moment = self.wall + timedelta(seconds=after_s)
+    def timestamp(self, after_s: float = 0.0, since: datetime | None = None) -> str:
+        moment = (since or self.wall) + timedelta(seconds=after_s)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def wait(self, seconds: float) -> None:
