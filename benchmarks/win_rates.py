@@ -1,6 +1,6 @@
 """Coverage of the two intervals of win rates: studies of raters with known tastes, through the report's own functions.
 
-    python -m benchmarks.win_rates            # the table, 2 to 4 minutes
+    python -m benchmarks.win_rates            # the table; an hour on two cores
     python -m benchmarks.win_rates --studies 200
 
 A rater's chance to prefer the generation is drawn from a beta distribution; a rater makes 20 comparisons, or between 3

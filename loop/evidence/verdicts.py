@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from scipy.stats import norm
 
@@ -104,14 +105,14 @@ def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -
     )
 
 
-def _proportions(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> dict[str, float | int | None]:
+def _proportions(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> dict[str, Any]:
     """How much the verdict means: what the bound asks for, what was used of its slack, and what could have been seen.
 
     A true shortfall of `(z + z_power) se` below the bound (of an equality: beyond the tolerance) gets "fails" with a
     probability of 80 %.
     """
     reach = (z + float(norm.ppf(POWER))) * one.margin[1]
-    found: dict[str, float | int | None] = {"visible": one.tolerance + reach}
+    found: dict[str, Any] = {"visible": one.tolerance + reach}
     if one.gain is None or not one.gain[0]:
         if one.claim.name in ("C5", "C5 reversed") and one.bound:
             found["slack_used"] = one.measured[0] / one.bound
