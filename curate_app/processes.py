@@ -85,6 +85,7 @@ class WorkerKeeper:
 
     def keep_running(self) -> None:
         """Runs the worker again and again, until `leave`, or until the worker was asked to end by someone else."""
+        refused = False
         while not self._leaving.is_set():
             try:
                 code = self._run()
@@ -96,7 +97,13 @@ class WorkerKeeper:
                 self._say("The worker was asked to end and is not started again; `curate worker` starts another.")
                 self._log("worker_left")
                 return
-            if self.pause(self._note_death(code)):
+            if code == 2 and self._another_works():  # it was refused; should the other end, this one takes over
+                if not refused:
+                    self._say("Another worker is at work on this study; this server leaves it to that one.")
+                refused, delay_s = True, LONGEST_RESTART_S
+            else:
+                refused, delay_s = False, self._note_death(code)
+            if self.pause(delay_s):
                 return
 
     def pause(self, seconds: float) -> bool:
@@ -122,6 +129,14 @@ class WorkerKeeper:
                 self._log("worker_recovered", deaths=self._health.worker_deaths)
             self._health.worker_deaths = 0
             return worker.wait()
+
+    def _another_works(self) -> bool:
+        from loop.crowd.serving import worker_status
+
+        try:
+            return worker_status(self._study.store)["phase"] != "absent"
+        except sqlite3.Error:
+            return False
 
     def _note_death(self, code: int | str) -> float:
         """Counts, tells and logs a death; seconds until the next start."""

@@ -69,7 +69,15 @@ def test_a_healthy_run_begins_the_count_anew(study: Study):
     assert not keeper.health.worker_failing
 
 
-def test_no_way_to_end_is_the_last_but_being_asked_to(study: Study):
+def test_a_worker_that_another_one_refuses_has_not_died(study: Study):
+    keeper = Keeper(study, [Run(2), Run(2), Run(1), Run(2)])  # the fixture's worker is idle
+    assert keeper.pauses == [LONGEST_RESTART_S, LONGEST_RESTART_S, 5, LONGEST_RESTART_S]
+    assert [kind for kind, _ in events(study)] == ["worker_died"] and not keeper.health.worker_failing
+    assert len([line for line in keeper.said if "Another worker" in line]) == 2
+
+
+def test_no_way_to_end_is_the_last_but_being_asked_to(make_study):
+    study = make_study(phase=None)
     keeper = Keeper(study, [Run(2), OSError("no process to be had"), Run(0), Run(1)])
     assert keeper.pauses == [5, 10] and len(keeper.runs) == 1
     assert "asked to end" in keeper.said[-1]
