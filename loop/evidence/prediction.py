@@ -105,7 +105,7 @@ def blend(real: Moments | None, sets: Sequence[Moments], shares: tuple[float, Se
     return Moments(np.asarray(total))
 
 
-def effective_size(law: np.ndarray, values: np.ndarray) -> float:
+def effective_size(law: np.ndarray, values: np.ndarray, counts: np.ndarray | int = 1) -> float:
     """`(sum_i c_i)^2 / sum_i c_i^2`, c = law * values: samples that a mean of w really rests on.
 
     With unbounded rewards a few samples may carry nearly all of E[w] under a tilted law; a bootstrap over them then
@@ -114,9 +114,10 @@ def effective_size(law: np.ndarray, values: np.ndarray) -> float:
     Args:
         law: (n,) masses.
         values: (n,) w > 0.
+        counts: (n,) samples at each point, where points stand for several.
     """
     contributions = law * values
-    return float(contributions.sum() ** 2 / (contributions**2).sum())
+    return float(contributions.sum() ** 2 / (contributions**2 / counts).sum())
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ def from_start(
         values = np.concatenate([values, functions(real, classes)], axis=1)
         p_ref = np.concatenate([p_ref, np.full((n, masses.shape[1]), 1 / n)])
         masses = np.concatenate([masses, np.zeros((n, masses.shape[1]))])
+    first_of, counts, (masses, p_ref) = _merged(np.concatenate([rewards, values]), [masses, p_ref])
+    rewards, values = rewards[:, first_of], values[:, first_of]
     laws = policy_loop(rewards, masses, p_ref, policy, curators, len(picks), n_real, picks)
     w = values[0]
     exact = w @ np.stack([law[:, 0] for law in laws], axis=1)
@@ -176,8 +179,25 @@ def from_start(
     return FromStart(
         moments=[Moments(values @ law) for law in laws],
         pick_noise=np.sqrt((errors**2).mean(axis=1)),
-        effective=np.array([effective_size(law[:, 0], w) for law in laws]),
+        effective=np.array([effective_size(law[:, 0], w, counts) for law in laws]),
     )
+
+
+def _merged(points: np.ndarray, laws: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Samples that are alike in everything that counts as one point of the support.
+
+    Args:
+        points: (features, n).
+        laws: each (n, B) masses.
+
+    Returns:
+        (m,) the index of a sample at each point, (m,) how many are there, and the laws as (m, B) masses.
+    """
+    order = np.lexsort(points)
+    ordered = points[:, order]
+    starts = np.flatnonzero(np.r_[True, (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)])
+    counts = np.diff(np.r_[starts, points.shape[1]])
+    return order[starts], counts, [np.add.reduceat(law[order], starts, axis=0) for law in laws]
 
 
 def _noisy_loops(
