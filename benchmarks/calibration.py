@@ -192,7 +192,7 @@ def loops(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tupl
         *_table(heads, verdicts), "",
         "## Loops with simulated users: 95 % intervals", "",
         "Of the last generation: coverage in per cent with its limits, and the median width. Margins are those of "
-        "honest ones (truth: 0), at 95 %, not as corrected in reports; the ratio's truth is what the generator carries.",
+        "honest ones (truth: 0) at 95 %, not as corrected in reports; the ratio's truth is what the generator carries.",
         "",
         *_table(("generator", "loop", *names), intervals), "",
     ]  # fmt: skip
