@@ -49,7 +49,7 @@ class LockReport:
             self._store.log("worker", "waited_for_lock", seconds=round(waited_s, 1))
             self._said = -SAY_AGAIN_S
         elif waited_s - self._said >= SAY_AGAIN_S:
-            self._say(f"Another process keeps the database locked; the worker has waited {waited_s:.0f} s and waits on.")
+            self._say(f"The database is locked by another process; the worker waits on, after {waited_s:.0f} s.")
             self._said = waited_s
 
 
