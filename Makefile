@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint browser calibration crowd crowd-disturbed kills paper-2d starter clean
+.PHONY: demo test test-slow lint browser calibration crowd crowd-disturbed hostile kills paper-2d starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)            ## the digits study in the browser
@@ -31,6 +31,9 @@ crowd: $(READY)           ## a crowd of 100 against a real server and worker, a 
 
 crowd-disturbed: $(READY) ## 300 raters for five minutes, with kills of server and worker and a locked database
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/crowd.py --raters 300 --seconds 300 --kill 10 --kill-worker 3 --lock 60
+
+hostile: $(READY)         ## attacks on served studies, on this machine (docs/security.md), under ten minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.hostile
 
 kills: $(READY)           ## kill -9 of the worker at every place that matters (tests/loop/test_kills.py), ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/loop/test_kills.py

@@ -178,6 +178,16 @@ class AppConfig(_Table):
         default=1_000, ge=0, description="slates that raters of one address may hold; 0: no limit"
     )
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _some_not_all(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy.strip() == "*" or proxy.strip().endswith("/0"):
+                raise ValueError(
+                    f"'{proxy}' trusts everyone, who could then come from any address they like; name yours"
+                )
+        return proxies
+
 
 class StudyConfig(_Table):
     """All of study.toml."""

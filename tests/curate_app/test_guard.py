@@ -9,13 +9,14 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from curate_app.assets import STATIC_URL
 from curate_app.processes import admin_password
 from curate_app.server.app import build_app, serve
 from curate_app.server.deadlines import DeadlineProtocol
 from curate_app.server.door import TRIES, Door
-from loop.study import Study
+from loop.study import Study, configure
 
 
 @pytest.fixture
@@ -280,3 +281,21 @@ def test_made_up_cookies_are_no_way_around_the_addresss_limit(make_study: Callab
         client.cookies.set("curate_session", f"{number:022}.{'A' * 43}")
         codes.append(client.get("/api/slate").status_code)
     assert codes == [401] * 2 + [429] * 8
+
+
+def test_an_address_that_a_client_wrote_before_the_proxys_is_not_believed(make_study: Callable[..., Study]):
+    app = build_app(make_study("app.requests_per_address=0.01"), admin_open=True, password=None)
+    proxied: Any = ProxyHeadersMiddleware(app, trusted_hosts=["127.0.0.1", "10.0.0.0/8"])  # as `serve` sets it
+    client = TestClient(proxied, base_url="http://localhost", client=("127.0.0.1", 50_000))
+    codes = []
+    for number in range(3):
+        client.cookies.clear()
+        headers = {"X-Forwarded-For": f"203.0.113.{number}, 198.51.100.7, 10.1.2.3"}
+        codes.append(client.post("/api/session", json={}, headers=headers).status_code)
+    assert codes == [200, 429, 429]
+
+
+@pytest.mark.parametrize("proxies", ['["*"]', '["0.0.0.0/0"]', '["127.0.0.1", "::/0"]'])
+def test_nobody_can_trust_every_proxy(proxies: str):
+    with pytest.raises(ValueError, match="trusts everyone"):
+        configure("digits", [f"app.trusted_proxies={proxies}"])
