@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,7 +133,7 @@ def try_closed_paths(served: Served) -> tuple[int, list[str]]:
     for path in CLOSED:
         headers = {"Origin": "http://evil.example", "Cookie": "curate_admin=guess"}
         answer = requests.get(served.url + path, headers=headers, timeout=60, allow_redirects=False)
-        if answer.status_code not in (303, 401, 404) or PASSWORD in answer.text:
+        if answer.status_code not in (303, 401, 403, 404) or PASSWORD in answer.text:
             found.append(f"{path}: {answer.status_code}")
     for path in ("/", "/config", "/theme.css", "/api/slate", "/healthz"):
         answer = requests.get(served.url + path, headers={"Origin": "http://evil.example"}, timeout=60)
@@ -260,13 +261,15 @@ def main() -> None:
         try:
             n, findings = act()
         except (AssertionError, requests.RequestException) as error:
-            n, findings = 0, [f"{type(error).__name__}: {str(error)[:300]}"]
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            n, findings = 0, [f"{type(error).__name__}: {str(error)[:300]} ({where.name}: {where.line})"]
         found.setdefault(name, []).extend(findings)
         sent = f"{n:,} requests" if n else ""
         print(f"{name:<46}{sent:>16}{time.monotonic() - began:>8.0f} s   {len(findings) or 'no'} findings", flush=True)
 
     def bombardment(served: Served) -> tuple[int, list[str]]:
         attacker = Attacker(served.study, served.url)
+        attacker.open()  # the first lease notes the time
         bombard(served.study, attacker, options.requests)
         return attacker.sent, []
 
