@@ -46,7 +46,7 @@ def planted(make_study: Callable[..., Study]) -> Study:
 
 
 def test_markup_is_shown_as_text(planted: Study):
-    found = panels(planted, CrowdCounts(planted.store))
+    found = panels(planted, CrowdCounts(planted))
     html = "".join(part for part in vars(found).values() if isinstance(part, str))
     assert "&lt;script&gt;" in html
     assert not re.search(r"<script|<img src=x|<svg onload|<%=", html)
