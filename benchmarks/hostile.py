@@ -75,6 +75,7 @@ class Served:
         publish(self.study, 0)
         publish(self.study, 1, slates=400)
         with_practice(self.study)
+        self.study.store.follow_clock()  # as the first lease would, which adds a row
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.url, self.log = f"http://127.0.0.1:{port}", folder.with_suffix(".log")
@@ -269,7 +270,6 @@ def main() -> None:
 
     def bombardment(served: Served) -> tuple[int, list[str]]:
         attacker = Attacker(served.study, served.url)
-        attacker.open()  # the first lease notes the time
         bombard(served.study, attacker, options.requests)
         return attacker.sent, []
 

@@ -14,9 +14,9 @@ PURPOSES: tuple[Purpose, ...] = ("curation", "audit", "attention", "practice")
 OUTCOMES: tuple[Outcome, ...] = ("pick", "none", "skip", "timeout")
 
 
-def timestamp(after_s: float = 0.0, *, since: datetime | None = None) -> str:
-    """UTC now, or `since`, plus `after_s` seconds, as ISO 8601 of fixed width, so that text order is time order."""
-    moment = (since or datetime.now(UTC)) + timedelta(seconds=after_s)
+def timestamp(after_s: float = 0.0) -> str:
+    """UTC now plus `after_s` seconds, as ISO 8601 of fixed width, so that text order is time order."""
+    moment = datetime.now(UTC) + timedelta(seconds=after_s)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -182,7 +182,10 @@ class Slates(Clock):
         last = self.value(
             "SELECT max(served_at) FROM slate WHERE leased_to = ? AND lease_until IS NOT NULL", [session_id]
         )
-        return now if last is None or last < now else timestamp(0.001, since=datetime.fromisoformat(last))
+        if last is None or last < now:
+            return now
+        ahead = datetime.fromisoformat(last) - datetime.fromisoformat(now)
+        return timestamp(ahead.total_seconds() + 0.001)
 
     def _slate(self, slate_id: int) -> Slate:
         (slate,) = _slates(self.rows(f"SELECT {_SHOWN} WHERE slate.id = ? ORDER BY position", [slate_id]))
