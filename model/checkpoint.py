@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
+from model.distributed import from_main
+
 FORMAT = "curate-checkpoint/1"
 
 
@@ -48,10 +50,14 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> str:
-    """Writes weights and sidecar atomically and returns the sha256 of the weights.
+    """Writes weights and sidecar atomically and returns the sha256 of the weights; of several processes rank 0 writes.
 
     The same tensors always give the same bytes.
     """
+    return from_main(lambda: _save(path, checkpoint))
+
+
+def _save(path: Path, checkpoint: Checkpoint) -> str:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     weights = dump_tensors(tensors)
     sha256 = hashlib.sha256(weights).hexdigest()
@@ -70,12 +76,18 @@ def save(path: Path, checkpoint: Checkpoint) -> str:
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads a checkpoint and verifies it. Half-precision weights come back as float32.
+    """Reads a checkpoint and verifies it; several processes get what rank 0 reads.
+
+    Half-precision weights come back as float32.
 
     Raises:
         MissingCheckpointError: no such checkpoint.
         CorruptCheckpointError: the weights don't have the sidecar's sha256, or the sidecar can't be read.
     """
+    return from_main(lambda: _load(path))
+
+
+def _load(path: Path) -> Checkpoint:
     if not path.is_file() or not sidecar_path(path).is_file():
         raise MissingCheckpointError(f"There is no checkpoint at {path} (weights and .json); restore or retrain it.")
     try:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import checkpoint, ranks
+from model import checkpoint
 from model.config import ClassifierConfig
 from model.devices import device
+from model.distributed import gathered, share
 from model.interfaces import OnStep
-from model.ranks import Group
 from model.vgg import prepared, vgg11
 
 BATCH = 512  # images judged together ...
@@ -57,18 +57,14 @@ class Classifier:
         return max(1, min(BATCH, PIXELS // (self.shape[1] * self.shape[2])))
 
     def judge(self, x: torch.Tensor, on_step: OnStep | None = None) -> Judgement:
-        """Probabilities and features of (n, channels, height, width) images in [-1, 1]; batches go round the ranks."""
-        n, batch, group = len(x), self.batch, ranks.led()
-        if group is None or n <= batch:
+        """Probabilities and features of (n, channels, height, width) images in [-1, 1].
+
+        Several processes judge a part each, and all of them get the whole judgement.
+        """
+        if len(x) <= self.batch:
             found = self._judge(x, on_step)
         else:
-            about = (self.shape, self.config, self.label_names, self.accuracy, self.seed)
-            key = ranks.key_of(self.network, *about)
-            group.lend(key, type(self).with_weights, *about, ranks.on_cpu(self.network.state_dict()))
-            group.tell(_judge_along, key, n)
-            for other in group.followers:
-                group.send(x[ranks.rows(n, batch, other, group.size)].cpu(), other)
-            found = group.gather(self._judge(x[ranks.rows(n, batch, 0, group.size)], on_step), n, batch)
+            found = gathered(self._judge(x[share(len(x))], on_step), len(x))
         probs, features = found.split([len(self.label_names), found.shape[1] - len(self.label_names)], dim=1)
         return Judgement(probs.contiguous().numpy(), features.contiguous().numpy())
 
@@ -158,9 +154,3 @@ class Classifier:
         network = vgg11(shape, config, len(label_names))
         network.load_state_dict(tensors)
         return cls(shape, network.to(device()), config, label_names, accuracy, seed, sha256)
-
-
-def _judge_along(group: Group, key: str, n: int) -> None:
-    classifier: Classifier = group.held[key]
-    mine = ranks.rows(n, classifier.batch, group.rank, group.size)
-    group.send(classifier._judge(group.receive((len(mine), *classifier.shape), 0)), 0)

@@ -4,8 +4,11 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from model.config import NetworkConfig, TrainConfig
@@ -14,22 +17,61 @@ Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 LARGE = frozenset({"unet"})  # kinds whose time goes into arithmetic rather than into calls
 BF16_PROCESSORS = ("avx512_bf16", "amx_bf16")
+TIMEOUT = timedelta(minutes=20)  # of a process that waits for another; one that ends closes its connections at once
 COMPILE_PAYS = 30_000  # evaluations of the network on one image in a training; docs/sampling.md
 
 
+def use(name: str = "auto", *, deterministic: bool = False) -> torch.device:
+    """Chooses the device of this process, once, and joins the launch that it is part of.
+
+    Args:
+        name: 'auto' (CUDA, else Apple's, else the CPU), 'cpu', 'cuda' or 'mps'. `accelerate launch --cpu` speaks for auto.
+        deterministic: makes work on CUDA repeat to the bit, at the price of slower operations.
+
+    Raises:
+        ValueError: there is no such device here, or the process works on another already.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not there.get(name, name == "auto"):
+        raise ValueError(f"There is no {name} device that torch can use here; leave out --device {name}.")
+    if name == "auto":
+        by_launcher = parse_flag_from_env("ACCELERATE_USE_CPU")
+        name = "cpu" if by_launcher else next(kind for kind, is_there in there.items() if is_there)
+    if name == "mps" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("Several processes need CUDA or CPUs: add --device cpu.")
+    backend = {"backend": "cuda:nccl,cpu:gloo"} if name == "cuda" and "LOCAL_RANK" in os.environ else {}
+    found = PartialState(cpu=name == "cpu", timeout=TIMEOUT, **backend).device
+    if found.type != name:
+        raise ValueError(f"This process works on {found.type} already, and {name} was asked for.")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS refuses
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return found
+
+
 def device() -> torch.device:
-    """A GPU where there is one; of several processes on one machine each has its own (LOCAL_RANK)."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    """The device that networks work on: what `use` chose, or 'auto'."""
+    return PartialState().device if PartialState._shared_state else use()
+
+
+def describe() -> str:
+    """The device in words, such as 'cuda (NVIDIA H200)'."""
+    found = device()
+    return f"cuda ({torch.cuda.get_device_name(found)})" if found.type == "cuda" else found.type
 
 
 def uses_bf16(precision: str) -> bool:
-    """Whether 'auto', 'bf16' or 'fp32' means bfloat16 on this device; auto: only where it is quicker."""
-    if precision != "auto":
-        return precision == "bf16"
+    """Whether 'auto', 'bf16' or 'fp32' means bfloat16 on this device.
+
+    auto: where the hardware has it, or `accelerate launch --mixed_precision bf16` asks for it.
+    """
+    if precision != "auto" or os.environ.get("ACCELERATE_MIXED_PRECISION") == "bf16":
+        return precision != "fp32"
     if device().type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device().type == "mps":
+        return False
     found = torch.cpu.get_capabilities()
     return any(found.get(name) for name in BF16_PROCESSORS)
 

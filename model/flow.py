@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import checkpoint, ranks
+from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.devices import Velocity, autocast, device, precision_of, velocity_field
+from model.distributed import gathered, share
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Tensors
 from model.networks import Preconditioned, build_network
 from model.noise import noise
 from model.prefetch import ahead
-from model.ranks import Group
 from model.solvers import integrate
 from model.training import train
 
@@ -69,16 +69,11 @@ class Flow:
     def sample(self, seeds: np.ndarray) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
 
-        Batches go round the ranks.
+        Several processes draw a part each, and all of them get all the samples.
         """
-        n, batch, group = len(seeds), self.sampling.batch_size, ranks.led()
-        if group is None or n <= batch:
+        if len(seeds) <= self.sampling.batch_size:
             return self._draw(seeds)
-        about = (self.shape, self.network_config, self.train, self.sampling)
-        key = ranks.key_of(self.network, *about)
-        group.lend(key, type(self).with_weights, *about, ranks.on_cpu(self.network.state_dict()))
-        group.tell(_sample_along, key, seeds)
-        return group.gather(self._draw(seeds[ranks.rows(n, batch, 0, group.size)]), n, batch)
+        return gathered(self._draw(seeds[share(len(seeds))]), len(seeds))
 
     @torch.inference_mode()
     def _draw(self, seeds: np.ndarray) -> torch.Tensor:
@@ -145,7 +140,7 @@ class Flow:
                 network.load_state_dict(parent.network.state_dict())
                 steps, lr = self.train.finetune_steps, self.train.finetune_lr
             average = train(
-                network, data, self.shape, self.network_config, self.train, steps, lr, rng,
+                network, data, self.shape, self.network_config, self.train, steps, lr, seed, rng,
                 pretraining=parent is None, on_step=on_step, keeper=keeper,
             )  # fmt: skip
         return replace(self, network=average, seed=seed, parent=parent and parent.sha256, sha256=None)
@@ -182,9 +177,3 @@ class Flow:
             parent=found.parent,
             sha256=found.sha256,
         )
-
-
-def _sample_along(group: Group, key: str, seeds: np.ndarray) -> None:
-    flow: Flow = group.held[key]
-    mine = ranks.rows(len(seeds), flow.sampling.batch_size, group.rank, group.size)
-    group.send(flow._draw(seeds[mine]), 0)

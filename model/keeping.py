@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import nn
 
 from model.checkpoint import write_whole
-from model.devices import device
+from model.distributed import from_main
 
 FORMAT = 4  # of the file, the order of the optimiser's state within it included
 Tensors = dict[str, torch.Tensor]
@@ -30,9 +30,7 @@ class Kept:
         network: weights.
         average: their running average; empty for a classifier, which has none.
         optimiser: its state.
-        rng_state: of the NumPy generator that makes the batches.
-        torch_rng: state of torch's generator, on the CPU ...
-        device_rng: ... and on the GPU, where there is one.
+        rng_state: of the NumPy generator that makes the batches; torch's own is seeded anew at each step.
         order: (n,) of the images in the epoch at hand; empty for a generator, which has no epochs.
     """
 
@@ -41,32 +39,11 @@ class Kept:
     average: Tensors
     optimiser: dict[str, Any]
     rng_state: dict[str, Any]
-    torch_rng: torch.Tensor
-    device_rng: torch.Tensor | None
     order: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-
-    def set_rng(self) -> None:
-        """Puts torch's generators where they were."""
-        torch.set_rng_state(self.torch_rng)
-        if self.device_rng is not None and device().type == "cuda":
-            torch.cuda.set_rng_state(self.device_rng)
-
-
-class RngStates(TypedDict):
-    """Of torch's generators, as in `Kept`."""
-
-    torch_rng: torch.Tensor
-    device_rng: torch.Tensor | None
-
-
-def rng_states() -> RngStates:
-    """Where torch's generators are now."""
-    on_gpu = device().type == "cuda"
-    return RngStates(torch_rng=torch.get_rng_state(), device_rng=torch.cuda.get_rng_state() if on_gpu else None)
 
 
 class Keeper:
-    """Keeps a training in a file every so often.
+    """Keeps a training in a file every so often; on several processes rank 0 does.
 
     Args:
         path: the file; it goes when the training is done and its result is safe.
@@ -84,12 +61,12 @@ class Keeper:
 
     def is_due(self) -> bool:
         """Whether it is time to keep it."""
-        return time.monotonic() - self._last >= self.every_s
+        return from_main(lambda: time.monotonic() - self._last >= self.every_s)
 
     def keep(self, kept: Kept, network: nn.Module, *, tell: bool = True) -> None:
         """Writes the file, whole or not at all, and tells of the network, unless there is no time for that."""
         found = {each.name: getattr(kept, each.name) for each in fields(kept)}  # as they are: asdict copies tensors
-        write_whole(self.path, lambda file: torch.save({"what": self._what, **found}, file))
+        from_main(lambda: write_whole(self.path, lambda file: torch.save({"what": self._what, **found}, file)))
         self._last = time.monotonic()
         if self.on_kept and tell:
             self.on_kept(kept.step, network)
@@ -100,6 +77,9 @@ class Keeper:
         Raises:
             ValueError: the file is damaged.
         """
+        return from_main(self._read)
+
+    def _read(self) -> Kept | None:
         if not self.path.exists():
             return None
         try:
@@ -111,7 +91,7 @@ class Keeper:
 
     def done(self) -> None:
         """Removes the file."""
-        self.path.unlink(missing_ok=True)
+        from_main(lambda: self.path.unlink(missing_ok=True))
 
 
 @contextmanager

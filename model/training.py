@@ -18,8 +18,10 @@ from model.augment import augment, mirrored
 from model.config import NetworkConfig, TrainConfig
 from model.coupling import pair
 from model.devices import Velocity, autocast, device, precision_of, velocity_field
+from model.distributed import accelerator, from_main, mean, processes, rank
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper, Kept, holding_interrupts, rng_states
+from model.keeping import Keeper, Kept, holding_interrupts
+from model.noise import derive_seed
 from model.prefetch import ahead
 from model.schedule import ema_decay, learning_rate
 
@@ -69,10 +71,12 @@ def batches(
 
 def train(
     network: nn.Module, data: TrainingData, shape: tuple[int, ...], config: NetworkConfig, train: TrainConfig,
-    steps: int, lr: float, rng: np.random.Generator, *, pretraining: bool,
+    steps: int, lr: float, seed: int, rng: np.random.Generator, *, pretraining: bool,
     on_step: OnStep | None = None, keeper: Keeper | None = None,
 ) -> nn.Module:  # fmt: skip
     """Trains a network in place, from where the keeper left off, and returns its running average.
+
+    Several processes make the same batches, and each learns from its part of every one; their gradients are averaged.
 
     Args:
         network: v(t, x), on the device.
@@ -82,34 +86,45 @@ def train(
         train: the recipe.
         steps: in all.
         lr: the highest learning rate.
-        rng: draws data, noise and times; dropout draws from torch's own generator.
+        seed: of the dropout of each step.
+        rng: draws data, noise and times.
         pretraining: whether images are augmented.
         on_step: called every `REPORT_STEPS` steps with (done, total).
         keeper: keeps the training on the way, and on Ctrl-C.
 
     Raises:
         NonFiniteLossError: training diverged.
+        ValueError: a batch has fewer data than there are processes.
     """
+    if train.batch_size < processes():
+        raise ValueError(f"train.batch_size = {train.batch_size} can't be divided among {processes()} processes.")
     network.train()
     average = copy.deepcopy(network).requires_grad_(False)
     weights, averaged = list(network.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=train.weight_decay, fused=True)
     done = _resume(keeper, network, average, optimiser, rng)
-    velocity, precision, pieces = velocity_field(network, config, train), precision_of(config), 1
+    engine = accelerator()
+    pieces = engine.gradient_accumulation_steps
+    parallel = engine.prepare(network) if processes() > 1 else network
+    velocity, precision = velocity_field(parallel, config, train), precision_of(config)
 
     made = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining))
     with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
         for step, batch in enumerate(made, start=done + 1):
             for group in optimiser.param_groups:
                 group["lr"] = lr * learning_rate(step - 1, steps, train.warmup_steps)
+            if config.dropout:
+                torch.manual_seed(derive_seed(seed, step, rank()))
             loss, pieces = backward(velocity, batch, precision, optimiser, pieces)
             nn.utils.clip_grad_norm_(weights, train.grad_clip)
             optimiser.step()
             with torch.no_grad():
                 torch._foreach_lerp_(averaged, weights, 1 - ema_decay(step, train.ema_decay))  # pyright: ignore
 
-            stopping = interrupted()
-            if stopping or step % REPORT_STEPS == 0 or step == steps:
+            reporting = step % REPORT_STEPS == 0 or step == steps
+            stopping = from_main(interrupted) if reporting or processes() == 1 else False
+            if stopping or reporting:
+                loss = mean(loss)
                 if not torch.isfinite(loss):
                     raise NonFiniteLossError(
                         f"The loss is {loss:g} at step {step}; lower the learning rate in [train]."
@@ -128,6 +143,8 @@ def backward(
 ) -> tuple[torch.Tensor, int]:
     """Leaves the gradient of the batch's mean loss in the parameters; in smaller pieces where memory is short.
 
+    On several processes each takes its part of the batch, and the mean over them is that of the whole batch.
+
     Args:
         velocity: of the network whose parameters the optimiser has.
         batch: to learn from.
@@ -139,10 +156,11 @@ def backward(
         The loss, and the pieces that the batch had to be cut into.
     """
     optimiser.zero_grad(set_to_none=True)
-    n, total = len(batch.t), torch.zeros((), device=device())
+    n, total = len(batch.t) / processes(), torch.zeros((), device=device())
+    own = (x.tensor_split(processes())[rank()] for x in (batch.t, batch.x0, batch.x1))
+    t, x0, x1 = (x.to(device(), non_blocking=True) for x in own)
     try:
-        for t, x0, x1 in zip(*(x.tensor_split(pieces) for x in (batch.t, batch.x0, batch.x1)), strict=True):
-            t, x0, x1 = (x.to(device(), non_blocking=True) for x in (t, x0, x1))
+        for t, x0, x1 in zip(*(x.tensor_split(pieces) for x in (t, x0, x1)), strict=True):
             moment = t.view(-1, *[1] * (x0.ndim - 1))
             xt, ut = torch.lerp(x0, x1, moment), x1 - x0
             with autocast(precision):
@@ -152,10 +170,10 @@ def backward(
             total += loss.detach()
         return total, pieces
     except torch.OutOfMemoryError:
-        if pieces >= n:
+        if pieces >= n or processes() > 1:  # the others go on with whole batches
             raise
     warnings.warn(
-        f"The device has too little memory for {-(-n // pieces)} at once: going on in {2 * pieces} pieces.",
+        f"The device has too little memory for {-(-len(batch.t) // pieces)} at once: going on in {2 * pieces} pieces.",
         stacklevel=2,
     )
     return backward(velocity, batch, precision, optimiser, 2 * pieces)
@@ -168,7 +186,6 @@ def _state(step: int, network: nn.Module, average: nn.Module, optimiser: torch.o
         average=average.state_dict(),
         optimiser=optimiser.state_dict(),
         rng_state=batch.rng_state,
-        **rng_states(),
     )
 
 
@@ -184,5 +201,4 @@ def _resume(
     average.load_state_dict(kept.average)
     optimiser.load_state_dict(kept.optimiser)
     rng.bit_generator.state = kept.rng_state
-    kept.set_rng()
     return kept.step
