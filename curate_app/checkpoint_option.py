@@ -28,8 +28,13 @@ def with_checkpoint(settings: Sequence[str] | None, checkpoint: str) -> list[str
     return [*(settings or ()), f"network.file={file}"]
 
 
-def check_checkpoint(config: "StudyConfig", study: Path) -> None:
+def check_checkpoint(config: "StudyConfig", study: Path, device: str | None = None) -> None:
     """Holds the generator that a new study names against its settings, after downloading it if need be.
+
+    Args:
+        config: the study's settings.
+        study: its folder; one that is there has been checked.
+        device: the command line's, where it names one.
 
     Raises:
         ValueError: it can't be read or doesn't go with the study.
@@ -44,8 +49,10 @@ def check_checkpoint(config: "StudyConfig", study: Path) -> None:
     with phase_bars() as report:
         located = locate(config.network, partial(report, "downloading"))
     use_threads(beside_app=False, small=config.network.kind == "mlp")
+    from loop.compute import choose_device
     from loop.pretrained import pretrained
 
+    choose_device(config, device)
     pretrained(config)
     if config.network.file in PUBLISHED:
         err.print(f"{located.source}: SHA-256 {located.sha256}")

@@ -13,6 +13,7 @@ from curate_app.choice.plan import plan
 from curate_app.export_command import export
 from curate_app.import_command import import_
 from curate_app.invite_command import invite
+from curate_app.launch import Device, open_on_ranks, use_device
 from curate_app.pretrain_command import pretrain
 from curate_app.replay_command import replay
 from curate_app.report.command import report
@@ -105,6 +106,7 @@ def serve(
 def worker(
     study: StudyPath,
     once: Annotated[bool, typer.Option(help="Do what there is to do, then end.")] = False,
+    device: Device = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Run a study's worker alone: it fills the slate pool and retrains.
@@ -114,8 +116,9 @@ def worker(
     from curate_app.processes import use_threads
     from loop.study import Study
 
-    opened = Study.open(study)
+    opened = open_on_ranks(study, lambda: Study.open(study), device)
     use_threads(beside_app=with_parent)
+    use_device(opened.config, device)
     from curate_app.worker_process import run_worker
 
     run_worker(opened, once=once, with_parent=with_parent)
@@ -129,6 +132,7 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="Everything random comes from it.")] = None,
     setting: Setting = None,
     checkpoint: Checkpoint = "",
+    device: Device = None,
     json_: Json = False,
 ) -> None:
     """Run the loop with simulated users; an interrupted run goes on with the same command.
@@ -139,26 +143,33 @@ def simulate(
     from curate_app.console import turn_progress
     from curate_app.processes import use_threads
     from curate_app.summary import print_status
-    from loop.study import configure, open_or_create
+    from loop.study import Study, configure, open_or_create
 
     settings = with_checkpoint(setting, checkpoint)
-    if preset is not None:
-        check_checkpoint(configure(preset, settings, seed=seed), study)
     is_new = not study.exists()
-    opened = open_or_create(study, preset, settings, seed=seed, generations=generations)
+
+    def make() -> Study:
+        if preset is not None:
+            check_checkpoint(configure(preset, settings, seed=seed), study, device)
+        return open_or_create(study, preset, settings, seed=seed, generations=generations)
+
+    opened = open_on_ranks(study, make, device)
     use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
+    use_device(opened.config, device)
+    from loop.compute import from_main, is_main
     from loop.simulation import simulate as run
 
     last = generations if generations is not None else opened.config.generations
-    latest = opened.store.latest_cut()
+    latest = from_main(lambda: opened.store.latest_cut())
     try:
-        with turn_progress(last, latest[0] if latest else 0, quiet=json_) as report:
+        with turn_progress(last, latest[0] if latest else 0, quiet=json_ or not is_main()) as report:
             run(opened, last, report)
     except (ValueError, OSError, RuntimeError):
-        if is_new:  # so that the same name, with settings put right, is free
+        if is_new and is_main():  # so that the same name, with settings put right, is free
             opened.discard_unbegun()
         raise
-    print_status(opened, as_json=json_)
+    if is_main():
+        print_status(opened, as_json=json_)
 
 
 @app.command()
@@ -214,7 +225,8 @@ def main() -> None:
     from curate_app.launch import on_ranks
 
     command: Any = typer.main.get_command(app)
-    sys.exit(run(lambda: on_ranks(lambda: _exit_quietly(command)), is_debug()))
+    verb = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    sys.exit(run(lambda: on_ranks(lambda: _exit_quietly(command), verb), is_debug()))
 
 
 def _exit_quietly(command: Any) -> None:

@@ -101,11 +101,15 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
 
 
 @contextmanager
-def phase_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar with the time left for each phase that is reported; gives the function to report to."""
+def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar with the time left for each phase that is reported; gives the function to report to.
+
+    Args:
+        quiet: shows nothing.
+    """
     from rich.progress import Progress
 
-    bars = Progress(console=Console(stderr=True))
+    bars = Progress(console=Console(stderr=True), disable=quiet)
     tasks: dict[str, TaskID] = {}
 
     def report(phase: str, done: int, total: int) -> None:

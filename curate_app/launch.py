@@ -1,46 +1,125 @@
 """A command under `accelerate launch` or `torchrun`, which start it several times and say so in the environment."""
 
+import contextlib
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from loop.config import StudyConfig
+    from loop.study import Study
+
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="auto (CUDA, else Apple's mps, else the CPU), cpu, cuda or mps; else study.toml's."),
+]
+DIVIDED = frozenset({"simulate", "worker", "pretrain", "replay", "reward"})  # verbs; the others are rank 0's alone
+OF_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK")
+PATIENCE_S = 10.0  # for rank 0 to say what went wrong, which most likely went wrong there too
+LOST = (
+    "Another process of this launch ended or can't be reached. Nothing is lost: the same command goes on from what was "
+    "kept."
+)
 
 
-def on_ranks(command: Callable[[], object]) -> None:
-    """Runs the command, on all processes of the launch if there is one.
+def is_launched() -> bool:
+    """Whether this process is one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def on_ranks(command: Callable[[], object], verb: str) -> None:
+    """Runs the command; of a launch on all processes that have a part in it. Only rank 0 prints.
 
     Raises:
         RuntimeError: another process of the launch ended.
     """
-    rank = os.environ.get("RANK")
-    if rank is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not is_launched():
+        _warn_of_one()
         command()
+        return
+    rank = int(os.environ["RANK"])
+    if verb not in DIVIDED:
+        for name in OF_LAUNCH:
+            os.environ.pop(name, None)
+        if rank == 0:
+            command()
         return
     from curate_app.processes import use_threads
 
     use_threads(beside_app=False)
-    from loop.ranks import on_all
-
-    asked = _Asked()
-    if rank == "0":
-        signal.signal(signal.SIGTERM, asked)
+    ended = _Ended()
+    signal.signal(signal.SIGTERM, ended)
     try:
-        on_all(command)
+        if rank == 0:
+            command()
+        else:
+            with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+                command()
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher passes Ctrl-C on, after the terminal did
-        if not asked.to_end:
-            raise
-        raise RuntimeError(
-            "The launch was ended, most likely since another of its processes failed. Nothing is lost: the same "
-            "command goes on from here."
-        ) from error
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        from loop.compute import LostProcessError, is_lost
+
+        is_other = ended.is_asked or is_lost(error)
+        if rank:
+            if ended.is_asked or isinstance(error, KeyboardInterrupt):
+                sys.exit(1)
+            time.sleep(PATIENCE_S)
+        raise (LostProcessError(LOST) if is_other else error) from error
 
 
-class _Asked:
+class _Ended:
     """Stops the command when the launcher asks for it, which it does when another process failed."""
 
-    to_end = False
+    is_asked = False
 
     def __call__(self, _signal: int, _frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self.to_end = True
+        self.is_asked = True
         raise KeyboardInterrupt
+
+
+def open_on_ranks(path: Path, make: Callable[[], "Study"], device: str | None) -> "Study":
+    """The study that `make` opens or makes, on rank 0 of a launch alone; the others get its settings.
+
+    Args:
+        path: its folder.
+        make: opens or makes it.
+        device: as given on the command line.
+    """
+    if not is_launched():
+        return make()
+    from loop.compute import open_study
+
+    return open_study(path, make, device)
+
+
+def use_device(config: "StudyConfig", asked: str | None) -> None:
+    """Chooses the device, the command line's before study.toml's, and says which it is.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    from curate_app.console import err
+    from loop.compute import choose_device, is_main
+
+    found = choose_device(config, asked)
+    if is_main():
+        err.print(f"Working on {found}.")
+
+
+def _warn_of_one() -> None:
+    """`accelerate launch --cpu` starts one process unless it has MPI, whatever its --num_processes."""
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ:
+        from curate_app.console import err
+
+        err.print(
+            "`accelerate launch --cpu` started one process only, as it does without MPI; for several on CPUs use "
+            "`accelerate launch --multi_gpu --num_processes N` with --device cpu, or torchrun."
+        )

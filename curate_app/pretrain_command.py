@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from curate_app.checkpoint_option import Checkpoint
+from curate_app.launch import Device, use_device
 
 
 def pretrain(
@@ -18,6 +19,7 @@ def pretrain(
         list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")
     ] = None,
     checkpoint: Checkpoint = "",
+    device: Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
 ) -> None:
     """Train the generator that studies begin with, once for many; an interrupted run goes on with the same command.
@@ -38,9 +40,11 @@ def pretrain(
     paths = [f"data.path={path}"] if path else []
     config = configure(preset, with_checkpoint([*paths, *(setting or [])], checkpoint), seed=seed)
     use_threads(beside_app=False, small=config.network.kind == "mlp")
+    use_device(config, device)
     from loop import pretraining
+    from loop.compute import is_main
 
-    with phase_bars() as report:
+    with phase_bars(quiet=not is_main()) as report:
         made = (pretraining.take if checkpoint else pretraining.pretrain)(config, out, report)
     if json_:
         found = {"path": str(out), "sha256": made.sha256, "parameters": made.parameters}

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curate_app.launch import Device, open_on_ranks, use_device
+
 if TYPE_CHECKING:
     from loop.config import StudyConfig
 
@@ -24,6 +26,7 @@ def replay(
         list[str] | None, typer.Option("--set", help="A setting of training as a.b=value; may be given again.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Other randomness in training.")] = None,
+    device: Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
 ) -> None:
     """Train other generators on a study's log, from its generation 0: what if the mix or the rule had been another?
@@ -37,16 +40,25 @@ def replay(
     from curate_app.summary import print_status
     from loop.study import Study
 
-    source = Study.open(study)
-    config = _config(source.config, policy, lam, exclude_picks, exclude_raters, setting or [], seed)
-    use_threads(beside_app=False, small=config.network.kind == "mlp")
-    from loop.replay import begin, run, turns
+    def make() -> Study:
+        source = Study.open(study)
+        config = _config(source.config, policy, lam, exclude_picks, exclude_raters, setting or [], seed)
+        use_threads(beside_app=False, small=config.network.kind == "mlp")
+        from loop.replay import begin
 
-    made = begin(source, out, config)
-    latest = made.store.latest_cut()
-    with turn_progress(len(turns(made)), latest[0] if latest else 0, quiet=json_) as report:
+        return begin(source, out, config)
+
+    made = open_on_ranks(study, make, device)
+    use_device(made.config, device)
+    from loop.compute import from_main, is_main
+    from loop.replay import run, turns
+    from loop.turn import latest_t
+
+    last, done = from_main(lambda: (len(turns(made)), latest_t(made)))
+    with turn_progress(last, done, quiet=json_ or not is_main()) as report:
         run(made, out, report)
-    print_status(Study.open(out), as_json=json_)
+    if is_main():
+        print_status(Study.open(out), as_json=json_)
 
 
 def _config(

@@ -13,6 +13,7 @@ from loop.tensors import to_bytes
 from model.classifier import Classifier
 from model.classifier_training import Labelled, accuracy, train_classifier
 from model.config import ClassifierConfig
+from model.distributed import from_main
 from model.foreign import huyvnphan
 from model.interfaces import Report
 from model.keeping import Keeper
@@ -40,7 +41,7 @@ def trained(config: StudyConfig, real: RealData, name: str, path: Path, report: 
     table = ClassifierConfig(**getattr(config, name).model_dump(include=set(ClassifierConfig.model_fields)))
     seed = derive_seed(config.seed, PURPOSES[name])
     keeper = Keeper(path.with_suffix(".partial"), repr((seed, config.data, table)))
-    unseen = unseen_images(config.data, real.label_names)
+    unseen = from_main(lambda: unseen_images(config.data, real.label_names))
     reports = partial(report, name), partial(report, f"accuracy of the {name}")
     about = to_bytes(real.x), real.labels, real.label_names, table, seed
     try:

@@ -12,7 +12,15 @@ from tomlkit.exceptions import ParseError
 from data.config import DataConfig
 from loop.crowd.config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from loop.policies import DataPolicy, PolicyKind
-from model.config import ClassifierConfig, JudgeConfig, NetworkConfig, RewardConfig, SamplingConfig, TrainConfig
+from model.config import (
+    ClassifierConfig,
+    ComputeConfig,
+    JudgeConfig,
+    NetworkConfig,
+    RewardConfig,
+    SamplingConfig,
+    TrainConfig,
+)
 
 POINT_SETS = ("moons", "gaussians")
 IMAGE_REWARDS = ("class_prob", "confidence")
@@ -195,6 +203,7 @@ class StudyConfig(_Table):
     preset: str = ""
     seed: int = Field(default=0, ge=0, lt=2**32)
     generations: int = Field(default=5, ge=1, description="`curate simulate` stops after this many turns")
+    compute: ComputeConfig = ComputeConfig()
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()

@@ -13,6 +13,7 @@ from loop.study import Study
 from loop.tensors import to_tensor
 from loop.turn import Turn, keep_turn, kept_turn, latest_cut, open_requests, stored_pixels
 from loop.utilities import Utilities, fit
+from model.distributed import from_main, is_main
 from model.interfaces import Generator, OnStep
 
 CHUNK = 2_500  # slates of a simulated run that are drawn, picked from and committed together
@@ -37,15 +38,17 @@ class SimulatedUsers:
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Picks chunk by chunk; each is a transaction."""
         store, config = self.study.store, self.study.config
-        sessions = sim_sessions(store, config)
-        done = store.count_session_picks(sessions, t)
+        sessions = from_main(lambda: sim_sessions(store, config))
+        done = from_main(lambda: store.count_session_picks(sessions, t))
         while done < self.n:
             n = min(CHUNK, self.n - done)
-            store_picks(store, sessions, draw_picks(config, self.scorer, generator, t, n, "sim", done // CHUNK))
+            drawn = draw_picks(config, self.scorer, generator, t, n, "sim", done // CHUNK)
+            if is_main():
+                store_picks(store, sessions, drawn)
             done += n
             if on_step:
                 on_step(done, self.n)
-        return Turn(t + 1, latest_cut(self.study), store.last_pick(), self.n)
+        return from_main(lambda: Turn(t + 1, latest_cut(self.study), store.last_pick(), self.n))
 
 
 class People:
@@ -60,16 +63,19 @@ class People:
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Settles the turn first, then has the proxy pick chunk by chunk; each is a transaction."""
-        turn = kept_turn(self.study, t + 1) or self._begin(t)
+        turn = from_main(lambda: kept_turn(self.study, t + 1) or self._begin(t))
         if not turn.n_proxy:
             return turn
-        store, utilities = self.study.store, fit_utilities(self.study, self.scorer, turn.cut, turn.t)
-        session = store.bulk_session("proxy", utilities.sha256, type_=f"fit to {utilities.n_picks} picks")
-        done = store.count_session_picks([session], t)
+        store = self.study.store
+        utilities = from_main(lambda: fit_utilities(self.study, self.scorer, turn.cut, turn.t))
+        about = f"fit to {utilities.n_picks} picks"
+        session = from_main(lambda: store.bulk_session("proxy", utilities.sha256, type_=about))
+        done = from_main(lambda: store.count_session_picks([session], t))
         while done < turn.n_proxy:
             n, chunk = min(PROXY_CHUNK, turn.n_proxy - done), done // PROXY_CHUNK
             drawn = draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
-            store_picks(store, [session], drawn)
+            if is_main():
+                store_picks(store, [session], drawn)
             done += n
             if on_step:
                 on_step(done, turn.n_proxy)

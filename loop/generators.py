@@ -10,6 +10,7 @@ from loop.config import StudyConfig
 from loop.mixing import real_only
 from loop.pictures import COLUMNS, picture
 from loop.study import Study
+from model.distributed import is_main, processes
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
 from model.keeping import Keeper
@@ -22,8 +23,14 @@ KEPT_EVERY_S = 120.0
 
 
 def generator_class(config: StudyConfig) -> type[Generator]:
-    """The class that `network.kind` stands for."""
+    """The class that `network.kind` stands for.
+
+    Raises:
+        ValueError: there is no such class, or it is no flow and there are several processes.
+    """
     kind = config.network.kind
+    if kind not in FLOW_KINDS and processes() > 1:
+        raise ValueError(f"network.kind '{kind}' works in one process; start the command without a launcher.")
     if kind == "resample":
         return Resampler
     return Flow if kind in FLOW_KINDS else import_named(kind, "network.kind")
@@ -61,8 +68,10 @@ def train_first(
         return untrained.fit(data, None, seed, on_step).save(path)
 
     def show(step: int, flow: Flow) -> None:
-        if sheets:
-            x = flow.sample(derive_seeds(COLUMNS * COLUMNS, config.seed))
+        if sheets is None:
+            return
+        x = flow.sample(derive_seeds(COLUMNS * COLUMNS, config.seed))
+        if is_main():
             sheets.mkdir(parents=True, exist_ok=True)
             (sheets / f"step-{step:07d}.png").write_bytes(picture(x, real.numpy())[1])
 

@@ -3,12 +3,13 @@
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import model as model_package
 from data.real import sample_shape
 from data.records import Generation
 from loop.classifiers import trained
-from loop.evaluation import Evaluator
+from loop.evaluation import Evaluation, Evaluator
 from loop.generators import load_generator, train_first
 from loop.pretrained import pretrained
 from loop.scoring import Scorer
@@ -16,9 +17,17 @@ from loop.study import Study
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.classifier import Classifier
+from model.devices import describe
+from model.distributed import from_main
 from model.interfaces import Report
 
 STARTERS = Path(model_package.__file__).parent / "starters"
+
+
+def read_images(study: Study, report: Report) -> None:
+    """Reads the study's real data, on rank 0 for all processes, and keeps them with it."""
+    real = from_main(lambda: study.read_real(partial(report, "reading images")))
+    study.__dict__.setdefault("real", real)
 
 
 def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) -> Evaluator:
@@ -32,7 +41,8 @@ def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) 
     Raises:
         ValueError: the donor's pretraining is another, or a classifier doesn't go with the study.
     """
-    real = study.read_real(partial(report, "reading images"))
+    read_images(study, report)
+    real = study.real
     if not real.is_images:
         return Evaluator(study, Scorer(study.config, None, real.label_names))
     scorer = _prepare_classifier(study, "classifier", report, donor)
@@ -46,16 +56,21 @@ def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) 
 
 def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | None) -> Scorer:
     """The scorer that goes by the study's 'classifier', or its 'judge'."""
-    path, real = study.weights_path(name), study.real
+    path = study.weights_path(name)
+    if not from_main(lambda: _has_classifier(study, name, path, donor)):
+        found = trained(study.config, study.real, name, path, report)
+        from_main(lambda: study.store.log("worker", f"{name}_trained", accuracy=found.accuracy))
+    classifier = Classifier.load(path)
+    return Scorer(study.config, classifier, classifier.label_names)
+
+
+def _has_classifier(study: Study, name: str, path: Path, donor: Study | None) -> bool:
+    """Whether the classifier is there, after copying the one that the study names, a starter's or a donor's."""
     file = getattr(study.config, name).file
     if file and not path.exists():
         _check_images(Classifier.load(Path(file)), study, name)
         copy_checkpoint(Path(file), path)
-    if not path.exists() and not _copy_starter(study, name, path) and not _copy_donated(study, donor, name, path):
-        found = trained(study.config, real, name, path, report)
-        study.store.log("worker", f"{name}_trained", accuracy=found.accuracy)
-    classifier = Classifier.load(path)
-    return Scorer(study.config, classifier, classifier.label_names)
+    return path.exists() or _copy_starter(study, name, path) or _copy_donated(study, donor, name, path)
 
 
 def _check_images(classifier: Classifier, study: Study, name: str) -> None:
@@ -81,21 +96,27 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         ValueError: the donor's pretraining is another, or `network.file` doesn't go with the study.
         DownloadError: `network.file` couldn't be downloaded.
     """
-    if study.store.latest_cut() is not None:
+    if from_main(lambda: study.store.latest_cut() is not None):
         return
     path = study.checkpoint_path(0)
-    if not (
-        _copy_starter(study, "generator", path)
-        or _copy_donated(study, donor, "generator", path)
-        or _take_pretrained(study, path, report)
+    if not from_main(
+        lambda: (
+            _copy_starter(study, "generator", path)
+            or _copy_donated(study, donor, "generator", path)
+            or _take_pretrained(study, path, report)
+        )
     ):
         train_first(study.config, evaluator.real_kept, path, partial(report, "pretraining"))
     evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
-    generator = load_generator(study, 0)
-    evaluation = evaluator.of(generator, 0, None)
+    evaluation, of_real = evaluator.of(load_generator(study, 0), 0, None), evaluator.of_real()
+    from_main(lambda: _publish_first(study, evaluator, evaluation, of_real))
+
+
+def _publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of_real: dict[str, Any]) -> None:
+    path = study.checkpoint_path(0)
     with study.store.write() as _:
-        study.store.set_status("real", **evaluator.of_real())
+        study.store.set_status("real", **of_real)
         study.store.add_images([evaluation.picture])
         study.store.publish(
             Generation(
@@ -107,7 +128,7 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
                 n_curated=0,
                 policy="pretrained elsewhere" if study.config.network.file else "pretrained on real data",
                 config=study.config.as_json(),
-                metrics=evaluation.metrics,
+                metrics={**evaluation.metrics, "device": describe()},
             )
         )
         study.store.add_evaluation(evaluator.real_samples())

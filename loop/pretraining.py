@@ -9,6 +9,7 @@ from loop.config import StudyConfig
 from loop.generators import train_first
 from loop.pretrained import pretrained
 from loop.tensors import to_bytes
+from model.distributed import from_main
 from model.flow import Flow
 from model.interfaces import Report
 
@@ -37,7 +38,7 @@ def pretrain(config: StudyConfig, path: Path, report: Report) -> Made:
         ValueError: the network doesn't go with the data.
         NonFiniteLossError: training diverged.
     """
-    real = load(config.data, config.seed, on_read=partial(report, "reading images"))
+    real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
     sheets = path.with_name(f"{path.stem}-samples")
     sha256 = train_first(config, to_bytes(real.x), path, partial(report, "pretraining"), sheets)
     return Made(sha256, _parameters(Flow.load(path, config.train, config.sampling)), sheets)
@@ -55,8 +56,12 @@ def take(config: StudyConfig, path: Path, report: Report) -> Made:
         ValueError: it can't be read or doesn't go with the settings.
         DownloadError: it can't be downloaded.
     """
-    flow = pretrained(config, partial(report, "downloading")).flow
-    return Made(flow.save(path), _parameters(flow), None)
+
+    def take_it() -> Made:
+        flow = pretrained(config, partial(report, "downloading")).flow
+        return Made(flow.save(path), _parameters(flow), None)
+
+    return from_main(take_it)
 
 
 def _parameters(flow: Flow) -> int:

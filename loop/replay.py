@@ -7,6 +7,7 @@ were made from samples of the old study's generators; the table `drawn_by` keeps
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,8 @@ from loop.lock import only_worker
 from loop.preparation import copy_checkpoint, prepare_evaluator
 from loop.replay_settings import changes
 from loop.study import Study, StudyExistsError, first_difference
-from loop.turn import Turn
+from loop.turn import Turn, latest_t
+from model.distributed import from_main, is_main
 from model.interfaces import Report
 
 
@@ -71,18 +73,19 @@ def run(study: Study, out: Path, report: Report) -> None:
         WorkerRunningError: another process works on it.
     """
     try:
-        with only_worker(study.path):
-            latest = study.store.latest_cut()
-            assert latest is not None
+        with only_worker(study.path) if is_main() else nullcontext():
+            latest, planned = from_main(lambda: (latest_t(study), turns(study)))
             evaluator = prepare_evaluator(study, report)
-            generator = load_generator(study, latest[0])
-            for turn in turns(study)[latest[0] :]:
+            generator = load_generator(study, latest)
+            for turn in planned[latest:]:
                 report("curating", 1, 1)
                 generator = next_generation(study, evaluator, generator, turn, report)
-            study.store.close()
-            study.path.rename(out)
+            if is_main():
+                study.store.close()
+                study.path.rename(out)
     finally:
-        study.store.close()
+        if is_main():
+            study.store.close()
 
 
 def _go_on(source: Study, unfinished: Path, config: StudyConfig) -> Study:

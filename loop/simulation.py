@@ -1,11 +1,15 @@
 """`curate simulate`: the loop with simulated Luce users, turn after turn, in batch."""
 
+from contextlib import nullcontext
+
 from loop.curators import SimulatedUsers
 from loop.generation import next_generation
 from loop.generators import load_generator
 from loop.lock import only_worker
 from loop.preparation import prepare_evaluator, prepare_first_generation
 from loop.study import Study
+from loop.turn import latest_t
+from model.distributed import from_main, is_main
 from model.interfaces import Report
 
 
@@ -25,18 +29,21 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
         WorkerRunningError: another process works on this study.
         ValueError: people have picked in it, or the donor's pretraining is another.
     """
-    if study.store.raters().get("human"):
-        raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
-    study.check_goes_on()
-    with only_worker(study.path):
+    from_main(lambda: _check(study))
+    with only_worker(study.path) if is_main() else nullcontext():
         report("preparing", 0, 1)
         evaluator = prepare_evaluator(study, report, donor)
         prepare_first_generation(study, evaluator, report, donor)
         users = SimulatedUsers(study, evaluator.scorer)
-        latest = study.store.latest_cut()
-        assert latest is not None
-        generator = load_generator(study, latest[0])
-        for t in range(latest[0], generations):
+        latest = from_main(lambda: latest_t(study))
+        generator = load_generator(study, latest)
+        for t in range(latest, generations):
             report("curating", 0, users.n)
             turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
             generator = next_generation(study, evaluator, generator, turn, report)
+
+
+def _check(study: Study) -> None:
+    if study.store.raters().get("human"):
+        raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
+    study.check_goes_on()

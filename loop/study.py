@@ -194,7 +194,8 @@ def open_or_create(
     if preset is not None:
         wanted = configure(preset, settings, seed=seed, generations=generations or None).model_dump()
     known["app"].pop("password")  # study.toml keeps none
-    difference = first_difference({**known, "generations": 0}, {**wanted, "generations": 0})
+    free: dict[str, Any] = {"generations": 0, "compute": {}}  # may change from one run to the next
+    difference = first_difference({**known, **free}, {**wanted, **free})
     if difference:
         raise StudyExistsError(f"There is a study at {path} with other settings: {difference}. Choose another name.")
     return study

@@ -125,6 +125,13 @@ def open_requests(study: Study) -> list[dict]:
     return study.store.events(kinds=("retrain_requested",), after=study.store.status("turn").get("request", 0))
 
 
+def latest_t(study: Study) -> int:
+    """The number of the latest generation, of which there is at least one."""
+    latest = study.store.latest_cut()
+    assert latest is not None
+    return latest[0]
+
+
 def latest_cut(study: Study) -> int:
     """The highest pick id that has been used."""
     latest = study.store.latest_cut()

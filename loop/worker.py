@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -28,6 +28,7 @@ from loop.preparation import prepare_evaluator, prepare_first_generation
 from loop.slates import Pool
 from loop.study import Study
 from loop.turn import kept_turn, open_requests
+from model.distributed import alone, from_main, is_main, processes
 from model.interfaces import Generator
 
 POLL_S = 0.25
@@ -55,7 +56,7 @@ class Reporter:
         now = time.monotonic()
         if phase != self.phase:
             self.phase, self._since, self._beat = phase, now, 0.0
-        if now - self._beat < HEARTBEAT_S:
+        if now - self._beat < HEARTBEAT_S or not is_main():
             return
         self._beat = now
         share = done / total if total else None
@@ -63,7 +64,8 @@ class Reporter:
         left = left and round(left, 1)
         self.study.store.set_status("worker", phase=phase, done=share, left_s=left, steady=steady_now())
         if self.tend and phase in ("training", "curating"):
-            self.tend()
+            with alone():
+                self.tend()
 
 
 class Worker:
@@ -77,7 +79,7 @@ class Worker:
     """
 
     def __init__(self, study: Study):
-        study.check_goes_on()
+        from_main(study.check_goes_on)
         if study.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
         if len(sample_shape(study.config.data)) != 3:
@@ -94,18 +96,19 @@ class Worker:
         Raises:
             WorkerRunningError: another worker has the study.
         """
-        with only_worker(self.study.path):
-            self.study.store.log("worker", "worker_started")
+        with only_worker(self.study.path) if is_main() else nullcontext():
+            from_main(lambda: self.study.store.log("worker", "worker_started"))
             try:
                 self._prepare()
-                while not self._stop.is_set():
+                while not from_main(self._stop.is_set):
                     busy = self.tick()
                     if once and not busy:
                         return
                     if not busy:
                         self._stop.wait(POLL_S)
             finally:
-                self._say_goodbye()
+                if is_main():
+                    self._say_goodbye()
 
     def stop(self) -> None:
         """Asks `run` to return after the step at hand. Safe from any thread."""
@@ -120,17 +123,26 @@ class Worker:
             store.log("worker", "worker_stopped")
 
     def tick(self) -> bool:
-        """Does the most urgent thing there is; False when there was none."""
+        """Does the most urgent thing there is; False when there was none.
+
+        Several processes divide a turn among them; all else is done by rank 0 while the others wait.
+        """
+        busy, due = from_main(self._tend)
+        if due is not None:
+            self._turn(due)
+        return busy
+
+    def _tend(self) -> tuple[bool, int | None]:
+        """Whether there was anything to do, and the generation after which a turn is due, if one is."""
         latest = self.study.store.latest_generation()
         assert latest is not None
         if self._answer_simulate_request(latest):
-            return True
+            return True, None
         if kept_turn(self.study, latest.t + 1) or self._due(latest):
-            self._turn(latest)
-            return True
+            return True, latest.t
         self.report("idle", 0, 0)
         self._flag()
-        return self._tend_pool(latest.t)
+        return self._tend_pool(latest.t), None
 
     def _prepare(self) -> None:
         self.report("preparing", 0, 1)
@@ -147,7 +159,7 @@ class Worker:
         self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
-        self.study.store.retire_slates(self._latest_t())
+        from_main(lambda: self.study.store.retire_slates(self._latest_t()))
 
     def _due(self, latest: Generation) -> bool:
         """Whether the schedule, or the researcher, calls for a new generation."""
@@ -171,9 +183,9 @@ class Worker:
             self._published = latest.t, time.monotonic() - age.total_seconds()
         return 0 < schedule.interval_s <= time.monotonic() - self._published[1]
 
-    def _turn(self, latest: Generation) -> None:
-        generator, t = self._generator(latest.t), latest.t
-        self._tend_pool(t)
+    def _turn(self, t: int) -> None:
+        generator = self._generator(t) if processes() == 1 else load_generator(self.study, t)
+        from_main(lambda: self._tend_pool(t))
         self.report.tend = lambda: self._tend_audit(t)
         self.report("curating", 0, 0)
         turn = self.people.curate(generator, t, lambda done, total: self.report("curating", done, total))

@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.augment import mirrored
 from model.classifier import Classifier
 from model.config import ClassifierConfig
 from model.devices import autocast, device
+from model.distributed import accelerator, from_main, processes, rank
 from model.interfaces import OnStep
-from model.keeping import Keeper, Kept, holding_interrupts, rng_states
+from model.keeping import Keeper, Kept, holding_interrupts
+from model.noise import derive_seed
 from model.pixels import scaled
 from model.schedule import held_rate, learning_rate
 from model.vgg import prepared, vgg11
 
+REPORT_STEPS = 20  # between two times that several processes agree on whether to stop
 MEASURED = 2_048  # test images scaled at a time
 Labelled = tuple[torch.Tensor, np.ndarray]
 
@@ -48,18 +50,19 @@ def train_classifier(
     Raises:
         ValueError: fewer than two classes, or what was kept is damaged.
     """
+    if config.batch_size < processes():
+        raise ValueError(f"batch_size = {config.batch_size} of a classifier can't be divided among {processes()}.")
     if len(label_names) < 2:
         raise ValueError("A classifier needs at least two classes; these images have one.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        rng = np.random.default_rng(seed)
         kept = np.arange(len(labels))
         if test is None:
             kept, held_out = split(labels, config.holdout, seed)
             test = x[torch.from_numpy(held_out)], labels[held_out]
         shape = tuple(x.shape[1:])
         network = vgg11(shape, config, len(label_names)).to(device())
-        _train(network, x, labels, kept, config, rng, on_step, keeper)
+        _train(network, x, labels, kept, config, seed, on_step, keeper)
         found = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
         return replace(found, accuracy=accuracy(found, *test, on_measured))
 
@@ -81,35 +84,43 @@ def _train(
     labels: np.ndarray,
     members: np.ndarray,
     config: ClassifierConfig,
-    rng: np.random.Generator,
+    seed: int,
     on_step: OnStep | None,
     keeper: Keeper | None,
 ) -> None:
     """Trains in place on those of the images that are members, from where the keeper left off.
+
+    Several processes learn from a part of every batch each. Augmentation and dropout of a step come from the seed, the
+    step and the process alone, and are drawn on the device.
 
     The rate rises and falls once, and may start again; the momentum stays.
 
     Source: warm restarts, Loshchilov and Hutter 2017 (arXiv 1608.03983).
     """
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
-    optimiser = _optimiser(network, config)
+    optimiser, rng = _optimiser(network, config), np.random.default_rng(seed)
     step, order = _resume(network, optimiser, rng, keeper)
     each = -(-len(members) // config.batch_size)
     steps = each * (config.epochs + config.restart_epochs)
+    several = processes() > 1
+    parallel = accelerator().prepare(network) if several else network
 
     network.train()
+    order = order.to(device())
     with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
         while step < steps:
             if step % each == 0:
-                order = torch.from_numpy(rng.permutation(members))
-            chosen = order.tensor_split(each)[step % each].to(device())
-            images = prepared(augment(x[chosen], config, rng), config)
-            _step(network, optimiser, _rate(step, each, config), images, targets[chosen], config)
+                order = torch.from_numpy(rng.permutation(members)).to(device())
+            torch.manual_seed(derive_seed(seed, step, rank()))
+            chosen = order.tensor_split(each)[step % each].tensor_split(processes())[rank()]
+            images = prepared(augment(x[chosen], config), config)
+            _step(parallel, optimiser, _rate(step, each, config), images, targets[chosen], config)
             step += 1
             if on_step:
                 on_step(step, steps)
-            stopping = interrupted()
-            if keeper and (stopping or step == steps or keeper.is_due()):
+            reporting = not several or step % REPORT_STEPS == 0 or step == steps
+            stopping = from_main(interrupted) if reporting else False
+            if keeper and reporting and (stopping or step == steps or keeper.is_due()):
                 keeper.keep(_state(step, order, network, optimiser, rng), network)
             if stopping:
                 raise KeyboardInterrupt
@@ -124,7 +135,7 @@ def _rate(step: int, each: int, config: ClassifierConfig) -> float:
 
 
 def _step(
-    network: nn.Sequential,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
     rate: float,
     images: torch.Tensor,
@@ -151,7 +162,6 @@ def _state(
         average={},
         optimiser=optimiser.state_dict(),
         rng_state=dict(rng.bit_generator.state),
-        **rng_states(),
     )
 
 
@@ -168,7 +178,6 @@ def _resume(
     network.load_state_dict(kept.network)
     optimiser.load_state_dict(kept.optimiser)
     rng.bit_generator.state = kept.rng_state
-    kept.set_rng()
     return kept.step, kept.order
 
 
@@ -192,33 +201,35 @@ def split(labels: np.ndarray, holdout: float, seed: int) -> tuple[np.ndarray, np
     return np.setdiff1d(np.arange(len(labels)), held), held
 
 
-def augment(images: torch.Tensor, config: ClassifierConfig, rng: np.random.Generator) -> torch.Tensor:
-    """Images in [-1, 1], each shifted at random (the border is repeated), and mirrored or blanked in part if asked."""
+def augment(images: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
+    """Images in [-1, 1], each shifted at random (the border is repeated), and mirrored or blanked in part if asked.
+
+    The random numbers are torch's own, drawn where the images are.
+    """
     images = scaled(images)
     n, _, height, width = images.shape
     if config.flip:
-        images = mirrored(images, rng)
+        turned = torch.rand(n, device=images.device) < 0.5
+        images = torch.where(turned[:, None, None, None], images.flip(3), images)
     if config.shift:
-        images = _shifted(images, config.shift, rng)
+        images = _shifted(images, config.shift)
     if config.cutout:
-        rows, columns = (_near(size, config.cutout, n, rng).to(images.device) for size in (height, width))
+        rows, columns = (_near(size, config.cutout, n, images.device) for size in (height, width))
         images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
     return images
 
 
-def _shifted(images: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
+def _shifted(images: torch.Tensor, shift: int) -> torch.Tensor:
     n, _, height, width = images.shape
-    padded = nn.functional.pad(images, [shift] * 4, mode="replicate")
-    where = images.device
-    top, left = (torch.from_numpy(rng.integers(0, 2 * shift + 1, n)).to(where) for _ in range(2))
-    rows = top[:, None] + torch.arange(height, device=where)
-    columns = left[:, None] + torch.arange(width, device=where)
-    picked = padded[torch.arange(n, device=where)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2)
+    padded, where = nn.functional.pad(images, [shift] * 4, mode="replicate"), images.device
+    top, left = torch.randint(2 * shift + 1, (2, n, 1), device=where)
+    rows, columns = top + torch.arange(height, device=where), left + torch.arange(width, device=where)
+    chosen = padded[torch.arange(n, device=where)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return chosen.permute(0, 3, 1, 2)
 
 
-def _near(size: int, side: int, n: int, rng: np.random.Generator) -> torch.Tensor:
+def _near(size: int, side: int, n: int, where: torch.device) -> torch.Tensor:
     """(n, size) whether a row (or column) is in a band of `side` about a random one."""
-    first = torch.from_numpy(rng.integers(0, size, n))[:, None] - side // 2
-    place = torch.arange(size)
+    first = torch.randint(size, (n, 1), device=where) - side // 2
+    place = torch.arange(size, device=where)
     return (place >= first) & (place < first + side)

@@ -10,6 +10,15 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class ComputeConfig(_Table):
+    """The [compute] table: what the work is done on. It may change from one run of a study to the next."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="auto: CUDA, else Apple's mps, else the CPU; --device says otherwise for one run"
+    )
+    deterministic: bool = Field(default=False, description="CUDA: operations that repeat to the bit, which are slower")
+
+
 class NetworkConfig(_Table):
     """The [network] table: the velocity field of the flow, or a generator of the user's own."""
 

@@ -25,7 +25,7 @@ def use(name: str = "auto", *, deterministic: bool = False) -> torch.device:
     """Chooses the device of this process, once, and joins the launch that it is part of.
 
     Args:
-        name: 'auto' (CUDA, else Apple's, else the CPU), 'cpu', 'cuda' or 'mps'. `accelerate launch --cpu` speaks for auto.
+        name: 'auto' (CUDA, else Apple's, else the CPU), 'cpu', 'cuda' or 'mps'; the launcher's --cpu decides auto.
         deterministic: makes work on CUDA repeat to the bit, at the price of slower operations.
 
     Raises:
@@ -43,6 +43,8 @@ def use(name: str = "auto", *, deterministic: bool = False) -> torch.device:
     found = PartialState(cpu=name == "cpu", timeout=TIMEOUT, **backend).device
     if found.type != name:
         raise ValueError(f"This process works on {found.type} already, and {name} was asked for.")
+    if name == "cuda":  # what is called float32 is float32; TF32 has ten bits, and rewards and picks would show it
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS refuses
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -92,6 +92,11 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return value if processes() == 1 else reduce(value, "mean")  # pyright: ignore[reportReturnType]
 
 
+def total(value: float) -> float:
+    """The sum of a number over all processes."""
+    return value if processes() == 1 else float(reduce(torch.tensor(float(value), device=device()), "sum"))  # pyright: ignore
+
+
 def accelerator() -> Accelerator:
     """Accelerate's engine of this process; the precision is each network's own (`model.devices.uses_bf16`)."""
     device()

@@ -158,9 +158,9 @@ def backward(
     optimiser.zero_grad(set_to_none=True)
     n, total = len(batch.t) / processes(), torch.zeros((), device=device())
     own = (x.tensor_split(processes())[rank()] for x in (batch.t, batch.x0, batch.x1))
-    t, x0, x1 = (x.to(device(), non_blocking=True) for x in own)
+    parts = [x.to(device(), non_blocking=True).tensor_split(pieces) for x in own]
     try:
-        for t, x0, x1 in zip(*(x.tensor_split(pieces) for x in (t, x0, x1)), strict=True):
+        for t, x0, x1 in zip(*parts, strict=True):
             moment = t.view(-1, *[1] * (x0.ndim - 1))
             xt, ut = torch.lerp(x0, x1, moment), x1 - x0
             with autocast(precision):

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from curate_app.launch import Device, use_device
+
 app = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
 
 Out = Annotated[Path, typer.Option(help="The weights' file, .safetensors; a .json comes beside it.")]
@@ -20,6 +22,7 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")
     ] = None,
+    device: Device = None,
     json_: Json = False,
 ) -> None:
     """Train the VGG11 that judges images, and measure its accuracy; an interrupted run goes on with the same command.
@@ -36,6 +39,7 @@ def train(
     paths = [f"data.path={path}"] if path else []
     config = configure(dataset, [*paths, *(setting or [])], seed=seed)
     use_threads(beside_app=False)
+    use_device(config, device)
     from curate_app.reward.training import train_reward
 
     train_reward(config, out, as_json=json_)

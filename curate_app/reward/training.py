@@ -7,6 +7,7 @@ from pathlib import Path
 from curate_app.console import out, phase_bars
 from data.real import load
 from loop.classifiers import trained
+from loop.compute import from_main, is_main
 from loop.config import StudyConfig
 
 
@@ -19,8 +20,8 @@ def train_reward(config: StudyConfig, path: Path, *, as_json: bool) -> None:
         ValueError: the path doesn't end in .safetensors, or is there already.
     """
     check_out(path)
-    with phase_bars() as report:
-        real = load(config.data, config.seed, on_read=partial(report, "reading images"))
+    with phase_bars(quiet=not is_main()) as report:
+        real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
         found = trained(config, real, "classifier", path, report)
     if as_json:
         out.print_json(json.dumps({"path": str(path), "sha256": found.sha256, "accuracy": found.accuracy}))

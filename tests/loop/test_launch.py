@@ -1,7 +1,8 @@
-"""Whole studies under `accelerate launch`. Run as a script, this file is a study that loses a process half-way."""
+"""Whole studies on two processes. Run as a script, this file is a study that loses one of them half-way."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +18,17 @@ from loop.selfcheck import self_checks
 from loop.study import Study, configure
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-          "--main_process_port", "0"]  # fmt: skip
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+              "--main_process_port", "0"]  # fmt: skip
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TINY = (
     "data.size=16", "network.width=32", "train.pretrain_steps=8", "train.finetune_steps=24", "train.batch_size=5",
     "train.pair_size=5", "sampling.batch_size=30", "sampling.solver=euler", "sampling.steps=1", "classifier.width=4",
-    "classifier.epochs=1", "evaluation.samples=100", "curation.extend=none", "curation.k=2", "curation.picks=20",
+    "classifier.epochs=1", "evaluation.samples=100", "curation.extend=none", "curation.k=2", "curation.picks=200",
+    "network.precision=fp32",
 )  # fmt: skip
-Start = Callable[..., subprocess.CompletedProcess[str]]
+SENTENCE = "Another process of this launch ended or can't be reached."
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -39,92 +43,117 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    """A study at generation 0, made by one process."""
+    path = tmp_path_factory.mktemp("begun") / "study"
+    Study.create(path, configure("folder", [f"data.path={images}", *TINY], seed=0)).store.close()
+    assert simulate([], path, 0).returncode == 0
+    return path
+
+
 @pytest.fixture
-def new(tmp_path: Path, images: Path) -> Callable[[str], Study]:
-    """A function: a new study with a tiny UNet."""
-    return lambda name: Study.create(tmp_path / name, configure("folder", [f"data.path={images}", *TINY], seed=0))
+def copy_of(tmp_path: Path) -> Callable[[Path, str], Study]:
+    """A function: a copy of a study under another name."""
+    return lambda path, name: Study.open(shutil.copytree(path, tmp_path / name))
 
 
 def start(*command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command with one thread a process; two cores at the most, so that two ranks get one each."""
+    """Runs a command with one thread a process; two cores at the most, so that two processes get one each."""
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False,
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2]),
     )  # fmt: skip
 
 
-def simulate(study: Study, generations: int, processes: int) -> None:
-    program = LAUNCH if processes == 2 else [sys.executable]
-    asked = ["-m", "curate_app", "simulate", str(study.path), "--generations", str(generations), "--json"]
-    done = start(*program, *asked)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["generations"][-1]["t"] == generations
+def simulate(launcher: list[str], path: Path, generations: int, *more: str) -> subprocess.CompletedProcess[str]:
+    asked = ["-m", "curate_app", "simulate", str(path), "--generations", str(generations), "--device", "cpu", "--json"]
+    # torchrun and accelerate both take "-m module"; python does too
+    return start(*(launcher or [sys.executable]), *asked, *more)
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, images: Path, fingerprint) -> dict[str, object]:
-    """What a study comes to that one process runs straight through."""
-    config = configure("folder", [f"data.path={images}", *TINY], seed=0)
-    study = Study.create(tmp_path_factory.mktemp("straight") / "study", config)
-    simulate(study, 2, 1)
-    return fingerprint(study)
+def pick_rows(study: Study) -> list[tuple[int, str, float]]:
+    """Position, image and reward of each pick, in order."""
+    return [
+        (row["position"], row["image_sha256"], row["reward"])
+        for row in study.store.curation_picks(until=study.store.last_pick(), without=0)
+    ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [(2, 2), (1, 2), (2, 1)])
-def test_two_processes_pick_and_train_as_one_and_may_take_turns(
-    new: Callable[[str], Study], fingerprint, straight: dict[str, object], processes: tuple[int, int]
+@pytest.mark.parametrize("launcher", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
+def test_two_processes_pick_as_one_and_train_to_the_same_shares(
+    begun: Path, copy_of: Callable[[Path, str], Study], launcher: list[str]
 ):
-    study = new("study")
-    for t, n in enumerate(processes, start=1):
-        simulate(study, t, n)
-    assert fingerprint(study) == straight
-    assert faults(study) == [] and all(found.verdict != "fail" for found in self_checks(study.store, study.config))
+    one, two = copy_of(begun, "one"), copy_of(begun, "two")
+    for study, how in ((one, []), (two, launcher)):
+        done = simulate(how, study.path, 1)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["generations"][-1]["t"] == 1
+        assert faults(study) == [] and all(found.verdict != "fail" for found in self_checks(study.store, study.config))
+    picks, others = pick_rows(one), pick_rows(two)
+    assert len(picks) == len(others) == 200
+    assert np.mean([a[:2] == b[:2] for a, b in zip(picks, others, strict=True)]) >= 0.999
+    np.testing.assert_allclose([row[2] for row in picks], [row[2] for row in others], atol=1e-4)
+    rewards = [study.store.generations()[1].metrics["mean_reward"] for study in (one, two)]
+    apart = abs(rewards[0]["value"] - rewards[1]["value"])
+    assert apart <= 3 * np.hypot(rewards[0]["se"], rewards[1]["se"])
+    assert two.store.generations()[1].metrics["processes"] == 2
 
 
-@pytest.mark.slow
+def test_a_study_begins_on_two_processes(images: Path, tmp_path: Path):
+    settings = [part for setting in (f"data.path={images}", *TINY) for part in ("--set", setting)]
+    done = simulate(TORCHRUN, tmp_path / "new", 1, "--preset", "folder", "--seed", "1", *settings)
+    assert done.returncode == 0, done.stderr
+    study = Study.open(tmp_path / "new")
+    assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("follower killed", "Nothing is lost"), ("Ctrl-C", "Stopped. Nothing is lost"), ("error", "what goes wrong")],
-)
-def test_a_launch_that_ends_early_says_so_and_the_study_goes_on(
-    new: Callable[[str], Study], fingerprint, straight: dict[str, object], how: str, said: str
+    [("rank 0 killed", SENTENCE), ("rank 1 killed", SENTENCE), ("Ctrl-C", "Stopped. Nothing is lost"),
+     ("error", "This is what goes wrong.")],
+)  # fmt: skip
+def test_a_launch_that_ends_early_says_so_once_and_the_same_command_goes_on(
+    begun: Path, copy_of: Callable[[Path, str], Study], how: str, said: str
 ):
-    study = new("study")
-    done = start(*LAUNCH, str(Path(__file__)), str(study.path), how)
-    assert done.returncode != 0 and said in done.stderr, done.stderr
+    study = copy_of(begun, "study")
+    done = start(*ACCELERATE, str(Path(__file__)), str(study.path), how)
+    assert done.returncode != 0 and done.stderr.count(said) == 1, done.stderr
     assert [row.t for row in study.store.generations()] == [0] and faults(study) == []
-    simulate(study, 2, 2)
-    assert fingerprint(study) == straight and faults(study) == []
+    again = simulate(ACCELERATE, study.path, 1)
+    assert again.returncode == 0, again.stderr
+    assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
+
+
+def test_what_one_process_refuses_is_said_once(tmp_path: Path):
+    done = simulate(TORCHRUN, tmp_path / "none", 1, "--preset", "nonsense")
+    assert done.returncode != 0 and done.stderr.count("There is no preset 'nonsense'") == 1, done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def lose(path: Path, how: str) -> None:
     """Simulates a study up to the first generation's training, where something happens to the launch."""
+    from loop.compute import open_study
     from loop.simulation import simulate as run
-    from model import ranks
+    from model.distributed import rank
 
     def report(phase: str, done: int, _total: int) -> None:
-        group = ranks.led()
-        if group is None or phase != "training" or done < 20:
+        if phase != "training" or done < 20:
             return
-        if how == "follower killed":
-            group.tell(die)
-        elif how == "Ctrl-C":
+        if how == f"rank {rank()} killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif how == "Ctrl-C" and rank() == 0:
             os.kill(os.getppid(), signal.SIGINT)
             signal.pause()  # the launcher passes it on
-        else:
+        elif how == "error" and rank() == 0:
             raise ValueError("This is what goes wrong.")
 
-    run(Study.open(path), 2, report)
-
-
-def die(_group: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    run(open_study(path, lambda: Study.open(path), "cpu"), 2, report)
 
 
 if __name__ == "__main__":
     from curate_app.console import run as at_the_edge
     from curate_app.launch import on_ranks
 
-    sys.exit(at_the_edge(lambda: on_ranks(lambda: lose(Path(sys.argv[1]), sys.argv[2])), debug=False))
+    sys.exit(at_the_edge(lambda: on_ranks(lambda: lose(Path(sys.argv[1]), sys.argv[2]), "simulate"), debug=False))
