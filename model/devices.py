@@ -41,6 +41,7 @@ def use(name: str = "auto", *, deterministic: bool = False) -> torch.device:
         raise ValueError("Several processes need CUDA or CPUs: add --device cpu.")
     backend = {"backend": "cuda:nccl,cpu:gloo"} if name == "cuda" and "LOCAL_RANK" in os.environ else {}
     found = PartialState(cpu=name == "cpu", timeout=TIMEOUT, **backend).device
+    assert found is not None
     if found.type != name:
         raise ValueError(f"This process works on {found.type} already, and {name} was asked for.")
     if name == "cuda":  # what is called float32 is float32; TF32 has ten bits, and rewards and picks would show it
@@ -54,7 +55,8 @@ def use(name: str = "auto", *, deterministic: bool = False) -> torch.device:
 
 def device() -> torch.device:
     """The device that networks work on: what `use` chose, or 'auto'."""
-    return PartialState().device if PartialState._shared_state else use()
+    found = PartialState().device if PartialState._shared_state else None
+    return found or use()
 
 
 def describe() -> str:

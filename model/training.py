@@ -63,10 +63,10 @@ def batches(
             x1 = mirrored(x1, rng)
         x0 = torch.from_numpy(rng.standard_normal((n, *shape), dtype=np.float32))
         t = torch.from_numpy(((rng.permutation(n) + rng.random(n)) / n).astype(np.float32))
-        found = t, x0, pair(x0, x1, train.pair_size)
-        if device().type == "cuda":
-            found = tuple(x.pin_memory() for x in found)  # so that the copy to the GPU needn't be waited for
-        yield Batch(*found, dict(rng.bit_generator.state))
+        x1 = pair(x0, x1, train.pair_size)
+        if device().type == "cuda":  # pinned, so that the copy to the GPU needn't be waited for
+            t, x0, x1 = t.pin_memory(), x0.pin_memory(), x1.pin_memory()
+        yield Batch(t, x0, x1, dict(rng.bit_generator.state))
 
 
 def train(
