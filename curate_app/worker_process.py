@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 
 from curate_app.console import err
+from curate_app.launch import is_launched
 from data.store import Store
 from data.store.connection import LockWait
+from loop.compute import is_main
 from loop.study import Study
 from loop.worker import Worker
 
@@ -23,13 +25,15 @@ def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
         with_parent: standard input is a pipe from the process that serves; the worker ends when it closes.
     """
     worker = Worker(study)
-    study.store.lock_wait = LockWait(LockReport(study.store))
-    signal.signal(signal.SIGTERM, _leave)
+    if is_main():
+        study.store.lock_wait = LockWait(LockReport(study.store))
+    if not is_launched():
+        signal.signal(signal.SIGTERM, _leave)
     if with_parent:
         os.nice(15)  # a pick is answered first
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    else:
+    elif is_main():
         err.print(f"Working on {study.path}; Ctrl-C stops, nothing is lost.")
     worker.run(once)
 

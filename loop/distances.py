@@ -10,6 +10,7 @@ from loop.scoring import Scorer, Scores
 from model.devices import device
 from model.distances import Reference
 from model.features import FeatureExtractor, load_extractor
+from model.pixels import scaled
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
 
@@ -35,7 +36,7 @@ class DistancesToReal:
         Args:
             x: (n, channels, height, width) in [-1, 1], the generation's.
             scores: theirs.
-            real: the real images, always the same.
+            real: the real images as uint8 pixels, always the same.
             real_scores: theirs.
         """
         if self._reference is None:
@@ -45,6 +46,7 @@ class DistancesToReal:
 
     def _features(self, x: torch.Tensor, scores: Scores) -> torch.Tensor:
         if self._extractor:
-            return self._extractor.features(x)
+            return self._extractor.features(scaled(x))
         assert scores.features is not None
-        return torch.from_numpy(scores.features[:, self._classes :]).to(device())
+        on = "cpu" if device().type == "mps" else device()  # which has no float64
+        return torch.from_numpy(scores.features[:, self._classes :]).to(on)

@@ -86,7 +86,7 @@ class Evaluator:
     @cached_property
     def spacing(self) -> float:
         """Median distance between nearest real data."""
-        return typical_spacing(self.real)
+        return typical_spacing(self.real_kept)
 
     def of_real(self) -> dict[str, Any]:
         """The same figures for the real data: what generation 0 should resemble."""
@@ -126,8 +126,8 @@ class Evaluator:
             "judge": self._second_opinion(drawn.x, drawn.scores),
             "divergence": {**divergence(self.cells, kept), **self._by_density(generator, t, seeds)},
             "distances": self._distances(drawn.x, drawn.scores),
-            "nn_ratio": nearest_ratio(some, self.real, self.spacing),
-            "nn_picks_ratio": None if picks is None else nearest_ratio(some, scaled(picks), self.spacing),
+            "nn_ratio": nearest_ratio(some, self.real_kept, self.spacing),
+            "nn_picks_ratio": None if picks is None else nearest_ratio(some, picks, self.spacing),
             "grid_sha256": sheet[0],
             "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
         }
@@ -151,7 +151,7 @@ class Evaluator:
         }
 
     def _distances(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
-        return self.distances.of(x, scores, self.real, self.real_scores) if self.distances else None
+        return self.distances.of(x, scores, self.real_kept, self.real_scores) if self.distances else None
 
     def _by_density(self, generator: Generator, t: int, seeds: np.ndarray) -> dict[str, Any]:
         """`density` (see `by_density`) where the generator's and the real law's are known, or `no_density`, why not."""

@@ -4,6 +4,7 @@ Everything is in float64, on the device of the features, and no more than a chun
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -13,7 +14,7 @@ NEGATIVE = 1e-8  # of the largest eigenvalue: below minus this one is no roundin
 FLAT = 1e-10  # of the largest eigenvalue: directions in which the features don't vary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Moments:
     """Of n features.
 
@@ -51,6 +52,17 @@ class Moments:
         return cls(n, mean, covariance / (n - 1))
 
 
+    @cached_property
+    def root(self) -> torch.Tensor:
+        """(d, d) the covariance's symmetric root; found once, since real data are compared with every generation.
+
+        Raises:
+            ValueError: the matrix is no covariance.
+        """
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return (vectors * _non_negative(values).sqrt()) @ vectors.T
+
+
 def frechet_distance(a: Moments, b: Moments) -> float:
     """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the squared 2-Wasserstein distance of two Gaussians.
 
@@ -64,9 +76,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"Features of {len(a.mean)} and of {len(b.mean)} numbers can't be compared.")
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = (vectors * _non_negative(values).sqrt()) @ vectors.T
-    product = root @ b.covariance @ root
+    product = a.root @ b.covariance @ a.root
     trace = _non_negative(torch.linalg.eigvalsh((product + product.T) / 2)).sqrt().sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * trace
     return max(0.0, float((a.mean - b.mean).square().sum() + spread))

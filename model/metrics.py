@@ -2,26 +2,32 @@
 
 import torch
 
+from model.devices import device
+from model.pixels import scaled
 
+
+@torch.inference_mode()
 def nearest_distances(
-    x: torch.Tensor, reference: torch.Tensor, *, own: torch.Tensor | None = None, chunk: int = 1_024
+    x: torch.Tensor, reference: torch.Tensor, *, own: torch.Tensor | None = None, chunk: int = 4_096
 ) -> torch.Tensor:
-    """(n,) Euclidean distance from each x to the nearest reference.
+    """(n,) Euclidean distance from each x to the nearest reference, found on the device.
 
     Args:
-        x: (n, *shape).
-        reference: (m, *shape).
+        x: (n, *shape), as the references.
+        reference: (m, *shape), images in [-1, 1] or as uint8 pixels, which are scaled a chunk at a time.
         own: (n,) int64, which reference each x is itself, where x are some of them: the nearest other one counts.
-        chunk: rows of the distance matrix held at a time.
+        chunk: references compared at a time.
     """
-    rows, columns = x.flatten(1), reference.flatten(1)
-    nearest = []
-    for start in range(0, len(rows), chunk):
-        distances = torch.cdist(rows[start : start + chunk], columns)
+    rows = scaled(x.to(device())).flatten(1)
+    nearest = torch.full((len(rows),), torch.inf, device=rows.device)
+    for start in range(0, len(reference), chunk):
+        columns = scaled(reference[start : start + chunk].to(device())).flatten(1)
+        distances = torch.cdist(rows, columns)
         if own is not None:
-            distances[torch.arange(len(distances)), own[start : start + chunk]] = torch.inf
-        nearest.append(distances.min(dim=1).values)
-    return torch.cat(nearest)
+            itself = (own >= start) & (own < start + chunk)
+            distances[itself.nonzero().squeeze(1), own[itself] - start] = torch.inf
+        nearest = torch.minimum(nearest, distances.min(dim=1).values)
+    return nearest.cpu()
 
 
 def nearest_ratio(samples: torch.Tensor, reference: torch.Tensor, spacing: float) -> float:
