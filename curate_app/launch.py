@@ -21,7 +21,7 @@ Device = Annotated[
 ]
 DIVIDED = frozenset({"simulate", "worker", "pretrain", "replay", "reward"})  # verbs; the others are rank 0's alone
 OF_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK")
-PATIENCE_S = 10.0  # for rank 0 to say what went wrong, which most likely went wrong there too
+PATIENCE_S = 3.0  # for rank 0 to say what went wrong, which most likely went wrong there too
 LOST = (
     "Another process of this launch ended or can't be reached. Nothing is lost: the same command goes on from what was "
     "kept."
@@ -63,14 +63,14 @@ def on_ranks(command: Callable[[], object], verb: str) -> None:
                 command()
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher passes Ctrl-C on, after the terminal did
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        from loop.compute import LostProcessError, is_lost
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        from loop.compute import LostProcessError, is_first_to_say, is_lost
 
         is_other = ended.is_asked or is_lost(error)
         if rank:
-            if ended.is_asked or isinstance(error, KeyboardInterrupt):
-                sys.exit(1)
             time.sleep(PATIENCE_S)
+        if not is_first_to_say():
+            sys.exit(1)
         raise (LostProcessError(LOST) if is_other else error) from error
 
 

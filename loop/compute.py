@@ -7,9 +7,17 @@ from typing import Any, cast
 from loop.config import StudyConfig
 from loop.study import Study
 from model.devices import describe, use
-from model.distributed import LostProcessError, from_main, is_lost, is_main, processes, total
+from model.distributed import (
+    LostProcessError,
+    from_main,
+    is_first_to_say,
+    is_lost,
+    is_main,
+    processes,
+    total,
+)
 
-__all__ = ["LostProcessError", "choose_device", "from_main", "is_lost", "is_main", "open_study"]
+__all__ = ["LostProcessError", "choose_device", "from_main", "is_first_to_say", "is_lost", "is_main", "open_study"]
 
 
 def choose_device(config: StudyConfig, asked: str | None) -> str:

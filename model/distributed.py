@@ -6,9 +6,11 @@
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -108,3 +110,14 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, LostProcessError | distributed.DistError):
         return True
     return type(error) is RuntimeError and any(part in str(error) for part in GLOO)
+
+
+def is_first_to_say() -> bool:
+    """Whether no other process of the launch has asked this before: one of them says how it ended, the others don't."""
+    try:
+        found = distributed.TCPStore(
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=2)
+        )
+        return found.add("curate: how it ended", 1) == 1
+    except RuntimeError:  # the store was rank 0's, which is gone
+        return int(os.environ["RANK"]) <= 1

@@ -51,7 +51,6 @@ class Moments:
             covariance += centred.T @ centred
         return cls(n, mean, covariance / (n - 1))
 
-
     @cached_property
     def root(self) -> torch.Tensor:
         """(d, d) the covariance's symmetric root; found once, since real data are compared with every generation.

@@ -111,9 +111,12 @@ def holding_interrupts() -> Iterator[Callable[[], bool]]:
         if pressed.is_set():
             usual(number, frame)
         pressed.set()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it after Ctrl-C, and kill half a minute later
 
     signal.signal(signal.SIGINT, hold)
+    on_term = signal.getsignal(signal.SIGTERM)
     try:
         yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGTERM, on_term)
