@@ -55,7 +55,10 @@ class Gaussian:
         return products.reshape(-1, *self.mean.shape) + self.mean
 
     def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
-        """A new Gaussian; of its parent it only keeps the name, for there is nothing to start from."""
+        """A new Gaussian; of its parent it only keeps the name, for there is nothing to start from.
+
+        The data come on the CPU, and so does the work here; what is large would go to `model.devices.device()`.
+        """
         x = data.draw(ROWS, np.random.default_rng(seed)).flatten(1)
         root = torch.linalg.cholesky(torch.cov(x.T) + 1e-4 * torch.eye(x.shape[1]))
         mean = x.mean(0).reshape(self.mean.shape)

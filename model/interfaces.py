@@ -1,5 +1,8 @@
 """The interfaces a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
 
+Tensors that pass through them are on the CPU, whatever the device that the work is done on (`model.devices.device`): a
+generator of yours moves what it draws to where it computes, and its samples back.
+
 Name yours in study.toml by its import path: `network.kind = "my_module:Mine"`, `reward.kind = "my_module:liking"`.
 """
 
@@ -22,7 +25,7 @@ class TrainingData(Protocol):
     """What a generator is fitted on: a distribution to draw from."""
 
     def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        """(n, *shape) float32: points in the data's coordinates, images with channels first in [-1, 1]."""
+        """(n, *shape) float32 on the CPU: points in the data's coordinates, images with channels first in [-1, 1]."""
         ...
 
 
@@ -37,7 +40,7 @@ class Generator(Protocol):
         ...
 
     def sample(self, seeds: np.ndarray) -> torch.Tensor:
-        """(n, *shape) float32 from (n,) int64 seeds; a sample depends on its own seed alone."""
+        """(n, *shape) float32 on the CPU from (n,) int64 seeds; a sample depends on its own seed alone."""
         ...
 
     def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
@@ -58,5 +61,5 @@ class Reward(Protocol):
     """A user's own reward."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(n,) finite rewards r(x) of (n, *shape) samples, any scale already in them."""
+        """(n,) finite rewards r(x), on the CPU as the (n, *shape) samples are, any scale already in them."""
         ...

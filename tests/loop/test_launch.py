@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,7 +146,8 @@ def lose(path: Path, how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         elif how == "Ctrl-C" and rank() == 0:
             os.kill(os.getppid(), signal.SIGINT)
-            signal.pause()  # the launcher passes it on
+            while signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:  # until the launcher has passed it on
+                time.sleep(0.01)
         elif how == "error" and rank() == 0:
             raise ValueError("This is what goes wrong.")
 
