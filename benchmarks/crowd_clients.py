@@ -128,7 +128,9 @@ class Tally:
 class Client:
     """One rater's browser."""
 
-    def __init__(self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float, seat: int):
+    def __init__(
+        self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float, seat: int
+    ):
         self.host, self.port, self.tally, self.rng, self.seat = host, port, tally, rng, seat
         self.period, self.reload = period, reload
         self.cookie = b""
