@@ -24,7 +24,7 @@ from loop.generators import load_generator
 from loop.pictures import COLUMNS, picture
 from loop.scoring import Scorer, Scores
 from loop.slates import STREAMS, draw_scored
-from loop.study import Study
+from loop.study import DISTANCES, Study
 from loop.tensors import to_bytes
 from loop.theory.stability import estimate_kl_ceiling
 from model.density import PointDensity
@@ -57,7 +57,7 @@ class Evaluator:
 
     def __init__(self, study: Study, scorer: Scorer, judge: Scorer | None = None):
         self.study, self.scorer, self.judge = study, scorer, judge
-        self.distances = DistancesToReal(study.config, scorer) if study.real.is_images else None
+        self.distances = DistancesToReal(study.config, scorer, study.path / DISTANCES) if study.real.is_images else None
 
     @cached_property
     def real_kept(self) -> torch.Tensor:

@@ -21,8 +21,9 @@ from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
 ERRORS = "sweep-error.txt"  # in a study of a sweep: all that its process said when it failed
+DISTANCES = "real-distances.safetensors"  # what can be found again, but takes a while
 # beside the database: nothing is made yet
-UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock"})
+UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES})
 
 
 class StudyExistsError(ValueError):

@@ -132,25 +132,13 @@ class Classifier:
         found = checkpoint.load(path)
         if found.kind != "classifier":
             raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a classifier.")
-        about = tuple(found.config["shape"]), ClassifierConfig(**found.config["classifier"])
+        shape, config = tuple(found.config["shape"]), ClassifierConfig(**found.config["classifier"])
         names, accuracy = tuple(found.config["label_names"]), found.config["accuracy"]
+        network = vgg11(shape, config, len(names))
         try:
-            return cls.with_weights(*about, names, accuracy, found.seed, found.tensors, found.sha256)
+            network.load_state_dict(found.tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
                 f"{path} doesn't hold the weights its sidecar describes."
             ) from error
-
-    @classmethod
-    def with_weights(
-        cls, shape: tuple[int, ...], config: ClassifierConfig, label_names: tuple[str, ...], accuracy: float | None,
-        seed: int, tensors: dict[str, torch.Tensor], sha256: str | None = None,
-    ) -> Self:  # fmt: skip
-        """A classifier with these weights.
-
-        Raises:
-            RuntimeError: they are another network's.
-        """
-        network = vgg11(shape, config, len(label_names))
-        network.load_state_dict(tensors)
-        return cls(shape, network.to(device()), config, label_names, accuracy, seed, sha256)
+        return cls(shape, network.to(device()), config, names, accuracy, found.seed, found.sha256)

@@ -121,7 +121,8 @@ def _train(
             reporting = not several or step % REPORT_STEPS == 0 or step == steps
             stopping = from_main(interrupted) if reporting else False
             if keeper and reporting and (stopping or step == steps or keeper.is_due()):
-                keeper.keep(_state(step, order, network, optimiser, rng), network)
+                states = network.state_dict(), {}, optimiser.state_dict(), dict(rng.bit_generator.state)
+                keeper.keep(Kept(step, *states, order), network)
             if stopping:
                 raise KeyboardInterrupt
 
@@ -150,19 +151,6 @@ def _step(
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
-
-
-def _state(
-    step: int, order: torch.Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator
-) -> Kept:
-    return Kept(
-        step=step,
-        order=order,
-        network=network.state_dict(),
-        average={},
-        optimiser=optimiser.state_dict(),
-        rng_state=dict(rng.bit_generator.state),
-    )
 
 
 def _resume(

@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
@@ -12,8 +11,7 @@ from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from model.config import NetworkConfig, TrainConfig
-
-Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from model.solvers import Velocity
 
 LARGE = frozenset({"unet"})  # kinds whose time goes into arithmetic rather than into calls
 BF16_PROCESSORS = ("avx512_bf16", "amx_bf16")

@@ -115,7 +115,7 @@ def is_lost(error: BaseException) -> bool:
 def is_first_to_say() -> bool:
     """Whether no other process of the launch has asked this before: one of them says how it ended, the others don't."""
     try:
-        found = distributed.TCPStore(
+        found = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=2)
         )
         return found.add("curate: how it ended", 1) == 1

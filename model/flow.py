@@ -11,14 +11,14 @@ from torch import nn
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.devices import Velocity, autocast, device, precision_of, velocity_field
+from model.devices import autocast, device, precision_of, velocity_field
 from model.distributed import gathered, share
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper, Tensors
+from model.keeping import Keeper
 from model.networks import Preconditioned, build_network
 from model.noise import noise
 from model.prefetch import ahead
-from model.solvers import integrate
+from model.solvers import Velocity, integrate
 from model.training import train
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
@@ -51,20 +51,6 @@ class Flow:
     ) -> Self:
         """An untrained flow."""
         return cls(shape, build_network(shape, network).to(device()), network, train, sampling)
-
-    @classmethod
-    def with_weights(
-        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig,
-        tensors: Tensors,
-    ) -> Self:  # fmt: skip
-        """A flow with these weights.
-
-        Raises:
-            RuntimeError: they are another network's.
-        """
-        flow = cls.build(shape, network, train, sampling)
-        flow.network.load_state_dict(tensors)
-        return flow
 
     def sample(self, seeds: np.ndarray) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
@@ -166,14 +152,10 @@ class Flow:
             raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a flow.")
         shape, network = tuple(found.config["shape"]), NetworkConfig(**found.config["network"])
         try:
-            flow = cls.with_weights(shape, network, train, sampling, found.tensors)
+            flow = cls.build(shape, network, train, sampling)
+            flow.network.load_state_dict(found.tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
                 f"{path} doesn't hold the weights its sidecar describes."
             ) from error
-        return replace(
-            flow,
-            seed=found.seed,
-            parent=found.parent,
-            sha256=found.sha256,
-        )
+        return replace(flow, seed=found.seed, parent=found.parent, sha256=found.sha256)

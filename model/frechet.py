@@ -93,8 +93,7 @@ def frechet_error(real: Moments, own: Moments, x: torch.Tensor, chunk: int = CHU
         x: (n, d) those features.
         chunk: features that are converted to float64 at a time.
     """
-    values, vectors = torch.linalg.eigh(real.covariance)
-    root = (vectors * _non_negative(values).sqrt()) @ vectors.T
+    root = real.root
     product = root @ own.covariance @ root
     values, vectors = torch.linalg.eigh((product + product.T) / 2)
     inverse = torch.where(values > FLAT * values.max(), values, torch.inf).rsqrt()

@@ -17,13 +17,14 @@ from torch import nn
 from model.augment import augment, mirrored
 from model.config import NetworkConfig, TrainConfig
 from model.coupling import pair
-from model.devices import Velocity, autocast, device, precision_of, velocity_field
+from model.devices import autocast, device, precision_of, velocity_field
 from model.distributed import accelerator, from_main, mean, processes, rank
 from model.interfaces import OnStep, TrainingData
 from model.keeping import Keeper, Kept, holding_interrupts
 from model.noise import derive_seed
 from model.prefetch import ahead
 from model.schedule import ema_decay, learning_rate
+from model.solvers import Velocity
 
 REPORT_STEPS = 20
 
@@ -132,7 +133,8 @@ def train(
                 if on_step:
                     on_step(step, steps)
                 if keeper and (stopping or keeper.is_due()):
-                    keeper.keep(_state(step, network, average, optimiser, batch), average, tell=not stopping)
+                    states = network.state_dict(), average.state_dict(), optimiser.state_dict()
+                    keeper.keep(Kept(step, *states, batch.rng_state), average, tell=not stopping)
             if stopping:
                 raise KeyboardInterrupt
     return average.eval()
@@ -177,16 +179,6 @@ def backward(
         stacklevel=2,
     )
     return backward(velocity, batch, precision, optimiser, 2 * pieces)
-
-
-def _state(step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch) -> Kept:
-    return Kept(
-        step=step,
-        network=network.state_dict(),
-        average=average.state_dict(),
-        optimiser=optimiser.state_dict(),
-        rng_state=batch.rng_state,
-    )
 
 
 def _resume(

@@ -13,6 +13,7 @@ from loop.simulation import simulate
 from loop.slates import STREAMS
 from loop.study import Study, configure
 from loop.tensors import draw, to_tensor
+from model import distances
 from model.classifier import Classifier
 from model.distances import Reference
 from model.noise import derive_seeds
@@ -50,8 +51,27 @@ def test_too_few_samples_for_a_covariance_leave_the_other_figures(simulated_digi
     scores = scorer.score(real)
     width = classifier.judge(real[:1]).features.shape[1]
     few = scorer.score(real[:width])
-    found = DistancesToReal(study.config, scorer).of(real[:width], few, real, scores)
+    found = DistancesToReal(study.config, scorer, study.path / "kept").of(real[:width], few, real, scores)
     assert found["fd"] is None and found["precision"] == 1 and found["kd"] is not None
+
+
+def test_what_all_pairs_of_real_features_say_is_kept_and_found_again(
+    simulated_digits: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    study, kept = simulated_digits, tmp_path / "kept.safetensors"
+    classifier = Classifier.load(study.classifier_path)
+    scorer = Scorer(study.config, classifier, classifier.label_names)
+    real = to_tensor(study.real.x)
+    scores, few = scorer.score(real), scorer.score(real[:50])
+    first = DistancesToReal(study.config, scorer, kept).of(real[:50], few, real, scores)
+    sizes = []
+    within = distances.within
+    monkeypatch.setattr(distances, "within", lambda x, *more: sizes.append(len(x)) or within(x, *more))
+    assert DistancesToReal(study.config, scorer, kept).of(real[:50], few, real, scores) == first
+    assert sizes == [50]  # the samples' own, not the real ones'
+    other = DistancesToReal(study.config, scorer, kept).of(real[:50], few, real[1:], scorer.score(real[1:]))
+    assert sorted(sizes) == [50, 50, len(real) - 1]
+    assert other != first
 
 
 def test_features_from_a_file_must_be_there_before_anything_is_trained(tmp_path: Path, tiny_digits: tuple[str, ...]):
