@@ -118,10 +118,10 @@ def worker(
 
     opened = open_on_ranks(study, lambda: Study.open(study), device)
     use_threads(beside_app=with_parent)
-    use_device(opened.config, device)
+    found = use_device(opened.config, device, tell=False)
     from curate_app.worker_process import run_worker
 
-    run_worker(opened, once=once, with_parent=with_parent)
+    run_worker(opened, found, once=once, with_parent=with_parent)
 
 
 @app.command()

@@ -100,8 +100,8 @@ def open_on_ranks(path: Path, make: Callable[[], "Study"], device: str | None) -
     return open_study(path, make, device)
 
 
-def use_device(config: "StudyConfig", asked: str | None) -> None:
-    """Chooses the device, the command line's before study.toml's, and says which it is.
+def use_device(config: "StudyConfig", asked: str | None, *, tell: bool = True) -> str:
+    """Chooses the device, the command line's before study.toml's; says, and returns, which it is.
 
     Raises:
         ValueError: there is no such device here.
@@ -110,8 +110,9 @@ def use_device(config: "StudyConfig", asked: str | None) -> None:
     from loop.compute import choose_device, is_main
 
     found = choose_device(config, asked)
-    if is_main():
+    if tell and is_main():
         err.print(f"Working on {found}.")
+    return found
 
 
 def _warn_of_one() -> None:

@@ -16,11 +16,12 @@ from loop.worker import Worker
 SAY_AGAIN_S = 60.0
 
 
-def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
+def run_worker(study: Study, device: str, *, once: bool, with_parent: bool) -> None:
     """Runs the worker until it is told to stop (SIGTERM, Ctrl-C, or the end of its parent).
 
     Args:
         study: opened.
+        device: that it works on, in words.
         once: ends when there is nothing to do at the moment.
         with_parent: standard input is a pipe from the process that serves; the worker ends when it closes.
     """
@@ -34,7 +35,7 @@ def run_worker(study: Study, *, once: bool, with_parent: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when
         threading.Thread(target=_end_with_parent, daemon=True).start()
     elif is_main():
-        err.print(f"Working on {study.path}; Ctrl-C stops, nothing is lost.")
+        err.print(f"Working on {study.path}, on {device}; Ctrl-C stops, nothing is lost.")
     worker.run(once)
 
 
