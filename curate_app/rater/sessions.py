@@ -5,6 +5,7 @@ to one: that takes the cookie, or the id of the panel's own session, which the r
 """
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -23,7 +24,8 @@ COOKIE_AGE_S = 30 * 24 * 3600
 OWN_PANEL = "curate"  # simulated and proxy raters are its members
 PREVIEW = "ASSIGNMENT_ID_NOT_AVAILABLE"
 Text = Annotated[str, Field(max_length=200)]
-Gate = Literal["known", "new", "preview", "uninvited", "elsewhere", "full"]
+Gate = Literal["known", "new", "preview", "uninvited", "incomplete", "elsewhere", "full"]
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{%|%\}|\$\{|%7B%7B|%7D%7D", re.IGNORECASE)
 
 
 class PanelParameters(BaseModel):
@@ -51,8 +53,9 @@ class Arrival:
     """Someone who opens the page.
 
     Attributes:
-        gate: 'known' (has a session), 'new', 'preview' (an MTurk worker who looks on), 'uninvited', 'elsewhere' (the
-            rater of these ids has a session, and nothing shows that it is this browser's) or 'full'.
+        gate: 'known' (has a session), 'new', 'preview' (an MTurk worker who looks on), 'uninvited', 'incomplete' (a
+            link of Prolific's without both ids, or with names in the place of ids), 'elsewhere' (the rater of these
+            ids has a session, and nothing shows that it is this browser's) or 'full'.
         ids: who the rater is to the panel; in an open study what the link says of that, if anything.
         session_id: of a known rater.
     """
@@ -80,7 +83,11 @@ class Sessions:
             known = None
         ids = self._ids(parameters)
         if ids is None:
-            return Arrival("known", session_id=known) if known else Arrival("new" if kind == "open" else "uninvited")
+            if known and self._may_be_of(known, parameters.rater_id):
+                return Arrival("known", session_id=known)
+            if kind == "prolific" and (parameters.rater_id or parameters.session_id):
+                return Arrival("incomplete")
+            return Arrival("new" if kind == "open" else "uninvited")
         if kind == "open":
             theirs = self.store.panel_ids(known) if known else None
             if known and (theirs is None or (theirs.panel, theirs.rater_id) == (ids.panel, ids.rater_id)):
@@ -148,16 +155,33 @@ class Sessions:
         began, given = theirs.session_id if theirs else None, ids.session_id
         return bool(began and given) and secrets.compare_digest(str(began).encode(), str(given).encode())
 
+    def _may_be_of(self, session_id: str, rater_id: str | None) -> bool:
+        """Whether a link that lacks an id goes with the browser's session: it names no other rater of the panel."""
+        kind = self.config.panel.kind
+        if kind in ("open", "link") or not rater_id:
+            return True
+        return self.store.find_session(PanelIds(kind, rater_id)) == session_id
+
     def _ids(self, given: PanelParameters) -> PanelIds | None:
-        """Who the rater is to the study's panel; None without all that it takes."""
+        """Who the rater is to the study's panel; None without all that it takes.
+
+        What stands for an id in a link that nobody filled in is the same in all raters' links, so it is no id.
+        """
         kind = self.config.panel.kind
         if kind == "link":
             token = given.token or ""
             return PanelIds("link", token) if self.store.is_invited(token) else None
-        if not given.rater_id or (kind == "mturk" and not given.assignment_id):
+        rater_id, session_id, assignment_id = map(_id, (given.rater_id, given.session_id, given.assignment_id))
+        takes = {"prolific": session_id, "mturk": assignment_id}
+        if rater_id is None or takes.get(kind, rater_id) is None:
             return None
-        panel, sitting = (given.panel or "open") if kind == "open" else kind, given.session_id or given.assignment_id
-        return PanelIds(panel, given.rater_id, given.study_id, sitting, is_claim=kind == "open")
+        panel = (given.panel or "open") if kind == "open" else kind
+        return PanelIds(panel, rater_id, given.study_id, session_id or assignment_id, is_claim=kind == "open")
+
+
+def _id(text: str | None) -> str | None:
+    """An id as a link carries it; None for a blank, and for a placeholder such as {{%PROLIFIC_PID%}}."""
+    return None if text is None or not text.strip() or _PLACEHOLDER.search(text) else text
 
 
 def session_name(session_id: str) -> str:

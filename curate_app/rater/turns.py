@@ -21,7 +21,7 @@ def turn_at(service: Service, at: Place) -> dict[str, Any]:
 
 
 def turn_without(service: Service, state: str) -> dict[str, Any]:
-    """The turn of someone who has no session: consent, declined, preview, uninvited, elsewhere or full."""
+    """The turn of someone who has no session: consent, declined, preview, uninvited, incomplete, elsewhere or full."""
     progress = picks_progress(service.store, service.config)
     told = {"state": state, "worker": worker_status(service.store), "progress": _progress(service, progress)}
     if state == "consent":

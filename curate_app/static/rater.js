@@ -15,7 +15,7 @@ import { Voice } from "./voice.js";
 const POLL_MS = { calm: 1500, busy: 2500, slow: 12000, paused: 5000 };
 const MOST_LAPSES = 2; // after as many slates without an answer in time the page asks whether anyone is there
 const SLATES = ["picking", "practice"];
-const OUTSIDE = ["consent", "declined", "preview", "uninvited", "elsewhere", "full", "withdrawn"]; // nothing left to withdraw
+const OUTSIDE = ["consent", "declined", "preview", "uninvited", "incomplete", "elsewhere", "full", "withdrawn"]; // nothing left to withdraw
 const ENDED = [...OUTSIDE, "finished", "failed"];
 
 class RaterPage {

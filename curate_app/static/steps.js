@@ -33,6 +33,7 @@ const DRAW = {
   declined: (turn, say) => [line(say, "declined_more"), ...ending(turn.completion, say), actions(button(say, "reconsider", "reconsider", "second"))],
   preview: (turn, say) => [line(say, "preview_more"), words(turn.html)],
   uninvited: (turn, say) => [line(say, "uninvited_more")],
+  incomplete: (turn, say) => [line(say, "incomplete_more"), line(say, "incomplete_help")],
   elsewhere: (turn, say) => [line(say, "elsewhere_here"), line(say, "elsewhere_other"), line(say, "elsewhere_help")],
   full: (turn, say) => [line(say, "full_more")],
   instructions(turn, say) {

@@ -189,8 +189,20 @@ def test_a_restarted_server_costs_nobody_the_place(prolific: Study):
 def test_another_person_at_the_same_browser_gets_a_session_of_their_own(make_study):
     study = make_study("panel.kind=prolific")
     rater = Rater(study)
-    first, second = rater.post("session", **ANN), rater.post("session", rater_id="bob")
+    first, second = rater.post("session", **ANN), rater.post("session", rater_id="bob", session_id="2")
     assert first["session"] != second["session"] and first["slate_id"] != second["slate_id"]
+
+
+@pytest.mark.parametrize(("kind", "state"), [("prolific", "incomplete"), ("mturk", "uninvited")])
+def test_a_link_that_lacks_an_id_never_gives_another_person_the_browsers_session(make_study, kind: str, state: str):
+    study = make_study(f"panel.kind={kind}")
+    rater = Rater(study)
+    ann = rater.post("session", rater_id="ann", session_id="1", assignment_id="1")
+    for name in ("bob", "{{%PROLIFIC_PID%}}"):
+        assert rater.post("session", rater_id=name)["state"] == state
+        assert rater.post("consent", agreed=True, rater_id=name)["state"] == state
+    assert rater.post("session", rater_id="ann")["slate_id"] == ann["slate_id"]
+    assert rows(study)["session"] == 1
 
 
 def test_a_lapsed_slate_makes_room_for_new_ones(short: Study):
@@ -238,8 +250,8 @@ def test_a_study_that_is_finished_pays_who_had_begun_and_lets_nobody_in(prolific
     assert rater.turn()["state"] == "closing"
     assert code(rater.post("step", step="closing")) == "DONE"
     late = Rater(prolific)
-    assert late.post("session", rater_id="late")["state"] == "full"
-    assert late.post("consent", agreed=True, rater_id="late")["state"] == "full"
+    assert late.post("session", rater_id="late", session_id="1")["state"] == "full"
+    assert late.post("consent", agreed=True, rater_id="late", session_id="1")["state"] == "full"
     assert rows(prolific)["session"] == 1
 
 

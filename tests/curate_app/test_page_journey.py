@@ -271,6 +271,22 @@ def test_who_comes_with_anothers_id_is_told_how_to_go_on(make_study, serve, page
     expect(page.locator(".slate img")).to_have_count(4)
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "Go back to Prolific and open the study again"), ("fr", "Retournez sur Prolific et ouvrez de nouveau")],
+)
+def test_who_comes_with_half_a_prolific_link_is_sent_back(make_study, serve, page: Page, language: str, words: str):
+    study = make_study("panel.kind=prolific", "journey.consent=Agree?")
+    address = serve(study)
+    for query in ("PROLIFIC_PID=5f0c", "PROLIFIC_PID={{%PROLIFIC_PID%}}&SESSION_ID={{%25SESSION_ID%25}}"):
+        page.goto(f"{address}/?{query}&lang={language}")
+        at(page, "incomplete")
+        expect(page.get_by_role("heading", name=words)).to_be_visible()
+        expect(page.get_by_role("button")).to_have_count(0)
+        check(page)
+    assert study.store.value("SELECT count(*) FROM session") == 0 and not study.store.events(kinds=("declined",))
+
+
 def test_a_pause_keeps_the_place_and_ends_by_itself(make_study, serve, page: Page):
     study = make_study("journey.picks=3")
     images = ready(page, serve(study))

@@ -18,6 +18,15 @@ GUESSES: tuple[dict[str, Any], ...] = (
     KNOWN | {"panel": "prolific", "token": "x"},
 )  # fmt: skip
 
+PLACEHOLDERS = ("{{%PROLIFIC_PID%}}", "{{%SESSION_ID%}}", "{{PROLIFIC_PID}}", "%7B%7B%25PROLIFIC_PID%25%7d%7d", "{%x%}")
+UNFILLED: tuple[dict[str, Any], ...] = (
+    KNOWN, KNOWN | {"session_id": ""}, KNOWN | {"session_id": " \t"}, KNOWN | {"assignment_id": "x"},
+    {"session_id": "s"}, {"rater_id": " ", "session_id": "s"},
+    *(KNOWN | {"session_id": name} for name in PLACEHOLDERS),
+    *({"rater_id": name, "session_id": "s"} for name in PLACEHOLDERS),
+    *({"rater_id": name, "session_id": name} for name in PLACEHOLDERS),
+)  # fmt: skip
+
 
 @pytest.fixture
 def prolific(make_study: Callable[..., Study]) -> Study:
@@ -36,8 +45,9 @@ def refused(study: Study, thief: Rater, **ids: Any) -> dict[str, Any]:
 
     told: list[dict[str, Any]] = []
     assert new_rows(study, try_both) == {}
+    whole = study.config.panel.kind != "prolific" or ids.get("session_id")
     for turn in told:
-        assert turn["session"] is None and turn["state"] == "elsewhere"
+        assert turn["session"] is None and turn["state"] == ("elsewhere" if whole else "incomplete")
         assert set(turn) == {"session", "state", "worker", "progress"}
     return told[0]
 
@@ -103,6 +113,32 @@ def test_two_who_come_at_once_under_one_id_do_not_share_a_session(prolific: Stud
         told = list(threads.map(come, range(8)))
     assert sorted(turn["state"] for turn in told) == ["elsewhere"] * 7 + ["picking"]
     assert rows(prolific)["session"] == rows(prolific)["identity"] == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_prolific_link_without_both_ids_lets_nobody_in(prolific: Study, known: bool):
+    if known:
+        Rater(prolific).post("session", **ANN)
+    for ids in UNFILLED:
+        rater = Rater(prolific)
+
+        def arrive(rater: Rater = rater, ids: dict[str, Any] = ids) -> None:
+            for route, more in (("session", {}), ("consent", {"agreed": True}), ("consent", {"agreed": False})):
+                turn = rater.post(route, **ids, **more)
+                assert (turn["session"], turn["state"]) == (None, "incomplete"), ids
+
+        assert new_rows(prolific, arrive) == {} and not rater.client.cookies
+    assert Rater(prolific).post("session", **ANN)["state"] == "picking"
+
+
+def test_a_link_that_nobody_filled_in_is_no_name_in_an_open_study(study: Study):
+    """It is the same link for all, who would share one session and so one rater's picks."""
+    for name in ("{{%PROLIFIC_PID%}}", "${workerId}", "%7B%7B%25PROLIFIC_PID%25%7D%7D"):
+        ids = {"rater_id": name, "session_id": name.replace("PROLIFIC_PID", "SESSION_ID")}
+        ann, bob = Rater(study), Rater(study)
+        assert ann.post("session", **ids)["session"] != bob.post("session", **ids)["session"]
+        assert ann.post("session", **ids)["session"] == ann.post("session")["session"]
+    assert rows(study)["identity"] == 0
 
 
 def test_in_an_open_study_an_id_in_the_link_is_nobodys_name(study: Study):
