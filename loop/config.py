@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any, Literal
 
 import tomlkit
@@ -194,6 +195,7 @@ class AppConfig(_Table):
                 raise ValueError(
                     f"'{proxy}' trusts everyone, who could then come from any address they like; name yours"
                 )
+            ip_network(proxy)  # any other text would match no proxy, and all raters would share its address
         return proxies
 
 

@@ -28,7 +28,7 @@ def add_facts(router: APIRouter, service: Service) -> None:
         response.headers["Cache-Control"] = "no-store"
         return movement(store.generations())
 
-    @router.get("/healthz")
+    @router.api_route("/healthz", methods=["GET", "HEAD"])  # what watches a server often asks for the head alone
     async def healthz(response: Response) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
         facts: dict[str, Any] = {"t": None, "worker": None}

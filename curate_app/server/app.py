@@ -104,8 +104,9 @@ def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] 
         host=host,
         port=port,
         access_log=False,
-        log_level="warning",
+        log_level="error",  # its warnings are a line for each request that is no HTTP: whoever sends those fills the log
         http=DeadlineProtocol,
+        ws="none",
         server_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),

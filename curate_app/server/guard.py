@@ -8,6 +8,7 @@ import math
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -75,18 +76,19 @@ class Guard:
         path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
         return (
             _too_large(headers)
-            or self._too_often(path, headers, scope)
+            or self._too_often(path, scope)
             or _forged(path, method, headers)
             or self._closed(path, method, headers, scope)
             or _fence(path, method)
         )
 
-    def _too_often(self, path: str, headers: Headers, scope: Scope) -> Response | None:
+    def _too_often(self, path: str, scope: Scope) -> Response | None:
         if path in OURS or path.startswith(PAGE_FOLDERS) or _at_admin(path):
             return None
         client = scope.get("client")
         cost = SESSION_COST if path.rstrip("/") in WAYS_IN else 1.0
-        session = self.signer.opened(_cookie(headers)) or ""  # one that was made up is nobody's
+        cookie = HTTPConnection(scope).cookies.get(COOKIE)  # as the routes read it: twice, in quotes, in two headers
+        session = self.signer.opened(cookie) or ""  # one that was made up is nobody's
         wait = self.limits.wait(session, client[0] if client else "", cost)
         if not wait:
             return None
@@ -138,15 +140,6 @@ def _place(url: str) -> tuple[str, int | None]:
     except ValueError:
         return "", -1
     return host, None if port in (80, 443) else port
-
-
-def _cookie(headers: Headers) -> str:
-    """The session's cookie as it was sent."""
-    for part in headers.get("cookie", "").split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == COOKIE:
-            return value
-    return ""
 
 
 def _fence(path: str, method: str) -> Response | None:

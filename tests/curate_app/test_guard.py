@@ -216,6 +216,7 @@ def test_forwarded_addresses_are_believed_from_a_named_proxy_alone(
     (config,) = configs
     config.load()
     assert config.http_protocol_class is DeadlineProtocol
+    assert (config.ws_protocol_class, config.log_level) == (None, "error")  # made-up requests leave no line in the log
     loaded: Any = config.loaded_app
     client = TestClient(loaded, base_url="http://localhost", client=("127.0.0.1", 50_000))
     answers = []
@@ -283,6 +284,22 @@ def test_made_up_cookies_are_no_way_around_the_addresss_limit(make_study: Callab
     assert codes == [401] * 2 + [429] * 8
 
 
+def test_no_way_to_write_a_cookie_is_a_way_around_the_sessions_limit(make_study: Callable[..., Study]):
+    client = visitor(build_app(make_study("app.requests_per_session=0.2"), admin_open=True, password=None))
+    client.post("/api/session", json={})
+    cookie = f"curate_session={client.cookies['curate_session']}"
+    quoted = f'curate_session="{client.cookies["curate_session"]}"'
+    client.cookies.clear()
+    for written in ([cookie], [quoted], ["curate_session=x", cookie], [f"curate_session=x; {cookie}"]):
+        codes = [client.get("/api/slate", headers=[("Cookie", one) for one in written]).status_code for _ in range(2)]
+        assert codes == ([200, 429] if written == [cookie] else [429, 429])
+
+
+def test_the_head_of_healthz_is_as_good_as_all_of_it(opened: TestClient):
+    answer = opened.head("/healthz")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_an_address_that_a_client_wrote_before_the_proxys_is_not_believed(make_study: Callable[..., Study]):
     app = build_app(make_study("app.requests_per_address=0.01"), admin_open=True, password=None)
     proxied: Any = ProxyHeadersMiddleware(app, trusted_hosts=["127.0.0.1", "10.0.0.0/8"])  # as `serve` sets it
@@ -299,3 +316,11 @@ def test_an_address_that_a_client_wrote_before_the_proxys_is_not_believed(make_s
 def test_nobody_can_trust_every_proxy(proxies: str):
     with pytest.raises(ValueError, match="trusts everyone"):
         configure("digits", [f"app.trusted_proxies={proxies}"])
+
+
+@pytest.mark.parametrize("proxy", ["10.0.0.1/8", "localhost", "", "10.0.0.300", "10.0.0.1:80"])
+def test_a_proxy_that_could_never_match_is_refused(proxy: str):
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        configure("digits", [f'app.trusted_proxies=["{proxy}"]'])
+    good = '["127.0.0.1", "::1", "10.0.0.0/8", "2001:db8::/32"]'
+    assert len(configure("digits", [f"app.trusted_proxies={good}"]).app.trusted_proxies) == 4
