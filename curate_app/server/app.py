@@ -104,7 +104,7 @@ def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] 
         host=host,
         port=port,
         access_log=False,
-        log_level="error",  # its warnings are a line for each request that is no HTTP: whoever sends those fills the log
+        log_level="error",  # a warning is a line for each request that is no HTTP: many fill the log
         http=DeadlineProtocol,
         ws="none",
         server_header=False,
