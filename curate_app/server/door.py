@@ -10,13 +10,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
 from curate_app.assets import STATIC_URL, TEXT, render
 from curate_app.server.limits import network
@@ -150,11 +150,9 @@ class Door:
             self._hashing.release()
 
     def _token(self, headers: Headers) -> str | None:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return None
-        given, now = cookie.value.encode() if cookie else b"", self._clock()
+        # not by http.cookies, which reads nothing after a cookie that it dislikes: another app's, on localhost
+        cookies = HTTPConnection({"type": "http", "headers": headers.raw}).cookies
+        given, now = cookies.get(COOKIE, "").encode(), self._clock()
         with self._lock:
             known = list(self._tokens.items())
         good = [token for token, until in known if now < until and secrets.compare_digest(token.encode(), given)]

@@ -158,3 +158,16 @@ def test_a_sign_of_a_proxy_or_another_name_is_not_this_machine(study: Study):
 def test_http_1_0_is_a_proxys():
     assert is_local(Headers({"host": "localhost"}))
     assert not is_local(Headers({"host": "localhost"}), "1.0")
+
+
+@pytest.mark.parametrize(
+    "other", ['a={"x": 1, "y": "z"}', "a=b c", "a=\xe9", "flag", "a[0]=1", 'a="unclosed', "path=/", "=x", "expires=now"]
+)
+def test_another_apps_cookies_do_not_hide_a_login(other: str):
+    """A browser sends the cookies of all apps on localhost to each of them, whatever their ports."""
+    door = Door(PASSWORD)
+    token = door.login(PASSWORD, "127.0.0.1")
+    headers = Headers({"cookie": f"{other}; {module.COOKIE}={token}; z={other}"})
+    assert door.lets_in(headers) and not door.lets_in(Headers({"cookie": f"{other}; {module.COOKIE}=x{token}"}))
+    door.logout(headers)
+    assert not door.lets_in(headers)
