@@ -55,6 +55,8 @@ def add_journey(router: APIRouter, service: Service) -> None:
 
     @router.post("/api/step")
     async def step(body: StepBody, cookie: SessionCookie = None) -> dict[str, Any]:
+        sessions.signed(cookie)
+
         def take() -> Place:
             session_id = sessions.require(cookie)
             take_step(store, config, session_id, body.step, body.answer)
@@ -69,6 +71,8 @@ def add_journey(router: APIRouter, service: Service) -> None:
 
     @router.post("/api/withdraw")
     async def leave(cookie: SessionCookie = None) -> dict[str, Any]:
+        sessions.signed(cookie)
+
         def leave() -> Place:
             session_id = sessions.require(cookie)
             withdraw(store, config, session_id)

@@ -40,10 +40,12 @@ def add_picks(router: APIRouter, service: Service) -> None:
     @router.get("/api/slate")
     async def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
+        sessions.signed(cookie)  # who has none doesn't get in line for the database
         return await service.commit(lambda: service.place(sessions.require(cookie)), lambda at: turn_at(service, at))
 
     @router.post("/api/pick")
     async def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
+        sessions.signed(cookie)
         if body.outcome == "timeout" and not config.slates.timeout_s:
             raise _field_error("outcome", "this study has no time limit (slates.timeout_s), so nothing times out")
 

@@ -21,6 +21,7 @@ from loop.crowd.journey import admits
 
 COOKIE = "curate_session"
 COOKIE_AGE_S = 30 * 24 * 3600
+NO_SESSION = "No session yet: POST /api/session first."
 OWN_PANEL = "curate"  # simulated and proxy raters are its members
 PREVIEW = "ASSIGNMENT_ID_NOT_AVAILABLE"
 Text = Annotated[str, Field(max_length=200)]
@@ -126,15 +127,26 @@ class Sessions:
 
         return self.store.together(admit)
 
+    def signed(self, cookie: str | None) -> str:
+        """The id that a cookie of this study's carries, of a session that may be gone; the database is not asked.
+
+        Raises:
+            HTTPException: 401 without such a cookie.
+        """
+        session_id = self.signer.opened(cookie)
+        if session_id is None:
+            raise HTTPException(401, NO_SESSION)
+        return session_id
+
     def require(self, cookie: str | None) -> str:
         """The session of the cookie.
 
         Raises:
-            HTTPException: 401 without a valid one; a forged one costs no look into the database.
+            HTTPException: 401 without a valid one.
         """
-        session_id = self.signer.opened(cookie)
-        if session_id is None or not self.store.has_session(session_id):
-            raise HTTPException(401, "No session yet: POST /api/session first.")
+        session_id = self.signed(cookie)
+        if not self.store.has_session(session_id):
+            raise HTTPException(401, NO_SESSION)
         return session_id
 
     def remember(self, request: Request, response: Response, session_id: str) -> None:

@@ -171,3 +171,24 @@ def test_a_claim_and_a_panels_id_are_never_the_same_person(study: Study):
     claim = PanelIds("prolific", "x", session_id="y", is_claim=True)
     study.store.admit("a" * 22, ids, user_agent="", consented=False)
     assert study.store.find_session(ids) == "a" * 22 and study.store.find_session(claim) is None
+
+
+def test_who_has_no_cookie_of_the_studys_gets_no_turn_at_the_database(study: Study, monkeypatch: pytest.MonkeyPatch):
+    """A flood of such requests would keep raters waiting: one thread writes for all."""
+    rater = Rater(study)
+    turn = rater.post("session")
+    signed = rater.client.cookies["curate_session"]
+
+    def submit(*_: Any) -> None:
+        raise AssertionError("the database was asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study.store, "soon", submit)
+        for cookie in (None, signed[:-1], f"{signed}x", f"{'A' * 22}.{'A' * 43}"):
+            stranger = Rater(study)
+            if cookie:
+                stranger.client.cookies.set("curate_session", cookie)
+            assert stranger.client.get("/api/slate").status_code == 401
+            assert stranger.refused("pick", slate_id=turn["slate_id"], outcome="pick", position=0) == 401
+            assert stranger.refused("step", step="closing") == stranger.refused("withdraw") == 401
+    assert rater.pick(turn)["saved"]
