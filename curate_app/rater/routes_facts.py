@@ -28,7 +28,8 @@ def add_facts(router: APIRouter, service: Service) -> None:
         response.headers["Cache-Control"] = "no-store"
         return movement(store.generations())
 
-    @router.api_route("/healthz", methods=["GET", "HEAD"])  # what watches a server often asks for the head alone
+    # what watches a server often asks for the head alone
+    @router.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz(response: Response) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
         facts: dict[str, Any] = {"t": None, "worker": None}
