@@ -58,19 +58,25 @@ class LogRatios:
     failed: int
 
 
-def cells(config: DataConfig, real: Evaluated, classes: int) -> Cells:
+def cells(config: DataConfig, real: Evaluated, classes: int, *, copied: bool = False) -> Cells:
     """The cells for a data set: of nearly equal masses of the known law for points, the predicted classes for images.
 
     Args:
         config: the [data] table.
         real: the real data.
         classes: how many there are.
+        copied: whether the generator draws real points themselves; then the points at hand are the real law, not what
+            they were drawn from, which is as far from them as their number makes it.
     """
     if real.points is None:
         shares = np.bincount(real.labels, minlength=classes) / len(real.labels)
         return Cells("predicted classes", shares, lambda found: found.labels)
     tree, mass = _density_tree(config.model_dump_json())
-    return Cells(f"{2**LEVELS} cells of the known density", mass, lambda found: _locate(tree, _points(found)))
+    name = f"{2**LEVELS} cells of the known density"
+    if copied:
+        mass = np.bincount(_locate(tree, real.points), minlength=len(mass)) / len(real.points)
+        name = f"{2**LEVELS} cells of the real points"
+    return Cells(name, mass, lambda found: _locate(tree, _points(found)))
 
 
 def divergence(cells: Cells, found: Evaluated) -> dict[str, Any]:

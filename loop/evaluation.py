@@ -81,7 +81,9 @@ class Evaluator:
     @cached_property
     def cells(self) -> Cells:
         """The partition on which generations are compared with the real data."""
-        return cells(self.study.config.data, self.real_samples(), len(self.scorer.label_names))
+        config = self.study.config
+        copied = config.network.kind == "resample"
+        return cells(config.data, self.real_samples(), len(self.scorer.label_names), copied=copied)
 
     @cached_property
     def spacing(self) -> float:

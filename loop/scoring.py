@@ -11,7 +11,7 @@ from loop.config import StudyConfig
 from loop.rater_types import user_types
 from model import reward
 from model.classifier import Classifier
-from model.config import RewardConfig
+from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
 from model.interfaces import OnStep
 
 
@@ -67,6 +67,11 @@ class Scorer:
 
     def _rewards(self, x: torch.Tensor, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         reward = self._checked(self._reward(x, probs), x, "the reward")
+        if reward.size and reward.max() > LARGEST_REWARD:
+            raise ValueError(
+                f"the reward gave {reward.max():g}; above {LARGEST_REWARD:g} its E[exp(r)] can't be computed. Subtract "
+                "a constant, which changes no pick, or make its scale smaller"
+            )
         operative = [
             reward if other is None else self._checked(other(x, probs), x, f"the reward of '{type_.name}'")
             for type_, other in zip(self._types, self._others, strict=True)
@@ -91,7 +96,8 @@ class Scorer:
 
         def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:
             values = np.asarray(own(x), dtype=np.float64)
-            if values.size and values.max() > config.supremum:
+            beyond = SINGLE_PRECISION * max(1.0, abs(config.supremum))
+            if values.size and values.max() > config.supremum + beyond:
                 raise ValueError(
                     f"{name} gave {values.max():g}, above its declared supremum of {config.supremum:g}: correct "
                     "the reward or the setting; bounds on E[w] rest on it"

@@ -85,6 +85,10 @@ class SamplingConfig(_Table):
     batch_size: int = Field(default=1_024, ge=1)
 
 
+LARGEST_REWARD = 300.0  # w^2 = exp(2 r) is computed, which overflows from 354 on
+SINGLE_PRECISION = 1e-6  # relative: rewards come from networks and points in float32
+
+
 class RewardConfig(_Table):
     """The [reward] table: what a simulated user likes, r(x). The factor gamma is the only temperature there is."""
 

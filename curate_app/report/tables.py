@@ -20,6 +20,7 @@ MARGIN_HEADS = (
     "bound asks for", "slack used", "could see", "samples for 10 %",
 )  # fmt: skip
 ODD_SHOWN = 8  # self-checks told one by one
+MOST_SHARE = 10  # of a predicted gain
 
 
 def tally(evidence: Evidence) -> list[tuple[VerdictWord, int]]:
@@ -89,7 +90,10 @@ def margin_cells(margin: Estimate) -> dict[str, str]:
     if half <= 0:
         return {"margin": signed(margin.value), "interval": ""}
     decimals = min(12, max(0, 1 - math.floor(math.log10(half))))
-    value, low, high = (f"{one:+,.{decimals}f}".replace("-", "−") for one in (margin.value, margin.low, margin.high))
+    value, low, high = (
+        f"{round(one, decimals) + 0.0:+,.{decimals}f}".replace("-", "−")
+        for one in (margin.value, margin.low, margin.high)
+    )
     return {"margin": value, "interval": f"{low} to {high}"}
 
 
@@ -275,13 +279,17 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in per cent; nothing for None."""
-    return "" if value is None else f"{value:.0%}".replace("-", "−")
+    """A share in per cent, beyond ten times no longer exactly; nothing for None."""
+    if value is None:
+        return ""
+    if abs(value) > MOST_SHARE:
+        return f"{'under −' if value < 0 else 'over '}{MOST_SHARE:,.0%}"
+    return f"{round(value, 2) + 0.0:.0%}".replace("-", "−")
 
 
 def signed(value: float | None) -> str:
     """A number with its sign."""
-    return "" if value is None else f"{value:+.3g}".replace("-", "−")
+    return "" if value is None else f"{value + 0.0:+.3g}".replace("-", "−")
 
 
 def _shares(shares: Sequence[float]) -> str:

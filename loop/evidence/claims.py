@@ -20,6 +20,7 @@ Kind = Literal["at least", "equal", "not above, by a lower bound"]
 TOLERANCE = 0.1  # of the predicted gain: a claim of equality holds within it
 KNOWN_GAIN = 3.0  # standard errors under which a predicted gain is too uncertain for claims of equality, and for ratios
 LEAST_EFFECTIVE = 200.0  # effective sample size under which a mean of w isn't trusted
+ROUNDING = 1e-9  # of E[w]: a smaller difference is none (K = 1, or a reward that is the same for all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +38,29 @@ class Margin:
     """A claim at one generation, measured.
 
     Attributes:
-        measured: (value, standard error) of what is claimed about.
+        measured: (value, standard error) of what is claimed about; None where it has no finite estimate.
         bound: floor, ceiling or predicted value.
-        margin: (value, standard error).
+        margin: (value, standard error); None likewise.
         start: E[w] that the predicted gain is counted from; None for claims on something else.
         gain: predicted, from `start`, with its standard error.
         tolerance: of a claim of equality: how large a difference is still none.
         paper_bound: the bound as printed, where the claim has a sharper or more general one.
         undecidable: why no verdict can be given whatever the figures are; may be empty.
+        effective: effective sample size behind E[w]; inf where the claim is on something else.
         note: what else there is to say of the verdict; may be empty.
     """
 
     claim: Claim
     t: int
-    measured: tuple[float, float]
+    measured: tuple[float, float] | None
     bound: float
-    margin: tuple[float, float]
+    margin: tuple[float, float] | None
     start: float | None = None
     gain: tuple[float, float] | None = None
     tolerance: float = 0.0
     paper_bound: float | None = None
     undecidable: str = ""
+    effective: float = math.inf
     note: str = ""
 
 
@@ -160,6 +163,13 @@ def value_and_se(values: np.ndarray) -> tuple[float, float]:
     return float(values[0]), float(values[1:].std(ddof=1)) if len(values) > 2 else 0.0
 
 
+def apart(difference: np.ndarray, scale: float) -> tuple[float, float]:
+    """The same of a difference of figures of a scale; nothing but rounding errors is none."""
+    value, se = value_and_se(difference)
+    least = ROUNDING * abs(scale)
+    return (value if abs(value) > least else 0.0), (se if se > least else 0.0)
+
+
 def _c1(loop: Loop, claim: Claim) -> Iterator[Margin]:
     for t, (before, now) in enumerate(zip(loop.own, loop.own[1:], strict=False), start=1):
         floor = before.mean_w + bounds.slack(loop.rule.k) * before.var_w / loop.w_sup
@@ -251,8 +261,9 @@ def _many(loop: Loop, claim: Claim) -> Iterator[Margin]:
         now, predicted, first = loop.own[t].mean_w, loop.from_start.moments[t].mean_w, loop.own[0].mean_w
         size, noise = min(len(now), len(predicted)), float(loop.from_start.pick_noise[t])
         found = _equal(loop, claim, t, now[:size], predicted[:size], first[:size], noise)
-        few = _too_few(loop.from_start.effective[t])
-        yield replace(found, undecidable=few or found.undecidable)
+        effective = float(loop.from_start.effective[t])
+        undecidable = _too_few(effective) or found.undecidable
+        yield replace(found, undecidable=undecidable, effective=min(effective, found.effective))
 
 
 def _overall(loop: Loop, claim: Claim) -> Iterator[Margin]:
@@ -263,7 +274,9 @@ def _overall(loop: Loop, claim: Claim) -> Iterator[Margin]:
     noise = math.sqrt(sum(loop.pick_noise[t][0] ** 2 for t in turns))
     zero = np.zeros_like(np.asarray(wanted))
     found = _equal(loop, claim, turns[-1], np.asarray(gained), np.asarray(wanted), zero, noise)
-    yield replace(found, start=None)
+    effective = min((_effective(loop, t) for t in turns), default=math.inf)
+    undecidable = _too_few(effective) or found.undecidable
+    yield replace(found, start=None, undecidable=undecidable, effective=effective)
 
 
 def _above(
@@ -276,14 +289,15 @@ def _above(
     predicted: Moments | None,
     before: Moments,
 ) -> Margin:
-    value, se = value_and_se(now - floor)
+    value, se = apart(now - floor, float(now[0]))
     gain, start = None, None
     if predicted is not None:
         size = min(len(predicted.mean_w), len(before.mean_w))
-        gain, start = value_and_se(predicted.mean_w[:size] - before.mean_w[:size]), float(before.mean_w[0])
+        gain, start = apart(predicted.mean_w[:size] - before.mean_w[:size], float(now[0])), float(before.mean_w[0])
+    effective = _effective(loop, t)
     return Margin(
         claim, t, value_and_se(now), float(floor[0]), (value, math.hypot(se, noise)), start, gain,
-        undecidable=_too_few(_effective(loop, t)),
+        undecidable=_too_few(effective), effective=effective,
     )  # fmt: skip
 
 
@@ -291,18 +305,21 @@ def _equal(
     loop: Loop, claim: Claim, t: int, now: np.ndarray, wanted: np.ndarray, before: np.ndarray, noise: float
 ) -> Margin:
     """A claim of equality: a tenth of the predicted gain is no difference, and no gain leaves nothing to tell."""
-    value, se = value_and_se(now - wanted)
-    gain, gain_se = value_and_se(wanted - before)
-    se = math.hypot(se, noise)
-    undecidable = _too_few(_effective(loop, t))
-    if not undecidable and abs(gain) < KNOWN_GAIN * math.hypot(gain_se, se):
+    scale = float(loop.own[t].mean_w[0])
+    value, se = apart(now - wanted, scale)
+    gain, gain_se = apart(wanted - before, scale)
+    se, effective = math.hypot(se, noise), _effective(loop, t)
+    undecidable = _too_few(effective)
+    if not undecidable and not gain:
+        undecidable = "no gain of E[w] is predicted: a generator that learned nothing would look the same"
+    elif not undecidable and abs(gain) < KNOWN_GAIN * math.hypot(gain_se, se):
         undecidable = (
             f"the predicted gain of E[w], {gain:+.3g}, is under {KNOWN_GAIN:g} standard errors of what was measured: a "
             "generator that learned nothing would look the same"
         )
     return Margin(
         claim, t, value_and_se(now), float(wanted[0]), (value, se), float(before[0]), (gain, gain_se),
-        TOLERANCE * abs(gain), undecidable=undecidable,
+        TOLERANCE * abs(gain), undecidable=undecidable, effective=effective,
     )  # fmt: skip
 
 
@@ -320,11 +337,14 @@ def _on_cells(claim: Claim, t: int, divergence: dict[str, Any], name: str, ceili
     claim = replace(claim, kind="not above, by a lower bound")
     where = f"{cells} cells" if cells else f"{divergence.get('space', 'cells')}"
     note = f"not refuted on {where}; a divergence over cells is at most the true one, so it can refute but not confirm"
+    if name == "kl_reverse" and "cells" not in divergence:
+        reason = "an older version measured it, which counted a cell without a sample as half of one"
+        return replace(_below(claim, t, found, ceiling), undecidable=reason)
     if found is None or (name == "kl_reverse" and empty):
         some = f"{empty} of " if empty else "some of "
         reason = f"no sample fell into {some}{where}, where KL(p_ref || p_t) as counted is infinite"
-        value, se = (found["value"], found["se"]) if found else (ceiling, 0.0)
-        return Margin(claim, t, (value, se), ceiling, (ceiling - value, se), undecidable=reason)
+        margin = _below(claim, t, found, ceiling) if found else Margin(claim, t, None, ceiling, None)
+        return replace(margin, undecidable=reason)
     return replace(_below(claim, t, found, ceiling), note=note)
 
 
@@ -382,7 +402,10 @@ def _needs_mixed(loop: Loop) -> str:
 def _needs_supremum(loop: Loop) -> str:
     if math.isfinite(loop.w_sup):
         return ""
-    return "it needs w*, the supremum of exp(r), and this reward declares none (of your own: set reward.supremum)"
+    return (
+        "it needs w*, the supremum of exp(r), and this reward declares none (of your own: set reward.supremum, to 300 "
+        "at most)"
+    )
 
 
 def _needs_little_lam(loop: Loop) -> str:
@@ -395,6 +418,8 @@ def _needs_little_lam(loop: Loop) -> str:
 def _needs_ratio(loop: Loop) -> str:
     if loop.starts_at_real or any((found.get("density") or {}).get("ceiling") for found in loop.divergence):
         return ""
+    if len(loop.own) < 2:
+        return "there is no generation after the first yet"
     return (
         "it needs p_0 = p_ref, or the density ratio of generation 0 to the real data, which is known for flows of "
         "points alone"
@@ -410,6 +435,8 @@ def _needs_k_infinite(loop: Loop) -> str:
 
 
 def _needs_prediction(loop: Loop) -> str:
+    if len(loop.own) < 2:
+        return "there is no generation after the first yet"
     return "" if any(loop.predicted) else "there is nothing to predict from: the reward is people's own, or unknown"
 
 

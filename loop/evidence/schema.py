@@ -167,7 +167,9 @@ class ClaimVerdict(_Part):
         description="the predicted gain of E[w] that the claim is measured by: of one step, or from the start",
     )
     asked_share: float | None = Field(
-        default=None, description="share of the predicted gain that the bound asks for: 'holds' means no more than that"
+        default=None,
+        description="share of the predicted gain that the bound asks for: 'holds' means no more than that. This share "
+        "and the next ones are None where the gain is under three standard errors of its own, or a bound's is a loss",
     )
     slack_used: float | None = Field(
         default=None,
@@ -185,7 +187,7 @@ class ClaimVerdict(_Part):
     n_needed: int | None = Field(
         default=None,
         description="samples to measure a generation on, with picks in proportion, at which a tenth of the predicted "
-        "gain would be seen with 80 % power",
+        "gain would be seen with 80 % power, and E[w] rests on enough effective samples",
     )
 
 

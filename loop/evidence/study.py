@@ -12,7 +12,7 @@ from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence import prediction
 from loop.evidence.budget import CLAIMS, LEVEL
-from loop.evidence.claims import KNOWN_GAIN, Inapplicable, Loop, Margin, examine, value_and_se
+from loop.evidence.claims import KNOWN_GAIN, Inapplicable, Loop, Margin, apart, examine, value_and_se
 from loop.evidence.liking import utility_gains
 from loop.evidence.people import win_rates
 from loop.evidence.prediction import FromStart, Moments
@@ -34,7 +34,9 @@ from loop.evidence.verdicts import judge, summary
 from loop.rater_types import are_alike, choice_rule, curators, user_types
 from loop.study import Study
 from loop.theory import bounds
+from model.config import LARGEST_REWARD, SINGLE_PRECISION
 
+KNOWN_LAW = "of the known density"  # cells by which older versions measured copies of real points, too
 LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
 QUICK_SAMPLES, QUICK_REPLICATES = 10_000, 60  # with fewer samples, as many more replicates
 
@@ -279,6 +281,8 @@ def _from_start(measurements: Measurements, classes: int) -> FromStart:
 def _loop(analysis: Analysis) -> Loop:
     config, found = analysis.measurements.config, analysis.measurements.evaluations
     rule, largest = choice_rule(config), config.reward.largest(max(1, len(analysis.measurements.class_names)))
+    divergence = [generation.metrics.get("divergence") or {} for generation in analysis.generations]
+    by_law = any(one.get("space", "").endswith(KNOWN_LAW) for one in divergence)
     plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)
     return Loop(
         rule=rule,
@@ -290,17 +294,17 @@ def _loop(analysis: Analysis) -> Loop:
         pick_noise=analysis.pick_noise,
         top_share=_top_shares(found, largest, analysis.own[0].values.shape[1] - 1),
         real=analysis.real,
-        divergence=[generation.metrics.get("divergence") or {} for generation in analysis.generations],
-        w_sup=math.exp(largest),
+        divergence=divergence,
+        w_sup=math.exp(largest) if largest <= LARGEST_REWARD else math.inf,
         effective=analysis.effective,
         own_picks=analysis.measurements.own_picks,
-        starts_at_real=config.network.kind == "resample",
+        starts_at_real=config.network.kind == "resample" and not by_law,
     )
 
 
 def _top_shares(found: list[Evaluated], largest: float, replicates: int) -> list[np.ndarray]:
     """The share of samples at the reward's supremum with its replicates; empty where that is no set of its own."""
-    at_top = [one.rewards[0] >= largest - 1e-9 for one in found]
+    at_top = [one.rewards[0] >= largest - SINGLE_PRECISION * max(1.0, abs(largest)) for one in found]
     if at_top[0].sum() < LEAST_TOP:
         return []
     return [top @ prediction.replicate_masses(len(top), replicates) for top in at_top]
@@ -350,14 +354,15 @@ def _transmission(analysis: Analysis, ts: Sequence[int], trained: float | None =
     wanted = np.sum([now - before for before, now, _, _ in steps], axis=0)
     gained = np.sum([after - before for before, _, after, _ in steps], axis=0)
     noise = math.sqrt(sum(step[3] ** 2 for step in steps))
-    gain, gain_se = value_and_se(wanted)
-    difference, se = value_and_se(gained - wanted)
+    scale = float(analysis.own[ts[-1]].mean_w[0])
+    gain, gain_se = apart(wanted, scale)
+    difference, se = apart(gained - wanted, scale)
     se = math.hypot(se, noise)
-    known = abs(gain) >= KNOWN_GAIN * math.hypot(gain_se, se)
+    known = gain != 0 and abs(gain) >= KNOWN_GAIN * math.hypot(gain_se, se)
     predicted, now = steps[-1][1], steps[-1][2]
     return Transmission(
         predicted_gain=Estimate.of(gain, gain_se),
-        measured_gain=Estimate.of(*value_and_se(gained)),
+        measured_gain=Estimate.of(*apart(gained, scale)),
         ratio=ratio_of(gained, wanted, noise) if known else None,
         difference=Estimate.of(difference, se),
         z=difference / se if se else 0.0,

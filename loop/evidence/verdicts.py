@@ -8,7 +8,16 @@ from typing import Any
 from scipy.stats import norm
 
 from loop.evidence.budget import LEVEL
-from loop.evidence.claims import MANY, STEP, TOLERANCE, TRANSMISSION, Inapplicable, Margin
+from loop.evidence.claims import (
+    KNOWN_GAIN,
+    LEAST_EFFECTIVE,
+    MANY,
+    STEP,
+    TOLERANCE,
+    TRANSMISSION,
+    Inapplicable,
+    Margin,
+)
 from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, Transmission, VerdictWord
 
 POWER = 0.8
@@ -70,6 +79,17 @@ def overall(verdicts: Iterable[VerdictWord]) -> VerdictWord:
 
 
 def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> ClaimVerdict:
+    if one.measured is None or one.margin is None:
+        return ClaimVerdict(
+            claim=one.claim.name,
+            t=one.t,
+            statement=one.claim.statement,
+            source=one.claim.source,
+            verdict="can't tell",
+            reason=one.undecidable,
+            bound=one.bound,
+            paper_bound=one.paper_bound,
+        )
     value, se = one.margin
     low, high = value - z * se, value + z * se
     if one.claim.kind == "equal":
@@ -101,34 +121,39 @@ def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -
         margin=Estimate(value=value, se=se, low=low, high=high),
         z=value / se if se else None,
         p=p,
-        **_proportions(one, z, generations),
+        **_proportions(one, one.measured[0], (z + float(norm.ppf(POWER))) * se, generations),
     )
 
 
-def _proportions(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -> dict[str, Any]:
+def _proportions(
+    one: Margin, measured: float, reach: float, generations: Sequence[GenerationEvidence]
+) -> dict[str, Any]:
     """How much the verdict means: what the bound asks for, what was used of its slack, and what could have been seen.
 
-    A true shortfall of `(z + z_power) se` below the bound (of an equality: beyond the tolerance) gets "fails" with a
-    probability of 80 %.
+    A true shortfall of `reach` = `(z + z_power) se` below the bound (of an equality: beyond the tolerance) gets "fails"
+    with a probability of 80 %. Of a predicted gain that may as well be none, or (for a bound) is a loss, there are no
+    shares.
     """
-    reach = (z + float(norm.ppf(POWER))) * one.margin[1]
     found: dict[str, Any] = {"visible": one.tolerance + reach}
-    if one.gain is None or not one.gain[0]:
+    if one.gain is None:
         if one.claim.name in ("C5", "C5 reversed") and one.bound:
-            found["slack_used"] = one.measured[0] / one.bound
+            found["slack_used"] = measured / one.bound
         return found
-    gain = one.gain[0]
+    gain, gain_se = one.gain
     found["gain"] = gain
-    if one.claim.kind == "at least" and one.start is not None:
+    if not gain or abs(gain) < KNOWN_GAIN * gain_se:
+        return found
+    if one.claim.kind == "at least" and one.start is not None and gain > 0:
         slack = one.start + gain - one.bound
         found["asked_share"] = (one.bound - one.start) / gain
-        found["slack_used"] = (one.start + gain - one.measured[0]) / slack if slack > 0 else None
-        found["visible_share"] = (slack + reach) / gain if gain > 0 else None
+        found["slack_used"] = (one.start + gain - measured) / slack if slack > 1e-9 * gain else None
+        found["visible_share"] = (slack + reach) / gain
     elif one.claim.kind == "equal":
         found["visible_share"] = (one.tolerance + reach) / abs(gain)
-    measured = [generation.n_evaluated for generation in generations if generation.t == one.t]
-    if measured:
-        found["n_needed"] = math.ceil(measured[0] * (reach / (TOLERANCE * abs(gain))) ** 2)
+    sizes = [generation.n_evaluated for generation in generations if generation.t == one.t]
+    if sizes:
+        by_error, by_effective = (reach / (TOLERANCE * abs(gain))) ** 2, LEAST_EFFECTIVE / one.effective
+        found["n_needed"] = math.ceil(sizes[0] * max(by_error, by_effective))
     return found
 
 
@@ -187,18 +212,25 @@ def _worse(learning: float, sampling: float) -> str:
 
 def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
     """What "one step" could have told apart, in a study that is too small for it."""
-    found = [one for one in claims if one.claim == STEP.name and one.visible_share and one.n_needed]
-    if not found:
-        return []
-    best = min(found, key=lambda one: one.visible_share or 0.0)
+    found = [one for one in claims if one.claim == STEP.name and one.verdict != "not applicable"]
+    known = [one for one in found if one.visible_share and one.n_needed]
     untold = sum(one.verdict == "can't tell" for one in found)
-    if not untold or not best.visible_share or best.visible_share <= SMALL:
+    if not untold:
+        return []
+    so = f"so {untold} of {len(found)} verdicts on one step can't tell even of a perfect generator."
+    if not known:
+        return [f"The predicted gain of one step can't be told from none in this study, {so}"]
+    best = min(known, key=lambda one: one.visible_share or 0.0)
+    if not best.visible_share or best.visible_share <= SMALL:
         return []
     where = f"At t = {best.t}, the step that it sees best, this study" if len(found) > 1 else "This study"
+    if best.visible_share > 1:
+        seen = "would most likely not notice a generator that learned nothing at all"
+    else:
+        seen = f"would notice a shortfall of {best.visible_share:.0%} of the predicted gain or more (80 % power)"
     return [
-        f"{where} would notice a shortfall of {best.visible_share:.0%} of the predicted gain or more (80 % power), so "
-        f"{untold} of {len(found)} verdicts on one step can't tell even of a perfect generator. To notice 10 % takes "
-        f"about {_rounded(best.n_needed or 0):,} samples to measure a generation on, and picks in proportion."
+        f"{where} {seen}, {so} To notice 10 % takes about {_rounded(best.n_needed or 0):,} samples to measure a "
+        "generation on, and picks in proportion."
     ]
 
 

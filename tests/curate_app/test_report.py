@@ -408,3 +408,11 @@ CONTRAST = """() => {
   }
   return [...new Set(low)];
 }"""
+
+
+def test_shares_and_margins_in_tables_have_no_minus_nought_and_no_endless_digits():
+    assert [tables.share(one) for one in (-0.001, 0.25, -1.5, 40.0, -40.0)] == [
+        "0%", "25%", "−150%", "over 1,000%", "under −1,000%",
+    ]  # fmt: skip
+    assert tables.margin_cells(Estimate(value=-0.004, se=1.0, low=-2.0, high=2.0))["margin"] == "+0.0"
+    assert tables.signed(-0.0) == "+0"

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from loop.evidence.claims import ALL, Inapplicable, Loop, Margin, examine
 from loop.evidence.prediction import FromStart, Moments
-from loop.evidence.schema import ClaimVerdict
+from loop.evidence.schema import ClaimVerdict, GenerationEvidence
 from loop.evidence.verdicts import judge, overall
 from loop.policies import DataPolicy
 from loop.theory.operator import ChoiceRule
@@ -210,3 +211,56 @@ def test_the_worst_word_stands_for_a_claim():
     assert overall(["holds", "can't tell", "holds"]) == "can't tell"
     assert overall(["can't tell", "fails"]) == "fails" and overall(["holds"]) == "holds"
     assert overall(["not applicable"]) == "not applicable" and overall([]) == "not applicable"
+
+
+def test_a_loop_without_any_gain_has_no_shares_of_it_and_rounding_errors_fail_nothing():
+    """K = 1, or a reward that is the same for all: what is left of the differences is the arithmetic's."""
+    still, moved = moments(1.0, 1e-16), moments(1.0 - 3e-15, 1e-16)
+    ahead = FromStart([still, still], np.zeros(2), np.full(2, 1e4))
+    given = loop([1.0, 1.0], own=[still, moved], predicted=[None, still], from_start=ahead, pick_noise=[(0, 0)] * 2)
+    for policy, bounds in ((PURE, ("C1",)), (MIXED, ("C4", "C4 one step"))):
+        found = verdicts_of(replace(given, policy=policy, rule=ChoiceRule(1), real=still))
+        for one in found:
+            assert one.verdict != "fails", one.claim
+            assert one.gain in (None, 0) and not one.asked_share and not one.visible_share and not one.n_needed
+        assert {one.verdict for one in found if one.claim in bounds} == {"holds"}
+        assert all("no gain of E[w]" in one.reason for one in found if one.claim in ("one step", "transmission"))
+
+
+def test_shares_of_a_gain_that_may_as_well_be_none_are_not_told():
+    for predicted, spread in ((0.301, 0.002), (0.28, 1e-3)):  # too uncertain; a loss, from a p_0 above the mix
+        own = [moments(0.3, 1e-3), moments(0.3, 1e-3)]
+        noisy = moments(predicted, 1e-3)
+        noisy.values[0, 1:] = own[0].values[0, 1:] + predicted - 0.3 + spread * np.linspace(-1.7, 1.7, 40)
+        given = loop([0.3, 0.3], own=own, predicted=[None, noisy], policy=MIXED)
+        found = next(one for one in verdicts_of(given) if one.claim == "C4 one step")
+        assert found.gain == pytest.approx(predicted - 0.3)
+        assert found.asked_share is found.slack_used is found.visible_share is None
+
+
+def test_samples_needed_are_enough_for_the_effective_sample_size_too():
+    """However sharp the measurement: 20 effective samples of 1,000 are 200 of 10,000."""
+    measured = GenerationEvidence.model_construct(t=1, n_evaluated=1_000, transmission=None)
+    found = list(examine(loop([0.3, 0.4], se=1e-5, effective=[1e4, 20.0])))
+    step = next(one for one in judge(found, 8, [measured]) if one.claim == "one step")
+    assert step.verdict == "can't tell" and step.n_needed == 10_000
+
+
+def test_few_effective_samples_at_any_step_are_few_for_all_steps_together():
+    few = loop([0.3, 0.4, 0.5, 0.6], effective=[1e4, 12.0, 1e4, 1e4])
+    assert words(few, "one step") == ["can't tell", "can't tell", "holds"]
+    assert words(few, "transmission") == ["can't tell"]
+
+
+def test_what_has_no_finite_estimate_is_told_without_figures():
+    cells = {"space": "predicted classes", "cells": 10, "empty": 1, "kl_reverse": None}
+    given = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2)
+    found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
+    assert found.bound == pytest.approx(math.log(1.5)) and found.measured is found.margin is None
+
+
+def test_an_older_versions_reversed_divergence_tells_nothing():
+    older = {"space": "128 cells of the known density", "kl_reverse": {"value": 0.9, "se": 0.01}}
+    given = loop([0.3, 0.35], policy=MIXED, divergence=[older] * 2)
+    found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
+    assert found.verdict == "can't tell" and "older version" in found.reason
