@@ -276,7 +276,8 @@ def _overall(loop: Loop, claim: Claim) -> Iterator[Margin]:
     found = _equal(loop, claim, turns[-1], np.asarray(gained), np.asarray(wanted), zero, noise)
     effective = min((_effective(loop, t) for t in turns), default=math.inf)
     undecidable = _too_few(effective) or found.undecidable
-    yield replace(found, start=None, undecidable=undecidable, effective=effective)
+    assert found.gain
+    yield replace(found, start=None, bound=found.gain[0], undecidable=undecidable, effective=effective)
 
 
 def _above(

@@ -224,6 +224,7 @@ def test_a_loop_without_any_gain_has_no_shares_of_it_and_rounding_errors_fail_no
             assert one.verdict != "fails", one.claim
             assert one.gain in (None, 0) and not one.asked_share and not one.visible_share and not one.n_needed
         assert {one.verdict for one in found if one.claim in bounds} == {"holds"}
+        assert next(one.bound for one in found if one.claim == "transmission") == 0
         assert all("no gain of E[w]" in one.reason for one in found if one.claim in ("one step", "transmission"))
 
 
