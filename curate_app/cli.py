@@ -155,7 +155,7 @@ def simulate(
 
     opened = open_on_ranks(study, make, device)
     use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
-    use_device(opened.config, device)
+    use_device(opened.config, device, tell=not json_)
     from loop.compute import from_main, is_main
     from loop.simulation import simulate as run
 

@@ -38,6 +38,7 @@ def attack(make_study, publish_generation: Callable[..., None], serve) -> Callab
 
 def fixed_rows(study: Study) -> dict[str, int]:
     rows = {table: study.store.value(f"SELECT count(*) FROM {table}") for table in FIXED}
+    rows["status"] = study.store.value("SELECT count(*) FROM status WHERE key != 'clock'")  # written at the first lease
     return {**rows, "slate": study.store.value("SELECT count(*) FROM slate WHERE copy_of IS NULL")}
 
 
