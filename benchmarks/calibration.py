@@ -192,7 +192,8 @@ def loops(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tupl
         *_table(heads, verdicts), "",
         "## Loops with simulated users: 95 % intervals", "",
         "Of the last generation: coverage in per cent with its limits, and the median width. Margins are those of "
-        "honest ones (truth: 0) at 95 %, not as corrected in reports; the ratio's truth is what the generator carries.",
+        "honest ones (truth: 0) at 95 %, not as corrected in reports; the ratio's truth is what the generator carries. "
+        "Predictions over many steps count where their verdict isn't refused for too few effective samples.",
         "",
         *_table(("generator", "loop", *names), intervals), "",
     ]  # fmt: skip
@@ -237,7 +238,8 @@ def _count(tally: Tally, evidence: Evidence, truth: Any, setting: Setting) -> No
     tally.interval("E[w]", last.measured.mean_w, truth.mean_w[last.t])
     if last.predicted:
         tally.interval("one-step prediction", last.predicted.mean_w, truth.predicted[last.t])
-    if last.predicted_from_start and setting.spread != 1.0:
+    refused = any(one.t == last.t and "effective" in one.reason for one in evidence.claims if one.claim == "many steps")
+    if last.predicted_from_start and not refused:
         tally.interval("many-step prediction", last.predicted_from_start.mean_w, truth.from_start[last.t])
     if last.transmission and last.transmission_so_far:
         tally.interval("ratio", last.transmission.ratio, setting.carried)
