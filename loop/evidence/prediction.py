@@ -4,19 +4,25 @@ The law of the reward under p_{t+1} follows from that under p_t: H^K depends on 
 So what holds for points holds for images, and nothing but rewards and labels is needed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.stats import t as student
 
 from data.records import Evaluated
+from loop.evidence.schema import Estimate
 from loop.policies import DataPolicy
 from loop.theory import population
 from loop.theory.population import Curators, policy_loop
 
 REPLICATES = 200
 START_REPLICATES = 100  # many steps over real and generated support: each replicate costs a loop
+GROUPS = 100  # of generation 0's samples, each left out once: each costs a loop
+LEAST_GROUPS = 10  # from which a skewness says anything
+STRAIGHT = 1e-6  # skewness under which the transformation is the identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,34 @@ def effective_size(law: np.ndarray, values: np.ndarray, counts: np.ndarray | int
     return float(contributions.sum() ** 2 / (contributions**2 / counts).sum())
 
 
+def skewed(value: float, influence: np.ndarray) -> Estimate:
+    """An estimate whose 95 % interval allows for the skewness of its error.
+
+    A few samples of very high reward carry much of E[w] under a law that has been tilted several times. Without them
+    both the estimate and its standard error are too low, so symmetric intervals miss the truth above (they covered 92 %
+    where 95 were wanted; docs/calibration.md). Hall's transformation (J. R. Stat. Soc. B 54:221, 1992) corrects for it.
+
+    Args:
+        value: the estimate.
+        influence: (groups,) jackknife influences of equal groups of samples, whose mean is 0; their mean square over
+            their number is the estimate's variance.
+    """
+    groups, square = len(influence), float((influence**2).mean())
+    if groups < LEAST_GROUPS or square == 0:
+        return Estimate.of(value, math.sqrt(square / max(groups - 1, 1)))
+    se = math.sqrt(square / (groups - 1))
+    skewness = float((influence**3).mean()) / square**1.5 / math.sqrt(groups)
+    quantile = float(student.ppf(0.975, groups - 1))
+
+    def untransformed(y: float) -> float:
+        if abs(skewness) < STRAIGHT:
+            return y
+        return 3 / skewness * (float(np.cbrt(1 + skewness * (y - skewness / 6))) - 1)
+
+    low, high = value - se * untransformed(quantile), value - se * untransformed(-quantile)
+    return Estimate(value=value, se=se, low=low, high=high)
+
+
 @dataclass(frozen=True)
 class FromStart:
     """Generations 0 .. steps as they follow from generation 0 alone.
@@ -129,11 +163,13 @@ class FromStart:
         pick_noise: (steps + 1,) standard error of E[w] that the finitely many picks of all rounds so far make: those of
             an early round are carried on by the operator, which may shrink them or make them grow.
         effective: (steps + 1,) effective sample size behind E[w] (`effective_size`).
+        influence: (steps + 1, groups) by how much each group of generation 0's samples moves E[w] (`skewed`).
     """
 
     moments: list[Moments]
     pick_noise: np.ndarray
     effective: np.ndarray
+    influence: np.ndarray
 
 
 def from_start(
@@ -158,7 +194,8 @@ def from_start(
         classes: how many there are.
         replicates: of the bootstrap over generation 0's samples, and of loops with finitely many picks.
     """
-    masses = replicate_masses(len(first.labels), replicates)
+    resampled = replicate_masses(len(first.labels), replicates)
+    masses = np.concatenate([resampled, _without_each_group(len(first.labels))], axis=1)
     rewards, values = _operative(first), functions(first, classes)
     p_ref = np.zeros_like(masses)
     if policy.uses_real:
@@ -172,15 +209,24 @@ def from_start(
     first_of, counts, (masses, p_ref) = _merged(np.concatenate([rewards, values]), [masses, p_ref])
     rewards, values = rewards[:, first_of], values[:, first_of]
     laws = policy_loop(rewards, masses, p_ref, policy, curators, len(picks), n_real, picks)
-    w = values[0]
+    w, columns = values[0], resampled.shape[1]
     exact = w @ np.stack([law[:, 0] for law in laws], axis=1)
+    without = np.stack([w @ law[:, columns:] for law in laws])
     noisy = _noisy_loops(rewards, masses[:, :1], p_ref[:, :1], policy, curators, n_real, picks, replicates)
     errors = np.stack([w @ law for law in noisy]) - exact[:, None]
     return FromStart(
-        moments=[Moments(values @ law) for law in laws],
+        moments=[Moments(values @ law[:, :columns]) for law in laws],
         pick_noise=np.sqrt((errors**2).mean(axis=1)),
         effective=np.array([effective_size(law[:, 0], w, counts) for law in laws]),
+        influence=(without.shape[1] - 1) * (without.mean(axis=1, keepdims=True) - without),
     )
+
+
+def _without_each_group(n: int) -> np.ndarray:
+    """(n, groups) masses of n samples with every `groups`-th left out, from the first, the second ..."""
+    groups = min(n, GROUPS)
+    kept = (np.arange(n)[:, None] % groups != np.arange(groups)).astype(float)
+    return kept / np.maximum(kept.sum(axis=0), 1)
 
 
 def _merged(points: np.ndarray, laws: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:

@@ -328,7 +328,7 @@ def _generations(analysis: Analysis, loop: Loop) -> list[GenerationEvidence]:
                 shares_achieved=training.get("shares_achieved", []),
                 measured=_figures(analysis.own[t]),
                 predicted=_figures(predicted) if predicted else None,
-                predicted_from_start=_figures(start.moments[t]) if start else None,
+                predicted_from_start=_figures_from_start(start, t) if start else None,
                 divergence=metrics.get("divergence") or {},
                 floors=_floors(loop, t) if simulated else {},
                 ceilings=_ceilings(loop, t) if simulated and t else {},
@@ -435,6 +435,11 @@ def _figures(moments: Moments) -> Figures:
         mean_reward=Estimate.of(*value_and_se(moments.mean_reward)),
         class_shares=[Estimate.of(*value_and_se(share)) for share in moments.shares],
     )
+
+
+def _figures_from_start(start: FromStart, t: int) -> Figures:
+    figures = _figures(start.moments[t])
+    return figures.model_copy(update={"mean_w": prediction.skewed(figures.mean_w.value, start.influence[t])})
 
 
 def _is_simulated(generations: list[Generation]) -> bool:

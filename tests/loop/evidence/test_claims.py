@@ -32,7 +32,7 @@ def loop(mean_w: Sequence[float], se: float = 1e-3, **other) -> Loop:
         "plain": True,
         "own": own,
         "predicted": [None, *own[1:]],
-        "from_start": FromStart(own, np.full(len(own), se), np.full(len(own), 1e4)),
+        "from_start": FromStart(own, np.full(len(own), se), np.full(len(own), 1e4), np.zeros((len(own), 1))),
         "pick_noise": [(0.0, 0.0)] + [(se, se)] * (len(own) - 1),
         "top_share": [],
         "real": moments(mean_w[0], 0.0),
@@ -91,7 +91,7 @@ def test_a_frozen_generator_holds_on_no_claim_of_equality():
     """E[w] stays at 0.3 where 0.4, then 0.45 is predicted; however precise, and however imprecise, the measurement."""
     for se in (1e-4, 1e-3, 0.01, 0.05):
         predicted = [None, moments(0.4, se), moments(0.4, se)]
-        ahead = FromStart([moments(v, se) for v in (0.3, 0.4, 0.45)], np.zeros(3), np.full(3, 1e4))
+        ahead = FromStart([moments(v, se) for v in (0.3, 0.4, 0.45)], np.zeros(3), np.full(3, 1e4), np.zeros((3, 1)))
         frozen = loop([0.3, 0.3, 0.3], se=se, predicted=predicted, from_start=ahead, rule=ChoiceRule("inf"))
         for claim in ("one step", "many steps", "transmission", "C6"):
             assert "holds" not in words(frozen, claim), (se, claim)
@@ -147,7 +147,7 @@ def test_an_empty_cell_makes_a_reversed_divergence_unknown():
 
 def test_a_verdict_says_how_little_it_may_mean():
     """K = 2, lam = 1/2, from 0.3 to a predicted 0.4: the floor 0.3067 asks for a fifteenth of the gain."""
-    ahead = FromStart([moments(0.3, 1e-3), moments(0.4, 1e-3)], np.zeros(2), np.full(2, 1e4))
+    ahead = FromStart([moments(0.3, 1e-3), moments(0.4, 1e-3)], np.zeros(2), np.full(2, 1e4), np.zeros((2, 1)))
     given = loop([0.3, 0.35], policy=MIXED, predicted=[None, moments(0.4, 1e-3)], from_start=ahead)
     found = next(one for one in verdicts_of(given) if one.claim == "C4")
     assert found.verdict == "holds" and found.gain == pytest.approx(0.1)
@@ -216,7 +216,7 @@ def test_the_worst_word_stands_for_a_claim():
 def test_a_loop_without_any_gain_has_no_shares_of_it_and_rounding_errors_fail_nothing():
     """K = 1, or a reward that is the same for all: what is left of the differences is the arithmetic's."""
     still, moved = moments(1.0, 1e-16), moments(1.0 - 3e-15, 1e-16)
-    ahead = FromStart([still, still], np.zeros(2), np.full(2, 1e4))
+    ahead = FromStart([still, still], np.zeros(2), np.full(2, 1e4), np.zeros((2, 1)))
     given = loop([1.0, 1.0], own=[still, moved], predicted=[None, still], from_start=ahead, pick_noise=[(0, 0)] * 2)
     for policy, bounds in ((PURE, ("C1",)), (MIXED, ("C4", "C4 one step"))):
         found = verdicts_of(replace(given, policy=policy, rule=ChoiceRule(1), real=still))

@@ -1,5 +1,7 @@
 """Predictions from plain samples of rewards, against picks that are really made and against the exact loop."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,25 @@ def test_few_samples_of_high_reward_are_few_effective_ones():
     law = np.full(1_000, 1e-3)
     assert prediction.effective_size(law, np.ones(1_000)) == pytest.approx(1_000)
     assert prediction.effective_size(law, np.r_[np.full(10, 1.0), np.full(990, 1e-9)]) == pytest.approx(10)
+
+
+def test_intervals_of_skewed_rewards_miss_on_neither_side_more_than_they_may():
+    policy, users = DataPolicy("replace"), Curators.alike(ChoiceRule("inf"))
+    truth = math.exp(1.5 * 0.6**2)  # r is N(0, s^2), of those picked N(s^2, s^2)
+    below, above = 0, 0
+    for seed in range(300):
+        said = prediction.from_start(evaluated(600, seed, spread=0.6), None, policy, users, 1, [500], 2, 2)
+        one = prediction.skewed(said.moments[1].mean_w[0], said.influence[1])
+        assert one.low < one.value < one.high
+        below, above = below + (one.high < truth), above + (one.low > truth)
+    assert below <= 17 and above <= 17 and below + above <= 27  # 7.5 are to be expected on each side
+
+
+def test_without_skewness_the_interval_is_students():
+    even = np.r_[np.full(50, 1.0), np.full(50, -1.0)]
+    one = prediction.skewed(2.0, even)
+    assert one.se == pytest.approx(1 / np.sqrt(99))
+    assert (one.high - 2.0, 2.0 - one.low) == pytest.approx((1.984 * one.se,) * 2, rel=1e-3)
+    right = prediction.skewed(2.0, np.r_[np.full(90, -1.0), np.full(10, 9.0)])
+    assert right.high - 2.0 > 2.0 - right.low > 0
+    assert prediction.skewed(2.0, np.zeros(1)).low == prediction.skewed(2.0, np.zeros(20)).high == 2.0
