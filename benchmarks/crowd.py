@@ -185,9 +185,7 @@ def stuck(tally: Tally, options: argparse.Namespace) -> list[str]:
     since = time.monotonic() - SETTLE_S - 5
     if options.seconds < 2 * SETTLE_S:
         return []
-    return [
-        f"rater {seat} did not go on" for seat in range(options.raters) if tally.last_saved.get(seat, 0.0) < since
-    ]
+    return [f"rater {seat} did not go on" for seat in range(options.raters) if tally.last_saved.get(seat, 0.0) < since]
 
 
 class Server:

@@ -18,6 +18,7 @@ GIVE_UP_S = 20.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 POLL_S = 12.0
 WAITING_S = 1.5
+OUTAGE_S = 2.0  # behind a rater's own clock from which it isn't caught up with
 ANSWERS = (("pick", 0.97), ("none", 0.03))
 QUIET = "quiet"
 SETTLE_S = 20.0  # after a disturbance, until the last client has asked again and caught up
@@ -128,9 +129,7 @@ class Tally:
 class Client:
     """One rater's browser."""
 
-    def __init__(
-        self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float, seat: int
-    ):
+    def __init__(self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float, seat: int):
         self.host, self.port, self.tally, self.rng, self.seat = host, port, tally, rng, seat
         self.period, self.reload = period, reload
         self.cookie = b""
@@ -152,7 +151,7 @@ class Client:
                 if loading:
                     await loading
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                due = max(due + self.period, time.monotonic() + 0.1)
+                due = self.next_due(due)
                 await self.pick()
                 loading = asyncio.create_task(self.load())
                 if self.rng.random() < self.reload:
@@ -166,6 +165,16 @@ class Client:
             if loading:
                 loading.cancel()
             self.close()
+
+    def next_due(self, due: float) -> float:
+        """When the next pick is due: on the rater's own clock, so that a slow answer isn't spared the next request.
+
+        After an outage raters go on at their own pace; nobody picks ten times a second to make up for a minute lost.
+        """
+        now, following = time.monotonic(), due + self.period
+        if now - following > OUTAGE_S:
+            return now + self.period * self.rng.random()
+        return max(following, now + 0.1)
 
     async def open(self) -> None:
         """What a load or a reload of the page does."""

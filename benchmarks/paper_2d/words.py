@@ -132,7 +132,11 @@ def _plateau(arm: Arm) -> str:
 
 def _carried(arm: Arm) -> str:
     found = arm.carried()
-    return f"Retraining carried {pm(found, 2)} of the predicted gain over (transmission)." if found else ""
+    return (
+        f"Over all generations retraining realised {pm(found, 2)} of the predicted gain (transmission)."
+        if found
+        else ""
+    )
 
 
 def _kept(arm: Arm) -> bool:

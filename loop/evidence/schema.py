@@ -194,15 +194,29 @@ class ClaimVerdict(_Part):
 IntervalKind = Literal["always valid", "always valid in large numbers", "fixed n"]
 
 
-class WinRate(_Part):
+class _PeoplesComparison(_Part):
+    """Two generations compared by people."""
+
+    t: int = Field(description="the generation")
+    against: int = Field(description="the generation it is compared with")
+    other: Estimate | None = Field(
+        default=None,
+        description="with the plain 95 % interval of the other kind, to compare widths",
+    )
+    corrected: Estimate | None = Field(
+        default=None,
+        description="with the interval of the verdict, which shares its error with all other verdicts",
+    )
+    level: float = Field(default=0.05, description="error level of the corrected interval")
+
+
+class WinRate(_PeoplesComparison):
     """People's choices between two generations in audit slates, by raters who have finished.
 
     The rate is the mean over raters of each one's share of comparisons that the generation won. In slates of two, 0.5
     is indifference; in larger ones it isn't, because a generation of more different samples wins more of them.
     """
 
-    t: int = Field(description="the generation")
-    against: int = Field(description="the generation it is compared with")
     n: int = Field(description="comparisons: a picked sample of one generation with an unpicked one of the other")
     raters: int = Field(description="people who made the comparisons")
     under_way: int = Field(default=0, description="people who compare them at present, and don't count yet")
@@ -219,30 +233,19 @@ class WinRate(_Part):
         description="of both intervals. always valid: right at every look, after however many raters; fixed n: right "
         "once, after as many raters as were set before the first pick",
     )
-    other: Estimate | None = Field(
-        default=None,
-        description="with the plain 95 % interval of the other kind, to compare widths",
-    )
-    corrected: Estimate | None = Field(
-        default=None,
-        description="with the interval of the verdict, which shares its error with all other verdicts",
-    )
-    level: float = Field(default=0.05, description="error level of the corrected interval")
     verdict: VerdictWord = Field(
         default="can't tell", description="holds where the corrected interval lies above 1/2, fails where it lies below"
     )
     reason: str = Field(default="", description="why there can't be a verdict; may be empty")
 
 
-class UtilityGain(_Part):
+class UtilityGain(_PeoplesComparison):
     """By how much a generation's samples are more to people's liking than another's.
 
     Luce utilities of classes are fitted to people's picks that did not train the generation; the gain is the difference
     of their means over the samples that both generations were measured on. What else people see is not in it.
     """
 
-    t: int = Field(description="the generation")
-    against: int = Field(description="the generation it is compared with")
     n: int = Field(description="picks: in audit slates, and for curation from samples of generation t or later")
     raters: int = Field(description="people who made the picks and have finished")
     gain: Estimate | None = Field(
@@ -253,15 +256,6 @@ class UtilityGain(_Part):
         description="of both intervals. always valid in large numbers: right at every look, as raters grow many; "
         "fixed n: right once, after as many raters as were set before the first pick",
     )
-    other: Estimate | None = Field(
-        default=None,
-        description="with the plain 95 % interval of the other kind, to compare widths",
-    )
-    corrected: Estimate | None = Field(
-        default=None,
-        description="with the interval of the verdict, which shares its error with all other verdicts",
-    )
-    level: float = Field(default=0.05, description="error level of the corrected interval")
     verdict: VerdictWord = Field(
         default="can't tell", description="holds where the corrected interval lies above 0, fails where it lies below"
     )

@@ -18,11 +18,12 @@ from loop.evidence.claims import (
     Inapplicable,
     Margin,
 )
-from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, Transmission, VerdictWord
+from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord
 
 POWER = 0.8
 WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "can't tell", "fails", "not applicable")
 SMALL = 0.2  # share of the predicted gain: a study that can't see a shortfall of this size says so first
+BY_LOWER_BOUND = "a divergence over cells is at most the true one, so the true one lies above the ceiling too"
 
 
 def quantile(comparisons: int, level: float = LEVEL) -> float:
@@ -61,7 +62,7 @@ def summary(evidence: Evidence) -> list[str]:
     if len(evidence.generations) > 1:
         sentences += _could_see(evidence.claims)
         sentences.append(_moved(evidence.generations[0], evidence.generations[-1]))
-        sentences += _carried(evidence.generations[-1].transmission_so_far)
+        sentences += _carried(evidence)
     by_claim: dict[str, list[ClaimVerdict]] = {}
     for claim in evidence.claims:
         by_claim.setdefault(claim.claim, []).append(claim)
@@ -107,7 +108,7 @@ def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -
         word = "can't tell"
     reason = one.undecidable or (one.note if word == "not refuted" else "")
     if word == "fails":
-        reason = (not by_lower_bound and one.note) or _reason(one, generations)
+        reason = BY_LOWER_BOUND if by_lower_bound else one.note or _reason(one, generations)
     return ClaimVerdict(
         claim=one.claim.name,
         t=one.t,
@@ -247,14 +248,16 @@ def _moved(first: GenerationEvidence, last: GenerationEvidence) -> str:
     return f"From generation {first.t} to {last.t} the mean reward {verb}: {_pm(a)} to {_pm(b)}."
 
 
-def _carried(found: Transmission | None) -> list[str]:
+def _carried(evidence: Evidence) -> list[str]:
     """Transmission over all generations: the sum of measured over the sum of predicted gains."""
-    if found is None or found.ratio is None:
+    found = evidence.generations[-1].transmission_so_far
+    rests_on_few = any(one.claim == TRANSMISSION.name and "effective" in one.reason for one in evidence.claims)
+    if found is None or found.ratio is None or rests_on_few:
         return []
     ratio = found.ratio
     return [
-        f"Retraining carried {ratio.value:.2f} (95 %: {ratio.low:.2f} to {ratio.high:.2f}) of the predicted gain of "
-        "E[w] over (transmission)."
+        f"Over all generations retraining realised {ratio.value:.2f} (95 %: {ratio.low:.2f} to {ratio.high:.2f}) of "
+        "the predicted gain of E[w] (transmission)."
     ]
 
 
@@ -262,6 +265,8 @@ def _counted(name: str, verdicts: Sequence[ClaimVerdict]) -> str:
     statement = f"{name} ({verdicts[0].statement})"
     if verdicts[0].verdict == "not applicable":
         return f"{statement}: not applicable; {verdicts[0].reason}."
+    if name == TRANSMISSION.name:
+        return f"{statement}: {verdicts[0].verdict}."
     counts = Counter(verdict.verdict for verdict in verdicts)
     said = [f"{word} at {counts[word]} of {len(verdicts)} generations" for word in WORDS if counts[word]]
     failed = ", ".join(str(verdict.t) for verdict in verdicts if verdict.verdict == "fails")

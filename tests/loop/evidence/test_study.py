@@ -63,7 +63,7 @@ def test_transmission_of_the_control_is_one(make: Make, run: Callable[..., Study
     overall = next(claim for claim in evidence.claims if claim.claim == "transmission")
     assert overall.verdict == "holds" and overall.margin and overall.bound
     assert abs(overall.margin.value / overall.bound) < 0.03 + 2 * overall.margin.se / overall.bound
-    assert any("Retraining carried" in sentence for sentence in evidence.summary)
+    assert any("retraining realised" in sentence for sentence in evidence.summary)
 
 
 def test_every_pick_tells_its_users_type_and_by_which_reward_it_was_made(make: Make, run: Callable[..., Study]):
