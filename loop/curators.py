@@ -1,13 +1,16 @@
 """Who picks: people, simulated Luce users, and the proxy fitted to people's picks; all behind one interface."""
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
+from data.store import Store
 from loop.crowd.quality import refresh
 from loop.mixing import curated_count
-from loop.picking import draw_picks, sim_sessions, store_picks
+from loop.picking import DrawnPicks, draw_picks, sim_sessions, store_picks
 from loop.scoring import Scorer, needed_features
 from loop.study import Study
 from loop.tensors import to_tensor
@@ -40,14 +43,11 @@ class SimulatedUsers:
         store, config = self.study.store, self.study.config
         sessions = from_main(lambda: sim_sessions(store, config))
         done = from_main(lambda: store.count_session_picks(sessions, t))
-        while done < self.n:
-            n = min(CHUNK, self.n - done)
-            drawn = draw_picks(config, self.scorer, generator, t, n, "sim", done // CHUNK)
-            if is_main():
-                store_picks(store, sessions, drawn)
-            done += n
-            if on_step:
-                on_step(done, self.n)
+
+        def drawn(n: int, chunk: int) -> DrawnPicks:
+            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
+
+        _pick_in_chunks(store, sessions, drawn, range(done, self.n, CHUNK), self.n, on_step)
         return from_main(lambda: Turn(t + 1, latest_cut(self.study), store.last_pick(), self.n))
 
 
@@ -71,14 +71,11 @@ class People:
         about = f"fit to {utilities.n_picks} picks"
         session = from_main(lambda: store.bulk_session("proxy", utilities.sha256, type_=about))
         done = from_main(lambda: store.count_session_picks([session], t))
-        while done < turn.n_proxy:
-            n, chunk = min(PROXY_CHUNK, turn.n_proxy - done), done // PROXY_CHUNK
-            drawn = draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
-            if is_main():
-                store_picks(store, [session], drawn)
-            done += n
-            if on_step:
-                on_step(done, turn.n_proxy)
+
+        def drawn(n: int, chunk: int) -> DrawnPicks:
+            return draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
+
+        _pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
         fitted = {"sha256": utilities.sha256, "picks": utilities.n_picks, "log_likelihood": utilities.log_likelihood}
         return replace(turn, fit=fitted, proxy_session=session)
 
@@ -103,6 +100,45 @@ class People:
             keep_turn(self.study, turn)
             store.log("worker", "turn_started", t=t + 1, picks=found, n_proxy=turn.n_proxy, excluded=excluded)
         return turn
+
+
+def _pick_in_chunks(
+    store: Store,
+    sessions: list[str],
+    draw: Callable[[int, int], DrawnPicks],
+    starts: range,
+    total: int,
+    on_step: OnStep | None,
+) -> None:
+    """Draws chunk after chunk; while one is drawn, a thread encodes and stores the one before, so no device waits.
+
+    Args:
+        store: the study's.
+        sessions: under which is picked, by type of user.
+        draw: from a number of slates and the chunk's number.
+        starts: picks that are there already when each chunk begins.
+        total: picks wanted.
+        on_step: called with the picks that are stored, and the total.
+    """
+
+    def stored(done: int, pending: Future[None]) -> None:
+        pending.result()
+        if on_step:
+            on_step(done, total)
+
+    with ThreadPoolExecutor(1) as beside:
+        waiting: list[tuple[int, Future[None]]] = []
+        for done in starts:
+            n = min(starts.step, total - done)
+            drawn = draw(n, done // starts.step)
+            while waiting:
+                stored(*waiting.pop())
+            if is_main():
+                waiting.append((done + n, beside.submit(store_picks, store, sessions, drawn)))
+            elif on_step:
+                on_step(done + n, total)
+        while waiting:
+            stored(*waiting.pop())
 
 
 def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utilities:

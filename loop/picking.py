@@ -10,7 +10,7 @@ from data.store import Store
 from loop.config import StudyConfig
 from loop.rater_types import are_alike, user_types
 from loop.scoring import Scorer, needed_features
-from loop.slates import STREAMS, Stream, draw_scored, records, slates_of
+from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.utilities import Utilities
 from model import luce
 from model.interfaces import Generator
@@ -20,32 +20,52 @@ SIM_NAME = "simulated Luce users"
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnPicks:
-    """Slates with the position that a simulated user picked in each, not stored yet.
+class Choices:
+    """Who picked what from n slates.
 
     Attributes:
-        slates: n of them.
+        winners: (n,) indices of the picked samples among all of them.
         positions: (n,) picked.
         types: (n,) which type of user picked, an index into `rater_types.user_types`.
         lapsed: (n,) whether the pick was made at random.
-        images: (sha256, png) of what is kept.
     """
-
-    slates: list[NewSlate]
-    positions: np.ndarray
-    types: np.ndarray
-    lapsed: np.ndarray
-    images: list[tuple[str, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """Who picked what from n slates: indices of the winners among all samples, and as in `DrawnPicks`."""
 
     winners: np.ndarray
     positions: np.ndarray
     types: np.ndarray
     lapsed: np.ndarray
+
+
+@dataclass(frozen=True)
+class DrawnPicks:
+    """Fresh samples with what simulated users picked of them, not stored yet.
+
+    Attributes:
+        drawn: the samples of n slates.
+        choices: n picks.
+        k: samples in a slate; None where users pick from all of them (K = inf).
+        judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
+        slate_seeds: n of them.
+        keep_all: whether the images of samples that nobody picked are kept too.
+    """
+
+    drawn: Drawn
+    choices: Choices
+    k: int | None
+    judged: np.ndarray | None
+    slate_seeds: Sequence[int]
+    keep_all: bool = False
+
+    def records(self) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+        """The slates, and (sha256, png) of the images that are kept; encoding them takes a while."""
+        choices, seen = self.choices, None if self.keep_all else np.unique(self.choices.winners).tolist()
+        operative = None
+        if self.judged is not None and self.k:
+            operative = self.judged[np.repeat(choices.types, self.k), np.arange(len(self.drawn))]
+        rows, images = records(self.drawn, operative, seen)
+        if self.k:
+            return list(slates_of(rows, self.k, self.drawn.t, "curation", self.slate_seeds)), images
+        return _of_one(rows, choices, self.judged, self.drawn.t, self.slate_seeds), images
 
 
 def draw_picks(
@@ -83,17 +103,14 @@ def draw_picks(
     else:
         choices = choose(utilities(needed_features(drawn.scores.features))[None], n, plain(config), rng)
     alike = utilities is not None or are_alike(config)
-    judged = None if alike else drawn.scores.operative
-    operative = (
-        None if judged is None or k == "inf" else judged[np.repeat(choices.types, per_pick), np.arange(len(drawn))]
+    return DrawnPicks(
+        drawn=drawn,
+        choices=choices,
+        k=None if k == "inf" else per_pick,
+        judged=None if alike else drawn.scores.operative,
+        slate_seeds=rng.integers(2**63, size=n).tolist(),
+        keep_all=keep_all,
     )
-    rows, images = records(drawn, operative, seen=None if keep_all else np.unique(choices.winners).tolist())
-    slate_seeds = rng.integers(2**63, size=n).tolist()
-    if k == "inf":
-        slates = _of_one(rows, choices, judged, t, slate_seeds)
-    else:
-        slates = list(slates_of(rows, per_pick, t, "curation", slate_seeds))
-    return DrawnPicks(slates, choices.positions, choices.types, choices.lapsed, images)
 
 
 def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Generator) -> Choices:
@@ -136,12 +153,13 @@ def sim_sessions(store: Store, config: StudyConfig) -> list[str]:
 
 def store_picks(store: Store, sessions: list[str], drawn: DrawnPicks) -> None:
     """Stores slates, items and picks of simulated users in one transaction; a session for each of their types."""
-    owners = [sessions[type_] for type_ in drawn.types]
+    choices, (slates, images) = drawn.choices, drawn.records()
+    owners = [sessions[type_] for type_ in choices.types]
     with store.write():
-        store.add_images(drawn.images)
-        ids = store.add_slates(drawn.slates, picked_by=owners)
-        flags = ({"lapse": True} if lapsed else {} for lapsed in drawn.lapsed)
-        store.add_picks(zip(ids, owners, drawn.positions.tolist(), flags, strict=True))
+        store.add_images(images)
+        ids = store.add_slates(slates, picked_by=owners)
+        flags = ({"lapse": True} if lapsed else {} for lapsed in choices.lapsed)
+        store.add_picks(zip(ids, owners, choices.positions.tolist(), flags, strict=True))
 
 
 def _draw_types(n_types: int, n: int, config: StudyConfig, rng: np.random.Generator) -> np.ndarray:

@@ -74,10 +74,10 @@ class Classifier:
         self.network.eval()
         found = []
         for done, batch in enumerate(x.split(self.batch)):
-            found.append(self._mean(batch.to(device())).cpu())
+            found.append(self._mean(batch.to(device())))
             if on_step:
                 on_step(min((done + 1) * self.batch, len(x)), len(x))
-        return torch.cat(found)
+        return torch.cat(found).cpu()  # once: a copy for each batch would have the device wait for it
 
     def _mean(self, images: torch.Tensor) -> torch.Tensor:
         """Over the views of each image; in halves where the device's memory is too small for all of them."""
