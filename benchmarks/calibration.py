@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from loop.evidence.schema import Estimate, Evidence
 from loop.evidence.study import Measurements, assess, build
-from loop.simulation import simulate as run_loop
+from loop.simulate import simulate as run_loop
 from loop.study import Study, configure
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "calibration.md"

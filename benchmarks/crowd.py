@@ -32,8 +32,8 @@ from pathlib import Path
 import numpy as np
 from crowd_clients import SETTLE_S, Tally, crowd
 
+from data.datasets import digits
 from data.images import encode_png
-from data.real import digits
 from data.records import NewSlate, Sample
 from loop.study import Study, configure
 

@@ -32,18 +32,16 @@ from torch import nn
 
 from loop.study import configure
 from model import training
-from model.classifier import Classifier
+from model.classifier import Classifier, vgg11
 from model.classifier_training import train_classifier
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.devices import autocast, describe, use, velocity_field
-from model.distances import Reference
+from model.fidelity import Reference, nearest_distances
 from model.flow import Flow
-from model.keeping import Keeper
-from model.metrics import nearest_distances
 from model.networks import build_network
 from model.noise import derive_seeds
 from model.solvers import evaluations
-from model.vgg import vgg11
+from model.training_state import Keeper
 
 CLASSES = 10
 AIM = 45  # minutes, on one H200

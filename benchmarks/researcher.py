@@ -16,11 +16,10 @@ from typing import Any
 
 from crowd import add_images, add_picks
 
-from curate_app.admin.charts import KeptEvidence
-from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import CrowdCounts, KeptEvidence
 from curate_app.admin.view import panels
 from data.records import Generation
-from loop.crowd.serving import picks_progress
+from loop.raters.serving import picks_progress
 from loop.study import Study, configure
 
 

@@ -76,12 +76,12 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     import numpy as np
     import torch
 
-    from data.real import load
+    from data.datasets import load
+    from loop.pictures import to_tensor
     from loop.study import configure
-    from loop.tensors import to_tensor
     from model.classifier import Classifier, Judgement
     from model.devices import device, precision_of, uses_bf16
-    from model.distances import Reference
+    from model.fidelity import Reference
     from model.flow import Flow
     from model.noise import derive_seeds
     from model.solvers import GRIDS, evaluations

@@ -67,8 +67,8 @@ def sampling(options: argparse.Namespace, n: int) -> dict[str, Any]:
     import numpy as np
     from versus.clock import peak_memory
 
-    from loop.curators import CHUNK
     from loop.study import configure
+    from loop.users import CHUNK
     from model.flow import Flow
 
     config = configure(options.preset)
@@ -85,11 +85,11 @@ def turn(options: argparse.Namespace, n: int) -> dict[str, Any]:
     """The second turn of a study whose first one came after n stored picks."""
     from versus.clock import peak_memory
 
-    from loop.curators import SimulatedUsers
-    from loop.generation import next_generation
     from loop.generators import load_generator
-    from loop.preparation import prepare_evaluator, prepare_first_generation
+    from loop.round import next_generation
+    from loop.setup import prepare_evaluator, prepare_first_generation
     from loop.study import Study, configure
+    from loop.users import SimulatedUsers
 
     with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
         config = configure("digits", [*TURN, f"train.finetune_steps={options.steps}"])

@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from data.store import Store
-from loop.tensors import to_tensor
+from loop.pictures import to_tensor
 from model.classifier import Classifier
-from model.metrics import nearest_ratio, typical_spacing
+from model.fidelity import nearest_ratio, typical_spacing
 
 
 def main() -> None:
@@ -86,8 +86,8 @@ def pick_all(client: httpx.Client, args: argparse.Namespace, started: float) -> 
 
 def report(args: argparse.Namespace) -> None:
     """Prints what the generations became, against the picks of people alone."""
+    from data.datasets import digits
     from data.images import decode_png
-    from data.real import digits
 
     store = Store(args.study / "study.db")
     spacing = typical_spacing(to_tensor(digits().x))

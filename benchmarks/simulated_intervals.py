@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import torch
 
-from loop.choice.logit import fit
-from loop.choice.slates import Slates
+from loop.analysis.log import Slates
+from loop.analysis.logit import fit
 from loop.divergence import total_variation
-from loop.evidence.liking import UnknownGainError, fitted_gain
-from model.distances import Reference
+from loop.evidence.people import UnknownGainError, fitted_gain
+from model.fidelity import Reference
 
 Found = tuple[str, float, float, float]  # interval, its ends, the truth
 UTILITIES = np.array([0.0, 0.6, -0.4])  # of three classes, mean over raters

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.evidence.budget import WIN_RATES, comparisons, error_level
-from loop.evidence.confidence_sequence import log_wealth
+from loop.evidence.intervals import WIN_RATES, comparisons, error_level, log_wealth
 from loop.evidence.people import PLAIN, Raters, clustered_share, rates_of
 from loop.evidence.schema import WinRate, side_of
 

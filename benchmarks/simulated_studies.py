@@ -14,10 +14,10 @@ from scipy.stats import norm
 from data.records import Evaluated, Generation
 from loop.config import StudyConfig
 from loop.evidence.study import Measurements
-from loop.rater_types import curators
 from loop.study import configure
 from loop.theory import bounds
 from loop.theory.population import Curators, blend
+from loop.user_types import curators
 
 ATOMS = 160
 

@@ -21,24 +21,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.real import load
+from data.datasets import load
 from loop.config import StudyConfig
 from loop.evidence.schema import Estimate
-from loop.mixing import curated_count, mixture_of, real_only
-from loop.picking import choose
+from loop.pictures import draw, to_tensor
 from loop.policies import Composition
-from loop.preparation import STARTERS
-from loop.rater_types import curators
 from loop.scoring import Scorer, Scores
+from loop.setup import STARTERS
 from loop.slates import STREAMS
 from loop.study import configure
 from loop.sweep.results import over_seeds
-from loop.tensors import draw, to_tensor
 from loop.theory.population import policy_loop
+from loop.training_data import curated_count, mixture_of, real_only
+from loop.user_types import curators
+from loop.users import choose
 from model.classifier import Classifier
+from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Generator
-from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seed, derive_seeds
 from model.resampler import Resampler
 
@@ -56,7 +56,7 @@ class Row:
         learning_se: of the evaluation's samples alone.
         gain: predicted.
         seconds: that the fit took.
-        nn: distance to the nearest real datum, over that between real data (`model.metrics.nearest_ratio`).
+        nn: distance to the nearest real datum, over that between real data (`model.fidelity.nearest_ratio`).
         ideal: E[w] over what theory predicts for this generation from generation 0.
     """
 

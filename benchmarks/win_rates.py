@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.evidence.confidence_sequence import always_valid, log_wealth
+from loop.evidence.intervals import always_valid, log_wealth
 from loop.evidence.people import PLAIN, clustered_share
 
 RATERS = (2, 3, 5, 7, 9, 10, 14, 20, 30, 50, 100, 200)

@@ -6,20 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from curate_app.browse.command import browse
-from curate_app.checkpoint_option import Checkpoint, check_checkpoint, with_checkpoint
-from curate_app.choice.fit import fit
-from curate_app.choice.plan import plan
-from curate_app.export_command import export
-from curate_app.import_command import import_
-from curate_app.invite_command import invite
+from curate_app.commands.browse import browse
+from curate_app.commands.export import export, import_
+from curate_app.commands.fit import fit, plan
+from curate_app.commands.invite import invite
+from curate_app.commands.options import Checkpoint, check_checkpoint, with_checkpoint
+from curate_app.commands.pretrain import pretrain
+from curate_app.commands.replay import replay
+from curate_app.commands.report import report
+from curate_app.commands.reward import app as reward_app
+from curate_app.commands.sweep import sweep
+from curate_app.commands.theory import app as theory_app
 from curate_app.launch import Device, open_on_ranks, use_device
-from curate_app.pretrain_command import pretrain
-from curate_app.replay_command import replay
-from curate_app.report.command import report
-from curate_app.reward.command import app as reward_app
-from curate_app.sweep.command import sweep
-from curate_app.theory.command import app as theory_app
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False
@@ -140,9 +138,9 @@ def simulate(
     Example: `curate simulate s --preset digits --generations 5 --seed 0 --set reward.kind=class_prob
     --set reward.target=7`
     """
+    from curate_app.commands.status import print_status
     from curate_app.console import turn_progress
     from curate_app.processes import use_threads
-    from curate_app.summary import print_status
     from loop.study import Study, configure, open_or_create
 
     settings = with_checkpoint(setting, checkpoint)
@@ -157,7 +155,7 @@ def simulate(
     use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
     use_device(opened.config, device, tell=not json_)
     from loop.compute import from_main, is_main
-    from loop.simulation import simulate as run
+    from loop.simulate import simulate as run
 
     last = generations if generations is not None else opened.config.generations
     latest = from_main(lambda: opened.store.latest_cut())
@@ -178,7 +176,7 @@ def status(study: StudyPath, json_: Json = False) -> None:
 
     Example: `curate status my-study --json`
     """
-    from curate_app.summary import print_status
+    from curate_app.commands.status import print_status
     from loop.study import Study
 
     print_status(Study.open(study), as_json=json_)
@@ -205,11 +203,10 @@ def check(study: StudyPath, json_: Json = False) -> None:
     """
     import numpy as np
 
-    from curate_app.summary import print_check
-    from loop.integrity import faults
-    from loop.redraw import redrawn_evaluation
+    from curate_app.commands.status import print_check
+    from loop.evaluation import redrawn_evaluation
     from loop.selfcheck import self_checks
-    from loop.study import Study
+    from loop.study import Study, faults
 
     opened = Study.open(study)
     found, checks = faults(opened), self_checks(opened.store, opened.config)
@@ -246,7 +243,7 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
 
     from curate_app.console import out
     from curate_app.processes import admin_password, is_loopback, worker_beside
-    from curate_app.server.failures import Health
+    from curate_app.web.failures import Health
     from data.secret_file import is_hash
     from loop.study import Study
 
@@ -257,8 +254,8 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
     password = admin_password(path, settings.password, host, proxied=bool(settings.trusted_proxies))
     health = Health(path)
     with worker_beside(study, health) if worker else nullcontext():  # it starts while gradio is imported
-        from curate_app.server.app import build_app
-        from curate_app.server.app import serve as serve_app
+        from curate_app.web.app import build_app
+        from curate_app.web.app import serve as serve_app
 
         url = f"http://{'localhost' if is_loopback(host) else host}:{port}"
         out.print(f"Raters:      [bold]{url}/[/bold]\nResearcher:  [bold]{url}/admin[/bold]")

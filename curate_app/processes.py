@@ -16,7 +16,7 @@ from curate_app.console import err
 from data.secret_file import chosen_password, kept_secret
 
 if TYPE_CHECKING:
-    from curate_app.server.failures import Health
+    from curate_app.web.failures import Health
     from loop.study import Study
 
 RESTART_S, LONGEST_RESTART_S = 5.0, 300.0  # before the first restart and, after doubling, any
@@ -131,7 +131,7 @@ class WorkerKeeper:
             return worker.wait()
 
     def _another_works(self) -> bool:
-        from loop.crowd.serving import worker_status
+        from loop.raters.serving import worker_status
 
         try:
             return worker_status(self._study.store)["phase"] != "absent"

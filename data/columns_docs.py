@@ -3,8 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from data.columns import LONG, PANEL
-from data.described import ABOUT, COLUMNS
+from data.schema import ABOUT, COLUMNS, LONG, PANEL
 from data.store import Store
 
 FILE = Path(__file__).parents[1] / "docs" / "columns.md"

@@ -11,13 +11,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate_app.choice.tables import print_report
+from curate_app.commands.fit_tables import print_report
 from curate_app.report.files import write_report
-from loop.choice.log import Who
-from loop.choice.records import Asked
-from loop.choice.report import choice_report
+from loop.analysis.log import Who
+from loop.analysis.report import Asked, choice_report
 from loop.evidence.schema import Evidence
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, open_or_create
 
 CROWD = """population=[

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from data.store import Store
-from loop.rater_types import choice_rule
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, open_or_create
-from loop.theory.operator import ChoiceRule, step
-from loop.theory.population import mean, pure_loop
+from loop.theory.population import ChoiceRule, mean, pure_loop, step
+from loop.user_types import choice_rule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

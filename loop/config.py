@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tomlkit.exceptions import ParseError
 
 from data.config import DataConfig
-from loop.crowd.config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from loop.policies import DataPolicy, PolicyKind
+from loop.raters.config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from model.config import (
     ClassifierConfig,
     ComputeConfig,

@@ -14,12 +14,11 @@ import torch
 from scipy.special import ndtr
 
 from data.config import DataConfig
-from data.densities import log_density, rectangle_masses
-from data.real import load
+from data.datasets import load, log_density, rectangle_masses
 from data.records import Evaluated
-from loop.theory.stability import Ceiling
+from loop.theory.bounds import Ceiling
 from model.density import PointDensity
-from model.distances import interval_of_share
+from model.fidelity import interval_of_share
 
 LEVELS = 7  # 128 cells: with 10,000 samples the bias of KL is 0.006 before it is taken off
 TREE_DRAWS = 200_000  # of the known law; the tree's cells have nearly equal masses

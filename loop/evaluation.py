@@ -1,15 +1,20 @@
 """What is measured on fresh samples of every generation; the same seeds each time, so only the loop changes them."""
 
+import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
+from scipy.special import betaincinv
 
-from data.densities import has_density
-from data.records import Evaluated
-from loop.distances import DistancesToReal
+from data.datasets import has_density
+from data.records import Evaluated, Generation
+from loop.config import StudyConfig, build
 from loop.divergence import (
     DENSITY_SAMPLES,
     Cells,
@@ -20,21 +25,93 @@ from loop.divergence import (
     log_ratios,
     total_variation,
 )
-from loop.generators import load_generator
-from loop.pictures import COLUMNS, picture
+from loop.generators import generator_class, load_generator
+from loop.pictures import COLUMNS, picture, to_bytes
 from loop.scoring import Scorer, Scores
-from loop.slates import STREAMS, draw_scored
-from loop.study import DISTANCES, Study
-from loop.tensors import to_bytes
-from loop.theory.stability import estimate_kl_ceiling
+from loop.selfcheck.verdicts import POWER, Check, Finding, judge
+from loop.slates import STREAMS, Drawn, draw_scored
+from loop.study import DISTANCES, IMPORTED, Study
+from loop.theory.bounds import estimate_kl_ceiling
+from model.checkpoint import write_whole
+from model.classifier import Classifier
 from model.density import PointDensity
+from model.devices import device
+from model.distributed import from_main
+from model.features import FeatureExtractor, load_extractor
+from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
+from model.images import scaled
 from model.interfaces import Generator, OnStep
-from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds
-from model.pixels import scaled
 
+OWN = "vgg11"  # the study's classifier, whose features come with the scores
 NEAREST_SAMPLES = 2_000  # enough for a median
+NAME, FIGURES = "redrawn evaluation", "evaluation figures"
+POINTS, IMAGES = 500, 32  # samples that are drawn again; images take far longer
+CLOSE = {"points": 1e-3, "images": 0.05}  # standard deviations by which another device or batch may move a reward
+STRAY = 0.1  # share of images that may come out otherwise: a flipped pixel can tip a classifier that wavers
+ROUNDING = 1e-9  # relative, of means
+
+
+class DistancesToReal:
+    """Measures images of one study against its real ones, whose features are found once.
+
+    What all pairs of real features say takes the longest; it is kept in a file, under a hash of the features.
+
+    Args:
+        config: the study's.
+        scorer: the study's.
+        kept: the file.
+
+    Raises:
+        ValueError: the features need a file, or a package, that isn't there.
+    """
+
+    def __init__(self, config: StudyConfig, scorer: Scorer, kept: Path):
+        self._kept = kept
+        evaluation = config.evaluation
+        self._classes, self._neighbours = len(scorer.label_names), evaluation.neighbours
+        self._extractor: FeatureExtractor | None = None
+        if evaluation.features != "classifier":
+            self._extractor = load_extractor(evaluation.features, Path(evaluation.features_file), device())
+        self._reference: Reference | None = None
+
+    def of(self, x: torch.Tensor, scores: Scores, real: torch.Tensor, real_scores: Scores) -> dict[str, Any]:
+        """The distances by name (see `model.fidelity.Distances`), and whose features they rest on.
+
+        Args:
+            x: (n, channels, height, width) in [-1, 1], the generation's.
+            scores: theirs.
+            real: the real images as uint8 pixels, always the same.
+            real_scores: theirs.
+        """
+        if self._reference is None:
+            self._reference = self._refer_to(self._features(real, real_scores))
+        found = self._reference.compare(self._features(x, scores))
+        return {"features": self._extractor.name if self._extractor else OWN, **found.as_json()}
+
+    def _refer_to(self, real: torch.Tensor) -> Reference:
+        reference = Reference(real, self._neighbours)
+        about = f"{self._neighbours} neighbours, {real.device.type}, "
+        key = hashlib.sha256(about.encode() + real.cpu().contiguous().numpy().tobytes()).hexdigest()
+        found = from_main(lambda: load_file(self._kept) if self._kept.exists() else {})
+        if f"{key} radii" in found:
+            kernel, square = found[f"{key} kernels"].tolist()
+            radii, kernel_of = (found[f"{key} {name}"].to(real.device) for name in ("radii", "kernel_of"))
+            reference.within = Within(radii, kernel, kernel_of, square)
+        elif (within := reference.within).kernel is not None:
+            kernels = torch.tensor([within.kernel, within.kernel_square], dtype=torch.float64)
+            named = {"radii": within.squared_radii, "kernel_of": within.kernel_of, "kernels": kernels}
+            raw = save({f"{key} {name}": tensor.cpu() for name, tensor in named.items()})
+            from_main(lambda: write_whole(self._kept, lambda file: file.write(raw)))
+        return reference
+
+    def _features(self, x: torch.Tensor, scores: Scores) -> torch.Tensor:
+        if self._extractor:
+            return self._extractor.features(scaled(x))
+        assert scores.features is not None
+        on = "cpu" if device().type == "mps" else device()  # which has no float64
+        return torch.from_numpy(scores.features[:, self._classes :]).to(on)
 
 
 @dataclass(frozen=True)
@@ -207,3 +284,112 @@ def reward_figures(reward: np.ndarray) -> dict[str, Any]:
 
 def _mean(values: np.ndarray) -> dict[str, float]:
     return {"value": float(values.mean()), "se": float(values.std(ddof=1) / np.sqrt(len(values)))}
+
+
+def redrawn_evaluation(study: Study, rng: np.random.Generator) -> list[Check]:
+    """Draws some samples of the last generation's evaluation again, and compares rewards, classes and points.
+
+    Args:
+        study: the study; its checkpoints are read.
+        rng: chooses the samples.
+
+    Returns:
+        A check of the samples, and one that the figures of all generations are those of their stored samples.
+    """
+    generations = [generation for generation in study.store.generations() if generation.policy != IMPORTED]
+    if not generations:
+        return []
+    last = generations[-1]
+    stored = study.store.evaluation(last.t)
+    compared = f"Samples of generation {last.t}'s evaluation drawn again from its checkpoint"
+    if stored is None:
+        return judge([Finding(NAME, None, 0, compared, "this study's version kept no evaluation")])
+    figures = _figures(study, generations)
+    try:
+        drawn, chosen = _drawn(study, last, stored, rng)
+    except (OSError, RuntimeError, ValueError) as error:
+        return judge([Finding(NAME, None, 0, compared, f"it can't be done: {error}".rstrip(".")), figures])
+    return judge([_compared(drawn, stored, chosen, last.t), figures])
+
+
+def _drawn(study: Study, last: Generation, stored: Evaluated, rng: np.random.Generator) -> tuple[Drawn, np.ndarray]:
+    """Samples drawn again under the settings of their generation, and which of the stored ones they are."""
+    config = _settings(study.config, last)
+    classifier = None
+    if stored.points is None:
+        classifier = Classifier.load(study.weights_path("classifier"))
+    names = tuple(last.metrics["class_names"]) if classifier is None else classifier.label_names
+    generator = generator_class(config).load(study.checkpoint_path(last.t), config.train, config.sampling)
+    n = len(stored.labels)
+    seeds = derive_seeds(n, config.seed, STREAMS["evaluation"])
+    chosen = np.sort(rng.choice(n, size=min(n, IMAGES if classifier else POINTS), replace=False))
+    return draw_scored(generator, Scorer(config, classifier, names), last.t, seeds[chosen]), chosen
+
+
+def _settings(config: StudyConfig, generation: Generation) -> StudyConfig:
+    """The settings under which a generation was measured; study.toml may have been changed since."""
+    try:
+        return build({**config.model_dump(), **generation.config})
+    except ValueError:  # a version whose settings were others
+        return config
+
+
+def _compared(drawn: Drawn, stored: Evaluated, chosen: np.ndarray, t: int) -> Finding:
+    n, images = len(chosen), stored.points is None
+    close = CLOSE["images" if images else "points"]
+    rewards = drawn.scores.reward[None]
+    if len(stored.rewards) > 1:
+        rewards = np.concatenate([rewards, drawn.scores.operative])
+    held = stored.rewards[:, chosen]
+    spread = np.maximum(stored.rewards.std(axis=1, keepdims=True), 1e-6)
+    apart = (np.abs(rewards - held) / spread).max(axis=0) if rewards.shape == held.shape else np.full(n, math.inf)
+    other = ~(apart <= close) | (drawn.scores.labels != stored.labels[chosen])
+    if stored.points is not None:
+        size = max(float(stored.points.std()), 1e-6)
+        other |= ~(np.abs(drawn.x.numpy() - stored.points[chosen]).max(axis=1) <= close * size)
+    differing, allowed = int(other.sum()), math.floor(STRAY * n) if images else max(1, n // 100)
+    kinds = "rewards and classes" if images else "rewards, classes and points"
+    share = _smallest_share(n, allowed)
+    return Finding(
+        NAME,
+        None,
+        n,
+        f"{n:,} of the {len(stored.labels):,} samples of generation {t}'s evaluation drawn again from its checkpoint, "
+        f"{kinds} compared",
+        f"{differing:,} differ by more than {close:g} standard deviations ({allowed} may, on another device); in "
+        f"{POWER:.0%} of studies a share of {share:.1%} changed by more than that would have been found",
+        "The stored evaluation isn't what the checkpoint draws: it was changed, or it is another generator's.",
+        broken=differing > allowed,
+        figures={"differing": differing, "allowed": allowed, "detectable_share": share},
+    )
+
+
+def _smallest_share(n: int, allowed: int) -> float:
+    """The share of changed samples of which more than `allowed` are among n in 80 % of draws."""
+    return float(betaincinv(allowed + 1, n - allowed, POWER)) if n > allowed else 1.0
+
+
+def _figures(study: Study, generations: list[Generation]) -> Finding:
+    """That the mean rewards and class shares of every generation are those of its stored samples."""
+    wrong, n = [], 0
+    for generation in generations:
+        stored = study.store.evaluation(generation.t)
+        if stored is None or not generation.metrics.get("mean_reward"):
+            continue
+        n += len(stored.labels)
+        shares = generation.metrics["class_shares"]
+        counted = np.bincount(np.maximum(stored.labels, 0), minlength=len(shares)) / len(stored.labels)
+        mean = generation.metrics["mean_reward"]["value"]
+        same = math.isclose(mean, float(stored.rewards[0].mean()), rel_tol=ROUNDING, abs_tol=ROUNDING)
+        if not same or len(counted) != len(shares) or not np.allclose(counted, shares, atol=ROUNDING):
+            wrong.append(str(generation.t))
+    return Finding(
+        FIGURES,
+        None,
+        n,
+        f"Mean rewards and class shares of all generations against their {n:,} stored samples",
+        f"they differ in generation {', '.join(wrong)}" if wrong else "they agree",
+        "Figures or samples were changed after they were measured.",
+        broken=bool(wrong) if n else None,
+        figures={"differing": len(wrong)},
+    )

@@ -1,25 +1,76 @@
-"""Generators as study.toml names them: untrained, pretrained as generation 0, and read back."""
+"""Generators as study.toml names them: untrained, pretrained or from a file as generation 0, and read back."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from data.real import sample_shape
+from data.datasets import sample_shape
+from data.downloads import OnBytes
 from loop.config import StudyConfig
-from loop.mixing import real_only
 from loop.pictures import COLUMNS, picture
+from loop.presets import Located, locate
 from loop.study import Study
+from loop.training_data import real_only
+from model import weights_import
 from model.distributed import is_main, processes
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
-from model.keeping import Keeper
 from model.noise import derive_seed, derive_seeds
 from model.resampler import Resampler
 from model.reward import import_named
+from model.training_state import Keeper
 
+ARCHITECTURE = ("kind", "width", "depth")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
 KEPT_EVERY_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """A generator from a file, with the study's settings, and where it came from."""
+
+    flow: Flow
+    located: Located
+
+
+def pretrained(config: StudyConfig, on_bytes: OnBytes | None = None) -> Pretrained:
+    """The generator that `network.file` names.
+
+    Args:
+        config: the study's.
+        on_bytes: told how far a download is.
+
+    Raises:
+        ValueError: the file can't be read, or doesn't go with the study's data or its [network] settings.
+        CorruptCheckpointError: the file isn't what was written.
+        DownloadError: it couldn't be downloaded.
+    """
+    located = locate(config.network, on_bytes)
+    ours = located.path.suffix == ".safetensors"
+    read = Flow.load if ours else weights_import.read_torchcfm
+    flow = read(located.path, config.train, config.sampling)
+    _check(flow, config)
+    # the weights are the study's own from here on: a path that only this machine has says nothing about them
+    network = config.network.model_copy(update={"file": "", "file_sha256": ""})
+    return Pretrained(replace(flow, network_config=network, parent=None), located)
+
+
+def _check(flow: Flow, config: StudyConfig) -> None:
+    """Refuses a generator of another architecture or of other data than the study's."""
+    for key in ARCHITECTURE:
+        there, here = getattr(flow.network_config, key), getattr(config.network, key)
+        if there != here:
+            raise ValueError(
+                f"{config.network.file}: network.{key} is {there} there and {here} in the study; "
+                f"set network.{key}={there}, or choose another file."
+            )
+    shape = sample_shape(config.data)
+    if flow.shape != shape:
+        raise ValueError(
+            f"{config.network.file} makes samples of shape {flow.shape}, and the study's data ({config.data.dataset}) "
+            f"are of shape {shape}; choose other data or another file."
+        )
 
 
 def generator_class(config: StudyConfig) -> type[Generator]:

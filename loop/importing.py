@@ -7,11 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.formats.source import Answer
-from data.log_answers import OF_RATER, OF_SESSION, Answers
-from data.log_reader import Faults, read_rows
+from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, read_rows
+from data.choice_log.source import Answer
 from data.store import Store
-from data.store.imported import SAMPLE
+from data.store.transfer import SAMPLE
 from loop.config import StudyConfig
 from loop.study import Study, StudyExistsError
 

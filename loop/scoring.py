@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.real import nearest_mode
+from data.datasets import nearest_mode
 from loop.config import StudyConfig
-from loop.rater_types import user_types
+from loop.user_types import user_types
 from model import reward
 from model.classifier import Classifier
 from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig

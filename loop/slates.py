@@ -1,7 +1,7 @@
-"""Making slates: K fresh samples each, scored, ready for the store; and the pool that raters are served from."""
+"""Making slates: K fresh samples each, scored, ready for the store; the pool; templates of check slates."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from data.images import encode_png
 from data.records import NewSlate, Purpose, Sample
 from data.store import Store
+from loop.config import StudyConfig
+from loop.pictures import draw, to_pixels
 from loop.scoring import Scorer, Scores
-from loop.tensors import draw, to_pixels
 from model.interfaces import Generator
 from model.noise import derive_seed, derive_seeds
 
@@ -19,6 +20,8 @@ Stream = Literal["sim", "pool", "audit", "proxy", "evaluation", "request", "prac
 STREAMS: dict[Stream, int] = {
     "sim": 1, "pool": 2, "audit": 3, "proxy": 4, "evaluation": 5, "request": 6, "practice": 7, "attention": 8,
 }  # fmt: skip
+ATTENTION = 24  # templates a generation; a rater gets each once at the most
+CANDIDATES = 16  # samples of which the surest is the clear one
 
 
 @dataclass(frozen=True)
@@ -151,3 +154,77 @@ class Pool:
 
     def _seeds(self, stream: Stream, t: int, first: int, n: int, k: int) -> np.ndarray:
         return np.stack([derive_seeds(k, self.seed, t, STREAMS[stream], first + i, 1) for i in range(n)])
+
+
+def make_templates(config: StudyConfig, pool: Pool, generator: Generator, t: int) -> int:
+    """Makes the templates of generation t that are missing and that the study needs; how many were made.
+
+    Attention templates come in both sizes, of curation and of audit slates, so that they look like either.
+    """
+    made = 0
+    if config.journey.practice:
+        made += _missing(pool, "practice", max(8, config.journey.practice), pool.k, generator, t)
+    if config.slates.attention:
+        for k in {pool.k, pool.audit_k} if config.pool.audit else {pool.k}:
+            made += _missing(pool, "attention", ATTENTION, k, generator, t)
+    return made
+
+
+def _missing(
+    pool: Pool, purpose: Literal["attention", "practice"], wanted: int, k: int, generator: Generator, t: int
+) -> int:
+    """All templates of a purpose and size, in one transaction, unless they are there."""
+    if pool.store.template_count(purpose, t, k):
+        return 0
+    slates, images = (
+        _practice(pool, wanted, generator, t) if purpose == "practice" else _attention(pool, wanted, k, generator, t)
+    )
+    with pool.store.write():
+        pool.store.add_images(images)
+        pool.store.add_slates(slates)
+    return wanted
+
+
+def _practice(pool: Pool, n: int, generator: Generator, t: int) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+    seeds = derive_seeds(n * pool.k, pool.seed, t, STREAMS["practice"])
+    rows, images = records(draw_scored(generator, pool.scorer, t, seeds))
+    slate_seeds = [derive_seed(pool.seed, t, STREAMS["practice"], i) for i in range(n)]
+    return list(slates_of(rows, pool.k, t, "practice", slate_seeds)), images
+
+
+def _attention(
+    pool: Pool, n: int, k: int, generator: Generator, t: int
+) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+    of_size = () if k == pool.k else (k,)
+    size = max(CANDIDATES, k)
+    seeds = derive_seeds(n * size, pool.seed, t, STREAMS["attention"], *of_size)
+    drawn = draw_scored(generator, pool.scorer, t, seeds)
+    sure = np.zeros(len(drawn)) if drawn.scores.probs is None else drawn.scores.probs.max(axis=1)
+    pixels, slates, kept = to_pixels(drawn.x), [], {}
+    for i in range(n):
+        start = i * size
+        clear = start + int(sure[start : start + size].argmax())
+        others = [j for j in range(start, start + size) if j != clear][: k - 1]
+        rows, images = records(drawn, seen=[clear])
+        kept.update(images)
+        noise = []
+        for j in others:
+            sha256, png = encode_png(shuffled(pixels[j], rows[j].seed))
+            kept[sha256] = png
+            noise.append(_noise(rows[j], sha256))
+        slate_seed = derive_seed(pool.seed, t, STREAMS["attention"], *of_size, i)
+        order = np.random.default_rng(slate_seed).permutation(k)
+        samples = [[rows[clear], *noise][place] for place in order]
+        slates.append(NewSlate(t, "attention", k, slate_seed, samples, answer=int(np.flatnonzero(order == 0)[0])))
+    return slates, list(kept.items())
+
+
+def shuffled(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """The same pixels (height, width, channels) in an order that follows from the sample's seed."""
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    return np.random.default_rng(seed).permutation(flat).reshape(pixels.shape)
+
+
+def _noise(row: Sample, sha256: str) -> Sample:
+    """A sample that was shuffled has no reward and no class."""
+    return replace(row, image_sha256=sha256, reward=None, label=None, reward_json={"shuffled": True})

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data.real import load
-from loop.mixing import real_only
-from loop.preparation import STARTERS
+from data.datasets import load
+from loop.pictures import draw, to_tensor
+from loop.setup import STARTERS
 from loop.study import configure
-from loop.tensors import draw, to_tensor
+from loop.training_data import real_only
 from model.checkpoint import Checkpoint, save
 from model.checkpoint import load as load_checkpoint
 from model.classifier_training import train_classifier
+from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Report
-from model.metrics import nearest_ratio, typical_spacing
 from model.noise import derive_seeds
 
 SEED = 1
@@ -32,7 +32,7 @@ def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float | None
 
     Returns:
         accuracy (held out), sure_ratio (share of samples over real data of which the classifier is over 90 % sure),
-        tv (class shares, samples to real) and nn_ratio (see `model.metrics.nearest_ratio`).
+        tv (class shares, samples to real) and nn_ratio (see `model.fidelity.nearest_ratio`).
     """
     config = configure(preset)
     real = load(config.data, config.seed)

@@ -1,20 +1,24 @@
 """A study is a folder: study.toml, study.db, checkpoints/. This is how one is made, opened and found on disk."""
 
+import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import tomlkit
+from filelock import FileLock, Timeout
 
+from data.datasets import OnRead, RealData, load
 from data.errors import NotAStudyError
-from data.folder import OnRead
-from data.real import RealData, load
+from data.images import damaged
 from data.secret_file import FOLDER_MODE, MODE, NAME, keep_password, replace_file
 from data.store import Store
 from loop.config import StudyConfig, build, override, parse
@@ -24,6 +28,34 @@ ERRORS = "sweep-error.txt"  # in a study of a sweep: all that its process said w
 DISTANCES = "real-distances.safetensors"  # what can be found again, but takes a while
 # beside the database: nothing is made yet
 UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES})
+IMPORTED = "imported"  # a log without its generators
+
+
+class WorkerRunningError(ValueError):
+    """Another process works on the study."""
+
+
+@contextmanager
+def only_worker(study_path: Path) -> Iterator[None]:
+    """Holds the study's worker lock; weights that an earlier holder was killed over half-way are removed.
+
+    Raises:
+        WorkerRunningError: another process holds it.
+    """
+    lock = FileLock(study_path / "worker.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkerRunningError(
+            f"A worker is running on {study_path} already; stop it first, or leave this study to it."
+        ) from None
+    try:
+        for pattern in ("checkpoints/.*", ".classifier.*", ".judge.*"):
+            for draft in study_path.glob(pattern):
+                draft.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 class StudyExistsError(ValueError):
@@ -212,3 +244,44 @@ def first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str 
         elif value != wanted[key]:
             return f"{prefix}{key} is {value} there, and {wanted[key]} was asked for"
     return None
+
+
+def faults(study: Study) -> list[str]:
+    """What is wrong with a study, in sentences; empty when it is sound."""
+    store = study.store
+    found = store.faults()
+    found += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(store.images())]
+    for name in ("classifier", "judge"):
+        if study.weights_path(name).exists():
+            found += _file_faults(study.weights_path(name), None, f"the {name}")
+    for generation in store.generations():
+        if generation.policy == IMPORTED:
+            continue
+        path = study.checkpoints / generation.checkpoint
+        found += _file_faults(path, generation.checkpoint_sha256, f"generation {generation.t}: checkpoint {path.name}")
+        asked = generation.metrics.get("curated")
+        if asked and sum(asked[kind] for kind in ("human", "sim", "proxy")) != generation.n_curated:
+            found.append(f"generation {generation.t}: the curated counts don't add up to {generation.n_curated}")
+    shared = store.shared_samples()
+    if shared:
+        found.append(f"{shared} sample(s) stand in more than one curation slate; the slates must be disjoint")
+    found += [
+        f"pick {id_} names position {position}, which slate {slate} lacks"
+        for id_, position, slate in store.lost_picks()
+    ]
+    found += [f"slate {id_} holds {n} samples, not its K = {k}" for id_, k, n in store.uneven_slates()]
+    return found
+
+
+def _file_faults(path: Path, sha256: str | None, name: str) -> list[str]:
+    """Whether weights are there, are those that the database recorded (if it did), and match their sidecar."""
+    if not path.is_file():
+        return [f"{name} is missing"]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 is not None and found != sha256:
+        return [f"{name} is damaged (its sha256 is not the recorded one)"]
+    try:
+        recorded = json.loads(path.with_suffix(".json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError):
+        return [f"{name} has no readable sidecar {path.with_suffix('.json').name}"]
+    return [] if recorded == found else [f"{name} doesn't match its sidecar"]

@@ -12,22 +12,18 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from data.real import sample_shape
+from data.datasets import sample_shape
 from data.records import Generation
-from data.store.clock import steady_now
 from data.store.connection import LockWait
-from loop.crowd.controls import control_state
-from loop.crowd.quality import refresh
-from loop.crowd.templates import make_templates
-from loop.curators import People
-from loop.generation import next_generation
+from data.store.sessions import steady_now
 from loop.generators import load_generator
-from loop.lock import only_worker
-from loop.picking import draw_picks, sim_sessions, store_picks
-from loop.preparation import prepare_evaluator, prepare_first_generation
-from loop.slates import Pool
-from loop.study import Study
-from loop.turn import kept_turn, open_requests
+from loop.raters.journey import control_state
+from loop.raters.quality import refresh
+from loop.round import kept_turn, next_generation, open_requests
+from loop.setup import prepare_evaluator, prepare_first_generation
+from loop.slates import Pool, make_templates
+from loop.study import Study, only_worker
+from loop.users import People, draw_picks, sim_sessions, store_picks
 from model.distributed import alone, from_main, is_main, processes
 from model.interfaces import Generator
 

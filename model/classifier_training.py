@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.classifier import Classifier
+from model.classifier import Classifier, prepared, vgg11
 from model.config import ClassifierConfig
 from model.devices import autocast, device
 from model.distributed import accelerator, from_main, processes, rank
+from model.images import scaled
 from model.interfaces import OnStep
-from model.keeping import Keeper, Kept, holding_interrupts
 from model.noise import derive_seed
-from model.pixels import scaled
-from model.schedule import held_rate, learning_rate
-from model.vgg import prepared, vgg11
+from model.training import held_rate, learning_rate
+from model.training_state import Keeper, Kept, holding_interrupts
 
 REPORT_STEPS = 20  # between two times that several processes agree on whether to stop
 MEASURED = 2_048  # test images scaled at a time

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from model import checkpoint
+from model.batches import ahead
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.devices import autocast, device, precision_of, velocity_field
 from model.distributed import gathered, share
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper
 from model.networks import Preconditioned, build_network
 from model.noise import noise
-from model.prefetch import ahead
 from model.solvers import Velocity, integrate
 from model.training import train
+from model.training_state import Keeper
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
 

@@ -1,6 +1,6 @@
 """Training by optimal-transport conditional flow matching: `train` is the whole loop.
 
-Source: Tong et al. 2024 (arXiv 2302.00482), with the exact plan of each group of a batch (`model.coupling`).
+Source: Tong et al. 2024 (arXiv 2302.00482), with the exact plan of each group of a batch (`model.batches`).
 """
 
 import copy
@@ -14,19 +14,39 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.augment import augment, mirrored
+from model.batches import ahead, pair
 from model.config import NetworkConfig, TrainConfig
-from model.coupling import pair
 from model.devices import autocast, device, precision_of, velocity_field
 from model.distributed import accelerator, from_main, mean, processes, rank
+from model.images import augment, mirrored
 from model.interfaces import OnStep, TrainingData
-from model.keeping import Keeper, Kept, holding_interrupts
 from model.noise import derive_seed
-from model.prefetch import ahead
-from model.schedule import ema_decay, learning_rate
 from model.solvers import Velocity
+from model.training_state import Keeper, Kept, holding_interrupts
 
+HELD = 0.4
 REPORT_STEPS = 20
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """The factor on the learning rate: rises over `warmup` steps (a tenth of all at the most), then a cosine to 0."""
+    warmup = min(warmup, steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def held_rate(step: int, steps: int) -> float:
+    """The factor on the learning rate: 1 for two fifths of the steps, then a straight line to 0.
+
+    Source: the constant rate with a cooldown of Hägele et al. 2024 (arXiv 2405.18392).
+    """
+    return min(1.0, (steps - step) / max(1, steps - HELD * steps))
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """The running average's decay after a step; it grows gradually, so that a short fine-tune forgets its parent."""
+    return min(decay, (1 + step) / (10 + step))
 
 
 class NonFiniteLossError(RuntimeError):

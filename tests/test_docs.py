@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from curate_app.cli import app
-from data.export import export
-from data.formats import Source
+from data.choice_log import Source
+from data.choice_log.export import export
 from data.records import Pick
 from data.store import Store
 from loop.study import configure

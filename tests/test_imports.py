@@ -12,10 +12,9 @@ PACKAGES = {"curate_app", "loop", "model", "data"}
 ALLOWED = {"curate_app": {"loop", "data"}, "loop": {"model", "data"}, "model": set(), "data": set()}
 TORCH = {"torch", "torchvision", "torchcfm", "safetensors"}
 APP = [
-    "curate_app.server.app", "curate_app.cli", "curate_app.processes", "loop.study", "loop.crowd.serving",
-    "loop.integrity",
-    "loop.config", "loop.presets", "data.store", "data.choice_log", "data.real", "data.images", "model.config",
-    "loop.published", "loop.selfcheck", "loop.choice.report", "loop.choice.plan",
+    "curate_app.web.app", "curate_app.cli", "curate_app.processes", "loop.study", "loop.raters.serving",
+    "loop.config", "loop.presets", "data.store", "data.choice_log.export", "data.datasets", "data.images",
+    "model.config", "loop.selfcheck", "loop.analysis.report", "loop.analysis.plan",
 ]  # fmt: skip
 
 

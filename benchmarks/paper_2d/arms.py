@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from loop.config import StudyConfig
-from loop.evidence.file import evidence_of
 from loop.evidence.schema import Estimate, Evidence, GenerationEvidence
+from loop.evidence.study import evidence_of
 from loop.study import Study
 from loop.sweep.grid import Cell, Sweep, combinations
 from loop.sweep.results import OverSeeds, over_seeds, transmission

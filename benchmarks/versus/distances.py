@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from loop.pictures import to_tensor
 from loop.study import Study
-from loop.tensors import to_tensor
 from model.classifier import Classifier
-from model.frechet import Moments, frechet_distance
+from model.fidelity import Moments, frechet_distance
 
 
 def frechet_distances(study: Path, real: np.ndarray, pixels: dict[str, np.ndarray]) -> dict[str, float | None]:

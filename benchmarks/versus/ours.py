@@ -10,15 +10,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from loop.curators import SimulatedUsers
 from loop.evaluation import Evaluator
-from loop.generation import next_generation
 from loop.generators import load_generator
-from loop.preparation import prepare_evaluator
+from loop.pictures import draw, to_pixels
+from loop.round import next_generation
 from loop.scoring import Scorer, Scores
+from loop.setup import prepare_evaluator
 from loop.slates import STREAMS
 from loop.study import Study
-from loop.tensors import draw, to_pixels
+from loop.users import SimulatedUsers
 from model.flow import Flow
 from model.interfaces import OnStep, TrainingData
 from model.noise import derive_seeds

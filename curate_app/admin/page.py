@@ -5,13 +5,12 @@ from typing import Any
 
 import gradio as gr
 
-from curate_app.admin.charts import KeptEvidence
 from curate_app.admin.controls import Requests
-from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import CrowdCounts, KeptEvidence
 from curate_app.admin.view import Panels, notes, panels
 from curate_app.assets import TEXT, render
-from loop.crowd.controls import control_state
-from loop.crowd.serving import picks_progress
+from loop.raters.journey import control_state
+from loop.raters.serving import picks_progress
 from loop.study import Study
 
 EVERY_S = 2.0

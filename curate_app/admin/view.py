@@ -4,18 +4,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate_app.admin.charts import reward_chart, shares_chart, weight_chart
-from curate_app.admin.counts import Counts, CrowdCounts
-from curate_app.admin.crowd import alarms, crowd_panel
-from curate_app.admin.generations import sheets, timeline
+from curate_app.admin.panels import (
+    Counts,
+    CrowdCounts,
+    alarms,
+    crowd_panel,
+    reward_chart,
+    shares_chart,
+    sheets,
+    timeline,
+    weight_chart,
+)
 from curate_app.assets import TEXT, render
-from curate_app.charts import draw
+from curate_app.plots.svg import draw
 from curate_app.report.charts import fidelity, frechet, second_opinion, transmission, win_rates
-from curate_app.report.words import findings, pretty
+from curate_app.report.page import findings, pretty
 from data.records import Generation, Progress
-from loop.crowd.controls import Controls, control_state
-from loop.crowd.serving import picks_progress, worker_status
 from loop.evidence.schema import Evidence, WinRate
+from loop.raters.journey import Controls, control_state
+from loop.raters.serving import picks_progress, worker_status
 from loop.study import Study
 
 EVENTS_SHOWN, EVENTS_READ = 20, 300

@@ -1,18 +1,97 @@
-"""The rater's page: one gr.HTML that holds every view; static/rater.js drives it and talks to the JSON routes only."""
+"""The rater's page: one gr.HTML with every view, which static/rater.js drives; the study's own texts; the movement."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
 
 import gradio as gr
+from markdown_it import MarkdownIt
 
 from curate_app.assets import STATIC, STATIC_URL, render
+from data.records import Generation
+from loop.config import StudyConfig
 from loop.study import Study
 
+_markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+LEAST_GROWTH = 0.01  # less is noise on 2,000 samples
 FILES = (
     "rater.css", "steps.css", "overlays.css",
     "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "outbox.js", "progress.js", "reveal.js", "slate.js",
     "stage.js", "steps.js", "strings.js", "views.js", "voice.js",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyTexts:
+    """The texts of a study's journey as HTML; an empty one belongs to a step that is left out."""
+
+    consent: str = ""
+    instructions: str = ""
+    question: str = ""
+    closing: str = ""
+    thanks: str = ""
+
+    @classmethod
+    def of(cls, config: StudyConfig, folder: Path) -> Self:
+        """The texts of a study whose .md files lie in `folder`.
+
+        Raises:
+            ValueError: a file that isn't there, or isn't text.
+        """
+        names = (one.name for one in fields(cls))
+        return cls(**{name: _html(name, getattr(config.journey, name), folder) for name in names})
+
+
+def _html(name: str, text: str, folder: Path) -> str:
+    if text.endswith(".md") and "\n" not in text and " " not in text:
+        text = _read(name, text, folder)
+    return _markdown.render(text)
+
+
+def _read(name: str, file: str, folder: Path) -> str:
+    if Path(file).name != file:
+        raise ValueError(f"journey.{name} names {file}; the file must lie in the study's folder itself.")
+    try:
+        return (folder / file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"journey.{name} names {file}, which can't be read as text in {folder}: {error}") from None
+
+
+def movement(generations: Sequence[Generation]) -> dict[str, Any]:
+    """{first, latest, moved}: sheets as {t, grid, columns}, `moved` as {name, before, after} or None.
+
+    Generations without a contact sheet are passed over; `first` and `latest` are None when there is none.
+    """
+    shown = [generation for generation in generations if generation.metrics.get("grid_sha256")]
+    if not shown:
+        return {"first": None, "latest": None, "moved": None}
+    first, latest = shown[0], shown[-1]
+    return {"first": _sheet(first), "latest": _sheet(latest), "moved": grown(first, latest)}
+
+
+def grown(first: Generation, latest: Generation) -> dict[str, Any] | None:
+    """The class whose share grew the most between two generations; None where none did, or shares are unknown."""
+    before, after = first.metrics.get("class_shares") or [], latest.metrics.get("class_shares") or []
+    if not before or len(before) != len(after):
+        return None
+    most = max(range(len(after)), key=lambda label: after[label] - before[label])
+    if after[most] - before[most] < LEAST_GROWTH:
+        return None
+    return {"name": class_name(latest, most), "before": before[most], "after": after[most]}
+
+
+def class_name(generation: Generation, label: int) -> str:
+    """What the study calls a class; its number where it has no name."""
+    names = generation.metrics.get("class_names") or []
+    return str(names[label]) if label < len(names) else str(label)
+
+
+def _sheet(generation: Generation) -> dict[str, Any]:
+    sha256 = generation.metrics["grid_sha256"]
+    columns = generation.metrics.get("grid_columns")
+    return {"t": generation.t, "grid": f"/img/{sha256}.png", "columns": columns}
 
 
 def languages() -> dict[str, dict[str, Any]]:

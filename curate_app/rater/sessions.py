@@ -4,20 +4,31 @@ A panel's id of a rater is known to others (the panel, other researchers), so it
 to one: that takes the cookie, or the id of the panel's own session, which the rater's link alone carries.
 """
 
+import asyncio
 import hashlib
 import re
 import secrets
+from asyncio import wrap_future
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Cookie, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from curate_app.server.signing import Signer
+from curate_app.rater.page import JourneyTexts
+from curate_app.web.failures import Health
+from curate_app.web.limits import Whereabouts
+from curate_app.web.signing import Signer
+from data.errors import BusyDatabaseError
+from data.records import Progress, Slate
+from data.secret_file import kept_secret
 from data.store import Store
-from data.store.journeys import PanelIds
+from data.store.sessions import PanelIds
 from loop.config import StudyConfig
-from loop.crowd.journey import admits
+from loop.raters.journey import TRIES, Place, admits, completion, place
+from loop.raters.serving import picks_progress, worker_status
+from loop.study import Study
 
 COOKIE = "curate_session"
 COOKIE_AGE_S = 30 * 24 * 3600
@@ -27,6 +38,11 @@ PREVIEW = "ASSIGNMENT_ID_NOT_AVAILABLE"
 Text = Annotated[str, Field(max_length=200)]
 Gate = Literal["known", "new", "preview", "uninvited", "incomplete", "elsewhere", "full"]
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{%|%\}|\$\{|%7B%7B|%7D%7D", re.IGNORECASE)
+SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
+ANSWER_S = 10.0  # longer than works wait for the write lock: this is for a disk that doesn't answer
+T = TypeVar("T")
+U = TypeVar("U")
+POLL_S = 1
 
 
 class PanelParameters(BaseModel):
@@ -201,4 +217,106 @@ def session_name(session_id: str) -> str:
     return hashlib.sha256(session_id.encode()).hexdigest()[:12]
 
 
-SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
+@dataclass(frozen=True)
+class Service:
+    """A study's store, its configuration, its raters' sessions, what it says to them, and how the server is."""
+
+    store: Store
+    config: StudyConfig
+    sessions: Sessions
+    texts: JourneyTexts
+    health: Health
+    whereabouts: Whereabouts
+
+    @classmethod
+    def of(cls, study: Study, health: Health | None = None, whereabouts: Whereabouts | None = None) -> Self:
+        """What serves a study.
+
+        Raises:
+            ValueError: a text of the journey can't be read, or the secrets file.
+        """
+        sessions = Sessions(study.store, study.config, Signer(kept_secret(study.path, "session_key")))
+        texts = JourneyTexts.of(study.config, study.path)
+        health, whereabouts = health or Health(study.path), whereabouts or Whereabouts()
+        return cls(study.store, study.config, sessions, texts, health, whereabouts)
+
+    def place(self, session_id: str) -> Place:
+        """Where a session is now, with its slates; see `loop.raters.journey.place`."""
+        return place(self.store, self.config, session_id, lambda other: self.whereabouts.share(session_id, other))
+
+    async def commit(self, work: Callable[[], T], then: Callable[[T], U]) -> U:
+        """What `then` makes of `work`, which is committed by then; holds no thread meanwhile.
+
+        Raises:
+            BusyDatabaseError: the commit takes too long. `work` is done later or never; it has to bear being repeated.
+        """
+        committed = wrap_future(self.store.soon(work, then))
+        committed.add_done_callback(lambda future: future.cancelled() or future.exception())  # seen, if no one waits
+        try:
+            return await asyncio.wait_for(asyncio.shield(committed), ANSWER_S)
+        except TimeoutError:
+            raise BusyDatabaseError("database is locked: the disk doesn't answer") from None
+
+
+def turn_at(service: Service, at: Place) -> dict[str, Any]:
+    """The turn of a session at a place."""
+    progress = picks_progress(service.store, service.config, at.journey.answered)
+    told = {"state": at.state, "worker": worker_status(service.store), "progress": _progress(service, progress, at)}
+    return {**told, **_shown(service, at)}
+
+
+def turn_without(service: Service, state: str) -> dict[str, Any]:
+    """The turn of someone who has no session: consent, declined, preview, uninvited, incomplete, elsewhere or full."""
+    progress = picks_progress(service.store, service.config)
+    told = {"state": state, "worker": worker_status(service.store), "progress": _progress(service, progress)}
+    if state == "consent":
+        return {**told, "html": service.texts.consent}
+    if state == "preview":
+        return {**told, "html": service.texts.consent or service.texts.instructions}
+    if state == "declined":
+        panel = service.config.panel
+        return {**told, "completion": panel.completion(panel.withdrew)}
+    return told
+
+
+def _shown(service: Service, at: Place) -> dict[str, Any]:
+    """What a state shows beside the progress."""
+    texts, journey = service.texts, service.config.journey
+    if at.state in ("picking", "practice"):
+        practice = {"practice": {"done": at.journey.practised, "total": journey.practice}}
+        return {**_slates(service, at.slates), **(practice if at.state == "practice" else {})}
+    if at.state in ("waiting", "paused"):
+        return {"retry_s": POLL_S}
+    if at.state == "consent":
+        return {"html": texts.consent}
+    if at.state == "instructions":
+        return {"html": texts.instructions, "practice": journey.practice}
+    if at.state == "question":
+        tries_left = TRIES - at.journey.tries
+        return {"html": texts.question, "choices": list(journey.choices), "tries_left": tries_left}
+    if at.state == "closing":
+        return {"html": texts.closing}
+    ended = {"completion": completion(service.config, at.journey, at.state)}
+    return {"html": texts.thanks, **ended} if at.state == "finished" else ended
+
+
+def _slates(service: Service, slates: tuple[Slate, ...]) -> dict[str, Any]:
+    """The slate in view and `upcoming`, the one after it, for the page to load ahead."""
+    current, *upcoming = [_slate(slate) for slate in slates]
+    timeout_s = service.config.slates.timeout_s
+    limit = {"timeout_s": timeout_s} if timeout_s else {}
+    return {**current, "upcoming": upcoming[0] if upcoming else None, **limit}
+
+
+def _slate(slate: Slate) -> dict[str, Any]:
+    items = [
+        {"position": item.position, "image": f"/img/{item.image_sha256}.png", "alt": f"Image {item.position + 1}"}
+        for item in slate.items
+    ]
+    return {"slate_id": slate.id, "k": slate.k, "items": items}
+
+
+def _progress(service: Service, progress: Progress, at: Place | None = None) -> dict[str, Any]:
+    told = {"done": progress.done, "total": progress.total, "t": progress.t, "yours": progress.yours}
+    picks = service.config.journey.picks
+    return {**told, "mine": {"done": at.journey.answered, "total": picks}} if at and picks else told

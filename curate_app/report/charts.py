@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate_app.charts import Chart, Line, Point, number
+from curate_app.plots.svg import Chart, Line, Point, number
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey

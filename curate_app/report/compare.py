@@ -7,12 +7,11 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from curate_app.assets import render
-from curate_app.charts import HUES, Chart, Line, Point, number
+from curate_app.plots.svg import HUES, Chart, Line, Point, number
 from curate_app.report import tables
 from curate_app.report.charts import Titled, is_simulated, moved_classes, share_of
-from curate_app.report.page import drawn, frame
+from curate_app.report.page import SAY, drawn, findings, frame, lede
 from curate_app.report.pictures import Gallery, data_address
-from curate_app.report.words import SAY, findings, lede
 from loop.evidence.schema import Estimate, Evidence, GenerationEvidence
 
 VERSION = "curate-comparison/1"

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from curate_app.report.compare import comparison_json, comparison_page
 from curate_app.report.page import own_version, page
 from curate_app.report.pictures import Gallery, gather
-from loop.evidence.file import evidence_of
 from loop.evidence.schema import CheckResult, Evidence
+from loop.evidence.study import evidence_of
 from loop.selfcheck import Check, self_checks
 from loop.study import Study
 

@@ -21,19 +21,12 @@ crowd       what the researcher's page counts
 journal     events and the worker's status
 """
 
-from data.store.checks import Checks
-from data.store.chosen import Chosen
-from data.store.counted import Counted
-from data.store.crowd import Crowd
-from data.store.evaluations import Evaluations
-from data.store.exported import Exported
-from data.store.figures import Figures
-from data.store.flags import Flags
-from data.store.generations import Generations
-from data.store.imported import Imported
-from data.store.journeys import Journeys
-from data.store.judged import Judged
-from data.store.replayed import Replayed
+from data.store.generations import Evaluations, Generations
+from data.store.picks import Counted, Figures, Flags
+from data.store.queries import Chosen, Crowd, Exported, Judged
+from data.store.sessions import Journeys
+from data.store.slates import Checks
+from data.store.transfer import Imported, Replayed
 
 __all__ = ["Store"]
 

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeVar
 from sqlite_utils import Database
 
 from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError, storage_fault
-from data.migrations import migrations
+from data.schema import migrations
 from data.secret_file import MODE
-from data.store.sharing import Sharing
+from data.store.group_commit import Sharing
 
 BUSY_TIMEOUT_S = 60.0
 T = TypeVar("T")

@@ -1,10 +1,49 @@
-"""Generations and images."""
+"""Generations, their images and evaluations, the event log and the worker's status."""
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
-from data.records import Generation, timestamp
+import numpy as np
+
+from data.records import Evaluated, Generation, timestamp
 from data.store.connection import Connection
+
+
+class Journal(Connection):
+    """What happened, in order; and what is going on now."""
+
+    def log(self, actor: str, kind: str, **detail: Any) -> int:
+        """Adds an event and returns its id."""
+        with self.write() as db:
+            cursor = db.conn.execute(
+                "INSERT INTO event(at, actor, kind, detail_json) VALUES (?, ?, ?, ?)",
+                [timestamp(), actor, kind, json.dumps(detail)],
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def events(self, *, kinds: tuple[str, ...] = (), after: int = 0, newest: int | None = None) -> list[dict]:
+        """Events by id, of the given kinds (all when empty): id, at, actor, kind, detail. `newest` keeps the last n."""
+        where = f"AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
+        rows = self.rows(
+            f"SELECT * FROM event WHERE id > ? {where} ORDER BY id DESC LIMIT ?", [after, *kinds, newest or -1]
+        )
+        found = [{**row, "detail": json.loads(row.pop("detail_json"))} for row in rows]
+        return found[::-1]
+
+    def set_status(self, key: str, **value: Any) -> None:
+        """Replaces the status kept under `key`."""
+        with self.write() as db:
+            db.conn.execute(
+                "INSERT OR REPLACE INTO status(key, value_json, at) VALUES (?, ?, ?)",
+                [key, json.dumps(value), timestamp()],
+            )
+
+    def status(self, key: str) -> dict[str, Any]:
+        """The status under `key` with the time `at` which it was set; empty when there is none."""
+        row = self.one("SELECT value_json, at FROM status WHERE key = ?", [key])
+        return {} if row is None else {**json.loads(row["value_json"]), "at": row["at"]}
 
 
 class Generations(Connection):
@@ -75,3 +114,39 @@ class Generations(Connection):
 def _generation(row: dict) -> Generation:
     config, metrics = json.loads(row.pop("config_json")), json.loads(row.pop("metrics_json"))
     return Generation(**row, config=config, metrics=metrics)
+
+
+class Evaluations(Connection):
+    """The samples behind the metrics; predictions and verdicts are computed from them, without a generator."""
+
+    def add_evaluation(self, found: Evaluated) -> None:
+        """Stores what a generation (or, with t None, the real data) was measured on; joins a surrounding `write()`.
+
+        Raises:
+            sqlite3.IntegrityError: it is there already.
+        """
+        points = None if found.points is None else found.points.astype("<f4").tobytes()
+        with self.write() as db:
+            db.conn.execute(
+                "INSERT INTO evaluation(t, n, rewards, labels, points) VALUES (?, ?, ?, ?, ?)",
+                [
+                    found.t,
+                    len(found.labels),
+                    found.rewards.astype("<f8").tobytes(),
+                    found.labels.astype("<i4").tobytes(),
+                    points,
+                ],
+            )
+
+    def evaluation(self, t: int | None) -> Evaluated | None:
+        """What generation t (None: the real data) was measured on; None where an older version kept nothing."""
+        row = self.one("SELECT * FROM evaluation WHERE coalesce(t, -1) = ?", [-1 if t is None else t])
+        if row is None:
+            return None
+        points = row["points"]
+        return Evaluated(
+            t=t,
+            rewards=np.frombuffer(row["rewards"], dtype="<f8").reshape(-1, row["n"]),
+            labels=np.frombuffer(row["labels"], dtype="<i4"),
+            points=None if points is None else np.frombuffer(points, dtype="<f4").reshape(row["n"], -1),
+        )

@@ -1,14 +1,28 @@
-"""Recording an answer, once and for good, and reading answers back."""
+"""Recording an answer, once and for good; live counts of answers; and the flags on them."""
 
 import json
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from data.errors import PickRefusedError
 from data.records import Pick, Rule, StoredPick, timestamp
-from data.store.clock import Clock
-from data.store.flags import FLAGGED_RATER
+from data.store.connection import Connection
+from data.store.sessions import Clock
+
+_CURATION = """FROM pick JOIN slate ON slate.id = pick.slate_id
+    JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
+    JOIN sample ON sample.id = slate_item.sample_id
+    JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+    WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND session.withdrawn_at IS NULL"""
+_NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
+FLAGGED_RATER = """EXISTS (SELECT 1 FROM session AS flagged
+    WHERE flagged.rater_id = rater.id AND json_extract(flagged.flags_json, ?))"""
+EFFORT = 50  # a full count that took a second is not repeated within this many
 
 
 class Picks(Clock):
@@ -221,18 +235,189 @@ class Picks(Clock):
         return PickRefusedError("unknown", f"There is no slate {slate_id} in this session.")
 
 
-_CURATION = """FROM pick JOIN slate ON slate.id = pick.slate_id
-    JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
-    JOIN sample ON sample.id = slate_item.sample_id
-    JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-    WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND session.withdrawn_at IS NULL"""
-
-_NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
-
-
 def _milliseconds(since: str, until: str) -> int:
     return round((datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds() * 1000)
 
 
 def _marks(values: Sequence[str]) -> str:
     return ",".join("?" * len(values))
+
+
+class Flags(Connection):
+    """What `loop.raters.quality` reads and writes."""
+
+    def people_since(self, pick_id: int) -> list[str]:
+        """People's sessions with an answer above a pick id."""
+        return [
+            row["session_id"]
+            for row in self.rows(
+                """SELECT DISTINCT session_id FROM pick JOIN session ON session.id = session_id
+                JOIN rater ON rater.id = rater_id WHERE pick.id > ? AND kind = 'human' ORDER BY session_id""",
+                [pick_id],
+            )
+        ]
+
+    def answers_of(self, session_ids: Sequence[str]) -> Iterable[dict]:
+        """All answers of some sessions, by session and id.
+
+        Each has id, session_id, outcome, position, rt_ms, server_ms, flags_json, purpose, answer (the position that
+        is right, if one is) and repeats (1 for a slate that the rater saw before).
+        """
+        for start in range(0, len(session_ids), 500):
+            some = session_ids[start : start + 500]
+            yield from self.rows(
+                f"""SELECT pick.id, pick.session_id, pick.outcome, pick.position, rt_ms, server_ms, pick.flags_json,
+                slate.purpose, slate.answer, coalesce(source.purpose = 'curation', 0) AS repeats FROM pick
+                JOIN slate ON slate.id = pick.slate_id LEFT JOIN slate AS source ON source.id = slate.copy_of
+                WHERE pick.session_id IN ({",".join("?" * len(some))}) ORDER BY pick.session_id, pick.id""",
+                some,
+            )
+
+    def set_flags(self, picks: Iterable[tuple[int, dict]], sessions: Iterable[tuple[str, dict]]) -> None:
+        """Replaces the flags of answers and of sessions."""
+        with self.write() as db:
+            db.conn.executemany(
+                "UPDATE pick SET flags_json = ? WHERE id = ?", [(json.dumps(flags), id_) for id_, flags in picks]
+            )
+            db.conn.executemany(
+                "UPDATE session SET flags_json = ? WHERE id = ? AND flags_json != ?",
+                [(json.dumps(flags), id_, json.dumps(flags)) for id_, flags in sessions],
+            )
+
+    def recent_flags(self, n: int) -> list[dict]:
+        """The flags of people's last n answers, newest first: those of the answer and those of its session."""
+        return [
+            {**json.loads(row["session"]), **json.loads(row["pick"])}
+            for row in self.rows(
+                """SELECT pick.flags_json AS pick, session.flags_json AS session FROM pick
+                JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+                WHERE kind = 'human' ORDER BY pick.id DESC LIMIT ?""",
+                [n],
+            )
+        ]
+
+    def flag_counts(self) -> dict[str, dict[str, int]]:
+        """How many of people's answers and sessions have each flag: {'picks': {flag: n}, 'sessions': {flag: n}}."""
+        found: dict[str, dict[str, int]] = {}
+        for name, source in (("picks", "pick JOIN session ON session.id = session_id"), ("sessions", "session")):
+            table = "pick" if name == "picks" else "session"
+            rows = self.rows(
+                f"""SELECT flag.key AS flag, count(*) AS n FROM {source} JOIN rater ON rater.id = rater_id,
+                json_each({table}.flags_json) AS flag WHERE kind = 'human' GROUP BY 1 ORDER BY 1"""
+            )
+            found[name] = {row["flag"]: row["n"] for row in rows}
+        return found
+
+    def exclude(self, t: int, after: int, until: int, rule: Rule) -> dict[str, int]:
+        """Settles which curation picks with `after < id <= until` don't train generation t; how many by flag.
+
+        A pick with several flags counts for the first of the rule: those of picks, then those of raters.
+        """
+        counts = {}
+        with self.write() as db:
+            for flag, flagged in (
+                *((flag, "json_extract(pick.flags_json, ?)") for flag in rule.picks),
+                *((flag, FLAGGED_RATER) for flag in rule.raters),
+            ):
+                cursor = db.conn.execute(
+                    f"""INSERT OR IGNORE INTO exclusion(t, pick_id, flag)
+                    SELECT ?, pick.id, ? FROM pick JOIN slate ON slate.id = slate_id
+                    JOIN session ON session.id = session_id JOIN rater ON rater.id = session.rater_id
+                    WHERE kind = 'human' AND purpose = 'curation' AND outcome = 'pick' AND withdrawn_at IS NULL
+                    AND pick.id > ? AND pick.id <= ? AND {flagged}""",
+                    [t, flag, after, until, f"$.{flag}"],
+                )
+                counts[flag] = counts.get(flag, 0) + cursor.rowcount
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    cut: int
+    rule: Rule
+    until: int
+    n: int
+    counted_at: float
+    took_s: float
+
+
+class Counted(Picks, Flags):
+    """Picks toward the next generation; exact to another process's withdrawals and flags of a moment ago."""
+
+    _count: _Count | None = None
+    _counting = Lock()
+
+    def curation_picks_since(self, cut: int, rule: Rule) -> int:
+        """What `count_curation_picks(after=cut, rule=rule)` gives, at the price of the picks since the last call.
+
+        A pick counts at once, and so does a flag that this store set. A withdrawal or another process's flag counts
+        with the next full count, which is made as often as it is cheap, and never inside a transaction.
+        """
+        known, last = self._count, self.last_pick()
+        if known is None or (known.cut, known.rule) != (cut, rule) or known.until > last:
+            return self._count_anew(cut, rule, last)
+        due = time.monotonic() - known.counted_at > EFFORT * known.took_s and not self.db.conn.in_transaction
+        if due and self._counting.acquire(blocking=False):
+            try:
+                return self._count_anew(cut, rule, last)
+            finally:
+                self._counting.release()
+        if known.until == last:
+            return known.n
+        n = known.n + self.count_curation_picks(after=known.until, until=last, rule=rule)
+        if not self.db.conn.in_transaction:  # what isn't committed yet may be rolled back
+            self._count = _Count(cut, rule, last, n, known.counted_at, known.took_s)
+        return n
+
+    def set_flags(self, picks: Iterable[tuple[int, dict]], sessions: Iterable[tuple[str, dict]]) -> None:
+        """Replaces the flags of answers and of sessions."""
+        super().set_flags(picks, sessions)
+        self._count = None
+
+    def _count_anew(self, cut: int, rule: Rule, last: int) -> int:
+        began = time.monotonic()
+        n = self.count_curation_picks(after=cut, until=last, rule=rule)
+        if not self.db.conn.in_transaction:
+            now = time.monotonic()
+            self._count = _Count(cut, rule, last, n, now, now - began)
+        return n
+
+
+class Figures(Picks):
+    """What the researcher's page and /metrics show of picks and the pool."""
+
+    _tally: tuple[int, Counter[tuple[str, str, str, int]]] = (0, Counter())
+    _tallying = Lock()
+
+    def tally(self) -> list[dict]:
+        """What `pick_counts` gives, at the price of the picks since the last call."""
+        with self._tallying:
+            until, counts = self._tally
+            last = self.last_pick()
+            for row in self.pick_counts(after=until, until=last):
+                counts = counts + Counter({(row["t"], row["kind"], row["purpose"], row["outcome"]): row["n"]})
+            if not self.db.conn.in_transaction:  # what isn't committed yet may be rolled back
+                self._tally = (last, counts)
+        return [
+            {"kind": kind, "purpose": purpose, "outcome": outcome, "t": t, "n": n}
+            for (t, kind, purpose, outcome), n in sorted(counts.items())
+        ]
+
+    def free_slates(self) -> list[dict]:
+        """Slates that lie free in the pool: purpose, t, n."""
+        return list(
+            self.rows(
+                """SELECT purpose, t, count(*) AS n FROM slate
+                WHERE leased_to IS NULL AND retired_at IS NULL GROUP BY purpose, t ORDER BY t, purpose"""
+            )
+        )
+
+    def has_free_slate(self, t: int) -> bool:
+        """Whether a rater could get a slate of generation t now."""
+        return bool(
+            self.value(
+                """SELECT 1 FROM slate WHERE purpose IN ('curation', 'audit') AND t = ? AND leased_to IS NULL
+                AND retired_at IS NULL LIMIT 1""",
+                [t],
+            )
+        )

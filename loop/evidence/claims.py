@@ -14,7 +14,7 @@ import numpy as np
 from loop.evidence.prediction import FromStart, Moments
 from loop.policies import DataPolicy
 from loop.theory import bounds
-from loop.theory.operator import ChoiceRule
+from loop.theory.population import ChoiceRule
 
 Kind = Literal["at least", "equal", "not above, by a lower bound"]
 TOLERANCE = 0.1  # of the predicted gain: a claim of equality holds within it

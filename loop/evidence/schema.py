@@ -1,13 +1,20 @@
 """What a report says: report.json is this, as JSON. Its schema is documented in docs/report-schema.md, from here."""
 
-from typing import Any, Literal
+import inspect
+import json
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 VERSION = "curate-report/2"
 Z95 = 1.959964
-
 VerdictWord = Literal["holds", "not refuted", "fails", "can't tell", "not applicable"]
+IntervalKind = Literal["always valid", "always valid in large numbers", "fixed n"]
+COMPARISON = "curate-comparison/1"
 
 
 class _Part(BaseModel):
@@ -191,9 +198,6 @@ class ClaimVerdict(_Part):
     )
 
 
-IntervalKind = Literal["always valid", "always valid in large numbers", "fixed n"]
-
-
 class _PeoplesComparison(_Part):
     """Two generations compared by people."""
 
@@ -320,3 +324,69 @@ class Evidence(_Part):
         default=0, description="published generations that aren't in here: an older version kept no samples of them"
     )
     software: dict[str, str] = Field(default={}, description="versions of what made the report, by name")
+
+
+PATH = Path(__file__).parents[2] / "docs" / "report-schema.md"
+HEAD = f"""# report.json
+
+`curate report STUDY` writes one JSON object, the **Evidence** below, of schema `{VERSION}`. `curate report A B`
+writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...]}}`. In Python,
+`loop.evidence.schema.Evidence.model_validate_json(text)` reads it, and
+`Evidence.model_json_schema()` is the same as a JSON Schema. Infinity is written `"inf"`; what isn't known is `null`.
+
+Rewards are `r`, and `w = exp(r)`. `E[w]` and `Var[w]` are over a generation's samples. Intervals are plain 95 % ones,
+except those of margins and of what is called corrected: all verdicts of a report share 5 % of error (Bonferroni), as
+[decision 9](decisions/0009-verdicts-from-people.md) tells.
+
+This file is written from `loop/evidence/schema.py` by `python -m loop.evidence.schema`.
+"""
+
+
+def document() -> str:
+    """The whole file."""
+    return "\n".join([HEAD, *map(_section, _models())])
+
+
+def _models() -> list[type[BaseModel]]:
+    """Evidence first, then its parts in the order in which they are met."""
+    found: list[type[BaseModel]] = []
+    waiting: list[type[BaseModel]] = [Evidence]
+    while waiting:
+        model = waiting.pop(0)
+        if model not in found:
+            found.append(model)
+            waiting += [part for field in model.model_fields.values() for part in _parts(field.annotation)]
+    return found
+
+
+def _parts(annotation: Any) -> list[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [part for argument in get_args(annotation) for part in _parts(argument)]
+
+
+def _section(model: type[BaseModel]) -> str:
+    rows = "\n".join(_row(name, field) for name, field in model.model_fields.items())
+    return f"## {model.__name__}\n\n{inspect.getdoc(model)}\n\n| field | type | |\n|---|---|---|\n{rows}\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = "" if field.default is PydanticUndefined else f" Default: `{json.dumps(field.default)}`."
+    cells = (f"`{name}`", f"`{_type(field.annotation)}`", f"{field.description or ''}.{default}")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _type(annotation: Any) -> str:
+    """A type as a reader of JSON would write it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, arguments))
+    if origin is Literal:
+        return " | ".join(json.dumps(one) for one in arguments)
+    if origin in (list, dict):
+        return f"{origin.__name__}[{', '.join(map(_type, arguments))}]"
+    return {NoneType: "null", Any: "any"}.get(annotation) or annotation.__name__
+
+
+if __name__ == "__main__":
+    PATH.write_text(document(), encoding="utf-8")

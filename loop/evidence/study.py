@@ -1,20 +1,25 @@
 """The evidence of one study, read from its database alone: what `curate report` and the researcher's page show."""
 
+import hashlib
+import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import loop
 from data.records import Evaluated, Generation, timestamp
 from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence import prediction
-from loop.evidence.budget import CLAIMS, LEVEL
 from loop.evidence.claims import KNOWN_GAIN, Inapplicable, Loop, Margin, apart, examine, value_and_se
-from loop.evidence.liking import utility_gains
-from loop.evidence.people import win_rates
+from loop.evidence.intervals import CLAIMS, LEVEL
+from loop.evidence.people import utility_gains, win_rates
 from loop.evidence.prediction import FromStart, Moments
 from loop.evidence.schema import (
     VERSION,
@@ -31,14 +36,16 @@ from loop.evidence.schema import (
     WinRate,
 )
 from loop.evidence.verdicts import judge, summary
-from loop.rater_types import are_alike, choice_rule, curators, user_types
 from loop.study import Study
 from loop.theory import bounds
+from loop.user_types import are_alike, choice_rule, curators, user_types
 from model.config import LARGEST_REWARD, SINGLE_PRECISION
 
 KNOWN_LAW = "of the known density"  # cells by which older versions measured copies of real points, too
 LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
 QUICK_SAMPLES, QUICK_REPLICATES = 10_000, 60  # with fewer samples, as many more replicates
+FILE = "evidence.json"
+MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures follow from
 
 
 @dataclass(frozen=True)
@@ -450,3 +457,41 @@ def _is_simulated(generations: list[Generation]) -> bool:
 def _by_simulated_users(generation: Generation) -> bool:
     counts = generation.metrics.get("curated") or {}
     return not counts.get("human") and not counts.get("proxy")
+
+
+def evidence_of(study: Study, *, leave: bool = True) -> Evidence:
+    """What was left in the folder if it is of these generations, picks, settings and code, else built anew.
+
+    Args:
+        study: the study.
+        leave: what is built is left there.
+    """
+    state = [_code(), study.store.last_pick(), study.config.as_json()]
+    state += [row.checkpoint_sha256 for row in study.store.generations()]
+    try:
+        found = json.loads((study.path / FILE).read_text(encoding="utf-8"))
+        if found["state"] == state:
+            return Evidence.model_validate({**found["evidence"], "study": study.path.resolve().name})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass  # none, or not ours
+    evidence = build(study)
+    if leave:
+        _write(study, {"state": state, "evidence": evidence.model_dump()})
+    return evidence
+
+
+def _write(study: Study, content: dict[str, Any]) -> None:
+    draft = study.path / f".{FILE}.{os.getpid()}"
+    try:
+        draft.write_text(json.dumps(content), encoding="utf-8")
+        draft.replace(study.path / FILE)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@cache
+def _code() -> str:
+    """A hash of the code that makes the evidence."""
+    root = Path(loop.__file__).parent
+    files = sorted(file for part in MADE_BY for file in (root / part).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -7,7 +7,6 @@ from typing import Any
 
 from scipy.stats import norm
 
-from loop.evidence.budget import LEVEL
 from loop.evidence.claims import (
     KNOWN_GAIN,
     LEAST_EFFECTIVE,
@@ -18,6 +17,7 @@ from loop.evidence.claims import (
     Inapplicable,
     Margin,
 )
+from loop.evidence.intervals import LEVEL
 from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord
 
 POWER = 0.8
@@ -47,7 +47,7 @@ def judge(
         found: from `claims.examine`.
         comparisons: claims that share the error.
         generations: for the reasons of failures and the numbers of samples.
-        level: of error that all claims share (see `loop.evidence.budget`).
+        level: of error that all claims share (see `loop.evidence.intervals`).
     """
     z = quantile(comparisons, level)
     return [_verdict(one, z, generations) if isinstance(one, Margin) else _inapplicable(one) for one in found]

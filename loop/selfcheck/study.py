@@ -8,15 +8,11 @@ import numpy as np
 from data.records import Evaluated
 from data.store import Store
 from loop.config import StudyConfig
-from loop.rater_types import user_types
-from loop.selfcheck.counts import counts, shares
-from loop.selfcheck.draws import against_evaluation, disjoint, drawn_again, exchangeable
-from loop.selfcheck.frequencies import frequencies, positions
-from loop.selfcheck.infinite import weighed_draws
-from loop.selfcheck.rule import Rule
-from loop.selfcheck.scale import scale
-from loop.selfcheck.tables import Choices, choices_of, read_items, whole_slates
+from loop.selfcheck.picks import frequencies, positions, scale, weighed_draws
+from loop.selfcheck.rule import Choices, Rule, choices_of, read_items, whole_slates
+from loop.selfcheck.slates import against_evaluation, counts, disjoint, drawn_again, exchangeable, shares
 from loop.selfcheck.verdicts import Check, Finding, judge
+from loop.user_types import user_types
 
 PICK_CHECKS = (frequencies, scale, positions)
 UNCHECKED = {

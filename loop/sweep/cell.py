@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from loop.lock import WorkerRunningError, only_worker
-from loop.study import Study
+from loop.study import Study, WorkerRunningError, only_worker
 
 PATIENCE_S = 20.0  # the process of a sweep that was just killed lets go of its study within moments
 EVERY_S = 0.2  # between two lines
@@ -29,8 +28,8 @@ def main(path: Path, last: int, donor: Path | None) -> None:
         donor: the study to copy generation 0 from.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from loop.evidence.file import evidence_of  # these take seconds, in which the parent may end
-    from loop.simulation import simulate
+    from loop.evidence.study import evidence_of  # these take seconds, in which the parent may end
+    from loop.simulate import simulate
 
     _await_lock(path)
     study = Study.open(path)

@@ -8,8 +8,8 @@ from typing import Any
 
 from scipy.stats import t as student_t
 
-from loop.evidence.file import evidence_of
 from loop.evidence.schema import Estimate, Evidence
+from loop.evidence.study import evidence_of
 from loop.study import Study
 from loop.sweep.grid import Cell, combinations
 

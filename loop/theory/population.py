@@ -1,15 +1,169 @@
-"""The loop at the level of whole distributions: what an ideal generator and endless picks would do, step by step.
+"""The exact operator H^K on a finite support, for users who lapse or favour positions, and the loop of it."""
 
-A law is a vector of masses on a finite support given by its rewards; (n, B) holds B laws side by side.
-"""
-
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from loop.policies import DataPolicy
-from loop.theory.operator import ChoiceRule, population_step
+
+K = int | Literal["inf"]
+NODE_STEP = 0.25  # in log u; the trapezoid's error falls as exp(-pi^2 / step), which is 1e-17 here
+TAIL = 38.0  # exp(-38) = 3e-17 is what the ends of the range leave out
+FARTHEST = 10_000.0  # below the best reward; samples that are worse yet are told apart no more
+CHUNK = 4_000_000  # entries of support x nodes held at once
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRule:
+    """How a user picks one of K samples.
+
+    Attributes:
+        k: samples in a slate; 1 is no choice at all, 'inf' draws from all samples by weight.
+        lapse: probability of a pick at random, whatever the samples.
+        position_bias: (K,) utility added to whatever stands at each position; empty for none.
+
+    Raises:
+        ValueError: values outside their range, or a bias that doesn't have K entries.
+    """
+
+    k: K = 2
+    lapse: float = 0.0
+    position_bias: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
+        if not 0 <= self.lapse <= 1:
+            raise ValueError(f"lapse is a probability; it can't be {self.lapse}")
+        if self.position_bias and len(self.position_bias) != self.k:
+            raise ValueError(f"position_bias has {len(self.position_bias)} entries for K = {self.k}")
+        if not np.isfinite(self.position_bias).all():
+            raise ValueError(f"position_bias must hold finite numbers, not {list(self.position_bias)}")
+
+
+def check_k(k: K) -> None:
+    """Raises ValueError unless K is a whole number of at least 1, or 'inf'."""
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1
+    if not whole and not (isinstance(k, str) and k == "inf"):
+        raise ValueError(f'K must be a whole number, 1 or more, or "inf"; it can\'t be {k!r}')
+
+
+def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+    """(n,) or (n, B): H(x_i) under p, so that p * H is the law of the picked sample; its mean under p is 1.
+
+    Args:
+        rewards: (n,) r(x_i); only differences matter.
+        p: (n,) masses that add up to 1, or (n, B) for B laws on the same support (bootstrap replicates).
+        rule: how the user picks.
+
+    Raises:
+        ValueError: rewards that aren't finite, or masses that are negative, not finite or not one for each reward.
+
+    Source: Ferbach et al. 2024 (arXiv 2407.09499), Section 2.1, for the operator and its limit w / E[w]; the integral
+    `H = K w int_0^inf exp(-w u) phi(u)^(K-1) du`, `phi(u) = sum_i p_i exp(-w_i u)`, was derived for this project. With
+    a position bias b the integrand becomes `sum_j w e^b_j exp(-w e^b_j u) prod_{i != j} phi(e^b_i u)`.
+    """
+    if not np.isfinite(rewards).all():
+        raise ValueError("rewards must be finite numbers; look at what the reward gives for these samples")
+    if len(p) != len(rewards) or not (np.isfinite(p) & (p >= 0)).all():
+        raise ValueError(f"p must hold a finite mass of 0 or more for each of the {len(rewards)} rewards")
+    masses = p[:, None] if p.ndim == 1 else p
+    levels, place = np.unique(rewards, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    gathered = masses[order]
+    if len(levels) < len(rewards):  # equal rewards are one point of the support
+        gathered = np.add.reduceat(gathered, np.searchsorted(place[order], np.arange(len(levels))), axis=0)
+    chosen = _luce(np.maximum(levels - levels[-1], -FARTHEST), gathered, rule)
+    out = (rule.lapse + (1 - rule.lapse) * chosen)[place]
+    return out[:, 0] if p.ndim == 1 else out
+
+
+def step(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+    """(n,) or (n, B): the law of the picked sample, p * H, with mass 1: errors would grow K-fold a step."""
+    picked = p * h(rewards, p, rule)
+    return picked / picked.sum(axis=0)
+
+
+def population_step(
+    rewards: np.ndarray, p: np.ndarray, rules: Sequence[ChoiceRule], weights: Sequence[float]
+) -> np.ndarray:
+    """(n,) or (n, B): the law of the picked sample when rater types pick by their own rewards, `p sum_j a_j H_j`.
+
+    Args:
+        rewards: (types, n), each type's own.
+        p: (n,) or (n, B) masses.
+        rules: of each type.
+        weights: a_j, of each type; they add up to 1.
+
+    Source: heterogeneous curators, arXiv 2511.09002.
+    """
+    return sum(
+        weight * step(own, p, rule) for own, rule, weight in zip(rewards, rules, weights, strict=True) if weight
+    ) + np.zeros_like(p)
+
+
+def _luce(r: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+    """(n, B) H of rewards r <= 0, sorted, without lapses."""
+    if rule.k == 1:
+        return np.ones_like(p)
+    if rule.k == "inf":
+        w = np.exp(r)[:, None]
+        return w / (w * p).sum(axis=0)
+    if rule.position_bias and len(set(rule.position_bias)) > 1:
+        return _biased(r, p, np.asarray(rule.position_bias))
+    log_u = _nodes(r, rule.k)
+    phi = _phi(r, p, log_u)
+    return _transform(r, log_u, phi ** (rule.k - 1) * (rule.k * NODE_STEP))
+
+
+def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """(n, B) the same with utilities added by position; positions are exchangeable before them."""
+    bias = bias - bias.max()
+    log_u = _nodes(r, len(bias), spread=float(np.ptp(bias)))
+    phis = [_phi(r, p, log_u + b) for b in bias]
+    total = np.zeros_like(p)
+    for j, b in enumerate(bias):
+        others = np.prod([phi for i, phi in enumerate(phis) if i != j], axis=0)
+        total += _transform(r + b, log_u, others * NODE_STEP)
+    return total
+
+
+def _nodes(r: np.ndarray, k: int, spread: float = 0.0) -> np.ndarray:
+    """(m,) log u: for each level from where exp(-w u) is still 1 for all K samples to where it is 0; not in between."""
+    below, above = TAIL + math.log(k), 4.0 + spread
+    at = -r[::-1]
+    cuts = np.flatnonzero(np.diff(at) > below + above) + 1
+    groups = np.split(at, cuts)
+    return np.concatenate([np.arange(group[0] - below, group[-1] + above, NODE_STEP) for group in groups])
+
+
+def _phi(r: np.ndarray, p: np.ndarray, log_u: np.ndarray) -> np.ndarray:
+    """(m, B) sum_i p_i exp(-w_i u)."""
+    out = np.zeros((len(log_u), p.shape[1]))
+    for part in _chunks(len(r), len(log_u)):
+        out += np.exp(-np.exp(_log_wu(r[part], log_u))).T @ p[part]
+    return out
+
+
+def _transform(r: np.ndarray, log_u: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """(n, B) sum over nodes of w_i u exp(-w_i u) inner(u)."""
+    parts = []
+    for part in _chunks(len(r), len(log_u)):
+        log_wu = _log_wu(r[part], log_u)
+        parts.append(np.exp(log_wu - np.exp(log_wu)) @ inner)
+    return np.concatenate(parts)
+
+
+def _log_wu(r: np.ndarray, log_u: np.ndarray) -> np.ndarray:
+    """(n, m) log(w u), where it matters: exp(-exp(7)) is 0."""
+    return np.minimum(r[:, None] + log_u[None], 7.0)
+
+
+def _chunks(n: int, m: int) -> list[slice]:
+    size = max(1, CHUNK // m)
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from curate_app.server.app import build_app
+from curate_app.web.app import build_app
+from data.datasets import digits
 from data.images import contact_sheet, encode_png
-from data.real import digits
 from data.records import Generation, NewSlate, Sample
 from loop.study import Study, configure
 

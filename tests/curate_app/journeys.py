@@ -7,8 +7,8 @@ import fastapi
 from fastapi.testclient import TestClient
 
 from curate_app.rater.routes import build_routes
-from curate_app.rater.service import Service
-from curate_app.server.failures import Health
+from curate_app.rater.sessions import Service
+from curate_app.web.failures import Health
 from data.records import NewSlate, Sample
 from loop.study import Study
 

@@ -8,8 +8,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from data.records import Pick, Purpose
-from loop.crowd.controls import control_state
-from loop.crowd.quality import refresh
+from loop.raters.journey import control_state
+from loop.raters.quality import refresh
 from loop.study import Study
 
 GRAVE = ("serious", "critical")

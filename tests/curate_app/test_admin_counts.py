@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from curate_app.admin import counts as admin_counts
-from curate_app.admin.counts import CrowdCounts, Running
+from curate_app.admin import panels as admin_counts
+from curate_app.admin.panels import CrowdCounts, Running
 from data.records import Pick
-from loop.crowd import quality
-from loop.crowd.config import QualityConfig
+from loop.raters import quality
+from loop.raters.config import QualityConfig
 from loop.study import Study
 
 PAST = 0.0  # a deadline that is over

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from curate_app.admin.controls import Requests
-from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import CrowdCounts
 from curate_app.admin.view import panels
-from loop.crowd.controls import control_state
+from loop.raters.journey import control_state
 from loop.study import Study
 from tests.curate_app.journeys import Rater
 

@@ -4,14 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from curate_app.admin.counts import CrowdCounts
-from curate_app.admin.crowd import alarms, crowd_panel, stages
-from curate_app.admin.generations import span, timeline
+from curate_app.admin.panels import CrowdCounts, alarms, crowd_panel, span, stages, timeline
 from curate_app.admin.view import panels, shown_events
 from data.records import Generation
 from loop.config import StudyConfig
-from loop.crowd.controls import finish, pause, set_quota
 from loop.evidence.schema import Estimate, WinRate
+from loop.raters.journey import finish, pause, set_quota
 from loop.study import Study, configure
 
 FUNNEL = dict.fromkeys(("arrived", "consented", "instructed", "understood", "closed", "finished", "withdrawn"), 4)

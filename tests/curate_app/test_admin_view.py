@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import CrowdCounts
 from curate_app.admin.view import panels
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, configure
 
 

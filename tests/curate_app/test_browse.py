@@ -11,10 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from curate_app.browse.queries import QUERIES
-from curate_app.browse.site import build_site
+from curate_app.commands.datasette_site import QUERIES, build_site
 from data.records import Pick
-from data.store.journeys import PanelIds
+from data.store.sessions import PanelIds
 from loop.study import Study
 
 Get = Callable[[str], httpx.Response]

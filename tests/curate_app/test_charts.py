@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate_app.admin.charts import reward_chart, shares_chart
-from curate_app.charts import Chart, Line, Point, apart, draw, ticks
+from curate_app.admin.panels import reward_chart, shares_chart
+from curate_app.plots.svg import Chart, Line, Point, apart, draw, ticks
 from data.records import Generation
 
 finite = st.floats(-1e6, 1e6)

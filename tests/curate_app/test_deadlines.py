@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from curate_app.server.deadlines import DeadlineProtocol
+from curate_app.web.security import DeadlineProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"

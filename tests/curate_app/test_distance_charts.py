@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from curate_app.commands.status import print_status
 from curate_app.report.charts import divergences, fidelity, frechet, second_opinion
-from curate_app.summary import print_status
 from data.records import Generation
 from loop.evidence.schema import Distances, Estimate, Evidence, Figures, GenerationEvidence, SecondOpinion
 from loop.study import Study, configure

@@ -7,9 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.datastructures import Headers
 
-from curate_app.server import door as module
-from curate_app.server.app import build_app
-from curate_app.server.door import LOGIN_S, TRIES, TRIES_WITHIN_S, Door, TooManyTriesError, is_local
+from curate_app.web import admin_auth as module
+from curate_app.web.admin_auth import LOGIN_S, TRIES, TRIES_WITHIN_S, Door, TooManyTriesError, is_local
+from curate_app.web.app import build_app
 from data.secret_file import password_hash
 from loop.study import Study
 from tests.curate_app.test_limits import Clock

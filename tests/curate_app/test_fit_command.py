@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from curate_app.cli import main
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, configure
 
 

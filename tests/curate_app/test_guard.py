@@ -13,9 +13,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from curate_app.assets import STATIC_URL
 from curate_app.processes import admin_password
-from curate_app.server.app import build_app, serve
-from curate_app.server.deadlines import DeadlineProtocol
-from curate_app.server.door import TRIES, Door
+from curate_app.web.admin_auth import TRIES, Door
+from curate_app.web.app import build_app, serve
+from curate_app.web.security import DeadlineProtocol
 from loop.study import Study, configure
 
 

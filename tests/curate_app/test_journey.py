@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from data.records import timestamp
-from loop.crowd.controls import finish, pause, resume, set_quota
+from loop.raters.journey import finish, pause, resume, set_quota
 from loop.study import Study
 from tests.curate_app.journeys import ANN, CODES, STEPS, Rater, new_rows, rows, with_practice
 

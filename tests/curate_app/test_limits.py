@@ -5,10 +5,10 @@ import time
 import pytest
 from starlette.datastructures import Headers
 
-from curate_app.server import limits as module
-from curate_app.server.door import COOKIE, Door
-from curate_app.server.limits import BURST_S, Buckets, Limits, network
-from curate_app.server.signing import Signer
+from curate_app.web import limits as module
+from curate_app.web.admin_auth import COOKIE, Door
+from curate_app.web.limits import BURST_S, Buckets, Limits, network
+from curate_app.web.signing import Signer
 
 
 class Clock:

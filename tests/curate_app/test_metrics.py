@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 
-from curate_app.server.app import build_app
-from curate_app.server.meter import route_of
+from curate_app.web.app import build_app
+from curate_app.web.metrics import route_of
 from loop.study import Study
 
 LINE = re.compile(r"(curate_[a-z_]+)(?:\{(.*)\})? (\S+)")

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from curate_app.rater import page as rater_page
-from data.store.journeys import PanelIds
-from loop.crowd.controls import pause, resume, set_quota
+from data.store.sessions import PanelIds
+from loop.raters.journey import pause, resume, set_quota
 from loop.study import Study
 from tests.curate_app.journeys import CODES, STEPS, new_rows, with_practice
 from tests.curate_app.pages import at, check, picks, ready

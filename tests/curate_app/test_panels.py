@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.choice_log import long_rows
+from data.choice_log.export import long_rows
 from loop.study import Study
 from tests.curate_app.journeys import ANN, Rater, new_rows, rows
 

@@ -2,9 +2,9 @@
 
 from fastapi.testclient import TestClient
 
-from curate_app.server import pictures as module
-from curate_app.server.app import build_app
-from curate_app.server.pictures import Pictures
+from curate_app.web import images as module
+from curate_app.web.app import build_app
+from curate_app.web.images import Pictures
 from loop.study import Study
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from curate_app.processes import HEALTHY_S, LONGEST_RESTART_S, WorkerKeeper
-from curate_app.server.failures import FAILING, Health
+from curate_app.web.failures import FAILING, Health
 from curate_app.worker_process import LockReport
 from data.store import Store
 from loop.study import Study

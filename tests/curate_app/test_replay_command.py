@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from curate_app.replay_command import replay
-from loop.simulation import simulate
+from curate_app.commands.replay import replay
+from loop.simulate import simulate
 from loop.study import Study, configure
 
 

@@ -12,19 +12,18 @@ from playwright.sync_api import Browser
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from curate_app.charts import Chart, Line, Point, draw, number
 from curate_app.cli import app
+from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.report import tables
 from curate_app.report.charts import study_charts, win_rates, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
-from curate_app.report.page import page
-from curate_app.report.people import intervals, preferred
+from curate_app.report.page import lede, page, pretty
 from curate_app.report.pictures import Gallery
-from curate_app.report.words import lede, pretty
+from curate_app.report.tables import intervals, preferred
 from data.records import Pick
-from loop.evidence import schema_docs
+from loop.evidence import schema
 from loop.evidence.schema import CheckResult, Estimate, Evidence, UtilityGain, WinRate
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, configure
 from loop.worker import Worker
 from tests.curate_app.documents import is_alone, reads_aloud
@@ -365,10 +364,8 @@ def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
 
 
 def test_the_schema_is_documented_as_it_is():
-    assert schema_docs.PATH.read_text(encoding="utf-8") == schema_docs.document(), (
-        "run python -m loop.evidence.schema_docs"
-    )
-    assert all(field.description for model in schema_docs._models() for field in model.model_fields.values())
+    assert schema.PATH.read_text(encoding="utf-8") == schema.document(), "run python -m loop.evidence.schema"
+    assert all(field.description for model in schema._models() for field in model.model_fields.values())
 
 
 @pytest.mark.browser

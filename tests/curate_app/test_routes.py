@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from curate_app.server.app import build_app
+from curate_app.web.app import build_app
 from data.records import timestamp
 from loop.study import Study
 
@@ -33,7 +33,7 @@ def picks(study: Study) -> list[dict]:
 
 
 def test_importing_the_server_does_not_import_torch():
-    code = "import sys, curate_app.server.app; sys.exit('torch' in sys.modules)"
+    code = "import sys, curate_app.web.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate_app.processes import admin_password
-from curate_app.server.app import build_app
-from curate_app.server.signing import Signer
+from curate_app.web.app import build_app
+from curate_app.web.signing import Signer
 from data.secret_file import kept_secret
 from loop.study import Study
 

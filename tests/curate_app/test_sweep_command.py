@@ -11,18 +11,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from curate_app.commands.status import status_of
+from curate_app.commands.sweep_run import COPYING, Work, run_sweep
 from curate_app.console import PHASES
-from curate_app.summary import status_of
-from curate_app.sweep import figures as sweep_figures
-from curate_app.sweep.progress import COPYING, Work
-from curate_app.sweep.report import run_sweep
+from curate_app.plots import sweep as sweep_figures
 from data.images import decode_png
 from loop.evidence.schema import Estimate
-from loop.integrity import faults
-from loop.study import ERRORS, Study
+from loop.study import ERRORS, Study, faults
 from loop.sweep import run as running
-from loop.sweep.grid import Sweep, label
-from loop.sweep.record import asked_for, read, write
+from loop.sweep.grid import Sweep, asked_for, label, read, write
 from loop.sweep.results import OverSeeds, Response
 from loop.sweep.run import Ended, Standing, Step
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data.store.journeys import PanelIds
+from data.store.sessions import PanelIds
 from loop.study import Study
 from tests.curate_app.journeys import ANN, CODES, Rater, new_rows, rows
 

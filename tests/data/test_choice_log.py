@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from data.choice_log import COLUMNS, csv_pages
-from data.export import export
-from data.filters import parse_filters
-from data.formats import Source, find_format
+from data.choice_log import Source, find_format
+from data.choice_log.export import COLUMNS, csv_pages, export
 from data.records import NewSlate, Pick, Rule, Sample
+from data.schema import parse_filters
 from data.store import Store
-from data.store.journeys import PanelIds
+from data.store.sessions import PanelIds
 
 
 @pytest.fixture
@@ -228,8 +227,8 @@ def test_an_export_that_is_told_to_stop_leaves_nothing(tmp_path: Path, store: St
     code = f"""
 import os, signal
 from pathlib import Path
-from curate_app.export_command import export
-from data.formats import Source
+from curate_app.commands.export import export
+from data.choice_log import Source
 from loop.study import Study, configure
 Study.create(Path({str(tmp_path)!r}, "s"), configure("moons")).store.close()
 Source.batches = lambda self: iter(lambda: os.kill(os.getpid(), signal.SIGTERM), 0)

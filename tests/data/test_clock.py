@@ -8,7 +8,8 @@ import pytest
 from data import records
 from data.errors import PickRefusedError
 from data.records import Pick
-from data.store import Store, checks, clock, journal, picks, slates
+from data.store import Store, generations, picks, sessions, slates
+from data.store import slates as checks
 
 DAY_S = 86_400.0
 LEASE_S = 600.0
@@ -19,10 +20,10 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.steady, self.wall, self.boot = 1_000.0, datetime.fromisoformat("2026-11-29T12:00:00Z"), "first"
-        for module in (records, checks, journal, picks, slates):
+        for module in (records, checks, generations, picks, slates):
             monkeypatch.setattr(module, "timestamp", self.timestamp)
-        monkeypatch.setattr(clock, "clock_offset", lambda: self.wall.timestamp() - self.steady)
-        monkeypatch.setattr(clock, "boot_id", lambda: self.boot)
+        monkeypatch.setattr(sessions, "clock_offset", lambda: self.wall.timestamp() - self.steady)
+        monkeypatch.setattr(sessions, "boot_id", lambda: self.boot)
 
     def timestamp(self, after_s: float = 0.0, since: datetime | None = None) -> str:
         moment = (since or self.wall) + timedelta(seconds=after_s)
@@ -116,7 +117,7 @@ def test_an_answer_after_the_clock_went_back_has_no_time_rather_than_none_at_all
 
 
 def test_seconds_since_a_moment_of_another_start_are_not_known(machine: Machine):
-    moment = clock.steady_now()
-    assert clock.seconds_since(moment) is not None and clock.seconds_since([*moment]) is not None
+    moment = sessions.steady_now()
+    assert sessions.seconds_since(moment) is not None and sessions.seconds_since([*moment]) is not None
     machine.boot = "second"
-    assert clock.seconds_since(moment) is None and clock.seconds_since(None) is None
+    assert sessions.seconds_since(moment) is None and sessions.seconds_since(None) is None

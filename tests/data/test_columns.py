@@ -1,11 +1,10 @@
 """docs/columns.md and the descriptions are those of the schema."""
 
-from data.choice_log import COLUMNS
-from data.columns import LONG
+from data.choice_log.export import COLUMNS
 from data.columns_docs import FILE, document
-from data.described import ABOUT
-from data.described import COLUMNS as DESCRIBED
 from data.records import Pick
+from data.schema import ABOUT, LONG
+from data.schema import COLUMNS as DESCRIBED
 from data.store import Store
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from data.records import Pick, Rule
 from data.store import Store
-from data.store import counted as module
+from data.store import picks as module
 
 
 @pytest.fixture

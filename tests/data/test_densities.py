@@ -5,8 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from data.config import DataConfig
-from data.densities import has_density, log_density, rectangle_masses
-from data.real import load
+from data.datasets import has_density, load, log_density, rectangle_masses
 
 LAWS = [
     DataConfig(dataset="moons", noise=0.1),

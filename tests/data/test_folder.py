@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import folder, real
-from data.clusters import look_alikes
+from data import datasets
 from data.config import DataConfig
+from data.datasets import look_alikes
 
 
-def pictures(path: Path, size: int = 8, clusters: int = 8) -> real.RealData:
-    return real.load(DataConfig(dataset="folder", path=str(path), size=size, clusters=clusters), seed=0)
+def pictures(path: Path, size: int = 8, clusters: int = 8) -> datasets.RealData:
+    return datasets.load(DataConfig(dataset="folder", path=str(path), size=size, clusters=clusters), seed=0)
 
 
 def save(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 10), mode: str = "RGB") -> None:
@@ -26,7 +26,7 @@ def test_a_folder_of_folders_has_classes_and_squares(tmp_path: Path):
     save(tmp_path / "a" / "deep" / "2.JPG", (255, 0, 0), size=(9, 40))
     save(tmp_path / "a" / "3.png", (255, 255, 255), mode="L")
     (tmp_path / "a" / "notes.txt").write_text("not an image")
-    found = real.load(DataConfig(dataset="folder", path=str(tmp_path), size=8), seed=0)
+    found = datasets.load(DataConfig(dataset="folder", path=str(tmp_path), size=8), seed=0)
     assert found.x.shape == (3, 8, 8, 3) and found.label_names == ("a", "b")
     assert found.labels.tolist() == [0, 0, 1]  # by path: a/3.png, a/deep/2.JPG, b/1.png
     assert (found.x[0] == 255).all()
@@ -70,7 +70,7 @@ def test_an_image_that_does_not_decode_is_named(tmp_path: Path, content: bytes):
     save(tmp_path / "good.png", (1, 2, 3))
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.png can't be read as an image"):
-        real.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
+        datasets.load(DataConfig(dataset="folder", path=str(tmp_path)), seed=0)
 
 
 @pytest.mark.parametrize("path", ["nowhere", "empty"])
@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_named_is_not_the_one_at_hand(tmp_path: Path, monke
     save(tmp_path / "1.png", (1, 2, 3))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"data\.path"):
-        real.load(DataConfig(dataset="folder"), seed=0)
+        datasets.load(DataConfig(dataset="folder"), seed=0)
 
 
 def colour(path: Path) -> list[int]:
@@ -154,12 +154,12 @@ def test_a_png_that_breaks_off_into_nonsense_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize("large", [0, 1 << 40])  # bytes from which files are read side by side
 def test_it_tells_how_many_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int):
-    monkeypatch.setattr(folder, "LARGE", large)
-    monkeypatch.setattr(folder, "CHUNK", 4)
+    monkeypatch.setattr(datasets, "LARGE", large)
+    monkeypatch.setattr(datasets, "CHUNK", 4)
     for i in range(10):
         save(tmp_path / f"{i}.png", (i, 0, 0))
     told = []
-    found = real.load(
+    found = datasets.load(
         DataConfig(dataset="folder", path=str(tmp_path)), seed=0, on_read=lambda done, total: told.append((done, total))
     )
     assert told == [(4, 10), (8, 10), (10, 10)]

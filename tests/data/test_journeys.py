@@ -5,7 +5,7 @@ import pytest
 from data.errors import PickRefusedError
 from data.records import Pick
 from data.store import Store
-from data.store.journeys import PanelIds
+from data.store.sessions import PanelIds
 
 ANN = PanelIds("prolific", "5f0c0ffee", "study-1", "submission-1")
 

@@ -9,7 +9,7 @@ import pytest
 
 from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError
 from data.store import Store
-from data.store.journeys import PanelIds, pseudonym
+from data.store.sessions import PanelIds, pseudonym
 
 Contents = Callable[[Path], dict[str, str]]
 

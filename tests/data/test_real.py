@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import real
+from data import datasets
 from data.config import DataConfig
 
 SHARED_CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.gz"
 
 
 def test_digits_are_all_1797_with_17_levels_over_the_whole_range():
-    found = real.load(DataConfig(dataset="digits"), seed=0)
+    found = datasets.load(DataConfig(dataset="digits"), seed=0)
     assert found.x.shape == (1797, 8, 8, 1) and found.x.dtype == np.uint8 and found.is_images
     np.testing.assert_array_equal(np.unique(found.x), np.round(np.arange(17) * 255 / 16))
     assert found.label_names == tuple("0123456789")
@@ -31,28 +31,28 @@ def test_digits_are_all_1797_with_17_levels_over_the_whole_range():
 @pytest.mark.parametrize("dataset", ["digits", "moons", "gaussians"])
 def test_the_same_seed_gives_the_same_data_and_another_one_others(dataset):
     config = DataConfig(dataset=dataset, n=100)
-    first, again, other = (real.load(config, seed) for seed in (3, 3, 4))
+    first, again, other = (datasets.load(config, seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.x, again.x)
     np.testing.assert_array_equal(first.labels, again.labels)
     assert len(first) == 100 and not np.array_equal(first.x, other.x)
 
 
 def test_a_subset_has_no_datum_twice_and_more_than_there_are_is_refused():
-    subset = real.load(DataConfig(dataset="digits", n=1700), seed=0).x.reshape(1700, -1)
-    assert len(np.unique(subset, axis=0)) == len(np.unique(real.digits().x.reshape(1797, -1), axis=0)) - 97
+    subset = datasets.load(DataConfig(dataset="digits", n=1700), seed=0).x.reshape(1700, -1)
+    assert len(np.unique(subset, axis=0)) == len(np.unique(datasets.digits().x.reshape(1797, -1), axis=0)) - 97
     with pytest.raises(ValueError, match="1798 of digits, which has only 1797"):
-        real.load(DataConfig(dataset="digits", n=1798), seed=0)
+        datasets.load(DataConfig(dataset="digits", n=1798), seed=0)
 
 
 def test_points_are_5000_unless_asked_otherwise():
-    assert real.load(DataConfig(dataset="moons"), 0).x.shape == (5000, 2)
-    assert real.load(DataConfig(dataset="gaussians"), 0).x.shape == (5000, 2)
+    assert datasets.load(DataConfig(dataset="moons"), 0).x.shape == (5000, 2)
+    assert datasets.load(DataConfig(dataset="gaussians"), 0).x.shape == (5000, 2)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
 def test_moons_lie_on_their_arcs_up_to_the_noise(noise: float):
     n = 20_000
-    found = real.load(DataConfig(dataset="moons", n=n, noise=noise), seed=1)
+    found = datasets.load(DataConfig(dataset="moons", n=n, noise=noise), seed=1)
     arcs = np.where(found.labels[:, None] == 0, found.x, [1.0, 0.5] - found.x)
     assert found.labels.mean() == pytest.approx(0.5)
     radii = np.linalg.norm(arcs, axis=1)
@@ -65,8 +65,8 @@ def test_moons_lie_on_their_arcs_up_to_the_noise(noise: float):
 
 def test_gaussians_have_their_centres_and_spread():
     config = DataConfig(dataset="gaussians", n=40_000, modes=5, radius=3.0, std=0.2)
-    found = real.load(config, seed=2)
-    centres = real.ring(config)
+    found = datasets.load(config, seed=2)
+    centres = datasets.ring(config)
     np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 3.0)
     np.testing.assert_allclose(centres[0], [3.0, 0.0])
     assert centres[1, 1] > 0  # counter-clockwise
@@ -83,20 +83,20 @@ def test_gaussians_have_their_centres_and_spread():
     ids=["moons", "gaussians"],
 )
 def test_the_nearest_mode_of_a_noiseless_point_is_its_own(config: DataConfig):
-    found = real.load(config, seed=3)
-    np.testing.assert_array_equal(real.nearest_mode(config, found.x), found.labels)
+    found = datasets.load(config, seed=3)
+    np.testing.assert_array_equal(datasets.nearest_mode(config, found.x), found.labels)
 
 
 @pytest.mark.parametrize(
     ("point", "mode"), [([0, 2], 0), ([1, -2], 1), ([-1, -1], 0), ([2, 1.5], 1), ([0, 0.6], 1), ([1, -0.1], 0)]
 )
 def test_the_nearest_moon_of_points_off_the_arcs(point: list[float], mode: int):
-    assert real.nearest_mode(DataConfig(dataset="moons"), np.array([point], float)).tolist() == [mode]
+    assert datasets.nearest_mode(DataConfig(dataset="moons"), np.array([point], float)).tolist() == [mode]
 
 
 def test_images_have_no_modes():
     with pytest.raises(ValueError, match="classes"):
-        real.nearest_mode(DataConfig(dataset="digits"), np.zeros((1, 2)))
+        datasets.nearest_mode(DataConfig(dataset="digits"), np.zeros((1, 2)))
 
 
 def test_cifar10_from_class_folders_of_jpegs(tmp_path: Path):
@@ -111,7 +111,7 @@ def test_cifar10_from_class_folders_of_jpegs(tmp_path: Path):
                 archive.extract(member, tmp_path, filter="data")
             if len(names) == 10 and len(list(tmp_path.glob("train/*/*.jpg"))) == 10 * wanted:
                 break
-    found = real.load(DataConfig(dataset="cifar10", path=str(tmp_path)), seed=0)
+    found = datasets.load(DataConfig(dataset="cifar10", path=str(tmp_path)), seed=0)
     assert found.x.shape == (10 * wanted, 32, 32, 3) and found.name == "cifar10"
     assert found.label_names == tuple(sorted(names)) and found.label_names[0] == "airplane"
     np.testing.assert_array_equal(np.bincount(found.labels), [wanted] * 10)
@@ -161,11 +161,11 @@ def test_cifar10_is_downloaded_once(server: tuple[str, Path], tmp_path: Path, mo
     url, served = server
     archive = served / "cifar-10-python.tar.gz"
     pixels = fake_cifar10(archive, monkeypatch, url)
-    found = real.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
+    found = datasets.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
     np.testing.assert_array_equal(found.x, pixels)
     assert found.labels.tolist() == [0, 9, 3, 0] and found.label_names[9] == "class 9"
     archive.unlink()
-    np.testing.assert_array_equal(real.load(DataConfig(dataset="cifar10"), 0, tmp_path / "cache").x, pixels)
+    np.testing.assert_array_equal(datasets.load(DataConfig(dataset="cifar10"), 0, tmp_path / "cache").x, pixels)
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "missing"])
@@ -179,4 +179,4 @@ def test_a_download_that_is_not_what_it_should_be_fails(
     if damage == "other bytes":
         archive.write_bytes(b"something else")
     with pytest.raises((OSError, RuntimeError)):
-        real.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
+        datasets.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")

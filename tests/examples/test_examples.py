@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loop.evidence.study import build
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, configure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from data.records import Pick
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.study import Study, configure
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from data.images import decode_png
 from data.records import Pick
-from loop.crowd.serving import next_slates
-from loop.crowd.templates import ATTENTION, shuffled
+from loop.pictures import draw, to_pixels
+from loop.raters.serving import next_slates
+from loop.slates import ATTENTION, shuffled
 from loop.study import Study
-from loop.tensors import draw, to_pixels
 from loop.worker import Worker
 
 

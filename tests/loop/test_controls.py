@@ -3,7 +3,7 @@
 import pytest
 
 from data.store import Store
-from loop.crowd.controls import Controls, control_state, finish, pause, resume, set_quota
+from loop.raters.journey import Controls, control_state, finish, pause, resume, set_quota
 
 
 def logged(store: Store) -> list[tuple[str, dict]]:

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from loop.distances import DistancesToReal
+from loop.evaluation import DistancesToReal
 from loop.generators import load_generator
+from loop.pictures import draw, to_tensor
 from loop.scoring import Scorer
-from loop.simulation import simulate
+from loop.simulate import simulate
 from loop.slates import STREAMS
 from loop.study import Study, configure
-from loop.tensors import draw, to_tensor
-from model import distances
+from model import fidelity
 from model.classifier import Classifier
-from model.distances import Reference
+from model.fidelity import Reference
 from model.noise import derive_seeds
 
 Make = Callable[..., Study]
@@ -65,8 +65,8 @@ def test_what_all_pairs_of_real_features_say_is_kept_and_found_again(
     scores, few = scorer.score(real), scorer.score(real[:50])
     first = DistancesToReal(study.config, scorer, kept).of(real[:50], few, real, scores)
     sizes = []
-    within = distances.within
-    monkeypatch.setattr(distances, "within", lambda x, *more: sizes.append(len(x)) or within(x, *more))
+    within = fidelity.within
+    monkeypatch.setattr(fidelity, "within", lambda x, *more: sizes.append(len(x)) or within(x, *more))
     assert DistancesToReal(study.config, scorer, kept).of(real[:50], few, real, scores) == first
     assert sizes == [50]  # the samples' own, not the real ones'
     other = DistancesToReal(study.config, scorer, kept).of(real[:50], few, real[1:], scorer.score(real[1:]))

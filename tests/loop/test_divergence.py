@@ -9,15 +9,14 @@ import pytest
 import torch
 
 from data.config import DataConfig
-from data.densities import log_density
-from data.real import load
+from data.datasets import load, log_density
 from data.records import Evaluated
 from loop.divergence import LogRatios, by_density, cells, divergence, log_ratios, total_variation
 from loop.evaluation import Evaluator
 from loop.generators import load_generator
-from loop.preparation import prepare_evaluator
+from loop.setup import prepare_evaluator
 from loop.study import Study
-from loop.theory.stability import estimate_kl_ceiling
+from loop.theory.bounds import estimate_kl_ceiling
 from model.density import PointDensity
 from model.flow import Flow
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from loop.classifiers import imported
-from model.classifier import Classifier
+from loop.setup import imported
+from model.classifier import Classifier, vgg11
 from model.config import ClassifierConfig
-from model.foreign.huyvnphan import CLASSES, CONFIG, SHAPE
-from model.vgg import vgg11
+from model.weights_import import CLASSES, CONFIG, SHAPE
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from data.export import export
-from data.formats import Source, find_format
-from data.log_reader import LogFaultsError
+from data.choice_log import Source, find_format
+from data.choice_log.export import export
+from data.choice_log.reader import LogFaultsError
 from data.records import NewSlate, Pick, Rule, Sample
 from data.store import Store
 from loop.importing import import_log
-from loop.integrity import faults
-from loop.study import Study, StudyExistsError, configure
+from loop.study import Study, StudyExistsError, configure, faults
 
 TEXTS = ("=1+1", "'=1", "two\nlines", "😀 \u202eעברית", "<script>", "'; DROP TABLE pick; --", 'a,"b"', "-1", "\t")
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loop.integrity import faults
-from loop.study import Study
+from loop.study import Study, faults
 
 
 def sql(*statements: str) -> Callable[[Study], None]:

@@ -2,10 +2,9 @@
 
 import pytest
 
-from data.store.journeys import Journey
-from loop.crowd.config import JourneyConfig
-from loop.crowd.controls import Controls
-from loop.crowd.journey import state_of
+from data.store.sessions import Journey
+from loop.raters.config import JourneyConfig
+from loop.raters.journey import Controls, state_of
 
 EVERY = JourneyConfig(
     consent="c", instructions="i", practice=2, question="q", choices=("a", "b"), answer="a", picks=5, closing="z"

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from loop import classifiers
+from loop import setup
 from loop.evidence.study import build
-from loop.integrity import faults
-from loop.simulation import simulate
-from loop.study import Study, configure
+from loop.simulate import simulate
+from loop.study import Study, configure, faults
 
 JUDGE = ("judge.enabled=true", "judge.width=4", "judge.epochs=1", "judge.holdout=0.5")
 
@@ -55,7 +54,7 @@ def test_too_little_memory_to_train_one_says_what_to_set(
     def short(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(classifiers, "train_classifier", short)
+    monkeypatch.setattr(setup, "train_classifier", short)
     study = Study.create(tmp_path / "study", configure("digits", [*tiny_digits, "classifier.batch_size=64"]))
     with pytest.raises(RuntimeError, match=r"memory to train the classifier on 64 .* set classifier\.batch_size lower"):
         simulate(study, 1, silent)

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from loop.integrity import faults
 from loop.selfcheck import self_checks
-from loop.study import Study, configure
+from loop.study import Study, configure, faults
 from loop.worker import Worker
 
 SETTINGS = ("schedule.picks=8", "pool.size=12", "pool.audit=4", "curation.extend=proxy", "train.finetune_steps=45")
@@ -56,11 +55,11 @@ PLACES = {
     "slates of the pool stored, not committed": Place("data.store.slates:Slates.add_slates", done=True),
     "simulated users' slates stored, picks not": Place("data.store.picks:Picks.add_picks", simulated=True),
     "simulated users' picks not committed": Place("data.store.picks:Picks.add_picks", done=True, simulated=True),
-    "flags set, not committed": Place("data.store.flags:Flags.set_flags", done=True),
-    "turn settled, not committed": Place("loop.curators:keep_turn", done=True),
-    "turn settled, proxy has not picked": Place("loop.curators:fit_utilities"),
+    "flags set, not committed": Place("data.store.picks:Flags.set_flags", done=True),
+    "turn settled, not committed": Place("loop.users:keep_turn", done=True),
+    "turn settled, proxy has not picked": Place("loop.users:fit_utilities"),
     "proxy's picks stored, not committed": Place("data.store.picks:Picks.add_picks", done=True),
-    "proxy's picks committed": Place("loop.curators:store_picks", done=True),
+    "proxy's picks committed": Place("loop.users:store_picks", done=True),
     "training": Place("loop.worker:Reporter.__call__", argument="training", nth=2),
     "trained, nothing written": Place("model.flow:Flow.save"),
     "weights written, sidecar not": Place("model.checkpoint:write_whole", done=True),

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loop.integrity import faults
 from loop.selfcheck import self_checks
-from loop.study import Study, configure
+from loop.study import Study, configure, faults
 
 ROOT = Path(__file__).parents[2]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
@@ -136,7 +135,7 @@ def test_what_one_process_refuses_is_said_once(tmp_path: Path):
 def lose(path: Path, how: str) -> None:
     """Simulates a study up to the first generation's training, where something happens to the launch."""
     from loop.compute import open_study
-    from loop.simulation import simulate as run
+    from loop.simulate import simulate as run
     from model.distributed import rank
 
     def report(phase: str, done: int, _total: int) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from loop.mixing import Mixture, curated_count, mixture_of, real_only
 from loop.policies import DataPolicy
 from loop.study import configure
+from loop.training_data import Mixture, curated_count, mixture_of, real_only
 
 REAL, CURATED = torch.zeros(50, 2), torch.ones(7, 2)
 

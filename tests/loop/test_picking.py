@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import chisquare
 
 from loop.config import StudyConfig
-from loop.picking import choose, plain
-from loop.rater_types import ADVERSARY, are_alike, choice_rule, curators, user_types
 from loop.study import configure
+from loop.user_types import ADVERSARY, are_alike, choice_rule, curators, user_types
+from loop.users import choose, plain
 
 TWO_TYPES = 'population=[{name="near", kind="ball", weight=3}, {name="far", kind="ball", weight=1, gamma=2}]'
 USERS = [

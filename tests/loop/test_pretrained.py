@@ -12,8 +12,8 @@ from torchcfm.models.unet.unet import UNetModelWrapper
 
 from data.downloads import DownloadError, sha256_of
 from loop.config import build
-from loop.pretrained import pretrained
-from loop.published import PUBLISHED, locate
+from loop.generators import pretrained
+from loop.presets import PUBLISHED, locate
 from loop.study import Study, configure
 from model.checkpoint import load, sidecar_path
 from model.config import NetworkConfig, SamplingConfig, TrainConfig

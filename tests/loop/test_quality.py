@@ -7,8 +7,8 @@ import pytest
 
 from data.records import Pick
 from data.store import Store
-from loop.crowd.config import QualityConfig
-from loop.crowd.quality import answer_flags, jumps, refresh, session_flags
+from loop.raters.config import QualityConfig
+from loop.raters.quality import answer_flags, jumps, refresh, session_flags
 
 QUALITY = QualityConfig(least_answers=4, consistency_repeats=2)
 
@@ -102,7 +102,7 @@ def test_other_thresholds_judge_everyone_again(answered: Store):
 
 
 def test_a_jump_is_told_once(answered: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("loop.crowd.quality.jumps", lambda recent: {"too_fast": (0.5, 0.01)})
+    monkeypatch.setattr("loop.raters.quality.jumps", lambda recent: {"too_fast": (0.5, 0.01)})
     refresh(answered, QUALITY)
     slate = answered.lease("bob", ("curation",), 0, 60)
     assert slate is not None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.records import Evaluated
-from loop.redraw import FIGURES, NAME, redrawn_evaluation
+from loop.evaluation import FIGURES, NAME, redrawn_evaluation
 from loop.selfcheck import Check
 from loop.study import Study, configure
 

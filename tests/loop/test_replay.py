@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.export import export
-from data.formats import Source, find_format
-from loop.crowd.quality import refresh
+from data.choice_log import Source, find_format
+from data.choice_log.export import export
 from loop.evidence.study import build
 from loop.importing import import_log
-from loop.integrity import faults
-from loop.replay import begin, run, turns
-from loop.replay_settings import replayed_config
+from loop.raters.quality import refresh
+from loop.replay import begin, replayed_config, run, turns
 from loop.selfcheck import self_checks
-from loop.simulation import simulate
-from loop.study import Study, StudyExistsError, configure
+from loop.simulate import simulate
+from loop.study import Study, StudyExistsError, configure, faults
 from loop.worker import Worker
 
 Make = Callable[..., Study]

@@ -8,14 +8,9 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import kstest
 
-from loop.selfcheck.counts import shares
-from loop.selfcheck.draws import against_evaluation, exchangeable, normal_scores, variance_ratio
-from loop.selfcheck.frequencies import frequencies, positions
-from loop.selfcheck.infinite import weighed_draws
-from loop.selfcheck.rule import Rule, tally
-from loop.selfcheck.scale import estimate, scale
-from loop.selfcheck.score import score_test
-from loop.selfcheck.tables import Choices
+from loop.selfcheck.picks import estimate, frequencies, positions, scale, score_test, weighed_draws
+from loop.selfcheck.rule import Choices, Rule, tally
+from loop.selfcheck.slates import against_evaluation, exchangeable, normal_scores, shares, variance_ratio
 from loop.selfcheck.verdicts import Finding, judge
 from model import luce
 

@@ -13,10 +13,8 @@ import pytest
 
 from data.images import decode_png
 from loop.generators import load_generator
-from loop.integrity import faults
-from loop.lock import WorkerRunningError, only_worker
-from loop.study import Study, configure, open_or_create
-from loop.tensors import draw, to_pixels
+from loop.pictures import draw, to_pixels
+from loop.study import Study, WorkerRunningError, configure, faults, only_worker, open_or_create
 
 Make = Callable[..., Study]
 
@@ -223,7 +221,7 @@ def die() -> None:
 
 def simulate_until(path: Path, phase: str, nth: int) -> None:
     from loop import evaluation
-    from loop.simulation import simulate
+    from loop.simulate import simulate
 
     seen = 0
 

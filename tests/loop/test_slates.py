@@ -10,10 +10,10 @@ from data.images import decode_png
 from data.records import Generation, Pick
 from data.store import Store
 from loop.config import StudyConfig
+from loop.pictures import draw, to_pixels, to_tensor
 from loop.scoring import Scorer
 from loop.slates import STREAMS, Pool, slates_of
 from loop.study import configure
-from loop.tensors import draw, to_pixels, to_tensor
 from model.classifier import Classifier, vgg11
 from model.flow import Flow
 from model.noise import derive_seed

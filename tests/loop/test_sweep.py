@@ -16,12 +16,23 @@ from filelock import FileLock
 from scipy.stats import t as student_t
 
 from data.records import Generation
-from loop.evidence import file as evidence_file
+from loop.evidence import study as evidence_file
 from loop.evidence.schema import Estimate
 from loop.study import ERRORS, Study, StudyExistsError, configure
 from loop.sweep import run as running
-from loop.sweep.grid import Cell, Sweep, combinations, label, parse_grid, short_names
-from loop.sweep.record import SweepRunningError, asked_for, only_sweep, read, write
+from loop.sweep.grid import (
+    Cell,
+    Sweep,
+    SweepRunningError,
+    asked_for,
+    combinations,
+    label,
+    only_sweep,
+    parse_grid,
+    read,
+    short_names,
+    write,
+)
 from loop.sweep.results import over_seeds, responses
 from loop.sweep.run import Ended, Step, run, standing, threads_and_jobs
 
@@ -295,7 +306,7 @@ def test_a_study_of_other_settings_is_refused(tmp_path: Path):
 
 
 def test_a_copied_generation_0_gives_the_same_study(make: Callable[..., Study], run: Callable, fingerprint: Callable):
-    from loop.simulation import simulate
+    from loop.simulate import simulate
 
     donor, wanted = run(make("moons"), 0), run(make("moons", "curation.k=4", "train.finetune_lr=1e-3"), 1)
     copied = make("moons", "curation.k=4", "train.finetune_lr=1e-3")
@@ -308,7 +319,7 @@ def test_a_copied_generation_0_gives_the_same_study(make: Callable[..., Study], 
 
 @pytest.mark.parametrize("setting", ["seed", "data.n=200", "network.width=16", "train.pretrain_lr=1e-3"])
 def test_nothing_is_copied_from_another_pretraining(make: Callable[..., Study], setting: str):
-    from loop.simulation import simulate
+    from loop.simulate import simulate
 
     donor = make("moons", seed=1) if setting == "seed" else make("moons", setting)
     with pytest.raises(ValueError, match="other settings or another seed"):

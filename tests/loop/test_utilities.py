@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from loop import utilities
-from loop.utilities import Utilities, fit
+from loop import users
+from loop.users import Utilities, fit
 from model.luce import pick
 
 
@@ -31,7 +31,7 @@ def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch):
         seen.append((loss(at)[1], numeric))
         return optimize.minimize(loss, start, **how)
 
-    monkeypatch.setattr(utilities, "minimize", checked)
+    monkeypatch.setattr(users, "minimize", checked)
     features, picks, _ = planted(40, seed=0)
     fit(features, picks, ridge=0.7)
     np.testing.assert_allclose(*seen[0], rtol=1e-4, atol=1e-3)
@@ -40,7 +40,7 @@ def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch):
 def test_the_loss_is_minus_the_log_likelihood_plus_the_ridge(monkeypatch: pytest.MonkeyPatch):
     seen = []
     monkeypatch.setattr(
-        utilities, "minimize", lambda loss, start, **how: seen.append(loss) or optimize.minimize(loss, start, **how)
+        users, "minimize", lambda loss, start, **how: seen.append(loss) or optimize.minimize(loss, start, **how)
     )
     features, picks, _ = planted(30, seed=1)
     found = fit(features, picks, ridge=2.0)

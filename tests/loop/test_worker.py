@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from data.records import Pick
-from loop import curators
-from loop.crowd.controls import pause
-from loop.crowd.serving import next_slates, picks_progress, worker_status
-from loop.integrity import faults
-from loop.lock import WorkerRunningError, only_worker
-from loop.picking import sim_sessions
+from loop import users
+from loop.raters.journey import pause
+from loop.raters.serving import next_slates, picks_progress, worker_status
 from loop.selfcheck import self_checks
-from loop.simulation import simulate
-from loop.study import Study, configure
+from loop.simulate import simulate
+from loop.study import Study, WorkerRunningError, configure, faults, only_worker
+from loop.users import sim_sessions
 from loop.worker import Reporter, Worker
 
 Make = Callable[..., Study]
@@ -115,7 +113,7 @@ def test_answers_that_pick_nothing_do_not_count(study: Study, people):
 
 
 def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, people, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(curators, "PROXY_CHUNK", 20)  # three chunks
+    monkeypatch.setattr(users, "PROXY_CHUNK", 20)  # three chunks
     study = work(make("digits", *POOL, "curation.extend=proxy"))
     mine = people(study, 8)
     assert latest_t(work(study)) == 1

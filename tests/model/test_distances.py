@@ -13,8 +13,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kernel_mmd, kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from model.distances import Distances, Reference, kernel_distance_of_subsets
-from model.frechet import Moments, frechet_distance, frechet_error
+from model.fidelity import Distances, Moments, Reference, frechet_distance, frechet_error, kernel_distance_of_subsets
 
 FIGURES = ("fd", "kd", "precision", "recall", "density", "coverage")
 

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from model import classifier_training, flow, metrics, training
-from model.classifier import Classifier
+from model import classifier_training, fidelity, flow, training
+from model.classifier import Classifier, prepared, vgg11
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.flow import Flow
 from model.networks import build_network
-from model.vgg import prepared, vgg11
 
 CUDA = torch.device("cuda")
 SHAPE = (3, 16, 16)
@@ -25,7 +24,7 @@ UNET = NetworkConfig(kind="unet", width=32, depth=1, dropout=0.1, precision="bf1
 @pytest.fixture(autouse=True)
 def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fake tensors for the test, which may be on a GPU that isn't there."""
-    for module in (classifier_training, flow, metrics, training):
+    for module in (classifier_training, flow, fidelity, training):
         monkeypatch.setattr(module, "device", lambda: CUDA)
     monkeypatch.setattr("model.devices.device", lambda: CUDA)
     monkeypatch.setattr(torch.Tensor, "backward", lambda _self: None)
@@ -83,5 +82,5 @@ def test_judging():
 
 def test_distances_of_images():
     pixels = torch.zeros(20, *SHAPE, dtype=torch.uint8)
-    nearest = metrics.nearest_distances(torch.randn(6, *SHAPE), pixels, own=None, chunk=8)
+    nearest = fidelity.nearest_distances(torch.randn(6, *SHAPE), pixels, own=None, chunk=8)
     assert nearest.shape == (6,) and nearest.device.type == "cpu"

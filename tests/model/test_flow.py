@@ -11,8 +11,7 @@ import torch
 from model import training as module
 from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpointError, load, save
 from model.flow import Flow
-from model.schedule import ema_decay, learning_rate
-from model.training import NonFiniteLossError
+from model.training import NonFiniteLossError, ema_decay, learning_rate
 
 Build = Callable[..., Flow]
 SEEDS = np.arange(1_000, 1_037)

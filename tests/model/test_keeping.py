@@ -11,7 +11,7 @@ import torch
 
 from model.flow import Flow
 from model.interfaces import TrainingData
-from model.keeping import Keeper, holding_interrupts
+from model.training_state import Keeper, holding_interrupts
 
 Build = Callable[..., Flow]
 

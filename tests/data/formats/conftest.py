@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data.export import export
-from data.formats import Source, Written, find_format
+from data.choice_log import Source, Written, find_format
+from data.choice_log.export import export
 from data.records import Generation, NewSlate, Pick, Sample
 from data.store import Store
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from data.formats import FORMATS
+from data.choice_log import FORMATS
 from tests.data.formats.conftest import STUDY
 
 

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
-from data.cells import neutral, original
-from data.columns import NAMES
-from data.export import export
-from data.formats import Source, find_format
+from data.choice_log import Source, find_format
+from data.choice_log.export import export
+from data.choice_log.tables import neutral, original
 from data.images import decode_png
 from data.records import NewSlate, Pick, Sample
-from data.store.journeys import PanelIds
+from data.schema import NAMES
+from data.store.sessions import PanelIds
 from tests.data.formats.conftest import NASTY, STUDY
 
 
@@ -87,7 +87,7 @@ def test_datasets_reads_the_pairs_with_their_pictures(write, truth, study, tmp_p
 
 
 def test_row_groups_bound_the_memory(write, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("data.formats.tables.IMAGE_GROUP", 10)
+    monkeypatch.setattr("data.choice_log.source.IMAGE_GROUP", 10)
     path, written = write("trl")
     groups = pq.ParquetFile(path).metadata
     assert groups.num_row_groups > 1 and groups.num_rows == written.rows

@@ -1,10 +1,10 @@
-"""Simulated picks of known truth, for the tests of loop.choice."""
+"""Simulated picks of known truth, for the tests of loop.analysis."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from loop.choice.slates import Slates
+from loop.analysis.log import Slates
 
 TRUTH = np.array([1.0, -0.5, 0.3, 0.0])
 

@@ -5,15 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loop.choice.context import slate_dependence
-from loop.choice.finding import Finding
-from loop.choice.log import Repeats
-from loop.choice.logit import fit, scores
-from loop.choice.position import position_bias
-from loop.choice.raters import disagreement, rater_findings
-from loop.choice.repeats import consistency
-from loop.choice.slates import Slates
-from loop.choice.tastes import own_tastes
+from loop.analysis.assumptions import Finding, consistency, position_bias, slate_dependence
+from loop.analysis.log import Repeats, Slates
+from loop.analysis.logit import fit, scores
+from loop.analysis.raters import disagreement, own_tastes, rater_findings
 from tests.loop.choice.simulated import CLASSES, Crowd, Groups, luce
 
 NAMES = ("position", "context", "disagreement", "random", "odd")

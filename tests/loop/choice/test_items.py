@@ -4,10 +4,9 @@ import choix
 import numpy as np
 import pytest
 
-from loop.choice.columns import NotIdentifiedError
-from loop.choice.items import item_table, worths
-from loop.choice.logit import fit
-from loop.choice.slates import Slates
+from loop.analysis.design import NotIdentifiedError
+from loop.analysis.log import Slates
+from loop.analysis.logit import fit, item_table, worths
 from tests.loop.choice.simulated import Crowd
 
 NAMES = ("zero", "one", "two", "three", "four")

@@ -8,12 +8,9 @@ import pytest
 
 from data.records import Generation, NewSlate, Pick, Sample
 from data.store import Store
-from loop.choice.columns import NotIdentifiedError
-from loop.choice.design import design
-from loop.choice.details import Details, table_columns
-from loop.choice.log import Who, read_log
-from loop.choice.records import Asked
-from loop.choice.report import choice_report
+from loop.analysis.design import Details, NotIdentifiedError, design, table_columns
+from loop.analysis.log import Who, read_log
+from loop.analysis.report import Asked, choice_report
 from loop.config import StudyConfig
 
 Answer = Callable[..., int]

@@ -5,9 +5,9 @@ import pytest
 from scipy.special import log_softmax
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
-from loop.choice.columns import NotIdentifiedError, SeparatedError, estimable, separating
-from loop.choice.logit import Fit, fit, wald
-from loop.choice.slates import Slates
+from loop.analysis.design import NotIdentifiedError, SeparatedError, estimable, separating
+from loop.analysis.log import Slates
+from loop.analysis.logit import Fit, fit, wald
 from tests.loop.choice.simulated import TRUTH, always_best, anyone, differing, known, luce, mixed
 
 NAMES = ("a", "b", "c", "d")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from loop.choice.plan import (
+from loop.analysis.plan import (
     Setting,
     first_verdicts,
     power,
@@ -13,7 +13,7 @@ from loop.choice.plan import (
     watched_raters,
     worth_of_pick,
 )
-from loop.evidence.confidence_sequence import log_wealth
+from loop.evidence.intervals import log_wealth
 from loop.evidence.people import clustered_share
 
 

@@ -12,7 +12,7 @@ from loop.evidence.prediction import FromStart, Moments
 from loop.evidence.schema import ClaimVerdict, GenerationEvidence
 from loop.evidence.verdicts import judge, overall
 from loop.policies import DataPolicy
-from loop.theory.operator import ChoiceRule
+from loop.theory.population import ChoiceRule
 
 PURE, MIXED = DataPolicy("replace"), DataPolicy("mix", 0.5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from loop.evidence.confidence_sequence import FRACTIONS, always_valid, log_wealth, reach_of_asymptotic
+from loop.evidence.intervals import FRACTIONS, always_valid, log_wealth, reach_of_asymptotic
 
 
 def test_wealth_is_the_mean_of_the_bets():

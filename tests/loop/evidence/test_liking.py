@@ -7,9 +7,9 @@ import pytest
 
 from data.records import Evaluated, NewSlate, Pick, Sample
 from data.store import Store
-from loop.choice.slates import Slates
+from loop.analysis.log import Slates
 from loop.config import StudyConfig
-from loop.evidence.liking import UnknownGainError, fitted_gain, utility_gains
+from loop.evidence.people import UnknownGainError, fitted_gain, utility_gains
 
 WORTH = np.array([0.0, 1.0, -0.5])
 BEFORE, NOW = np.array([0.4, 0.3, 0.3]), np.array([0.3, 0.5, 0.2])

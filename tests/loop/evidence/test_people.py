@@ -9,7 +9,7 @@ import pytest
 from data.records import Generation, NewSlate, Pick, Sample
 from data.store import Store
 from loop.config import StudyConfig
-from loop.evidence.budget import CLAIMS, UTILITY_GAINS, WIN_RATES, comparisons, error_level
+from loop.evidence.intervals import CLAIMS, UTILITY_GAINS, WIN_RATES, comparisons, error_level
 from loop.evidence.people import Raters, clustered_share, mean_share, raters_of, rates_of, win_rates
 
 

@@ -8,8 +8,7 @@ import pytest
 from data.records import Evaluated
 from loop.evidence import prediction
 from loop.policies import DataPolicy
-from loop.theory.operator import ChoiceRule
-from loop.theory.population import Curators, mixed_loop
+from loop.theory.population import ChoiceRule, Curators, mixed_loop
 from model import luce
 
 ALIKE = Curators.alike(ChoiceRule(3))

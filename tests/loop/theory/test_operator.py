@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loop.theory.operator import ChoiceRule, h, population_step, step
+from loop.theory.population import ChoiceRule, h, population_step, step
 
 
 def enumerated(rewards: np.ndarray, p: np.ndarray, k: int, lapse: float = 0.0, bias: tuple[float, ...] = ()):

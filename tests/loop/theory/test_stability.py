@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.theory import bounds
-from loop.theory.operator import ChoiceRule
-from loop.theory.population import kl, mixed_loop
-from loop.theory.stability import estimate_kl_ceiling, kl_ceiling, log_ratio_ceiling
+from loop.theory.bounds import estimate_kl_ceiling, kl_ceiling, log_ratio_ceiling
+from loop.theory.population import ChoiceRule, kl, mixed_loop
 
 LAMS = st.one_of(st.floats(0.02, 4.0), st.sampled_from([1.0, 0.5, 1 / 3]))  # lam K / (1 + lam) is 1 for some
 

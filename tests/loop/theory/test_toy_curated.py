@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from loop.policies import DataPolicy
-from loop.theory import bounds
-from loop.theory.operator import ChoiceRule, h
-from loop.theory.population import mixed_loop, pure_loop
-from loop.theory.toy import tokens
-from loop.theory.toy.curated import CuratedModel, curated_curves
-from loop.theory.toy.curve import largest_z
+from loop.theory import bounds, toy_tokens
+from loop.theory.population import ChoiceRule, h, mixed_loop, pure_loop
+from loop.theory.toy_models import largest_z
+from loop.theory.toy_tokens import CuratedModel, curated_curves
 
 POLICIES = [DataPolicy("replace"), DataPolicy("accumulate"), DataPolicy("accumulate_subsample"), DataPolicy("mix", 0.5)]
 
@@ -82,8 +80,8 @@ def test_the_floor_is_c1_for_the_pure_loop_and_the_sharp_step_for_the_mixed_one(
 
 
 def test_tokens_that_are_gone_are_never_drawn_again():
-    support = tokens.Support(np.array([0.5, 0.3, 0.2]), np.zeros(3), ChoiceRule(2))
-    steps = list(tokens.simulate(support, DataPolicy("replace"), 4, 12, 300, np.random.default_rng(1)))
+    support = toy_tokens.Support(np.array([0.5, 0.3, 0.2]), np.zeros(3), ChoiceRule(2))
+    steps = list(toy_tokens.simulate(support, DataPolicy("replace"), 4, 12, 300, np.random.default_rng(1)))
     for before, after in itertools.pairwise(steps):
         assert not ((before.law == 0) & (after.law > 0)).any()
         assert after.law.sum(axis=1) == pytest.approx(1)
@@ -92,7 +90,7 @@ def test_tokens_that_are_gone_are_never_drawn_again():
 def test_thinning_takes_just_so_many_rows_and_leaves_the_composition_alone():
     rng = np.random.default_rng(2)
     counts, taken = np.tile([5, 0, 3, 12], (6_000, 1)), np.resize([0, 1, 7, 19, 20], 6_000)
-    thin = tokens._thinned(counts, taken, rng)
+    thin = toy_tokens._thinned(counts, taken, rng)
     assert (thin.sum(axis=1) == taken).all() and (thin <= counts).all() and (thin >= 0).all()
     assert thin[taken == 7].mean(axis=0) == pytest.approx(7 * np.array([5, 0, 3, 12]) / 20, abs=0.15)
 

@@ -8,11 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.policies import POLICY_KINDS, DataPolicy
-from loop.theory.toy.categorical import CategoricalModel
-from loop.theory.toy.curve import Curve, ToyModel, curves, largest_z, mean_and_se, z_score
-from loop.theory.toy.gaussian import GaussianModel
-from loop.theory.toy.linear import LinearModel
-from loop.theory.toy.spread import spread
+from loop.theory.toy_models import (
+    Curve,
+    GaussianModel,
+    LinearModel,
+    ToyModel,
+    curves,
+    largest_z,
+    mean_and_se,
+    spread,
+    z_score,
+)
+from loop.theory.toy_tokens import CategoricalModel
 
 REPLACE, ACCUMULATE, SUBSAMPLE = (DataPolicy(k) for k in ("replace", "accumulate", "accumulate_subsample"))
 MIX = DataPolicy("mix", 1.0)
@@ -174,7 +181,7 @@ def test_a_seed_gives_the_same_whatever_other_policies_there_are(kind, seed: int
 
 
 def test_blocks_cover_all_repetitions(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("loop.theory.toy.curve.BLOCK", 5_000)
+    monkeypatch.setattr("loop.theory.toy_models.BLOCK", 5_000)
     told: list[float] = []
     found = curves(LinearModel(3, 20), ALL, 3, 2_001, seed=6, report=told.append)
     assert largest_z(found) < LIMIT  # pyright: ignore[reportOptionalOperand]

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from model.classifier import Classifier
-from model.foreign.huyvnphan import read
-from model.foreign.pickled import ForeignWeightsError
+from model.weights_import import ForeignWeightsError, read_huyvnphan
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 
@@ -56,7 +55,7 @@ def theirs() -> Theirs:
 def test_it_gives_the_same_probabilities(theirs: Theirs, tmp_path: Path, prefix: str):
     path = tmp_path / "vgg11_bn.pt"
     torch.save({prefix + name: tensor for name, tensor in theirs.state_dict().items()}, path)
-    found = read(path)
+    found = read_huyvnphan(path)
     pixels = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     mean, std = (torch.tensor(part)[:, None, None] for part in (MEAN, STD))
     with torch.no_grad():
@@ -68,7 +67,7 @@ def test_it_gives_the_same_probabilities(theirs: Theirs, tmp_path: Path, prefix:
 
 def test_it_is_saved_and_loaded_as_our_own(theirs: Theirs, tmp_path: Path):
     torch.save(theirs.state_dict(), tmp_path / "vgg11_bn.pt")
-    found, x = read(tmp_path / "vgg11_bn.pt"), torch.zeros(1, 3, 32, 32)
+    found, x = read_huyvnphan(tmp_path / "vgg11_bn.pt"), torch.zeros(1, 3, 32, 32)
     found.save(tmp_path / "ours.safetensors")
     again = Classifier.load(tmp_path / "ours.safetensors")
     np.testing.assert_array_equal(again.judge(x).probs, found.judge(x).probs)
@@ -79,7 +78,7 @@ def test_the_older_head_is_refused(theirs: Theirs, tmp_path: Path):
     pooled = torch.zeros(1).expand(4096, 512 * 7 * 7)
     torch.save(theirs.state_dict() | {"classifier.0.weight": pooled}, tmp_path / "vgg11_bn.pt")
     with pytest.raises(ForeignWeightsError, match=r"older VGG11 .*25,088 inputs"):
-        read(tmp_path / "vgg11_bn.pt")
+        read_huyvnphan(tmp_path / "vgg11_bn.pt")
 
 
 def others() -> dict[str, dict[str, torch.Tensor]]:
@@ -96,11 +95,11 @@ def test_other_networks_are_refused(tmp_path: Path, name: str):
     state = {key: torch.zeros(()).expand(tensor.shape) for key, tensor in others()[name].items()}
     torch.save(state, tmp_path / "net.pt")
     with pytest.raises(ForeignWeightsError, match="doesn't hold huyvnphan's vgg11_bn") as told:
-        read(tmp_path / "net.pt")
+        read_huyvnphan(tmp_path / "net.pt")
     assert "\n" not in str(told.value)
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
     torch.save({"ema_model": {}, "step": 3}, tmp_path / "net.pt")
     with pytest.raises(ForeignWeightsError, match="no state dict"):
-        read(tmp_path / "net.pt")
+        read_huyvnphan(tmp_path / "net.pt")

@@ -14,9 +14,8 @@ from torchdiffeq import odeint
 
 from model.config import SamplingConfig, TrainConfig
 from model.flow import Flow
-from model.foreign.pickled import ForeignWeightsError
-from model.foreign.torchcfm import read
 from model.noise import noise
+from model.weights_import import ForeignWeightsError, read_torchcfm
 
 STEPS = 2
 EXAMPLE: dict[str, Any] = {
@@ -56,7 +55,7 @@ def save(path: Path, net: nn.Module, ema: nn.Module, prefix: str = "", **how: An
 
 def opened(path: Path, **more: Any) -> Flow:
     """The flow of a checkpoint, to be sampled in single precision as torchcfm's."""
-    flow = read(path, TrainConfig(), SamplingConfig(solver="euler", steps=STEPS, batch_size=2), **more)
+    flow = read_torchcfm(path, TrainConfig(), SamplingConfig(solver="euler", steps=STEPS, batch_size=2), **more)
     return replace(flow, network_config=flow.network_config.model_copy(update={"precision": "fp32"}))
 
 

@@ -1,1 +1,0 @@
-"""`curate browse`: a study in Datasette, read-only, with images as pictures and what the columns mean."""

@@ -1,0 +1,94 @@
+"""`curate export` and `curate import`: the choice log in the form that the reader's tool wants, and back."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SALT = "export_salt"  # in the study's secrets.toml
+
+
+def export(
+    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="long-csv, long-parquet, wide-csv, choix, trl, pickapic, hpd, preflib or hf; docs/choice-log.md.",
+        ),
+    ] = "long-csv",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file (a name with a suffix), or a folder, which gets a data card, metadata and the images."
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only answers that meet a condition, such as kind=human or generation>=2; may be given again."
+        ),
+    ] = None,
+    images: Annotated[bool, typer.Option(help="Whether a folder gets the images.")] = True,
+    include_panel_ids: Annotated[
+        bool,
+        typer.Option("--include-panel-ids", help="Add who raters are to their panel (long formats). It is logged."),
+    ] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="Add the class probabilities of samples (long formats and hf).")
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+) -> None:
+    """Write the choice log for other tools.
+
+    Example: `curate export my-study --format long-parquet --where kind=human --out picks`
+    """
+    from curate_app.console import out as console
+    from data.choice_log import Source, find_format
+    from data.choice_log.export import check_out
+    from data.choice_log.export import export as write
+    from data.schema import parse_filters
+    from data.secret_file import kept_secret
+    from loop.study import Study
+
+    chosen, conditions = find_format(format_), parse_filters(where or ())
+    path = out or Path(Path(chosen.file).name if not chosen.folder_only else "picks")
+    if include_panel_ids and not chosen.name.startswith("long-"):
+        raise ValueError("--include-panel-ids goes with --format long-csv or long-parquet, and with no other.")
+    if features and not chosen.name.startswith(("long-", "hf")):
+        raise ValueError("--features goes with --format long-csv, long-parquet or hf, and with no other.")
+    store = Study.open(study).store
+    check_out(chosen, path, replace=force)
+    if include_panel_ids:
+        store.log("researcher", "panel_ids_exported", out=str(path), format=chosen.name)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it leaves nothing behind, as on Ctrl-C
+    source = Source(store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids, features)
+    written = write(source, chosen, path, images=images, replace=force)
+    console.print(f"Wrote {written.rows:,} rows to {path}.", highlight=False)
+    for reason, n in sorted(written.left_out.items()):
+        console.print(f"Left out {n:,} answers: {reason}.", highlight=False)
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="choices.csv, choices.parquet, or an export's folder with its images.")],
+    study: Annotated[Path, typer.Argument(help="Where the new study is to be.")],
+    preset: Annotated[
+        str, typer.Option(help="What the samples are: digits, moons, gaussians, cifar10 or folder.")
+    ] = "digits",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")
+    ] = None,
+) -> None:
+    """Make a study of a long table, to be analysed or replayed. It is checked row by row first.
+
+    Example: `curate import picks/choices.csv my-copy --preset digits`
+    """
+    from curate_app.console import out
+    from loop.importing import import_log
+    from loop.study import configure
+
+    answers, missing = import_log(path, study, configure(preset, setting or ()))
+    out.print(f"Imported {answers:,} answers into {study}.", highlight=False)
+    if missing:
+        out.print(f"{missing:,} images are known by their hash alone: there was no images/ beside the file with them.")

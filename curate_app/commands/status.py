@@ -1,0 +1,112 @@
+"""What `curate status` and `curate check` print."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from curate_app.console import out
+from data.records import Generation
+from loop.raters.serving import picks_progress, worker_status
+from loop.selfcheck import VERDICTS, Check
+from loop.study import Study
+
+
+def print_status(study: Study, *, as_json: bool) -> None:
+    """Prints the study's generations, picks and worker."""
+    found = status_of(study)
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    title = f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns do
+    extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
+    for column in ("t", "real", "curated", "mean reward,\n95 %", "largest\nclass", "NN"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if extractor:
+        table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True)
+    judged = any(row["metrics"].get("judge") for row in found["generations"])
+    if judged:
+        table.add_column("judge's\nreward", justify="right", no_wrap=True)
+    for row in found["generations"]:
+        extra = [_distance(row["metrics"])] if extractor else []
+        table.add_row(*_cells(row), *extra, *([_judged(row["metrics"])] if judged else []))
+    out.print(table)
+    picks = ", ".join(f"{n:,} {kind}" for kind, n in found["picks"].items()) or "none"
+    out.print(f"Picks: {picks}.  Worker: {found['worker']['phase']}.")
+
+
+def status_of(study: Study) -> dict[str, Any]:
+    """The study in plain values: path, preset, generations (t, counts, metrics), picks by kind, progress, worker."""
+    picks: dict[str, int] = {}
+    for row in study.store.pick_counts():
+        picks[row["kind"]] = picks.get(row["kind"], 0) + row["n"]
+    progress = picks_progress(study.store, study.config)
+    return {
+        "study": str(study.path),
+        "preset": study.config.preset,
+        "seed": study.config.seed,
+        "generations": [_generation(generation) for generation in study.store.generations()],
+        "picks": picks,
+        "progress": {"done": progress.done, "total": progress.total},
+        "worker": worker_status(study.store),
+    }
+
+
+def print_check(path: Path, faults: Sequence[str], checks: Sequence[Check], *, as_json: bool) -> None:
+    """Prints what `curate check` found: faults, the self-check's verdicts, and what didn't pass in full."""
+    if as_json:
+        found = {"study": str(path), "faults": list(faults), "checks": [check.as_json() for check in checks]}
+        out.print_json(json.dumps(found))
+        return
+    odd = [check for check in checks if check.verdict in ("fail", "suspicious")]
+    wrong = [*faults, *(f"{check.name}: {check.sentence}" for check in odd if check.verdict == "fail")]
+    out.print(f"{len(wrong)} fault(s) in {path}:" if wrong else f"{path} is sound.")
+    for fault in wrong:
+        out.print(f"  - {fault}", markup=False)
+    tally = Counter(check.verdict for check in checks)
+    out.print(f"Self-check: {', '.join(f'{tally[verdict]} {verdict}' for verdict in VERDICTS if tally[verdict])}.")
+    for check in checks:
+        if check.verdict == "suspicious" or (check.verdict == "pass" and check.t is None):
+            out.print(f"  [{check.verdict}] {check.name}: {check.sentence}", markup=False)
+
+
+def _generation(generation: Generation) -> dict[str, Any]:
+    return {
+        "t": generation.t,
+        "parent_t": generation.parent_t,
+        "checkpoint_sha256": generation.checkpoint_sha256,
+        "n_real": generation.n_real,
+        "n_curated": generation.n_curated,
+        "policy": generation.policy,
+        "published_at": generation.published_at,
+        "metrics": generation.metrics,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    metrics = row["metrics"]
+    reward, shares = metrics.get("mean_reward"), metrics.get("class_shares") or [0.0]
+    top = max(range(len(shares)), key=shares.__getitem__)
+    return [
+        str(row["t"]),
+        f"{row['n_real']:,}",
+        f"{row['n_curated']:,}",
+        f"{reward['value']:.3f} ± {1.96 * reward['se']:.3f}" if reward else "",
+        f"{metrics.get('class_names', [''])[top]} {shares[top]:.1%}",
+        f"{metrics['nn_ratio']:.2f}" if "nn_ratio" in metrics else "",
+    ]
+
+
+def _judged(metrics: dict[str, Any]) -> str:
+    found = metrics.get("judge")
+    return f"{found['mean_reward']['value']:.3f}" if found else ""
+
+
+def _distance(metrics: dict[str, Any]) -> str:
+    value = (metrics.get("distances") or {}).get("fd")
+    return "" if value is None else f"{value:.4g}"

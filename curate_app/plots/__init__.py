@@ -1,0 +1,1 @@
+"""Plot code: SVG for pages, matplotlib for files."""

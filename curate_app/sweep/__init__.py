@@ -1,1 +1,0 @@
-"""`curate sweep`: its progress, its dose-response figure, its report."""

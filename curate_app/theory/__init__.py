@@ -1,1 +1,0 @@
-"""`curate theory`: tables and figures of the toy models."""

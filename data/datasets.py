@@ -1,0 +1,383 @@
+"""The real data: digits, two moons, a ring of Gaussians, CIFAR-10, a folder of images; and the laws of the points."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+from scipy.cluster.vq import kmeans2
+from scipy.special import logsumexp, ndtr
+
+from data.config import DataConfig, DatasetName
+
+SIDE = 8  # images are compared at so many pixels a side
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+CHUNK = 50  # images between two reports
+LARGE = 50_000  # bytes of a file whose decoding is worth a thread; small ones are mostly Python's work
+OnRead = Callable[[int, int], None]
+DEFAULT_POINTS = 5_000
+FEWEST_ANGLES = 400  # on each arc; the sum over a half circle converges far below what anything here is measured to
+ANGLES_BY_NOISE = 40.0  # over the noise: steps of an eighth of a standard deviation and less
+LEAST_NOISE = 1e-3  # below it the density of the moons is as good as none
+POINTS_AT_ONCE = 2_000_000  # pairs of a point and a centre held at once
+
+
+def look_alikes(x: np.ndarray, k: int) -> np.ndarray:
+    """(n,) int64 the clusters of images by k-means on small versions of them, the largest cluster first.
+
+    An image and its mirror image look alike: a classifier may be shown either. There are fewer than k clusters where
+    images are few or the same. The same images always give the same clusters.
+
+    Args:
+        x: (n, height, width, channels) uint8, at least 8 x 8.
+        k: how many clusters.
+
+    Source: k-means++, Arthur and Vassilvitskii 2007.
+    """
+    small = (_small(x) + _small(x[:, :, ::-1])).reshape(len(x), -1)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # images that are all the same
+        warnings.simplefilter("ignore", UserWarning)  # clusters that get no image
+        found = kmeans2(small, min(k, len(x)), iter=30, minit="++", rng=np.random.default_rng(0))[1]
+    _, labels, counts = np.unique(found, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-counts, kind="stable"))[labels].astype(np.int64)
+
+
+def _small(x: np.ndarray) -> np.ndarray:
+    """(n, 8, 8, channels) float32 sums over blocks."""
+    rows, columns = (np.linspace(0, size, SIDE, endpoint=False).astype(int) for size in x.shape[1:3])
+    return np.add.reduceat(np.add.reduceat(x, rows, axis=1, dtype=np.float32), columns, axis=2)
+
+
+"""Called with (done, total) images."""
+
+
+def find(root: Path) -> dict[Path, str]:
+    """The images under a folder, in the order of their paths, with their classes: the names of its sub-folders.
+
+    Images that lie in the folder itself are of class 'all'. What is hidden, or macOS adds to archives, is left out.
+
+    Raises:
+        ValueError: no folder, or no images in it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"There is no folder of images at '{root}'; set data.path to one.")
+    found = {file: file.relative_to(root).parts for file in root.rglob("*") if file.suffix.lower() in SUFFIXES}
+    files = sorted(file for file, parts in found.items() if not any(map(_is_hidden, parts)))
+    if not files:
+        raise ValueError(f"There are no images under {root}; it needs files such as .png or .jpg.")
+    return {file: found[file][0] if len(found[file]) > 1 else "all" for file in files}
+
+
+def read(files: list[Path], size: int, on_read: OnRead | None = None) -> np.ndarray:
+    """(n, size, size, 3) uint8, cut to squares from the centre and scaled.
+
+    Raises:
+        ValueError: a file can't be read as an image.
+    """
+    some = [file.stat().st_size for file in files[:CHUNK]]
+    threads = os.cpu_count() or 1 if sum(some) > LARGE * len(some) else 1
+    return _filled(len(files), size, lambda i: _open(files[i], size), threads, on_read)
+
+
+def scale(images: np.ndarray, size: int, on_read: OnRead | None = None) -> np.ndarray:
+    """(n, size, size, 3) uint8 from (n, height, width, 3) uint8."""
+    return _filled(len(images), size, lambda i: _fit(Image.fromarray(images[i]), size), 1, on_read)
+
+
+def _filled(n: int, size: int, make: Callable[[int], np.ndarray], threads: int, on_read: OnRead | None) -> np.ndarray:
+    x = np.empty((n, size, size, 3), dtype=np.uint8)
+
+    def fill(start: int) -> int:
+        for i in range(start, min(start + CHUNK, n)):
+            x[i] = make(i)
+        return min(start + CHUNK, n)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in pool.map(fill, range(0, n, CHUNK)):
+            if on_read:
+                on_read(done, n)
+    return x
+
+
+def _open(file: Path, size: int) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
+            return _fit(_in_colour(ImageOps.exif_transpose(image)), size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} can't be read as an image ({error}); remove or replace it.") from error
+
+
+def _fit(image: Image.Image, size: int) -> np.ndarray:
+    """(size, size, channels) the square in the middle of an image."""
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """In red, green and blue of 8 bits; transparent places are white."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its grey levels have 32 bits, of unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
+
+
+@dataclass(frozen=True, slots=True)
+class RealData:
+    """A data set in memory.
+
+    Attributes:
+        x: (n, 2) float32 points, or (n, height, width, channels) uint8 images.
+        labels: (n,) int64, indices into `label_names`.
+    """
+
+    name: str
+    x: np.ndarray
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the data are images (else points)."""
+        return self.x.ndim == 4
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def shares(self) -> np.ndarray:
+        """(number of labels,) the share of each label among the data."""
+        return np.bincount(self.labels, minlength=len(self.label_names)) / len(self)
+
+
+def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRead | None = None) -> RealData:
+    """The study's real data; random ones (points, a subset) are drawn from `seed`.
+
+    Args:
+        config: the [data] table.
+        seed: the study's.
+        cache: where a download goes; the user's cache folder by default.
+        on_read: told how many images of how many are read.
+
+    Raises:
+        ValueError: more data asked for than there are, a folder without images, or an image that can't be read.
+        OSError: the download failed.
+    """
+    rng = np.random.default_rng([seed, 0xDA7A])
+    loaders: dict[DatasetName, Callable[[], RealData]] = {
+        "digits": digits,
+        "moons": lambda: moons(config.n or DEFAULT_POINTS, config.noise, rng),
+        "gaussians": lambda: gaussians(config, rng),
+        "cifar10": lambda: cifar10(config, "train", cache, on_read),
+        "folder": lambda: images(config, on_read),
+    }
+    return _first(loaders[config.dataset](), config.n, rng)
+
+
+def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
+    """The images kept from all training, where the data set has such a part: CIFAR-10 has 10,000.
+
+    Errors as in `load`; a local copy without a `test` folder has none.
+    """
+    if config.dataset != "cifar10" or (config.path and not (Path(config.path) / "test").is_dir()):
+        return None
+    return cifar10(config, "test", cache)
+
+
+def sample_shape(config: DataConfig) -> tuple[int, ...]:
+    """Of one datum as models see it: (2,) for points, (channels, height, width) for images; nothing is loaded."""
+    shapes: dict[DatasetName, tuple[int, ...]] = {
+        "digits": (1, 8, 8),
+        "moons": (2,),
+        "gaussians": (2,),
+        "cifar10": (3, config.size, config.size),
+        "folder": (3, config.size, config.size),
+    }
+    return shapes[config.dataset]
+
+
+def digits() -> RealData:
+    """scikit-learn's 1,797 handwritten digits, 8x8; its 17 grey levels are spread over 0..255."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    levels = np.round(np.asarray(pixels) * (255 / 16)).astype(np.uint8)
+    return RealData("digits", levels.reshape(-1, 8, 8, 1), np.asarray(labels, dtype=np.int64), tuple("0123456789"))
+
+
+def moons(n: int, noise: float, rng: np.random.Generator) -> RealData:
+    """Two interleaving half circles of radius 1 in scikit-learn's coordinates; the paper's noise is 0.1."""
+    upper = np.arange(n) < n // 2
+    angle = rng.uniform(0, np.pi, n)
+    arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    x = np.where(upper[:, None], arc, [1.0, 0.5] - arc) + noise * rng.standard_normal((n, 2))
+    return RealData("moons", x.astype(np.float32), (~upper).astype(np.int64), ("upper moon", "lower moon"))
+
+
+def gaussians(config: DataConfig, rng: np.random.Generator) -> RealData:
+    """A mixture of equally likely Gaussians on a ring."""
+    n = config.n or DEFAULT_POINTS
+    labels = rng.integers(config.modes, size=n)
+    x = ring(config)[labels] + config.std * rng.standard_normal((n, 2))
+    return RealData("gaussians", x.astype(np.float32), labels, tuple(f"mode {i}" for i in range(config.modes)))
+
+
+def ring(config: DataConfig) -> np.ndarray:
+    """(modes, 2) the centres of the Gaussians, counter-clockwise from (radius, 0)."""
+    angle = 2 * np.pi * np.arange(config.modes) / config.modes
+    return config.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
+    """(n,) int64: for each of (n, 2) points the nearest moon or Gaussian, by distance to the noiseless shape.
+
+    Raises:
+        ValueError: the data set is one of images.
+    """
+    if config.dataset == "gaussians":
+        distances = np.linalg.norm(points[:, None] - ring(config)[None], axis=2)
+        return distances.argmin(axis=1)
+    if config.dataset == "moons":
+        upper = _distance_to_arc(points)
+        lower = _distance_to_arc(np.array([1.0, 0.5]) - points)
+        return (lower < upper).astype(np.int64)
+    raise ValueError(f"{config.dataset} has classes, not modes")
+
+
+def cifar10(
+    config: DataConfig, part: Literal["train", "test"], cache: Path | None = None, on_read: OnRead | None = None
+) -> RealData:
+    """CIFAR-10's 50,000 training or 10,000 test images, of 32 x 32 pixels unless the settings scale them.
+
+    Args:
+        config: its `path` is a local copy as class folders (with or without `train` and `test` over them); empty:
+            torchvision downloads it once and checks the MD5.
+        part: which of them.
+        cache: where the download goes; the user's cache folder by default.
+        on_read: told how many images of how many are read.
+
+    Raises:
+        ValueError: the local copy has no images.
+        OSError: the download failed.
+    """
+    if config.path:
+        inside = Path(config.path) / part
+        return _pictures("cifar10", inside if inside.is_dir() else Path(config.path), config.size, on_read)
+    from torchvision.datasets import CIFAR10
+
+    found = CIFAR10(str(cache or default_cache()), train=part == "train", download=True)
+    pixels = found.data if config.size == found.data.shape[1] else scale(found.data, config.size, on_read)
+    return RealData("cifar10", pixels, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
+
+
+def images(config: DataConfig, on_read: OnRead | None = None) -> RealData:
+    """The images under `config.path`, cut to squares and scaled.
+
+    Sub-folders are classes; where there are none, `config.clusters` clusters of look-alikes stand for classes.
+
+    Raises:
+        ValueError: no folder, no images in it, or one that doesn't decode.
+    """
+    if not config.path:
+        raise ValueError("data.dataset 'folder' needs data.path, the folder of images.")
+    found = _pictures("folder", Path(config.path), config.size, on_read)
+    if len(found.label_names) > 1:
+        return found
+
+    labels = look_alikes(found.x, config.clusters)
+    return replace(found, labels=labels, label_names=tuple(f"cluster {i + 1}" for i in range(labels.max() + 1)))
+
+
+def _pictures(name: str, root: Path, size: int, on_read: OnRead | None) -> RealData:
+    found = find(root)
+    classes, labels = np.unique(list(found.values()), return_inverse=True)
+    return RealData(name, read(list(found), size, on_read), labels.astype(np.int64), tuple(classes.tolist()))
+
+
+def default_cache() -> Path:
+    """Where downloads go unless a study says otherwise."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("curate", ensure_exists=True)
+
+
+def _distance_to_arc(points: np.ndarray) -> np.ndarray:
+    """From (n, 2) points to the upper half of the unit circle."""
+    radius = np.linalg.norm(points, axis=1)
+    right = np.array([1.0, 0.0])
+    ends = np.minimum(np.linalg.norm(points - right, axis=1), np.linalg.norm(points + right, axis=1))
+    return np.where(points[:, 1] >= 0, np.abs(radius - 1), ends)
+
+
+def _first(real: RealData, n: int, rng: np.random.Generator) -> RealData:
+    """A random subset of n (all when 0)."""
+    if n == 0 or n == len(real):
+        return real
+    if n > len(real):
+        raise ValueError(f"data.n asks for {n} of {real.name}, which has only {len(real)}")
+    keep = np.sort(rng.choice(len(real), n, replace=False))
+    return RealData(real.name, real.x[keep], real.labels[keep], real.label_names)
+
+
+def has_density(config: DataConfig) -> bool:
+    """Whether the data are points drawn from a law with a density known in closed form."""
+    return config.dataset == "gaussians" or (config.dataset == "moons" and config.noise >= LEAST_NOISE)
+
+
+def log_density(config: DataConfig, points: np.ndarray) -> np.ndarray:
+    """(n,) float64 log-density at (n, 2) points of the law that `data.datasets.load` draws them from.
+
+    Raises:
+        ValueError: the data have no known density.
+    """
+    if not has_density(config):
+        raise ValueError(f"The density of {config.dataset} isn't known.")
+    centres, std = _mixture(config)
+    points = np.asarray(points, dtype=np.float64)
+    constant = math.log(2 * math.pi * std**2 * len(centres))
+    size = max(1, POINTS_AT_ONCE // len(centres))
+    parts = [
+        np.asarray(logsumexp(-((part[:, None] - centres[None]) ** 2).sum(2) / (2 * std**2), axis=1))
+        for part in (points[start : start + size] for start in range(0, len(points), size))
+    ]
+    return np.concatenate(parts) - constant if parts else np.empty(0)
+
+
+def rectangle_masses(config: DataConfig, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(m,) the law's mass in rectangles.
+
+    Args:
+        config: the [data] table; of points.
+        low: (m, 2) lower left corners; -inf for none.
+        high: (m, 2) upper right ones.
+    """
+    centres, std = _mixture(config)
+    scale = max(std, 1e-9)
+
+    def within(axis: int, i: int) -> np.ndarray:
+        edges = (np.array([low[i, axis], high[i, axis]])[:, None] - centres[:, axis]) / scale
+        below, above = ndtr(edges)
+        return above - below
+
+    return np.array([(within(0, i) * within(1, i)).mean() for i in range(len(low))])
+
+
+def _mixture(config: DataConfig) -> tuple[np.ndarray, float]:
+    """(m, 2) equally likely centres of Gaussians, and their standard deviation."""
+    if config.dataset == "gaussians":
+        return ring(config), config.std
+    n = max(FEWEST_ANGLES, math.ceil(ANGLES_BY_NOISE / max(config.noise, LEAST_NOISE)))
+    angle = np.pi * (np.arange(n) + 0.5) / n
+    arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.concatenate([arc, [1.0, 0.5] - arc]), config.noise

@@ -1,0 +1,535 @@
+"""The schema of study.db: its migrations, what its tables, views and columns hold, and filters on them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import sha256
+from typing import Literal, cast
+
+from sqlite_utils import Database, Migrations
+
+Kind = Literal["integer", "number", "boolean", "text", "json"]
+ABOUT = {
+    "generation": "One row per published generator.",
+    "sample": "One row per draw of a generator that stood in a slate.",
+    "image": "PNGs of samples that people saw or that trained, by content.",
+    "slate": "K samples shown together, or waiting to be.",
+    "slate_item": "Which sample stands where in a slate.",
+    "rater": "Who picks: people, simulated users, proxies.",
+    "session": "One sitting of a rater, and how far it came.",
+    "pick": "One answer to a slate; none is ever changed or deleted.",
+    "event": "What happened, in order.",
+    "status": "What goes on now, by key.",
+    "evaluation": "The samples behind a generation's metrics, as packed arrays.",
+    "answer": "What raters answered in words.",
+    "identity": "Who raters are to their panel; delete the rows once people are paid.",
+    "invite": "One-time links, by hash.",
+    "exclusion": "Picks that a flag kept out of a generation's training.",
+    "drawn_by": "Of a replay alone: the generators of another study that drew the samples of its log.",
+    "v_choice_long": "The choice log: one row per answered slate and position. Exports read it.",
+    "v_rater": "One row per rater, with what they did.",
+    "v_generation": "One row per generation, with the picks of its curation slates.",
+}
+_FLAGS = "marks as JSON, {flag: true}"
+_AT = "when, UTC"
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+SHORT = {"kind": "rater_kind", "type": "rater_type"}
+LARGEST = 2**63  # what SQLite's integers stay under
+SHAPE = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+migrations = Migrations("curate")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the long table.
+
+    Attributes:
+        name: in every format.
+        kind: of its values; booleans are 0 or 1, JSON is text that holds a value.
+        of_answer: the same at all positions of an answer; the others differ from position to position.
+        about: what it holds, as a phrase.
+        optional: may be empty.
+    """
+
+    name: str
+    kind: Kind
+    of_answer: bool
+    about: str
+    optional: bool = False
+
+
+def _answer(name: str, kind: Kind, about: str, optional: bool = False) -> Column:
+    return Column(name, kind, True, about, optional)
+
+
+def _item(name: str, kind: Kind, about: str, optional: bool = False) -> Column:
+    return Column(name, kind, False, about, optional)
+
+
+LONG = (
+    _answer("choice_id", "integer", "the answer; ascending in time"),
+    _answer("study", "text", "the study's name"),
+    _answer("generation", "integer", "the generation t that the slate was made for"),
+    _answer("checkpoint_sha256", "text", "hash of that generation's weights"),
+    _answer("slate_id", "integer", "the slate; each has one answer"),
+    _answer("slate_seed", "integer", "seed of the slate's display order"),
+    _answer("purpose", "text", "curation (trains), audit (compares generations), attention or practice"),
+    _answer("k", "integer", "samples in the slate; empty: infinitely many, and the picked one stands alone", True),
+    _item("position", "integer", "place on the rater's screen, from 0"),
+    _item("sample_id", "integer", "the sample; the same wherever it is shown again"),
+    _item("sample_generation", "integer", "the generation that drew it"),
+    _item("sample_seed", "integer", "the seed it was drawn from"),
+    _item("image_sha256", "text", "its PNG, by content; empty for points and for images nobody kept", True),
+    _item("point", "json", "its coordinates, of two-dimensional data", True),
+    _item("label", "integer", "its class, by the study's classifier", True),
+    _item("reward", "number", "the study's reward r of it", True),
+    _item("operative_reward", "number", "the reward by which this simulated user judged it", True),
+    _answer("rater", "text", "pseudonym of who answered: the same within a study, another one in every other study"),
+    _answer("rater_kind", "text", "human, sim (a simulated user) or proxy (one fitted to people's picks)"),
+    _answer("rater_type", "text", "declared type of a simulated user", True),
+    _answer("session", "text", "the sitting in which it was answered"),
+    _answer("shown_at", "text", "when the slate came into view, UTC", True),
+    _answer("picked_at", "text", "when the answer was stored, UTC"),
+    _answer("rt_ms", "integer", "time to answer in the browser, in milliseconds", True),
+    _answer("outcome", "text", "pick, none (none of these), skip or timeout"),
+    _item("picked", "boolean", "1 at the position that was picked, 0 elsewhere"),
+    _answer("input", "text", "mouse, touch, key", True),
+    _answer("viewport", "text", "window size, width x height", True),
+    _answer("flags", "json", "marks on the answer, as {flag: true}"),
+    _answer("session_flags", "json", "marks on the session"),
+    _answer("server_ms", "integer", "time to answer as the server saw it, in milliseconds", True),
+    _answer("blur_count", "integer", "how often the page lost focus", True),
+    _answer("copy_of", "integer", "the slate whose samples this one shows again in another order", True),
+    _answer("answer", "integer", "the position that is right, of attention slates", True),
+    _answer("withdrawn", "boolean", "1 where the session withdrew its consent"),
+    _answer("excluded_by", "text", "the flag that kept the pick out of training", True),
+)
+PANEL = (
+    _answer("panel", "text", "the panel that the rater came from", True),
+    _answer("panel_rater_id", "text", "the rater's id there", True),
+    _answer("panel_study_id", "text", "the panel's id of the study", True),
+    _answer("panel_session_id", "text", "the panel's id of the sitting", True),
+)
+
+
+def probabilities(classes: int) -> tuple[Column, ...]:
+    """The columns of `--features`: a class probability each."""
+    about = "probability that the sample is of class {}, by the study's classifier"
+    return tuple(_item(f"prob_{number}", "number", about.format(number), True) for number in range(classes))
+
+
+NAMES = tuple(column.name for column in LONG)
+
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "generation": {
+        "t": "0 is the pretrained generator", "parent_t": "the generation it was warm-started from",
+        "checkpoint": "file in checkpoints/", "checkpoint_sha256": "hash of that file",
+        "n_real": "real data in its training set", "n_curated": "distinct curated samples in its training set",
+        "policy": "how they were mixed; 'imported' for a log without generators",
+        "pick_cut": "the highest pick used so far", "config_json": "the settings it was made with",
+        "metrics_json": "what was measured on fresh samples of it", "created_at": _AT, "published_at": _AT,
+    },
+    "sample": {
+        "id": "the sample", "t": "the generation that drew it", "seed": "its own; it can be drawn again",
+        "image_sha256": "its image, where one is kept", "reward": "the study's reward r",
+        "label": "class, by the study's classifier", "point_json": "coordinates, of two-dimensional data",
+        "reward_json": "more on the reward, such as class probabilities",
+        "operative_reward": "by which a simulated user judged it, where that isn't the reward",
+    },
+    "image": {"sha256": "of the PNG's bytes", "png": "the bytes; empty where an imported log had only the hash"},
+    "slate": {
+        "id": "the slate", "t": "the generation it was made for",
+        "purpose": "curation, audit, attention or practice", "k": "samples; empty: infinitely many",
+        "seed": "of the display order", "created_at": _AT, "leased_to": "the session that has it",
+        "lease_until": "set while an answer is awaited", "served_at": _AT, "retired_at": "when it left the pool unused",
+        "copy_of": "the slate whose samples it shows in another order",
+        "answer": "the position that is right, of attention slates",
+    },
+    "slate_item": {"slate_id": "the slate", "position": "from 0", "sample_id": "the sample"},
+    "rater": {
+        "id": "the rater", "kind": "human, sim or proxy", "panel": "where the rater came from",
+        "panel_rater_id": "a pseudonym; the id itself stands in identity alone",
+        "type": "declared type of a simulated user", "created_at": _AT, "alias": "name in an imported log",
+    },
+    "session": {
+        "id": "the session", "rater_id": "whose", "panel_study_id": "the panel's id of the study",
+        "panel_session_id": "of sessions before the identity table", "created_at": _AT, "consented_at": _AT,
+        "instructed_at": _AT, "understood_at": _AT, "failed_at": "failed the comprehension question, UTC",
+        "closed_at": _AT, "finished_at": _AT, "withdrawn_at": "its picks train nothing from then on, UTC",
+        "completion_code": "what the rater was given", "user_agent": "the browser", "flags_json": _FLAGS,
+        "alias": "name in an imported log",
+    },
+    "pick": {
+        "id": "the answer; ascending in time", "slate_id": "to which slate", "session_id": "by whom",
+        "outcome": "pick, none, skip or timeout", "position": "what was picked", "shown_at": _AT, "picked_at": _AT,
+        "rt_ms": "time to answer in the browser", "input": "mouse, touch or key", "viewport": "window size",
+        "flags_json": _FLAGS, "blur_count": "how often the page lost focus", "server_ms": "time as the server saw it",
+    },
+    "event": {"id": "ascending", "at": _AT, "actor": "who", "kind": "what", "detail_json": "more on it"},
+    "status": {"key": "of what", "value_json": "what it is", "at": "since when, UTC"},
+    "evaluation": {
+        "id": "the row", "t": "the generation; empty: the real data", "n": "samples",
+        "rewards": "float64, the study's and each type's", "labels": "int32", "points": "float32 pairs",
+    },
+    "answer": {
+        "id": "the row", "session_id": "by whom", "question": "comprehension or closing", "attempt": "from 1",
+        "text": "the words", "correct": "1 if it is right", "at": _AT,
+    },
+    "identity": {
+        "rater_id": "the rater", "panel": "the panel", "panel_rater_id": "the rater's id there",
+        "panel_study_id": "its id of the study", "panel_session_id": "its id of the sitting", "at": _AT,
+    },
+    "invite": {
+        "token_sha256": "hash of the link's token", "created_at": _AT, "rater_id": "who used it", "used_at": _AT,
+    },
+    "drawn_by": {"t": "the generation", "checkpoint_sha256": "of the checkpoint that drew the samples of its slates"},
+    "exclusion": {"t": "the generation", "pick_id": "the pick", "flag": "why"},
+    "v_choice_long": {
+        **{column.name: column.about for column in LONG if column.name != "study"},
+        "rater": "the rater's number in the study; exports put a pseudonym there",
+    },
+    "v_rater": {
+        "rater": "the rater's number in the study", "kind": "human, sim or proxy", "type": "declared type",
+        "created_at": _AT, "sessions": "how many", "answers": "how many", "picks": "answers that picked something",
+        "finished_at": _AT, "withdrawn_at": _AT, "first_answer_at": _AT, "last_answer_at": _AT,
+        "mean_rt_ms": "mean time to answer", "flagged_answers": "answers with a mark",
+    },
+    "v_generation": {
+        "generation": "t", "parent_t": "the one it was warm-started from", "policy": "how its data were mixed",
+        "n_real": "real data", "n_curated": "distinct curated samples", "checkpoint_sha256": "hash of its weights",
+        "published_at": _AT, "mean_reward": "of fresh samples", "human_picks": "people's, in its curation slates",
+        "sim_picks": "simulated users'", "proxy_picks": "proxies'",
+    },
+}  # fmt: skip
+
+
+FILTERED = {column.name: column for column in LONG if column.of_answer and column.name not in ("study", "rater")}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition that whole answers meet or don't.
+
+    Attributes:
+        column: of the long table.
+        operator: `=` and `!=` compare with an empty value, too.
+        value: None stands for an empty cell.
+    """
+
+    column: str
+    operator: Operator
+    value: int | str | None
+
+
+def parse_filters(conditions: Iterable[str]) -> tuple[Filter, ...]:
+    """Conditions such as 'kind=human' and 'generation>=2'; one text may hold several, joined by commas. All must hold.
+
+    Raises:
+        ValueError: one that can't be understood, an unknown column, or a value that doesn't fit it.
+    """
+    return tuple(_parse(part) for text in conditions for part in text.split(","))
+
+
+def _parse(text: str) -> Filter:
+    found = SHAPE.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"--where can't read '{text.strip()}'; write a column, one of = != < <= > >=, and a value: kind=human."
+        )
+    name, operator, value = found.groups()
+    column = FILTERED.get(SHORT.get(name, name))
+    if column is None:
+        raise ValueError(_unknown(name))
+    if not value and operator not in ("=", "!="):
+        raise ValueError(f"--where {name}{operator} lacks a value.")
+    return Filter(column.name, cast(Operator, operator), _value(column, name, value) if value else None)
+
+
+def _unknown(name: str) -> str:
+    if name in (column.name for column in LONG):
+        return f"--where can't filter by {name}: only whole answers are kept or left out, by {', '.join(FILTERED)}."
+    near = get_close_matches(name, [*FILTERED, *SHORT], 1)
+    return f"--where knows no column '{name}'" + (f"; did you mean {near[0]}?" if near else ".")
+
+
+def _value(column: Column, name: str, value: str) -> int | str:
+    if column.kind not in ("integer", "boolean"):
+        return value
+    try:
+        number = int(value)
+    except ValueError:
+        number = LARGEST
+    if not -LARGEST < number < LARGEST:
+        shown = value if len(value) <= 40 else f"{value[:37]}…"
+        raise ValueError(f"--where {name} needs a whole number of 64 bits, not '{shown}'.")
+    return number
+
+
+@migrations()
+def m001_study(db: Database) -> None:
+    """Generations, samples and slates, and the people who pick."""
+    for statement in (
+        """CREATE TABLE image (
+            sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64),
+            png BLOB NOT NULL
+        ) STRICT""",
+        """CREATE TABLE generation (
+            t INTEGER PRIMARY KEY CHECK (t >= 0),
+            parent_t INTEGER REFERENCES generation(t),
+            checkpoint TEXT NOT NULL,
+            checkpoint_sha256 TEXT NOT NULL,
+            n_real INTEGER NOT NULL,
+            n_curated INTEGER NOT NULL,
+            policy TEXT NOT NULL,
+            pick_cut INTEGER NOT NULL DEFAULT 0,
+            config_json TEXT NOT NULL,
+            metrics_json TEXT NOT NULL DEFAULT '{}',
+            created_at TEXT NOT NULL,
+            published_at TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE sample (
+            id INTEGER PRIMARY KEY,
+            t INTEGER NOT NULL REFERENCES generation(t),
+            seed INTEGER NOT NULL,
+            image_sha256 TEXT REFERENCES image(sha256),
+            reward REAL,
+            label INTEGER,
+            point_json TEXT,
+            reward_json TEXT
+        ) STRICT""",
+        """CREATE TABLE rater (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL CHECK (kind IN ('human', 'sim', 'proxy')),
+            panel TEXT,
+            panel_rater_id TEXT,
+            type TEXT,
+            created_at TEXT NOT NULL,
+            UNIQUE (panel, panel_rater_id)
+        ) STRICT""",
+        """CREATE TABLE session (
+            id TEXT PRIMARY KEY,
+            rater_id INTEGER NOT NULL REFERENCES rater(id),
+            panel_study_id TEXT,
+            panel_session_id TEXT,
+            created_at TEXT NOT NULL,
+            consented_at TEXT,
+            finished_at TEXT,
+            withdrawn_at TEXT,
+            completion_code TEXT,
+            user_agent TEXT,
+            flags_json TEXT NOT NULL DEFAULT '{}'
+        ) STRICT""",
+        "CREATE INDEX session_rater ON session(rater_id)",
+        """CREATE TABLE slate (
+            id INTEGER PRIMARY KEY,
+            t INTEGER NOT NULL REFERENCES generation(t),
+            purpose TEXT NOT NULL CHECK (purpose IN ('curation', 'audit', 'attention', 'practice')),
+            k INTEGER,
+            seed INTEGER NOT NULL,
+            created_at TEXT NOT NULL,
+            leased_to TEXT REFERENCES session(id),
+            lease_until TEXT,
+            served_at TEXT,
+            retired_at TEXT
+        ) STRICT""",
+        "CREATE INDEX slate_pool ON slate(purpose, t) WHERE leased_to IS NULL AND retired_at IS NULL",
+        # lease_until is set only while an answer is awaited, so both indexes stay as small as the room is full
+        "CREATE INDEX slate_open ON slate(leased_to) WHERE lease_until IS NOT NULL",
+        "CREATE INDEX slate_lapse ON slate(lease_until) WHERE lease_until IS NOT NULL",
+        """CREATE TABLE slate_item (
+            slate_id INTEGER NOT NULL REFERENCES slate(id),
+            position INTEGER NOT NULL CHECK (position >= 0),
+            sample_id INTEGER NOT NULL REFERENCES sample(id),
+            PRIMARY KEY (slate_id, position)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE pick (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            slate_id INTEGER NOT NULL UNIQUE REFERENCES slate(id),
+            session_id TEXT NOT NULL REFERENCES session(id),
+            outcome TEXT NOT NULL CHECK (outcome IN ('pick', 'none', 'skip', 'timeout')),
+            position INTEGER CHECK ((outcome = 'pick') = (position IS NOT NULL)),
+            shown_at TEXT,
+            picked_at TEXT NOT NULL,
+            rt_ms INTEGER,
+            input TEXT,
+            viewport TEXT,
+            flags_json TEXT NOT NULL DEFAULT '{}'
+        ) STRICT""",
+        "CREATE INDEX pick_session ON pick(session_id)",
+        """CREATE TABLE event (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            detail_json TEXT NOT NULL DEFAULT '{}'
+        ) STRICT""",
+        "CREATE INDEX event_kind ON event(kind)",
+        """CREATE TABLE status (
+            key TEXT PRIMARY KEY,
+            value_json TEXT NOT NULL,
+            at TEXT NOT NULL
+        ) STRICT""",
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m002_evaluation(db: Database) -> None:
+    """Rewards by which a slate was judged when they aren't the study's, and the samples behind every measurement."""
+    for statement in (
+        "ALTER TABLE sample ADD COLUMN operative_reward REAL",
+        """CREATE TABLE evaluation (
+            id INTEGER PRIMARY KEY,
+            t INTEGER REFERENCES generation(t),
+            n INTEGER NOT NULL CHECK (n > 0),
+            rewards BLOB NOT NULL,
+            labels BLOB NOT NULL,
+            points BLOB
+        ) STRICT""",
+        "CREATE UNIQUE INDEX evaluation_of ON evaluation(coalesce(t, -1))",  # NULL: the real data
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m003_journey(db: Database) -> None:
+    """A rater's way through a session, check slates, answers in words, panel ids and invitations, what didn't train."""
+    for statement in (
+        "ALTER TABLE session ADD COLUMN instructed_at TEXT",
+        "ALTER TABLE session ADD COLUMN understood_at TEXT",
+        "ALTER TABLE session ADD COLUMN failed_at TEXT",
+        "ALTER TABLE session ADD COLUMN closed_at TEXT",
+        "ALTER TABLE pick ADD COLUMN blur_count INTEGER",
+        "ALTER TABLE pick ADD COLUMN server_ms INTEGER",
+        # a slate with the samples of another one in the order of its own seed; `answer` is the position that is right
+        "ALTER TABLE slate ADD COLUMN copy_of INTEGER REFERENCES slate(id)",
+        "ALTER TABLE slate ADD COLUMN answer INTEGER",
+        "CREATE INDEX slate_copy ON slate(leased_to, copy_of) WHERE copy_of IS NOT NULL",
+        """CREATE INDEX slate_template ON slate(purpose, t)
+            WHERE purpose IN ('attention', 'practice') AND copy_of IS NULL""",
+        """CREATE TABLE answer (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            session_id TEXT NOT NULL REFERENCES session(id),
+            question TEXT NOT NULL CHECK (question IN ('comprehension', 'closing')),
+            attempt INTEGER NOT NULL CHECK (attempt >= 1),
+            text TEXT NOT NULL,
+            correct INTEGER CHECK (correct IN (0, 1)),
+            at TEXT NOT NULL,
+            UNIQUE (session_id, question, attempt)
+        ) STRICT""",
+        # who a rater is to the panel stands here alone; rater.panel_rater_id holds a pseudonym
+        """CREATE TABLE identity (
+            rater_id INTEGER PRIMARY KEY REFERENCES rater(id),
+            panel TEXT NOT NULL,
+            panel_rater_id TEXT NOT NULL,
+            panel_study_id TEXT,
+            panel_session_id TEXT,
+            at TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE invite (
+            token_sha256 TEXT PRIMARY KEY CHECK (length(token_sha256) = 64),
+            created_at TEXT NOT NULL,
+            rater_id INTEGER UNIQUE REFERENCES rater(id),
+            used_at TEXT
+        ) STRICT""",
+        """CREATE TABLE exclusion (
+            t INTEGER NOT NULL,
+            pick_id INTEGER NOT NULL REFERENCES pick(id),
+            flag TEXT NOT NULL,
+            PRIMARY KEY (t, pick_id)
+        ) STRICT, WITHOUT ROWID""",
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m004_pseudonyms(db: Database) -> None:
+    """Panels' ids of people who came before m003 go to the identity table; a pseudonym stands in their place."""
+    known = db.conn.execute(
+        """SELECT rater.id, panel, panel_rater_id, panel_study_id, panel_session_id, rater.created_at
+        FROM rater LEFT JOIN session ON session.rater_id = rater.id
+        WHERE kind = 'human' AND panel IS NOT NULL AND rater.id NOT IN (SELECT rater_id FROM identity)
+        ORDER BY session.rowid"""
+    ).fetchall()
+    for row in known:
+        db.conn.execute("INSERT OR IGNORE INTO identity VALUES (?, ?, ?, ?, ?, ?)", row)
+        pseudonym = sha256(f"{row[1]}\0{row[2]}".encode()).hexdigest()[:32]
+        db.conn.execute("UPDATE rater SET panel_rater_id = ? WHERE id = ?", [pseudonym, row[0]])
+        db.conn.execute("UPDATE session SET panel_session_id = NULL WHERE rater_id = ?", [row[0]])
+
+
+@migrations()
+def m005_views(db: Database) -> None:
+    """The views that exports and other tools read, and what an imported log calls its raters and sessions."""
+    for statement in (
+        "ALTER TABLE rater ADD COLUMN alias TEXT",
+        "ALTER TABLE session ADD COLUMN alias TEXT",
+        """CREATE VIEW v_choice_long AS
+            SELECT pick.id AS choice_id, slate.t AS generation, generation.checkpoint_sha256, pick.slate_id,
+            slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
+            sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+            sample.point_json AS point, sample.label, sample.reward,
+            coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+            rater.id AS rater, rater.kind AS rater_kind, rater.type AS rater_type,
+            coalesce(session.alias, 's' || session.rowid) AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+            pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
+            pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+            slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn, excluded_by
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+            LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
+            JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
+        """CREATE VIEW v_rater AS
+            SELECT rater.id AS rater, rater.kind, rater.type, rater.created_at,
+            count(DISTINCT session.id) AS sessions, count(pick.id) AS answers,
+            coalesce(sum(pick.outcome = 'pick'), 0) AS picks, max(session.finished_at) AS finished_at,
+            max(session.withdrawn_at) AS withdrawn_at, min(pick.picked_at) AS first_answer_at,
+            max(pick.picked_at) AS last_answer_at, avg(pick.rt_ms) AS mean_rt_ms,
+            coalesce(sum(pick.flags_json != '{}'), 0) AS flagged_answers
+            FROM rater LEFT JOIN session ON session.rater_id = rater.id LEFT JOIN pick ON pick.session_id = session.id
+            GROUP BY rater.id""",
+        """CREATE VIEW v_generation AS
+            SELECT generation.t AS generation, parent_t, policy, n_real, n_curated, checkpoint_sha256, published_at,
+            json_extract(metrics_json, '$.mean_reward.value') AS mean_reward,
+            coalesce(human, 0) AS human_picks, coalesce(sim, 0) AS sim_picks, coalesce(proxy, 0) AS proxy_picks
+            FROM generation LEFT JOIN (
+                SELECT slate.t AS of_t, sum(rater.kind = 'human') AS human, sum(rater.kind = 'sim') AS sim,
+                sum(rater.kind = 'proxy') AS proxy
+                FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
+                JOIN rater ON rater.id = session.rater_id
+                WHERE pick.outcome = 'pick' AND slate.purpose = 'curation' GROUP BY 1
+            ) ON of_t = generation.t""",
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m006_replays(db: Database) -> None:
+    """Which checkpoints drew the samples of a replayed log; the long table names those."""
+    for statement in (
+        """CREATE TABLE drawn_by (
+            t INTEGER PRIMARY KEY CHECK (t >= 0),
+            checkpoint_sha256 TEXT NOT NULL
+        ) STRICT""",
+        "DROP VIEW v_choice_long",
+        """CREATE VIEW v_choice_long AS
+            SELECT pick.id AS choice_id, slate.t AS generation,
+            coalesce(drawn_by.checkpoint_sha256, generation.checkpoint_sha256) AS checkpoint_sha256, pick.slate_id,
+            slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
+            sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+            sample.point_json AS point, sample.label, sample.reward,
+            coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+            rater.id AS rater, rater.kind AS rater_kind, rater.type AS rater_type,
+            coalesce(session.alias, 's' || session.rowid) AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+            pick.outcome, pick.position IS slate_item.position AS picked, pick.input, pick.viewport,
+            pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+            slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn, excluded_by
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+            LEFT JOIN drawn_by ON drawn_by.t = slate.t
+            LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
+            JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
+    ):
+        db.execute(statement)

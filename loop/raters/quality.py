@@ -1,0 +1,120 @@
+"""Flags on people's answers, computed from the log in this one place: the same log and thresholds give the same flags.
+
+The worker brings them up to date every few seconds and whenever a turn is settled. They mark rows and delete none;
+what they keep out of training is the study's declared rule. Torch-free.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from math import sqrt
+from typing import Any
+
+from data.store import Store
+from loop.raters.config import FLAGS, Flag, QualityConfig
+
+RECENT, BEFORE = 100, 400  # answers whose flags are compared for the alarm
+JUMP = 0.1
+
+
+def answer_flags(quality: QualityConfig, answer: Mapping[str, Any]) -> list[Flag]:
+    """The flags of one answer, a row of `Store.answers_of`.
+
+    Time is the browser's, where it gave one: answers that waited for a connection reach the server all at once.
+    """
+    found: list[Flag] = []
+    took = answer["rt_ms"] if answer["rt_ms"] is not None else answer["server_ms"]
+    if answer["outcome"] in ("pick", "none") and took is not None and took < quality.too_fast_ms:
+        found.append("too_fast")
+    if answer["purpose"] == "attention" and answer["answer"] is not None:
+        wrong = answer["position"] != answer["answer"]
+        if answer["repeats"] and answer["outcome"] in ("pick", "none") and wrong:
+            found.append("inconsistent")
+        elif not answer["repeats"] and answer["outcome"] == "pick" and wrong:
+            found.append("failed_attention")  # 'none of these' is no failure: someone may like nothing
+    return found
+
+
+def session_flags(quality: QualityConfig, answers: Sequence[Mapping[str, Any]]) -> list[Flag]:
+    """The flags of a session with these answers; practice doesn't count."""
+    counted = [row for row in answers if row["purpose"] != "practice"]
+    each = [answer_flags(quality, row) for row in counted]
+    totals = Counter(flag for flags in each for flag in flags)
+    places = Counter(row["position"] for row in counted if row["outcome"] == "pick" and row["purpose"] != "attention")
+    repeats = sum(bool(row["repeats"]) for row in counted)
+    enough, n_picks = len(counted) >= quality.least_answers, sum(places.values())
+    held: dict[Flag, bool] = {
+        "too_fast": enough and totals["too_fast"] >= quality.too_fast_share * len(counted),
+        "failed_attention": totals["failed_attention"] >= quality.failed_attention,
+        "one_position": n_picks >= quality.least_answers
+        and max(places.values()) >= quality.one_position_share * n_picks,
+        "inconsistent": repeats >= quality.consistency_repeats
+        and repeats - totals["inconsistent"] < quality.consistency * repeats,
+    }
+    return [flag for flag in FLAGS if held[flag]]
+
+
+def refresh(store: Store, quality: QualityConfig) -> int:
+    """Brings the flags up to date with the log, and raises the alarm where a flag's rate jumped.
+
+    Sessions with new answers are judged anew from all of theirs; other thresholds than last time mean all sessions.
+
+    Returns:
+        How many sessions were judged.
+    """
+    kept, thresholds = store.status("flags"), _thresholds(quality)
+    until, known = store.last_pick(), kept.get("thresholds") == thresholds
+    since = kept.get("until", 0) if known else 0
+    if until <= since:
+        return 0
+    sessions = store.people_since(since)
+    picks, flagged = _judged(quality, store.answers_of(sessions))
+    alarmed = kept.get("alarmed", [])
+    with store.write():
+        store.set_flags(picks, flagged)
+        jumped = jumps(store.recent_flags(RECENT + BEFORE))
+        for flag, (rate, before) in jumped.items():
+            if flag not in alarmed:
+                store.log("quality", "flag_rate_jumped", flag=flag, rate=round(rate, 3), before=round(before, 3))
+        store.set_status("flags", until=until, thresholds=thresholds, alarmed=sorted(jumped))
+    return len(sessions)
+
+
+def jumps(recent: Sequence[Mapping[str, bool]]) -> dict[str, tuple[float, float]]:
+    """Flags that became more frequent than chance and a tenth: the rate of the latest answers, and the one before.
+
+    Args:
+        recent: the flags of the last answers, newest first.
+    """
+    new, old = recent[:RECENT], recent[RECENT:]
+    if len(old) < RECENT:
+        return {}
+    found = {}
+    for flag in FLAGS:
+        rate, before = (sum(flag in flags for flags in part) / len(part) for part in (new, old))
+        noise = sqrt(max(before * (1 - before), 1 / len(old)) * (1 / len(new) + 1 / len(old)))
+        if rate - before > max(JUMP, 3 * noise):
+            found[flag] = (rate, before)
+    return found
+
+
+def _judged(
+    quality: QualityConfig, answers: Iterable[Mapping[str, Any]]
+) -> tuple[list[tuple[int, dict]], list[tuple[str, dict]]]:
+    """The answers whose flags changed, and all sessions with theirs."""
+    picks, sessions = [], []
+    for session_id, rows in groupby(answers, lambda row: row["session_id"]):
+        mine = list(rows)
+        for row in mine:
+            was = json.loads(row["flags_json"])
+            flags = {key: value for key, value in was.items() if key not in FLAGS}
+            flags |= dict.fromkeys(answer_flags(quality, row), True)
+            if flags != was:
+                picks.append((row["id"], flags))
+        sessions.append((session_id, dict.fromkeys(session_flags(quality, mine), True)))
+    return picks, sessions
+
+
+def _thresholds(quality: QualityConfig) -> dict[str, Any]:
+    return quality.model_dump(exclude={"exclude_picks", "exclude_raters"})

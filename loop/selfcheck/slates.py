@@ -1,0 +1,266 @@
+"""Whether slates are plain draws of their generation, and as many as were asked for."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import f as f_law
+from scipy.stats import ks_2samp
+
+from data.records import Generation
+from data.store import Store
+from loop.selfcheck.rule import chi_square, noncentrality
+from loop.selfcheck.verdicts import POWER, Detectable, Finding, by_chi_square
+
+LEAST_SLATES = 10
+LEAST_SAMPLES = 30
+
+
+def disjoint(n: int, shared: int, again: int, foreign: int) -> Finding:
+    """No sample in two curation slates, no draw under two names, none of another generation.
+
+    Args:
+        n: samples in curation slates of finite K.
+        shared: of them, in more than one slate.
+        again: drawn with the generation and seed of another (see `drawn_again`).
+        foreign: of another generation than their slate.
+    """
+    return Finding(
+        "disjoint slates",
+        None,
+        n,
+        f"{n:,} samples in curation slates looked through for repeats",
+        f"{shared:,} in more than one slate, {again:,} drawn again with the seed of another, {foreign:,} of another "
+        "generation than their slate",
+        "Slates must hold fresh samples of their own generation; shared ones make the picks depend on each other, "
+        "and the theorem doesn't speak of that.",
+        broken=bool(shared or again or foreign) if n else None,
+        figures={"shared": shared, "drawn_again": again, "foreign": foreign},
+    )
+
+
+def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> Finding:
+    """Rewards of the samples in slates against those of fresh samples of the same generation.
+
+    Args:
+        shown: (n,) rewards.
+        fresh: (m,) rewards.
+        t: the generation.
+
+    Source: the two-sample Kolmogorov-Smirnov test; ties make it cautious.
+    """
+    compared = f"Rewards of {len(shown):,} samples in slates against {len(fresh):,} fresh ones"
+    if min(len(shown), len(fresh)) < LEAST_SAMPLES:
+        return Finding("fresh draws", t, len(shown), compared, "too few to compare")
+    test: tuple[float, float] = tuple(ks_2samp(shown, fresh, method="asymp"))  # pyright: ignore[reportAssignmentType]
+    distance, p = map(float, test)
+
+    def difference(threshold: float) -> float:
+        """Kolmogorov's limit, and how far a share of a half strays; cautious where the distributions differ twice."""
+        spread = math.sqrt(1 / len(shown) + 1 / len(fresh))
+        least = spread * (math.sqrt(-math.log(threshold / 2) / 2) + float(ndtri(POWER)) / 2)
+        return least if least < 1 else math.inf
+
+    return Finding(
+        "fresh draws",
+        t,
+        len(shown),
+        compared,
+        f"largest difference of the distributions {distance:.4f}, means {shown.mean():.3f} and {fresh.mean():.3f}",
+        "The slates don't show what the generator draws: samples were chosen before users saw them, come from "
+        "another generator, or were judged by another reward.",
+        p=p,
+        figures={"ks": distance, "mean_shown": float(shown.mean()), "mean_fresh": float(fresh.mean())},
+        detectable=(Detectable("difference", "a difference of {} between the distributions", difference),),
+    )
+
+
+def exchangeable(slates: Mapping[int, np.ndarray], t: int | None) -> list[Finding]:
+    """Whether rewards differ between slates, or between positions, more or less than chance lets them.
+
+    Args:
+        slates: (n, K) rewards by K.
+        t: the generation.
+    """
+    found = []
+    for k, rewards in slates.items():
+        if k >= 2 and len(rewards) >= LEAST_SLATES:
+            scores = normal_scores(rewards)
+            found += [_between_slates(scores, k, t), _between_positions(scores, k, t)]
+    return found
+
+
+def normal_scores(rewards: np.ndarray) -> np.ndarray:
+    """(n, K) standard normal quantiles of the rewards' ranks; equal rewards are put in a random order.
+
+    Of exchangeable samples this is a random order of known numbers, whatever the rewards are, so the variance ratios
+    below have the same law for every generator. Source: van der Waerden scores.
+    """
+    flat = rewards.ravel()
+    rng = np.random.default_rng(crc32(flat.tobytes()))  # the same order whenever the same study is looked at
+    order = np.lexsort((rng.random(len(flat)), flat))
+    ranks = np.empty(len(flat))
+    ranks[order] = np.arange(1, len(flat) + 1)
+    return ndtri(ranks / (len(flat) + 1)).reshape(rewards.shape)
+
+
+def variance_ratio(scores: np.ndarray) -> tuple[float, float]:
+    """(F, two-sided p) of the variance between the rows of (n, K) scores over that within them."""
+    n, k = scores.shape
+    means = scores.mean(axis=1, keepdims=True)
+    within = float(((scores - means) ** 2).sum()) / (n * (k - 1))
+    between = k * float(((means - scores.mean()) ** 2).sum()) / (n - 1)
+    ratio = between / within if within else np.inf
+    law = f_law(n - 1, n * (k - 1))
+    return ratio, float(min(1.0, 2 * min(law.sf(ratio), law.cdf(ratio))))
+
+
+def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
+    n, (ratio, p) = len(scores), variance_ratio(scores)
+    alike = (ratio - 1) / (ratio + k - 1) if np.isfinite(ratio) else 1.0
+    law = f_law(n - 1, n * (k - 1))
+
+    def correlation(threshold: float) -> float:
+        factor = float(law.isf(threshold / 2) / law.ppf(1 - POWER))
+        return (factor - 1) / (factor + k - 1)
+
+    more = (
+        "Samples of one slate are alike, as in slates cut from a sorted list (top-k); slates must be plain draws."
+        if ratio > 1
+        else "Slates resemble each other more than plain draws do, as if each were composed on purpose."
+    )
+    return Finding(
+        "slates alike",
+        t,
+        n,
+        f"Rewards between {n:,} slates of {k} against those within",
+        f"variance ratio {ratio:.3f}, correlation of samples in a slate {alike:+.4f}, expected 1 and 0",
+        more,
+        p=p,
+        figures={"f": float(ratio), "correlation": float(alike)},
+        detectable=(Detectable("correlation", "a correlation of {} between the samples of a slate", correlation),),
+    )
+
+
+def _between_positions(scores: np.ndarray, k: int, t: int | None) -> Finding:
+    n, (ratio, p) = len(scores), variance_ratio(scores.T)
+    means = scores.mean(axis=0)
+    worst = int(np.abs(means).argmax())
+    return Finding(
+        "order in slates",
+        t,
+        n,
+        f"Rewards between the {k} positions of {n:,} slates against those within",
+        f"variance ratio {ratio:.3f}; position {worst + 1} is off by {means[worst]:+.3f} standard deviations",
+        "What stands where depends on its reward, as in slates that are sorted; positions must be plain draws.",
+        p=p,
+        figures={"f": float(ratio), "position_means": means.tolist()},
+        detectable=(
+            by_chi_square(
+                "shift", "a position better by {} standard deviations", lambda size: n * size**2 * (k - 1) / k, k - 1
+            ),
+        ),
+    )
+
+
+def drawn_again(items: np.ndarray) -> int:
+    """How many samples have generation and seed of another sample."""
+    order = np.lexsort((items["seed"], items["t"]))
+    some = items[order]
+    same = (some["t"][1:] == some["t"][:-1]) & (some["seed"][1:] == some["seed"][:-1])
+    return int((same & (some["sample"][1:] != some["sample"][:-1])).sum())
+
+
+def counts(store: Store, generations: Sequence[Generation]) -> list[Finding]:
+    """The picks that each generation says it was trained on, against those in the database."""
+    kept = {generation.t: generation for generation in generations}
+    in_bulk = not store.raters().get("human") and not store.events(kinds=("simulate_requested",))
+    return [
+        _of_generation(store, generation, kept.get(generation.t - 1), in_bulk)
+        for generation in generations
+        if generation.metrics.get("curated")
+    ]
+
+
+def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
+    """Picks by type of simulated user against the declared shares.
+
+    Args:
+        picks: by type.
+        declared: shares by type; they add up to 1.
+    """
+    names = sorted({*picks, *declared})
+    observed = np.array([picks.get(name, 0) for name in names])
+    p, n = np.array([declared.get(name, 0.0) for name in names]), int(observed.sum())
+    compared = f"{n:,} simulated picks counted by the type of user"
+    unknown = [name for name in names if picks.get(name) and not declared.get(name)]
+    if unknown:
+        found, meaning = f"{', '.join(unknown)} is no declared type", "Users picked whom the settings don't name."
+        return Finding("rater types", None, n, compared, found, meaning, broken=True)
+    covariance = n * (np.diag(p) - np.outer(p, p))
+    test = chi_square(observed - n * p, covariance)
+    if not test.df:
+        return Finding("rater types", None, n, compared, "too few to compare")
+    # one type's share grows at the cost of the others in proportion
+    units = [
+        noncentrality(n * np.where(np.arange(len(p)) == i, 1.0, -p / (1 - share)), covariance)
+        for i, share in enumerate(p)
+        if 0 < share < 1
+    ]
+    told = ", ".join(
+        f"{name or 'honest'} {o / n:.1%} of {q:.1%}" for name, o, q in zip(names, observed, p, strict=True)
+    )
+    return Finding(
+        "rater types",
+        None,
+        n,
+        compared,
+        f"chi-square {test.value:.1f} on {test.df} degrees of freedom; {told}",
+        "The types don't give the shares that the settings declare.",
+        p=test.p,
+        figures={"chi_square": test.value, "df": test.df, "observed": dict(zip(names, observed.tolist(), strict=True))},
+        detectable=(
+            by_chi_square("share", "a type's share off by {}", lambda size: size**2 * min(units), test.df, most=1.0),
+        ),
+    )
+
+
+def _of_generation(store: Store, generation: Generation, parent: Generation | None, in_bulk: bool) -> Finding:
+    said: dict[str, int] = generation.metrics["curated"]
+    turn = _turn(generation, parent, in_bulk)
+    stored = store.stored_picks(turn["after"], turn["cut"], generation.t - 1)
+    faults = []
+    for kind in ("human", "sim", "proxy"):
+        names = (turn["proxy"],) if kind == "proxy" else (None,)
+        rows = [row for row in stored if row["kind"] == kind and row["name"] in names]
+        most = sum(row["n"] for row in rows)
+        least = sum(row["n"] for row in rows if not row["withdrawn"])  # someone may have withdrawn since
+        if not least <= said[kind] <= most:
+            faults.append(f"{said[kind]:,} {kind} picks trained it and {most:,} are stored")
+    total = sum(said[kind] for kind in ("human", "sim", "proxy"))
+    if (in_bulk or said["proxy"]) and total != said["asked"]:  # people alone give what they give
+        faults.append(f"{said['asked']:,} picks were asked for and {total:,} trained it")
+    return Finding(
+        "counts",
+        generation.t,
+        total,
+        f"Picks asked for, used ({total:,}) and stored",
+        "; ".join(faults) or "they agree",
+        "The generation was not trained on the picks that the study holds.",
+        broken=bool(faults),
+        figures=dict(said),
+    )
+
+
+def _turn(generation: Generation, parent: Generation | None, in_bulk: bool) -> dict[str, Any]:
+    """Which picks the generation was trained on; older versions kept only the cuts."""
+    after = parent.pick_cut if parent else 0
+    if generation.metrics.get("turn"):
+        after = generation.metrics["turn"]["after"]
+    elif generation.config.get("curation", {}).get("extend") == "accumulate" and not in_bulk:
+        after = 0
+    fit = generation.metrics.get("proxy") or {}
+    return {"after": after, "cut": generation.pick_cut, "proxy": fit.get("sha256")}

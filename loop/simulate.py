@@ -1,0 +1,47 @@
+"""`curate simulate`: the loop with simulated Luce users, turn after turn, in batch."""
+
+from contextlib import nullcontext
+
+from loop.generators import load_generator
+from loop.round import latest_t, next_generation
+from loop.setup import prepare_evaluator, prepare_first_generation
+from loop.study import Study, only_worker
+from loop.users import SimulatedUsers
+from model.distributed import from_main, is_main
+from model.interfaces import Report
+
+
+def simulate(study: Study, generations: int, report: Report, donor: Study | None = None) -> None:
+    """Runs the study up to a number of generations after the pretrained one; it goes on where it was.
+
+    What a turn draws and learns is derived from the study's seed and the turn's number alone, so an interrupted run
+    ends with the same picks and weights as one that wasn't.
+
+    Args:
+        study: the study.
+        generations: the last t.
+        report: called with the phase and how far it is.
+        donor: a study to copy generation 0 and the classifier from, if they are still to be made.
+
+    Raises:
+        WorkerRunningError: another process works on this study.
+        ValueError: people have picked in it, or the donor's pretraining is another.
+    """
+    from_main(lambda: _check(study))
+    with only_worker(study.path) if is_main() else nullcontext():
+        report("preparing", 0, 1)
+        evaluator = prepare_evaluator(study, report, donor)
+        prepare_first_generation(study, evaluator, report, donor)
+        users = SimulatedUsers(study, evaluator.scorer)
+        latest = from_main(lambda: latest_t(study))
+        generator = load_generator(study, latest)
+        for t in range(latest, generations):
+            report("curating", 0, users.n)
+            turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
+            generator = next_generation(study, evaluator, generator, turn, report)
+
+
+def _check(study: Study) -> None:
+    if study.store.raters().get("human"):
+        raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
+    study.check_goes_on()

@@ -1,0 +1,53 @@
+"""Who the simulated users are: types with shares and rewards, and the rule by which all of them pick. Torch-free."""
+
+from dataclasses import dataclass
+
+from loop.config import StudyConfig
+from loop.theory.population import ChoiceRule, Curators
+from model.config import RewardConfig
+
+ADVERSARY = "adversary"
+
+
+@dataclass(frozen=True, slots=True)
+class UserType:
+    """Simulated users of one type.
+
+    Attributes:
+        name: recorded with each of their picks; empty where all users are alike.
+        share: of all picks.
+        reward: what they like; None for the study's own reward.
+    """
+
+    name: str
+    share: float
+    reward: RewardConfig | None = None
+
+
+def user_types(config: StudyConfig) -> tuple[UserType, ...]:
+    """The types of [[population]] by share, and the adversaries of `curation.adversarial`.
+
+    Source: heterogeneous curators, arXiv 2511.09002; adversarial curation, arXiv 2505.09768.
+    """
+    phi, total = config.curation.adversarial, sum(type_.weight for type_ in config.population)
+    honest = tuple(UserType(type_.name, (1 - phi) * type_.weight / total, type_) for type_ in config.population) or (
+        UserType("", 1 - phi),
+    )
+    return (*honest, UserType(ADVERSARY, phi, config.adversary)) if phi else honest
+
+
+def are_alike(config: StudyConfig) -> bool:
+    """Whether all simulated users pick by the study's own reward."""
+    return all(type_.reward is None for type_ in user_types(config))
+
+
+def choice_rule(config: StudyConfig) -> ChoiceRule:
+    """How every simulated user picks one of K, given what it likes."""
+    curation = config.curation
+    return ChoiceRule(curation.k, curation.lapse, curation.position_bias)
+
+
+def curators(config: StudyConfig) -> Curators:
+    """The same users as theory sees them."""
+    types, rule = user_types(config), choice_rule(config)
+    return Curators((rule,) * len(types), tuple(type_.share for type_ in types), tuple(type_.name for type_ in types))

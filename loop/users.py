@@ -1,0 +1,392 @@
+"""Who picks: simulated Luce users, people, and the proxy fitted to people's picks; all behind one interface."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from data.records import NewSlate, Sample
+from data.store import Store
+from loop.config import StudyConfig
+from loop.pictures import to_tensor
+from loop.raters.quality import refresh
+from loop.round import Turn, keep_turn, kept_turn, latest_cut, open_requests, stored_pixels
+from loop.scoring import Scorer, needed_features
+from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
+from loop.study import Study
+from loop.training_data import curated_count
+from loop.user_types import are_alike, user_types
+from model import luce
+from model.distributed import from_main, is_main
+from model.interfaces import Generator, OnStep
+from model.noise import derive_seed, derive_seeds
+
+SIM_NAME = "simulated Luce users"
+CHUNK = 2_500  # slates of a simulated run that are drawn, picked from and committed together
+PROXY_CHUNK = 250  # fewer, so that people's picks never wait long for the database
+
+
+@dataclass(frozen=True, slots=True)
+class Utilities:
+    """A fitted utility `u(x) = coefficients . (features(x) - mean) / scale`.
+
+    Attributes:
+        mean: (d,).
+        scale: (d,), positive.
+        coefficients: (d,).
+        n_picks: that it was fitted to.
+        log_likelihood: mean log-probability of those picks; chance is `-log K`.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    coefficients: np.ndarray
+    n_picks: int
+    log_likelihood: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n,) utilities of (n, d) features."""
+        return ((features - self.mean) / self.scale) @ self.coefficients
+
+    @property
+    def sha256(self) -> str:
+        """Names the fit: the hash of all its numbers."""
+        numbers = np.concatenate([self.mean, self.scale, self.coefficients]).astype("<f8")
+        return hashlib.sha256(numbers.tobytes()).hexdigest()
+
+
+def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
+    """The utilities that make the picks most probable, with a Gaussian prior.
+
+    Features are standardised and divided by sqrt(d), so that the prior standard deviation of a sample's utility is
+    about `1 / sqrt(ridge)` whatever the number of features.
+
+    Args:
+        features: (slates, K, d).
+        picks: (slates,) the picked position.
+        ridge: minimises `-log likelihood + ridge / 2 * |coefficients|^2`; it must be positive.
+
+    Raises:
+        ValueError: no slates, or a ridge that isn't positive.
+
+    Source: McFadden 1974 (conditional logit); Luce 1959 for the choice rule.
+    """
+    if len(picks) == 0 or ridge <= 0:
+        raise ValueError(f"a fit needs at least one pick and a positive ridge; got {len(picks)} and {ridge}")
+    d = features.shape[2]
+    mean = features.reshape(-1, d).mean(axis=0)
+    spread = features.reshape(-1, d).std(axis=0)
+    scale = np.where(spread > 1e-8, spread, 1.0) * np.sqrt(d)
+    z = (features - mean) / scale
+    rows = np.arange(len(picks))
+
+    def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+        utilities = z @ coefficients
+        value = -log_softmax(utilities, axis=1)[rows, picks].sum() + ridge / 2 * coefficients @ coefficients
+        residual = softmax(utilities, axis=1)
+        residual[rows, picks] -= 1
+        return value, np.einsum("nk,nkd->d", residual, z) + ridge * coefficients
+
+    found = minimize(loss, np.zeros(d), jac=True, method="L-BFGS-B", options={"maxiter": 2_000, "gtol": 1e-7})
+    likelihood = log_softmax(z @ found.x, axis=1)[rows, picks].mean()
+    return Utilities(mean, scale, found.x, len(picks), float(likelihood))
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Who picked what from n slates.
+
+    Attributes:
+        winners: (n,) indices of the picked samples among all of them.
+        positions: (n,) picked.
+        types: (n,) which type of user picked, an index into `rater_types.user_types`.
+        lapsed: (n,) whether the pick was made at random.
+    """
+
+    winners: np.ndarray
+    positions: np.ndarray
+    types: np.ndarray
+    lapsed: np.ndarray
+
+
+@dataclass(frozen=True)
+class DrawnPicks:
+    """Fresh samples with what simulated users picked of them, not stored yet.
+
+    Attributes:
+        drawn: the samples of n slates.
+        choices: n picks.
+        k: samples in a slate; None where users pick from all of them (K = inf).
+        judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
+        slate_seeds: n of them.
+        keep_all: whether the images of samples that nobody picked are kept too.
+    """
+
+    drawn: Drawn
+    choices: Choices
+    k: int | None
+    judged: np.ndarray | None
+    slate_seeds: Sequence[int]
+    keep_all: bool = False
+
+    def records(self) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+        """The slates, and (sha256, png) of the images that are kept; encoding them takes a while."""
+        choices, seen = self.choices, None if self.keep_all else np.unique(self.choices.winners).tolist()
+        operative = None
+        if self.judged is not None and self.k:
+            operative = self.judged[np.repeat(choices.types, self.k), np.arange(len(self.drawn))]
+        rows, images = records(self.drawn, operative, seen)
+        if self.k:
+            return list(slates_of(rows, self.k, self.drawn.t, "curation", self.slate_seeds)), images
+        return _of_one(rows, choices, self.judged, self.drawn.t, self.slate_seeds), images
+
+
+def draw_picks(
+    config: StudyConfig,
+    scorer: Scorer,
+    generator: Generator,
+    t: int,
+    n: int,
+    stream: Stream,
+    chunk: int,
+    utilities: Utilities | None = None,
+    *,
+    keep_all: bool = False,
+) -> DrawnPicks:
+    """Has a simulated user pick from n fresh slates of generation t.
+
+    Args:
+        config: whose K and seed count.
+        scorer: gives the rewards, and the features for the utilities.
+        generator: of generation t.
+        t: its number.
+        n: slates.
+        stream: keeps the seeds of different uses apart.
+        chunk: which part of the use this is; the same chunk gives the same picks.
+        utilities: what the user likes; without them the study's reward.
+        keep_all: keeps the images of all samples, not of the picked ones alone; a later fit needs them.
+    """
+    rng = np.random.default_rng(derive_seed(config.seed, t, STREAMS[stream], chunk, 2))
+    k = config.curation.k
+    per_pick = config.curation.inf_pool if k == "inf" else int(k)
+    seeds = derive_seeds(n * per_pick, config.seed, t, STREAMS[stream], chunk, 1)
+    drawn = draw_scored(generator, scorer, t, seeds)
+    if utilities is None:
+        choices = choose(drawn.scores.operative, n, config, rng)
+    else:
+        choices = choose(utilities(needed_features(drawn.scores.features))[None], n, plain(config), rng)
+    alike = utilities is not None or are_alike(config)
+    return DrawnPicks(
+        drawn=drawn,
+        choices=choices,
+        k=None if k == "inf" else per_pick,
+        judged=None if alike else drawn.scores.operative,
+        slate_seeds=rng.integers(2**63, size=n).tolist(),
+        keep_all=keep_all,
+    )
+
+
+def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Generator) -> Choices:
+    """Has n users pick: by Luce's rule over the rewards of their type and the bias of positions, but for lapses.
+
+    Args:
+        rewards: (types, m) of all samples; K consecutive ones are a slate, or at K = inf all of them.
+        n: picks.
+        config: whose K, types, lapses and bias count.
+        rng: the source of randomness.
+    """
+    k, types = config.curation.k, _draw_types(len(rewards), n, config, rng)
+    lapsed = rng.random(n) < config.curation.lapse if config.curation.lapse else np.zeros(n, dtype=bool)
+    if k == "inf":
+        winners = np.empty(n, dtype=np.int64)
+        for type_ in np.unique(types):
+            mine = types == type_
+            winners[mine] = luce.pick_from_all(rewards[type_], int(mine.sum()), rng)
+        winners[lapsed] = rng.integers(rewards.shape[1], size=int(lapsed.sum()))
+        return Choices(winners, np.zeros(n, dtype=np.int64), types, lapsed)
+    in_slates = rewards.reshape(len(rewards), n, k)[types, np.arange(n)]
+    positions = luce.pick(in_slates + np.asarray(config.curation.position_bias or 0.0), rng)
+    positions[lapsed] = rng.integers(k, size=int(lapsed.sum()))
+    return Choices(np.arange(n) * k + positions, positions, types, lapsed)
+
+
+def plain(config: StudyConfig) -> StudyConfig:
+    """The same study with users who are alike, never lapse and favour no position: the proxy is one."""
+    curation = config.curation.model_copy(update={"lapse": 0.0, "position_bias": (), "adversarial": 0.0})
+    return config.model_copy(update={"curation": curation, "population": ()})
+
+
+def sim_sessions(store: Store, config: StudyConfig) -> list[str]:
+    """The sessions under which simulated users pick, one for each of their types."""
+    return [
+        store.bulk_session("sim", f"{SIM_NAME}: {type_.name}" if type_.name else SIM_NAME, type_=type_.name or None)
+        for type_ in user_types(config)
+    ]
+
+
+def store_picks(store: Store, sessions: list[str], drawn: DrawnPicks) -> None:
+    """Stores slates, items and picks of simulated users in one transaction; a session for each of their types."""
+    choices, (slates, images) = drawn.choices, drawn.records()
+    owners = [sessions[type_] for type_ in choices.types]
+    with store.write():
+        store.add_images(images)
+        ids = store.add_slates(slates, picked_by=owners)
+        flags = ({"lapse": True} if lapsed else {} for lapsed in choices.lapsed)
+        store.add_picks(zip(ids, owners, choices.positions.tolist(), flags, strict=True))
+
+
+def _draw_types(n_types: int, n: int, config: StudyConfig, rng: np.random.Generator) -> np.ndarray:
+    if n_types == 1:
+        return np.zeros(n, dtype=np.int64)
+    return rng.choice(n_types, size=n, p=[type_.share for type_ in user_types(config)])
+
+
+def _of_one(
+    rows: Sequence[Sample], choices: Choices, judged: np.ndarray | None, t: int, seeds: Sequence[int]
+) -> list[NewSlate]:
+    """K = inf: a slate of each pick holds the picked sample alone; several users may have picked the same."""
+    picked = [rows[i] for i in choices.winners]
+    if judged is not None:
+        liked = judged[choices.types, choices.winners].tolist()
+        picked = [replace(row, operative_reward=value) for row, value in zip(picked, liked, strict=True)]
+    return [NewSlate(t, "curation", None, seed, [row]) for seed, row in zip(seeds, picked, strict=True)]
+
+
+class Curator(Protocol):
+    """Gets the picks for the next generation."""
+
+    def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
+        """Has everything picked that generation t + 1 needs from generator t; what is there already stands."""
+        ...
+
+
+class SimulatedUsers:
+    """Luce users with the study's own reward, in bulk: Algorithm 1 as it stands."""
+
+    def __init__(self, study: Study, scorer: Scorer):
+        self.study, self.scorer = study, scorer
+        self.n = curated_count(study.config, len(study.real))
+
+    def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
+        """Picks chunk by chunk; each is a transaction."""
+        store, config = self.study.store, self.study.config
+        sessions = from_main(lambda: sim_sessions(store, config))
+        done = from_main(lambda: store.count_session_picks(sessions, t))
+
+        def drawn(n: int, chunk: int) -> DrawnPicks:
+            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
+
+        _pick_in_chunks(store, sessions, drawn, range(done, self.n, CHUNK), self.n, on_step)
+        return from_main(lambda: Turn(t + 1, latest_cut(self.study), store.last_pick(), self.n))
+
+
+class People:
+    """The picks that people (and simulated users whom a researcher let in) left in the store since the last cut.
+
+    With `curation.extend = proxy`, a user fitted to all of them so far picks as many more as the mix needs.
+    """
+
+    def __init__(self, study: Study, scorer: Scorer):
+        self.study, self.scorer = study, scorer
+        self.n = curated_count(study.config, len(study.real))
+
+    def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
+        """Settles the turn first, then has the proxy pick chunk by chunk; each is a transaction."""
+        turn = from_main(lambda: kept_turn(self.study, t + 1) or self._begin(t))
+        if not turn.n_proxy:
+            return turn
+        store = self.study.store
+        utilities = from_main(lambda: fit_utilities(self.study, self.scorer, turn.cut, turn.t))
+        about = f"fit to {utilities.n_picks} picks"
+        session = from_main(lambda: store.bulk_session("proxy", utilities.sha256, type_=about))
+        done = from_main(lambda: store.count_session_picks([session], t))
+
+        def drawn(n: int, chunk: int) -> DrawnPicks:
+            return draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
+
+        _pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
+        fitted = {"sha256": utilities.sha256, "picks": utilities.n_picks, "log_likelihood": utilities.log_likelihood}
+        return replace(turn, fit=fitted, proxy_session=session)
+
+    def _begin(self, t: int) -> Turn:
+        store, extend = self.study.store, self.study.config.curation.extend
+        request = max((event["id"] for event in open_requests(self.study)), default=0)
+        with store.write():
+            after, cut, quality = latest_cut(self.study), store.last_pick(), self.study.config.quality
+            refresh(store, quality)
+            since = after if extend == "none" else 0
+            excluded = store.exclude(t + 1, since, cut, quality.rule) if quality.excludes else {}
+            found = store.count_curation_picks(after=after, without=t + 1)
+            turn = Turn(
+                t=t + 1,
+                after=0 if extend == "accumulate" else after,
+                cut=cut,
+                asked=self.n,
+                n_proxy=max(0, self.n - found) if extend == "proxy" else 0,
+                request=request,
+                excluded=excluded,
+            )
+            keep_turn(self.study, turn)
+            store.log("worker", "turn_started", t=t + 1, picks=found, n_proxy=turn.n_proxy, excluded=excluded)
+        return turn
+
+
+def _pick_in_chunks(
+    store: Store,
+    sessions: list[str],
+    draw: Callable[[int, int], DrawnPicks],
+    starts: range,
+    total: int,
+    on_step: OnStep | None,
+) -> None:
+    """Draws chunk after chunk; while one is drawn, a thread encodes and stores the one before, so no device waits.
+
+    Args:
+        store: the study's.
+        sessions: under which is picked, by type of user.
+        draw: from a number of slates and the chunk's number.
+        starts: picks that are there already when each chunk begins.
+        total: picks wanted.
+        on_step: called with the picks that are stored, and the total.
+    """
+
+    def stored(done: int, pending: Future[None]) -> None:
+        pending.result()
+        if on_step:
+            on_step(done, total)
+
+    with ThreadPoolExecutor(1) as beside:
+        waiting: list[tuple[int, Future[None]]] = []
+        for done in starts:
+            n = min(starts.step, total - done)
+            drawn = draw(n, done // starts.step)
+            while waiting:
+                stored(*waiting.pop())
+            if is_main():
+                waiting.append((done + n, beside.submit(store_picks, store, sessions, drawn)))
+            elif on_step:
+                on_step(done + n, total)
+        while waiting:
+            stored(*waiting.pop())
+
+
+def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utilities:
+    """The utilities behind all picks of people (and let-in simulated users) up to a pick id, of every generation.
+
+    What the rule on flags keeps out of generation t is left out.
+    """
+    picks = list(study.store.curation_picks(until=until, without=t))
+    shown: dict[int, list[str]] = {}
+    for item in study.store.slate_samples([pick["slate_id"] for pick in picks]):
+        shown.setdefault(item["slate_id"], []).append(item["image_sha256"])
+    names = sorted({name for names in shown.values() for name in names})
+    place = {name: i for i, name in enumerate(names)}
+    images = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
+    features = needed_features(scorer.score(images).features)
+    stacked = np.stack([features[[place[name] for name in shown[pick["slate_id"]]]] for pick in picks])
+    return fit(stacked, np.array([pick["position"] for pick in picks]), study.config.curation.ridge)

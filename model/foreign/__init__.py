@@ -1,1 +1,0 @@
-"""Other projects' weights, read into this one's networks: one file for each layout."""
