@@ -5,8 +5,8 @@ Run from the repository: `python -m benchmarks.choice_power [STUDIES]`; 200 stud
 
 import sys
 
-from tests.loop.choice.simulated import Crowd
-from tests.loop.choice.test_findings import NAMES, rates
+from tests.loop.analysis.simulated import Crowd
+from tests.loop.analysis.test_findings import NAMES, rates
 
 PLANTED = {
     "nothing": Crowd(),

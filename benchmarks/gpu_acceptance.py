@@ -41,7 +41,7 @@ from model.flow import Flow
 from model.networks import build_network
 from model.noise import derive_seeds
 from model.solvers import evaluations
-from model.training_state import Keeper
+from model.training_state import Snapshotter
 
 CLASSES = 10
 AIM = 45  # minutes, on one H200
@@ -199,11 +199,11 @@ def memory_and_resume(scale: Scale, device: torch.device, _found: dict[str, Any]
             raise InterruptedError
 
     with tempfile.TemporaryDirectory() as folder:
-        keeper = Keeper(Path(folder) / "g.partial", "acceptance", every_s=0)
+        snapshotter = Snapshotter(Path(folder) / "g.partial", "acceptance", every_s=0)
         straight = flow.fit(images, None, 1)
         with suppress(InterruptedError):
-            flow.fit(images, None, 1, stop, keeper)
-        resumed = flow.fit(images, None, 1, None, keeper)
+            flow.fit(images, None, 1, stop, snapshotter)
+        resumed = flow.fit(images, None, 1, None, snapshotter)
     pairs = zip(straight.network.state_dict().values(), resumed.network.state_dict().values(), strict=True)
     apart = max(float((a - b).abs().max()) for a, b in pairs)
     return {**found, "resumed_apart": apart, "passed": apart < 1e-2}

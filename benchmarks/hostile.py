@@ -36,9 +36,10 @@ from tests.curate_app.test_hostile import UNLIMITED, bombard
 PASSWORD = "open sesame"
 HONEST = (503, 507)
 SUITE = (
-    "curate_app/test_takeover.py", "curate_app/test_door.py", "curate_app/test_rights.py",
+    "curate_app/test_takeover.py", "curate_app/test_admin_auth.py", "curate_app/test_rights.py",
     "curate_app/test_deadlines.py", "curate_app/test_admin_hostile.py", "curate_app/test_blindness.py",
-    "curate_app/test_failures.py", "curate_app/test_processes.py", "data/test_clock.py", "data/formats/test_tables.py",
+    "curate_app/test_failures.py", "curate_app/test_processes.py", "data/test_clock.py",
+    "data/choice_log/test_tables.py",
     "loop/test_leases.py",
 )  # fmt: skip
 CLOSED = (

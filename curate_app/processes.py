@@ -164,13 +164,13 @@ class WorkerKeeper:
 @contextmanager
 def worker_beside(study: "Study", health: "Health") -> Iterator[None]:
     """Runs the study's worker as a process of its own while the block runs; it is started again if it fails."""
-    keeper = WorkerKeeper(study, health)
-    thread = threading.Thread(target=keeper.keep_running, name="worker-keeper", daemon=True)
+    snapshotter = WorkerKeeper(study, health)
+    thread = threading.Thread(target=snapshotter.keep_running, name="worker-keeper", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        keeper.leave()
+        snapshotter.leave()
         thread.join(timeout=10)
 
 

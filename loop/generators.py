@@ -19,7 +19,7 @@ from model.interfaces import Generator, OnStep
 from model.noise import derive_seed, derive_seeds
 from model.resampler import Resampler
 from model.reward import import_named
-from model.training_state import Keeper
+from model.training_state import Snapshotter
 
 ARCHITECTURE = ("kind", "width", "depth")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
@@ -126,10 +126,10 @@ def train_first(
             sheets.mkdir(parents=True, exist_ok=True)
             (sheets / f"step-{step:07d}.png").write_bytes(picture(x, real.numpy())[1])
 
-    keeper = Keeper(path.with_suffix(".partial"), config.pretraining, KEPT_EVERY_S)
-    keeper.on_kept = lambda step, network: show(step, replace(untrained, network=network))
-    trained = untrained.fit(data, None, seed, on_step, keeper)
+    snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, KEPT_EVERY_S)
+    snapshotter.on_kept = lambda step, network: show(step, replace(untrained, network=network))
+    trained = untrained.fit(data, None, seed, on_step, snapshotter)
     sha256 = trained.save(path)
     show(config.train.pretrain_steps, trained)
-    keeper.done()
+    snapshotter.done()
     return sha256

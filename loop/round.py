@@ -28,7 +28,7 @@ from model.distributed import from_main, processes
 from model.flow import Flow
 from model.interfaces import Generator, Report
 from model.noise import derive_seed
-from model.training_state import Keeper
+from model.training_state import Snapshotter
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +174,17 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     training = training_set(study, evaluator, curated, t)
     started = time.monotonic()
     seed, path = _training_seed(config, t, 0xF17), study.checkpoint_path(t)
-    keeper = Keeper(path.with_suffix(".partial"), repr((config.pretraining, config.train, turn, seed)))
-    resumed = from_main(keeper.path.exists)
+    snapshotter = Snapshotter(path.with_suffix(".partial"), repr((config.pretraining, config.train, turn, seed)))
+    resumed = from_main(snapshotter.path.exists)
     on_step = partial(report, "training")
     if isinstance(parent, Flow):
-        child = parent.fit(training.mixture, parent, seed, on_step, keeper)
+        child = parent.fit(training.mixture, parent, seed, on_step, snapshotter)
     else:
         child = parent.fit(training.mixture, parent, seed, on_step)
     trained = time.monotonic()
     report("publishing", 0, 1)
     sha256 = child.save(path)
-    keeper.done()
+    snapshotter.done()
     child = load_generator(study, t)
     evaluation = evaluator.of(child, t, curated.x)
     seconds = {"train": round(trained - started, 2), "evaluate": round(time.monotonic() - trained, 2)}

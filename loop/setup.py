@@ -32,7 +32,7 @@ from model.distributed import from_main
 from model.flow import Flow
 from model.interfaces import Report
 from model.noise import derive_seed
-from model.training_state import Keeper
+from model.training_state import Snapshotter
 
 PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed of its own
 STARTERS = Path(model_package.__file__).parent / "starters"
@@ -56,19 +56,19 @@ def trained(config: StudyConfig, real: RealData, name: str, path: Path, report: 
     """
     table = ClassifierConfig(**getattr(config, name).model_dump(include=set(ClassifierConfig.model_fields)))
     seed = derive_seed(config.seed, PURPOSES[name])
-    keeper = Keeper(path.with_suffix(".partial"), repr((seed, config.data, table)))
+    snapshotter = Snapshotter(path.with_suffix(".partial"), repr((seed, config.data, table)))
     unseen = from_main(lambda: unseen_images(config.data, real.label_names))
     reports = partial(report, name), partial(report, f"accuracy of the {name}")
     about = to_bytes(real.x), real.labels, real.label_names, table, seed
     try:
-        found = train_classifier(*about, reports[0], unseen, keeper, reports[1])
+        found = train_classifier(*about, reports[0], unseen, snapshotter, reports[1])
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"The device has too little memory to train the {name} on {table.batch_size} images at once: set "
             f"{name}.batch_size lower."
         ) from error
     found = replace(found, sha256=found.save(path))
-    keeper.done()
+    snapshotter.done()
     return found
 
 

@@ -15,7 +15,7 @@ from model.images import scaled
 from model.interfaces import OnStep
 from model.noise import derive_seed
 from model.training import held_rate, learning_rate
-from model.training_state import Keeper, Kept, holding_interrupts
+from model.training_state import Snapshotter, TrainingState, holding_interrupts
 
 REPORT_STEPS = 20  # between two times that several processes agree on whether to stop
 MEASURED = 2_048  # test images scaled at a time
@@ -30,7 +30,7 @@ def train_classifier(
     seed: int,
     on_step: OnStep | None = None,
     test: Labelled | None = None,
-    keeper: Keeper | None = None,
+    snapshotter: Snapshotter | None = None,
     on_measured: OnStep | None = None,
 ) -> Classifier:
     """A trained classifier, with its accuracy on the test set, or on a part of the images kept from training.
@@ -43,7 +43,7 @@ def train_classifier(
         seed: of everything random in it; the same seed gives the same weights on one machine.
         on_step: called now and then with (done, total) steps.
         test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
-        keeper: keeps the training now and then, and on Ctrl-C; where it has kept one, that one goes on.
+        snapshotter: keeps the training now and then, and on Ctrl-C; where it has kept one, that one goes on.
         on_measured: called with (done, total) images that the accuracy is measured on.
 
     Raises:
@@ -61,7 +61,7 @@ def train_classifier(
             test = x[torch.from_numpy(held_out)], labels[held_out]
         shape = tuple(x.shape[1:])
         network = vgg11(shape, config, len(label_names)).to(device())
-        _train(network, x, labels, kept, config, seed, on_step, keeper)
+        _train(network, x, labels, kept, config, seed, on_step, snapshotter)
         found = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
         return replace(found, accuracy=accuracy(found, *test, on_measured))
 
@@ -85,7 +85,7 @@ def _train(
     config: ClassifierConfig,
     seed: int,
     on_step: OnStep | None,
-    keeper: Keeper | None,
+    snapshotter: Snapshotter | None,
 ) -> None:
     """Trains in place on those of the images that are members, from where the keeper left off.
 
@@ -98,7 +98,7 @@ def _train(
     """
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
     optimiser, rng = _optimiser(network, config), np.random.default_rng(seed)
-    step, order = _resume(network, optimiser, rng, keeper)
+    step, order = _resume(network, optimiser, rng, snapshotter)
     each = -(-len(members) // config.batch_size)
     steps = each * (config.epochs + config.restart_epochs)
     several = processes() > 1
@@ -106,7 +106,7 @@ def _train(
 
     network.train()
     order = order.to(device())
-    with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
+    with holding_interrupts() if snapshotter else nullcontext(lambda: False) as interrupted:
         while step < steps:
             if step % each == 0:
                 order = torch.from_numpy(rng.permutation(members)).to(device())
@@ -119,9 +119,9 @@ def _train(
                 on_step(step, steps)
             reporting = not several or step % REPORT_STEPS == 0 or step == steps
             stopping = from_main(interrupted) if reporting else False
-            if keeper and reporting and (stopping or step == steps or keeper.is_due()):
+            if snapshotter and reporting and (stopping or step == steps or snapshotter.is_due()):
                 states = network.state_dict(), {}, optimiser.state_dict(), dict(rng.bit_generator.state)
-                keeper.keep(Kept(step, *states, order), network)
+                snapshotter.keep(TrainingState(step, *states, order), network)
             if stopping:
                 raise KeyboardInterrupt
 
@@ -156,10 +156,10 @@ def _resume(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
-    keeper: Keeper | None,
+    snapshotter: Snapshotter | None,
 ) -> tuple[int, torch.Tensor]:
     """Goes on from what was kept, if anything was; gives the steps that are done and the order of the epoch at hand."""
-    kept = keeper.kept() if keeper else None
+    kept = snapshotter.kept() if snapshotter else None
     if kept is None:
         return 0, torch.empty(0)
     network.load_state_dict(kept.network)

@@ -19,7 +19,7 @@ from model.networks import Preconditioned, build_network
 from model.noise import noise
 from model.solvers import Velocity, integrate
 from model.training import train
-from model.training_state import Keeper
+from model.training_state import Snapshotter
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
 
@@ -99,7 +99,7 @@ class Flow:
         parent: Self | None,
         seed: int,
         on_step: OnStep | None = None,
-        keeper: Keeper | None = None,
+        snapshotter: Snapshotter | None = None,
     ) -> Self:
         """A new flow: pretrained from fresh weights when parent is None, else fine-tuned from the parent's.
 
@@ -108,7 +108,7 @@ class Flow:
             parent: the flow to start from; averaged and trained weights both start at its averaged ones.
             seed: of everything random in it.
             on_step: called now and then with (done, total).
-            keeper: keeps the training on the way; an interrupted one goes on from there to the same weights.
+            snapshotter: keeps the training on the way; an interrupted one goes on from there to the same weights.
 
         Raises:
             NonFiniteLossError: training diverged.
@@ -127,7 +127,7 @@ class Flow:
                 steps, lr = self.train.finetune_steps, self.train.finetune_lr
             average = train(
                 network, data, self.shape, self.network_config, self.train, steps, lr, seed, rng,
-                pretraining=parent is None, on_step=on_step, keeper=keeper,
+                pretraining=parent is None, on_step=on_step, snapshotter=snapshotter,
             )  # fmt: skip
         return replace(self, network=average, seed=seed, parent=parent and parent.sha256, sha256=None)
 

@@ -22,7 +22,7 @@ from model.images import augment, mirrored
 from model.interfaces import OnStep, TrainingData
 from model.noise import derive_seed
 from model.solvers import Velocity
-from model.training_state import Keeper, Kept, holding_interrupts
+from model.training_state import Snapshotter, TrainingState, holding_interrupts
 
 HELD = 0.4
 REPORT_STEPS = 20
@@ -93,7 +93,7 @@ def batches(
 def train(
     network: nn.Module, data: TrainingData, shape: tuple[int, ...], config: NetworkConfig, train: TrainConfig,
     steps: int, lr: float, seed: int, rng: np.random.Generator, *, pretraining: bool,
-    on_step: OnStep | None = None, keeper: Keeper | None = None,
+    on_step: OnStep | None = None, snapshotter: Snapshotter | None = None,
 ) -> nn.Module:  # fmt: skip
     """Trains a network in place, from where the keeper left off, and returns its running average.
 
@@ -111,7 +111,7 @@ def train(
         rng: draws data, noise and times.
         pretraining: whether images are augmented.
         on_step: called every `REPORT_STEPS` steps with (done, total).
-        keeper: keeps the training on the way, and on Ctrl-C.
+        snapshotter: keeps the training on the way, and on Ctrl-C.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -123,14 +123,14 @@ def train(
     average = copy.deepcopy(network).requires_grad_(False)
     weights, averaged = list(network.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=train.weight_decay, fused=True)
-    done = _resume(keeper, network, average, optimiser, rng)
+    done = _resume(snapshotter, network, average, optimiser, rng)
     engine = accelerator()
     pieces = engine.gradient_accumulation_steps
     parallel = engine.prepare(network) if processes() > 1 else network
     velocity, precision = velocity_field(parallel, config, train), precision_of(config)
 
     made = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining))
-    with holding_interrupts() if keeper else nullcontext(lambda: False) as interrupted:
+    with holding_interrupts() if snapshotter else nullcontext(lambda: False) as interrupted:
         for step, batch in enumerate(made, start=done + 1):
             for group in optimiser.param_groups:
                 group["lr"] = lr * learning_rate(step - 1, steps, train.warmup_steps)
@@ -152,9 +152,9 @@ def train(
                     )
                 if on_step:
                     on_step(step, steps)
-                if keeper and (stopping or keeper.is_due()):
+                if snapshotter and (stopping or snapshotter.is_due()):
                     states = network.state_dict(), average.state_dict(), optimiser.state_dict()
-                    keeper.keep(Kept(step, *states, batch.rng_state), average, tell=not stopping)
+                    snapshotter.keep(TrainingState(step, *states, batch.rng_state), average, tell=not stopping)
             if stopping:
                 raise KeyboardInterrupt
     return average.eval()
@@ -202,11 +202,11 @@ def backward(
 
 
 def _resume(
-    keeper: Keeper | None, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer,
+    snapshotter: Snapshotter | None, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
 ) -> int:  # fmt: skip
     """Goes on from what was kept, if anything was, and gives the steps that are done."""
-    kept = keeper.kept() if keeper else None
+    kept = snapshotter.kept() if snapshotter else None
     if kept is None:
         return 0
     network.load_state_dict(kept.network)

@@ -22,7 +22,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TrainingState:
     """All that the training of a generator or a classifier goes on from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Kept:
     order: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
 
-class Keeper:
+class Snapshotter:
     """Keeps a training in a file every so often; on several processes rank 0 does.
 
     Args:
@@ -63,7 +63,7 @@ class Keeper:
         """Whether it is time to keep it."""
         return from_main(lambda: time.monotonic() - self._last >= self.every_s)
 
-    def keep(self, kept: Kept, network: nn.Module, *, tell: bool = True) -> None:
+    def keep(self, kept: TrainingState, network: nn.Module, *, tell: bool = True) -> None:
         """Writes the file, whole or not at all, and tells of the network, unless there is no time for that."""
         found = {each.name: getattr(kept, each.name) for each in fields(kept)}  # as they are: asdict copies tensors
         from_main(lambda: write_whole(self.path, lambda file: torch.save({"what": self._what, **found}, file)))
@@ -71,7 +71,7 @@ class Keeper:
         if self.on_kept and tell:
             self.on_kept(kept.step, network)
 
-    def kept(self) -> Kept | None:
+    def kept(self) -> TrainingState | None:
         """What is in the file; None where there is none, or it is another training's, or an earlier version's.
 
         Raises:
@@ -79,13 +79,13 @@ class Keeper:
         """
         return from_main(self._read)
 
-    def _read(self) -> Kept | None:
+    def _read(self) -> TrainingState | None:
         if not self.path.exists():
             return None
         try:
             found = torch.load(self.path, map_location="cpu", weights_only=True)
             what = found.pop("what")
-            return Kept(**found) if what == self._what else None
+            return TrainingState(**found) if what == self._what else None
         except (RuntimeError, OSError, EOFError, KeyError, TypeError, UnpicklingError) as error:
             raise ValueError(f"{self.path} is damaged; remove it to start the training again.") from error
 

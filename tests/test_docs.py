@@ -110,7 +110,21 @@ def test_the_export_format_of_the_contributors_page_works(store: Store, fill: Ca
     slate = store.lease("ann", ("curation",), 0, 60)
     assert slate is not None
     store.record_pick("ann", Pick(slate.id, "pick", 1))
-    written = export(Source(store, "s", "salt"), module["FORMAT"], tmp_path / "answers.jsonl")
+    written = export(Source(store, "s", "salt"), module["JSONL"], tmp_path / "answers.jsonl")
     (line,) = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert written.rows == 1 and line["slate_id"] == slate.id
     assert line["picked"] == line["shown"][1] and len(line["shown"]) == slate.k
+
+
+def test_the_architecture_names_every_module_once():
+    text = (ROOT / "docs/architecture.md").read_text()
+    listed = re.findall(r"^\| `([\w/]+\.py)` \|", text, re.M)
+    there = [
+        str(path.relative_to(ROOT))
+        for package in ("data", "model", "loop", "curate_app")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    ]
+    assert sorted(listed) == sorted(there)
+    named = set(re.findall(r"`((?:data|model|loop|curate_app|tests|benchmarks)/[\w/]+\.\w+)`", text))
+    assert not [name for name in named if not (ROOT / name).exists()]

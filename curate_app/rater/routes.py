@@ -20,7 +20,7 @@ from curate_app.rater.sessions import (
     Service,
     SessionCookie,
     session_name,
-    turn_at,
+    session_state,
     turn_without,
 )
 from data.errors import PickRefusedError
@@ -127,7 +127,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
             return service.place(session_id)
 
         try:
-            return await service.commit(take, lambda at: turn_at(service, at))
+            return await service.commit(take, lambda at: session_state(service, at))
         except OutOfOrderError as error:
             raise HTTPException(409, str(error)) from None
         except ValueError as error:
@@ -142,7 +142,7 @@ def add_journey(router: APIRouter, service: Service) -> None:
             withdraw(store, config, session_id)
             return service.place(session_id)
 
-        return await service.commit(leave, lambda at: turn_at(service, at))
+        return await service.commit(leave, lambda at: session_state(service, at))
 
 
 async def _enter(
@@ -172,7 +172,7 @@ async def _enter(
         arrived, at = entered
         if arrived.session_id is None or at is None:
             return None, _no_session(service, arrived.gate)
-        return arrived.session_id, {"session": session_name(arrived.session_id), **turn_at(service, at)}
+        return arrived.session_id, {"session": session_name(arrived.session_id), **session_state(service, at)}
 
     session_id, turn = await service.commit(enter, told)
     if session_id:
@@ -210,7 +210,9 @@ def add_picks(router: APIRouter, service: Service) -> None:
     async def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
         sessions.signed(cookie)  # who has none doesn't get in line for the database
-        return await service.commit(lambda: service.place(sessions.require(cookie)), lambda at: turn_at(service, at))
+        return await service.commit(
+            lambda: service.place(sessions.require(cookie)), lambda at: session_state(service, at)
+        )
 
     @router.post("/api/pick")
     async def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
@@ -231,7 +233,7 @@ def add_picks(router: APIRouter, service: Service) -> None:
 
 
 def _told(service: Service, stored: StoredPick, at: Place) -> dict[str, Any]:
-    turn = turn_at(service, at)
+    turn = session_state(service, at)
     return {
         "saved": True,
         "pick_id": stored.id,
@@ -245,26 +247,26 @@ def _field_error(name: str, message: str) -> HTTPException:
     return HTTPException(422, [{"loc": ["body", name], "msg": message}])
 
 
-class CalmRoute(APIRoute):
+class AwaitedRoute(APIRoute):
     """Tells what is wrong with a request without repeating it: not every text or number can be written as JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """FastAPI's handler, with malformed requests answered here."""
         handle = super().get_route_handler()
 
-        async def calmly(request: Request) -> Response:
+        async def awaited(request: Request) -> Response:
             try:
                 return await handle(request)
             except RequestValidationError as error:
                 detail = [{"loc": list(found["loc"]), "msg": found["msg"]} for found in error.errors()]
                 return Response(json.dumps({"detail": detail}), 422, media_type="application/json")
 
-        return calmly
+        return awaited
 
 
 def build_routes(service: Service) -> APIRouter:
     """The routes of one study."""
-    router = APIRouter(route_class=CalmRoute)
+    router = APIRouter(route_class=AwaitedRoute)
     for add in (add_journey, add_picks, add_facts):
         add(router, service)
     return router

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from curate_app.rater.page import JourneyTexts
 from curate_app.web.failures import Health
-from curate_app.web.limits import Whereabouts
+from curate_app.web.limits import Addresses
 from curate_app.web.signing import Signer
 from data.errors import BusyDatabaseError
 from data.records import Progress, Slate
@@ -226,10 +226,10 @@ class Service:
     sessions: Sessions
     texts: JourneyTexts
     health: Health
-    whereabouts: Whereabouts
+    whereabouts: Addresses
 
     @classmethod
-    def of(cls, study: Study, health: Health | None = None, whereabouts: Whereabouts | None = None) -> Self:
+    def of(cls, study: Study, health: Health | None = None, whereabouts: Addresses | None = None) -> Self:
         """What serves a study.
 
         Raises:
@@ -237,7 +237,7 @@ class Service:
         """
         sessions = Sessions(study.store, study.config, Signer(kept_secret(study.path, "session_key")))
         texts = JourneyTexts.of(study.config, study.path)
-        health, whereabouts = health or Health(study.path), whereabouts or Whereabouts()
+        health, whereabouts = health or Health(study.path), whereabouts or Addresses()
         return cls(study.store, study.config, sessions, texts, health, whereabouts)
 
     def place(self, session_id: str) -> Place:
@@ -258,7 +258,7 @@ class Service:
             raise BusyDatabaseError("database is locked: the disk doesn't answer") from None
 
 
-def turn_at(service: Service, at: Place) -> dict[str, Any]:
+def session_state(service: Service, at: Place) -> dict[str, Any]:
     """The turn of a session at a place."""
     progress = picks_progress(service.store, service.config, at.journey.answered)
     told = {"state": at.state, "worker": worker_status(service.store), "progress": _progress(service, progress, at)}

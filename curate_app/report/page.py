@@ -1,4 +1,4 @@
-"""Reports as HTML and report.json: pages made of the evidence and the pictures, files that appear whole."""
+"""One study's report as HTML: a function of the evidence and the pictures. One file: no scripts, nothing external."""
 
 import re
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ class TooManyTriesError(Exception):
         self.headers = {"Retry-After": str(math.ceil(wait_s))}
 
 
-class Door:
+class AdminAuth:
     """Who may see /admin.
 
     Args:
@@ -75,7 +75,7 @@ class Door:
         """Whether the request carries the token of a login that hasn't ended."""
         return self.is_open or self._token(headers) is not None
 
-    def tired_of(self, address: str) -> bool:
+    def is_locked_out(self, address: str) -> bool:
         """Whether the address gave ten wrong passwords within a minute."""
         with self._lock:
             return self._wait(network(address)) > 0
@@ -169,13 +169,13 @@ def is_local(headers: Headers, http_version: str = "1.1") -> bool:
         return False
 
 
-def build_door_routes(door: Door, study_name: str) -> APIRouter:
+def build_login_routes(auth: AdminAuth, study_name: str) -> APIRouter:
     """GET and POST /admin/login, POST /admin/logout."""
     router = APIRouter()
 
     @router.get("/admin/login")
     def ask(request: Request) -> Response:
-        if door.lets_in(request.headers):
+        if auth.lets_in(request.headers):
             return RedirectResponse("/admin/", 303)
         return _page(study_name)
 
@@ -183,7 +183,7 @@ def build_door_routes(door: Door, study_name: str) -> APIRouter:
     def enter(request: Request, password: Annotated[str, Form(max_length=400)] = "") -> Response:
         address = request.client.host if request.client else ""
         try:
-            token = door.login(password, address)
+            token = auth.login(password, address)
         except TooManyTriesError as error:
             return _page(study_name, TEXT["login"]["too_many"], 429, error.headers)
         if token is None:
@@ -194,7 +194,7 @@ def build_door_routes(door: Door, study_name: str) -> APIRouter:
 
     @router.post("/admin/logout")
     def leave(request: Request) -> Response:
-        door.logout(request.headers)
+        auth.logout(request.headers)
         response = RedirectResponse("/admin/login", 303)
         response.delete_cookie(COOKIE, httponly=True, samesite="lax", **_scope(request))
         return response

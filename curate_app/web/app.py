@@ -18,12 +18,12 @@ from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.rater.page import FILES, build_rater_page
 from curate_app.rater.routes import build_routes
 from curate_app.rater.sessions import Service
-from curate_app.web.admin_auth import Door, build_door_routes
+from curate_app.web.admin_auth import AdminAuth, build_login_routes
 from curate_app.web.failures import Failures, Health, handle_failures
 from curate_app.web.images import Pictures
 from curate_app.web.limits import Limits
-from curate_app.web.metrics import Meter, build_metrics_routes
-from curate_app.web.security import DeadlineProtocol, Guard
+from curate_app.web.metrics import RequestMetrics, build_metrics_routes
+from curate_app.web.security import DeadlineProtocol, SecurityMiddleware
 from loop.study import Study
 
 GRACE_S = 5
@@ -56,7 +56,7 @@ def build_app(study: Study, *, admin_open: bool, password: str | None, health: H
     if not admin_open and not password:
         raise ValueError("The researcher's page needs a password: set app.password, or serve on this machine only.")
     config = study.config.app
-    door = Door(None if admin_open else password)
+    auth = AdminAuth(None if admin_open else password)
     limits = Limits.of(config.requests_per_session, config.requests_per_address)
     app = fastapi.FastAPI(
         title="curate",
@@ -68,16 +68,18 @@ def build_app(study: Study, *, admin_open: bool, password: str | None, health: H
     health = health or Health(study.path)
     handle_failures(app, health)
     service = Service.of(study, health, limits.whereabouts)
-    meter = Meter(Failures(Pictures(Guard(app, door, limits, service.sessions.signer), study.store), health))
+    request_metrics = RequestMetrics(
+        Failures(Pictures(SecurityMiddleware(app, auth, limits, service.sessions.signer), study.store), health)
+    )
     app.include_router(build_routes(service))
-    app.include_router(build_door_routes(door, study.path.name))
+    app.include_router(build_login_routes(auth, study.path.name))
     app.include_router(build_export_routes(study))
-    app.include_router(build_metrics_routes(study.store, meter, limits, door))
+    app.include_router(build_metrics_routes(study.store, request_metrics, limits, auth))
     app.mount(STATIC_URL, _Immutable(directory=STATIC))
-    admin_page = build_admin_page(study, closed=not door.is_open)
+    admin_page = build_admin_page(study, closed=not auth.is_open)
     _mount(app, admin_page, "/admin", head("charts.css", "admin.css", "panels.css"))
     _mount(app, build_rater_page(study), "/", head(*FILES))
-    return meter
+    return request_metrics
 
 
 def serve(app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] = ()) -> None:

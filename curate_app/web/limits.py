@@ -56,7 +56,7 @@ class Buckets:
         return 0.0 if enough else (needed - tokens) / self._rate
 
 
-class Whereabouts:
+class Addresses:
     """The network from which each session asked last; the longest silent are forgotten when there are too many."""
 
     def __init__(self):
@@ -91,7 +91,7 @@ class Limits:
     sessions: Buckets
     addresses: Buckets
     met: Counter[str]
-    whereabouts: Whereabouts = field(default_factory=Whereabouts)
+    whereabouts: Addresses = field(default_factory=Addresses)
 
     @classmethod
     def of(cls, per_session: float, per_address: float) -> "Limits":

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from curate_app.web.admin_auth import Door, TooManyTriesError, is_local
+from curate_app.web.admin_auth import AdminAuth, TooManyTriesError, is_local
 from curate_app.web.limits import Limits
 from data.store import Store
 from loop.raters.serving import silent_s, worker_status
@@ -47,7 +47,7 @@ class Times:
     seconds: float = 0.0
 
 
-class Meter:
+class RequestMetrics:
     """ASGI middleware around everything else.
 
     Attributes:
@@ -89,19 +89,19 @@ def route_of(path: str) -> str:
     return next((folder for folder in FOLDERS if path.startswith(folder)), "other")
 
 
-def build_metrics_routes(store: Store, meter: Meter, limits: Limits, door: Door) -> APIRouter:
+def build_metrics_routes(store: Store, request_metrics: RequestMetrics, limits: Limits, auth: AdminAuth) -> APIRouter:
     """GET /metrics of one study."""
     router = APIRouter()
 
     @router.get("/metrics")
     def metrics(request: Request) -> Response:
         try:
-            if not (_from_here(request) or _is_researcher(request, door)):
+            if not (_from_here(request) or _is_researcher(request, auth)):
                 why = "Ask from this machine, or with the researcher's password.\n"
                 return PlainTextResponse(why, 401, {"WWW-Authenticate": 'Basic realm="metrics"'})
         except TooManyTriesError as error:
             return PlainTextResponse("Too many wrong passwords; ask again a little later.\n", 429, error.headers)
-        lines = [*_study_lines(store), *_limit_lines(limits), *_request_lines(meter)]
+        lines = [*_study_lines(store), *_limit_lines(limits), *_request_lines(request_metrics)]
         return PlainTextResponse("\n".join(lines) + "\n", media_type=TYPE, headers={"Cache-Control": "no-store"})
 
     return router
@@ -117,7 +117,7 @@ def _from_here(request: Request) -> bool:
         return False
 
 
-def _is_researcher(request: Request, door: Door) -> bool:
+def _is_researcher(request: Request, auth: AdminAuth) -> bool:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return False
@@ -125,7 +125,7 @@ def _is_researcher(request: Request, door: Door) -> bool:
         password = base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
         return False
-    return door.knows(password, request.client.host if request.client else "")
+    return auth.knows(password, request.client.host if request.client else "")
 
 
 def _study_lines(store: Store) -> Iterable[str]:
@@ -166,9 +166,9 @@ def _limit_lines(limits: Limits) -> Iterable[str]:
     )
 
 
-def _request_lines(meter: Meter) -> Iterable[str]:
+def _request_lines(request_metrics: RequestMetrics) -> Iterable[str]:
     yield from _head("request_seconds", "histogram", "time to answer")
-    for (route, status), times in sorted(list(meter.times.items())):
+    for (route, status), times in sorted(list(request_metrics.times.items())):
         labels = {"route": route, "status": status}
         bounds = [*map(str, BOUNDS_S), "+Inf"]
         for bound, n in zip(bounds, accumulate(times.counts), strict=True):

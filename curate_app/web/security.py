@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from curate_app.rater.sessions import COOKIE
-from curate_app.web.admin_auth import Door, is_local
+from curate_app.web.admin_auth import AdminAuth, is_local
 from curate_app.web.limits import Limits
 from curate_app.web.signing import Signer
 
@@ -96,12 +96,12 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.transport.abort()  # what it still had to say is nothing
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware; plain ASGI, so that streams pass through untouched."""
 
-    def __init__(self, app: ASGIApp, door: Door, limits: Limits, signer: Signer):
+    def __init__(self, app: ASGIApp, auth: AdminAuth, limits: Limits, signer: Signer):
         self.app = app
-        self.door = door
+        self.auth = auth
         self.limits = limits
         self.signer = signer
 
@@ -150,9 +150,9 @@ class Guard:
     def _closed(self, path: str, method: str, headers: Headers, scope: Scope) -> Response | None:
         if not _at_admin(path):
             return None
-        if self.door.is_open and not is_local(headers, scope["http_version"]):
+        if self.auth.is_open and not is_local(headers, scope["http_version"]):
             return _refuse(403, "Without a password this page opens at http://localhost alone; set app.password.")
-        if path != f"{ADMIN}/login" and not self.door.lets_in(headers):
+        if path != f"{ADMIN}/login" and not self.auth.lets_in(headers):
             if method == "GET" and path in (ADMIN, f"{ADMIN}/"):
                 return RedirectResponse(f"{ADMIN}/login", 303)
             return _refuse(401, "Log in at /admin/login first.")

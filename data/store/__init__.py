@@ -1,24 +1,13 @@
-"""The study database: one class, `Store`, holds all SQL; the rooms are its tables.
+"""The study database: one class, `Store`, holds all SQL.
 
-connection  opening, pragmas, migrations, transactions
-clock       leases, when the machine's clock is set
-people      raters and sessions
-journeys    a person's way through a session, panel ids, invitations
-slates      the pool: bulk insertion, leases, retirement
-checks      attention, practice and repeated slates: copies in another order
-flags       flags on answers and sessions, and what they keep out of training
-picks       recording an answer, reading answers back
-counted     picks toward the next generation, kept up from pick to pick
-figures     answers so far and free slates, kept up from pick to pick
-generations publishing, metrics, images
-evaluations the samples behind the metrics
-judged      what the self-check reads
-chosen      what `curate fit` reads
-exported    what exports read
-imported    what an imported log writes
-replayed    another study's log in a replay
-crowd       what the researcher's page counts
-journal     events and the worker's status
+connection    opening, pragmas, migrations, transactions
+group_commit  one transaction for all that wait at the same moment
+sessions      raters, their sessions and their way through them; leases when the machine's clock is set
+slates        the pool: bulk insertion, leases, retirement; copies of slates for checks
+picks         recording an answer, reading answers back, flags, and live counts
+generations   publishing, images, the samples behind the metrics; events and the worker's status
+queries       what one consumer each reads: the self-check, the fits, exports, the researcher's page
+transfer      what `curate import` and `curate replay` write
 """
 
 from data.store.generations import Evaluations, Generations

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from data.errors import CorruptDatabaseError, NewerDatabaseError, NotAStudyError, storage_fault
 from data.schema import migrations
 from data.secret_file import MODE
-from data.store.group_commit import Sharing
+from data.store.group_commit import GroupCommit
 
 BUSY_TIMEOUT_S = 60.0
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Connection:
         self._opened: list[sqlite3.Connection] = []
         self._opened_lock = threading.Lock()
         self._writing = threading.Lock()  # threads of one process wait here rather than poll for SQLite's lock
-        self._sharing = Sharing(self._writing, lambda: self.db.conn)
+        self._group_commit = GroupCommit(self._writing, lambda: self.db.conn)
         _look_before_opening(self.path)
         if migrations.pending(self.db):
             # Two processes may arrive here together: the write lock makes one of them find nothing left to do.
@@ -159,19 +159,19 @@ class Connection:
         Raises:
             BusyDatabaseError: another process held the write lock for too long; `work` was not and will not be done.
         """
-        return work() if self.db.conn.in_transaction else self._sharing.submit(work).result()
+        return work() if self.db.conn.in_transaction else self._group_commit.submit(work).result()
 
     def soon(self, work: Callable[[], T], then: Callable[[T], U]) -> Future[U]:
         """`together` for those who don't want to hold a thread meanwhile: what `then` makes of it after the commit.
 
         Both run in another thread; `then` only reads.
         """
-        return self._sharing.submit(work, then)
+        return self._group_commit.submit(work, then)
 
     @property
     def blocked_s(self) -> float:
         """Seconds for which `together` and `soon` have been waiting for the write lock in vain; 0.0: they aren't."""
-        return self._sharing.blocked_s
+        return self._group_commit.blocked_s
 
     @contextmanager
     def read(self) -> Iterator[Database]:
@@ -213,7 +213,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connections of all threads; the last one out checkpoints the write-ahead log."""
-        self._sharing.close()
+        self._group_commit.close()
         with self._opened_lock:
             for connection in self._opened:
                 connection.close()

@@ -34,7 +34,7 @@ class _Work:
     error: Exception | None = None
 
 
-class Sharing:
+class GroupCommit:
     """Runs works in write transactions that they share.
 
     Args:

@@ -66,7 +66,7 @@ def test_while_sixty_wait_for_a_foreign_lock_everything_that_only_reads_is_serve
             consents = [
                 pool.submit(httpx.post, f"{address}/api/consent", json={"agreed": True}, timeout=100) for _ in range(60)
             ]
-            until(lambda: study.store._sharing.size() == 60)
+            until(lambda: study.store._group_commit.size() == 60)
             for path in ("/", "/healthz", "/metrics", "/admin/", "/admin/login", f"{STATIC_URL}/rater.js"):
                 assert client.get(path, follow_redirects=True).status_code == 200, path
             assert client.post("/api/session", json={}).json()["state"] == "consent"
@@ -218,7 +218,7 @@ def test_healthz_is_well_as_long_as_raters_are_served(
 def test_a_lock_is_no_trouble_for_a_moment_and_a_full_disk_is_one_at_once(study: Study, monkeypatch):
     monkeypatch.setattr(group_commit, "TRY_S", 0.001)
     now = [0.0]
-    study.store._sharing._clock = lambda: now[0]
+    study.store._group_commit._clock = lambda: now[0]
     client = TestClient(app_of(study, health_of(study)))
     with foreign_lock(study):
         assert client.get("/healthz").json()["ok"] is True

@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from curate_app.assets import STATIC_URL
 from curate_app.processes import admin_password
-from curate_app.web.admin_auth import TRIES, Door
+from curate_app.web.admin_auth import TRIES, AdminAuth
 from curate_app.web.app import build_app, serve
 from curate_app.web.security import DeadlineProtocol
 from loop.study import Study, configure
@@ -73,12 +73,12 @@ def test_a_wrong_password_says_so(closed: TestClient, password: str):
 
 
 def test_after_ten_wrong_passwords_even_the_right_one_waits():
-    door = Door("right")
+    auth = AdminAuth("right")
     for _ in range(TRIES):
-        assert not door.tired_of("here")
-        assert door.login("wrong", "here") is None
-    assert door.tired_of("here")
-    assert not door.tired_of("elsewhere")
+        assert not auth.is_locked_out("here")
+        assert auth.login("wrong", "here") is None
+    assert auth.is_locked_out("here")
+    assert not auth.is_locked_out("elsewhere")
 
 
 def test_a_door_needs_a_password(study: Study):

@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from curate_app.web import limits as module
-from curate_app.web.admin_auth import COOKIE, Door
+from curate_app.web.admin_auth import COOKIE, AdminAuth
 from curate_app.web.limits import BURST_S, Buckets, Limits, network
 from curate_app.web.signing import Signer
 
@@ -112,8 +112,8 @@ def test_limits_logins_and_cookies_ask_no_clock_that_can_be_set(monkeypatch: pyt
 
     for name in ("time", "time_ns", "gmtime", "localtime"):
         monkeypatch.setattr(time, name, forbidden)
-    limits, door, signer = Limits.of(1.0, 1.0), Door("secret"), Signer("k" * 32)
+    limits, auth, signer = Limits.of(1.0, 1.0), AdminAuth("secret"), Signer("k" * 32)
     assert limits.wait("session", "10.0.0.1", 1.0) == 0.0
-    token = door.login("secret", "10.0.0.1")
-    assert token and door.lets_in(Headers({"cookie": f"{COOKIE}={token}"})) and not door.tired_of("10.0.0.1")
+    token = auth.login("secret", "10.0.0.1")
+    assert token and auth.lets_in(Headers({"cookie": f"{COOKIE}={token}"})) and not auth.is_locked_out("10.0.0.1")
     assert signer.opened(signer.sign("a" * 20)) == "a" * 20

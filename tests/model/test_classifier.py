@@ -17,7 +17,7 @@ from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpoi
 from model.classifier import Classifier, vgg11
 from model.classifier_training import augment, split, train_classifier
 from model.config import ClassifierConfig
-from model.training_state import Keeper
+from model.training_state import Snapshotter
 
 TINY = ClassifierConfig(width=4, epochs=8, batch_size=32, shift=1, dropout=0.0, lr=1e-2)
 
@@ -114,8 +114,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 ):
     x, labels = dark_and_bright()
     config = TINY.model_copy(update={"dropout": 0.3, "flip": True, "optimiser": "sgd", "restart_epochs": 3})
-    keeper = Keeper(tmp_path / "c.partial", "this one", every_s)
-    fit = partial(train_classifier, x, labels, ("dark", "bright"), config, 0, keeper=keeper)
+    snapshotter = Snapshotter(tmp_path / "c.partial", "this one", every_s)
+    fit = partial(train_classifier, x, labels, ("dark", "bright"), config, 0, snapshotter=snapshotter)
     with pytest.raises(KeyboardInterrupt):
         fit(lambda done, total: stop(done) if done == at else None)
     done = []

@@ -15,7 +15,7 @@ from data.images import decode_png
 from data.records import NewSlate, Pick, Sample
 from data.schema import NAMES
 from data.store.sessions import PanelIds
-from tests.data.formats.conftest import NASTY, STUDY
+from tests.data.choice_log.conftest import NASTY, STUDY
 
 
 def read(path) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import torch
 
 from model.flow import Flow
 from model.interfaces import TrainingData
-from model.training_state import Keeper, holding_interrupts
+from model.training_state import Snapshotter, holding_interrupts
 
 Build = Callable[..., Flow]
 
@@ -24,13 +24,13 @@ def data(gaussian):
     return gaussian([[[0.2] * 8] * 8])
 
 
-def interrupt(flow: Flow, gaussian, keeper: Keeper, at: int) -> None:
+def interrupt(flow: Flow, gaussian, snapshotter: Snapshotter, at: int) -> None:
     def stop(done: int, total: int) -> None:
         if done == at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        flow.fit(data(gaussian), None, 1, stop, keeper)
+        flow.fit(data(gaussian), None, 1, stop, snapshotter)
 
 
 class PressesCtrlC:
@@ -53,30 +53,30 @@ def weights(flow: Flow) -> list[torch.Tensor]:
 @pytest.mark.parametrize("at", [40, 100])
 def test_an_interrupted_training_ends_with_the_same_weights(build: Build, gaussian, tmp_path: Path, at: int):
     flow = untrained(build)
-    keeper = Keeper(tmp_path / "g.partial", "this one", every_s=0)
-    interrupt(flow, gaussian, keeper, at)
+    snapshotter = Snapshotter(tmp_path / "g.partial", "this one", every_s=0)
+    interrupt(flow, gaussian, snapshotter, at)
     steps = []
-    found = flow.fit(data(gaussian), None, 1, lambda done, total: steps.append(done), keeper)
+    found = flow.fit(data(gaussian), None, 1, lambda done, total: steps.append(done), snapshotter)
     straight = flow.fit(data(gaussian), None, 1)
     assert steps == list(range(at, 101, 20))
     assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(straight), strict=True))
-    keeper.done()
+    snapshotter.done()
     assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_at_any_step_keeps_what_is_done(build: Build, gaussian, tmp_path: Path):
     flow = untrained(build)
     told = []
-    keeper = Keeper(tmp_path / "g.partial", "this one", on_kept=lambda step, network: told.append(step))
+    snapshotter = Snapshotter(tmp_path / "g.partial", "this one", on_kept=lambda step, network: told.append(step))
     straight = flow.fit(data(gaussian), None, 1)
     with pytest.raises(KeyboardInterrupt):
-        flow.fit(PressesCtrlC(data(gaussian), at=33), None, 1, None, keeper)
-    kept = keeper.kept()
+        flow.fit(PressesCtrlC(data(gaussian), at=33), None, 1, None, snapshotter)
+    kept = snapshotter.kept()
     assert kept is not None and 20 < kept.step < 100 and not told
     size = sum(x.nbytes for x in (*kept.network.values(), *kept.average.values()))
-    assert keeper.path.stat().st_size < 2.5 * size  # weights, average, and two numbers for each weight
+    assert snapshotter.path.stat().st_size < 2.5 * size  # weights, average, and two numbers for each weight
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    found = flow.fit(data(gaussian), None, 1, None, keeper)
+    found = flow.fit(data(gaussian), None, 1, None, snapshotter)
     assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(straight), strict=True))
 
 
@@ -91,23 +91,25 @@ def test_a_second_ctrl_c_is_not_held_back():
 
 def test_what_another_training_kept_is_not_gone_on_from(build: Build, gaussian, tmp_path: Path):
     flow = untrained(build)
-    interrupt(flow, gaussian, Keeper(tmp_path / "g.partial", "lr = 1", every_s=0), 60)
-    assert Keeper(tmp_path / "g.partial", "lr = 2").kept() is None
-    assert Keeper(tmp_path / "g.partial", "lr = 1").kept() is not None
-    assert Keeper(tmp_path / "none.partial", "lr = 1").kept() is None
+    interrupt(flow, gaussian, Snapshotter(tmp_path / "g.partial", "lr = 1", every_s=0), 60)
+    assert Snapshotter(tmp_path / "g.partial", "lr = 2").kept() is None
+    assert Snapshotter(tmp_path / "g.partial", "lr = 1").kept() is not None
+    assert Snapshotter(tmp_path / "none.partial", "lr = 1").kept() is None
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"nonsense" * 99])
 def test_a_damaged_file_is_named(build: Build, gaussian, tmp_path: Path, damage):
     path = tmp_path / "g.partial"
-    interrupt(untrained(build), gaussian, Keeper(path, "this one", every_s=0), 40)
+    interrupt(untrained(build), gaussian, Snapshotter(path, "this one", every_s=0), 40)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"g\.partial is damaged; remove it"):
-        Keeper(path, "this one").kept()
+        Snapshotter(path, "this one").kept()
 
 
 def test_it_is_told_of_each_time(build: Build, gaussian, tmp_path: Path):
     told = []
-    keeper = Keeper(tmp_path / "g.partial", "this one", every_s=0, on_kept=lambda step, network: told.append(step))
-    untrained(build).fit(data(gaussian), None, 1, keeper=keeper)
+    snapshotter = Snapshotter(
+        tmp_path / "g.partial", "this one", every_s=0, on_kept=lambda step, network: told.append(step)
+    )
+    untrained(build).fit(data(gaussian), None, 1, snapshotter=snapshotter)
     assert told == [20, 40, 60, 80, 100]

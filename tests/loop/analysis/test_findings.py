@@ -9,7 +9,7 @@ from loop.analysis.assumptions import Finding, consistency, position_bias, slate
 from loop.analysis.log import Repeats, Slates
 from loop.analysis.logit import fit, scores
 from loop.analysis.raters import disagreement, own_tastes, rater_findings
-from tests.loop.choice.simulated import CLASSES, Crowd, Groups, luce
+from tests.loop.analysis.simulated import CLASSES, Crowd, Groups, luce
 
 NAMES = ("position", "context", "disagreement", "random", "odd")
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from starlette.datastructures import Headers
 
 from curate_app.web import admin_auth as module
-from curate_app.web.admin_auth import LOGIN_S, TRIES, TRIES_WITHIN_S, Door, TooManyTriesError, is_local
+from curate_app.web.admin_auth import LOGIN_S, TRIES, TRIES_WITHIN_S, AdminAuth, TooManyTriesError, is_local
 from curate_app.web.app import build_app
 from data.secret_file import password_hash
 from loop.study import Study
@@ -61,31 +61,31 @@ def test_a_scraper_without_a_password_locks_nobody_out(from_address: Callable[..
 
 
 def test_addresses_of_one_ipv6_network_share_their_tries():
-    door = Door("right")
+    auth = AdminAuth("right")
     for n in range(TRIES):
-        assert not door.knows("wrong", f"2001:db8:1:1:{n}::1")
+        assert not auth.knows("wrong", f"2001:db8:1:1:{n}::1")
     with pytest.raises(TooManyTriesError):
-        door.knows("right", "2001:db8:1:1:ffff::9")
-    assert door.knows("right", "2001:db8:1:2::1")
+        auth.knows("right", "2001:db8:1:1:ffff::9")
+    assert auth.knows("right", "2001:db8:1:2::1")
 
 
 def test_the_right_password_costs_no_try_and_a_minute_heals():
     clock = Clock()
-    door = Door("right", clock)
-    assert all(door.knows("right", "here") for _ in range(3 * TRIES))
+    auth = AdminAuth("right", clock)
+    assert all(auth.knows("right", "here") for _ in range(3 * TRIES))
     for _ in range(TRIES):
-        door.knows("wrong", "here")
-    assert door.tired_of("here")
+        auth.knows("wrong", "here")
+    assert auth.is_locked_out("here")
     clock.now += TRIES_WITHIN_S
-    assert not door.tired_of("here") and door.knows("right", "here")
+    assert not auth.is_locked_out("here") and auth.knows("right", "here")
 
 
 def test_guesses_sent_side_by_side_count_each():
-    door = Door("right")
+    auth = AdminAuth("right")
 
     def guess(n: int) -> bool:
         try:
-            return door.knows(f"guess {n}", "here")
+            return auth.knows(f"guess {n}", "here")
         except TooManyTriesError:
             return True
 
@@ -94,24 +94,24 @@ def test_guesses_sent_side_by_side_count_each():
 
 
 def test_a_hash_opens_for_its_password_alone(monkeypatch: pytest.MonkeyPatch):
-    door = Door(password_hash("päss \ud800"))
-    assert door.knows("päss \ud800", "here") and not door.knows("pass", "here")
+    auth = AdminAuth(password_hash("päss \ud800"))
+    assert auth.knows("päss \ud800", "here") and not auth.knows("pass", "here")
     monkeypatch.setattr(module, "HASHING", 1)
-    busy = Door(password_hash("right"))
+    busy = AdminAuth(password_hash("right"))
     with busy._hashing, pytest.raises(TooManyTriesError):  # nobody waits for a turn in a thread that raters need
         busy.knows("right", "here")
-    assert busy.knows("right", "here") and not busy.tired_of("here")
+    assert busy.knows("right", "here") and not busy.is_locked_out("here")
 
 
 def test_a_login_ends_by_itself(study: Study):
     clock = Clock()
-    door = Door(PASSWORD, clock)
-    token = door.login(PASSWORD, "here")
+    auth = AdminAuth(PASSWORD, clock)
+    token = auth.login(PASSWORD, "here")
     headers = Headers({"cookie": f"curate_admin={token}"})
     clock.now += LOGIN_S - 1
-    assert door.lets_in(headers)
+    assert auth.lets_in(headers)
     clock.now += 1
-    assert not door.lets_in(headers)
+    assert not auth.lets_in(headers)
 
 
 def test_logging_out_ends_the_login_for_good(from_address: Callable[..., TestClient]):
@@ -165,9 +165,9 @@ def test_http_1_0_is_a_proxys():
 )
 def test_another_apps_cookies_do_not_hide_a_login(other: str):
     """A browser sends the cookies of all apps on localhost to each of them, whatever their ports."""
-    door = Door(PASSWORD)
-    token = door.login(PASSWORD, "127.0.0.1")
+    auth = AdminAuth(PASSWORD)
+    token = auth.login(PASSWORD, "127.0.0.1")
     headers = Headers({"cookie": f"{other}; {module.COOKIE}={token}; z={other}"})
-    assert door.lets_in(headers) and not door.lets_in(Headers({"cookie": f"{other}; {module.COOKIE}=x{token}"}))
-    door.logout(headers)
-    assert not door.lets_in(headers)
+    assert auth.lets_in(headers) and not auth.lets_in(Headers({"cookie": f"{other}; {module.COOKIE}=x{token}"}))
+    auth.logout(headers)
+    assert not auth.lets_in(headers)

@@ -11,7 +11,7 @@ import pytest
 from data.errors import BusyDatabaseError
 from data.store import Store, group_commit
 from data.store.connection import LockWait
-from data.store.group_commit import Sharing
+from data.store.group_commit import GroupCommit
 
 
 def kinds(store: Store) -> list[str]:
@@ -33,8 +33,10 @@ def test_a_work_within_a_transaction_belongs_to_it(store: Store):
 
 def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch):
     commits: list[int] = []
-    commit = Sharing._commit
-    monkeypatch.setattr(Sharing, "_commit", lambda self, db, all_: commits.append(len(all_)) or commit(self, db, all_))
+    commit = GroupCommit._commit
+    monkeypatch.setattr(
+        GroupCommit, "_commit", lambda self, db, all_: commits.append(len(all_)) or commit(self, db, all_)
+    )
     ready, go = threading.Barrier(9), threading.Event()
 
     def work(n: int) -> int:
@@ -45,7 +47,7 @@ def test_works_that_wait_share_a_commit(store: Store, monkeypatch: pytest.Monkey
         with store._writing:  # all eight queue up behind this
             waiting = [pool.submit(work, n) for n in range(8)]
             ready.wait()
-            while store._sharing.size() < 8:
+            while store._group_commit.size() < 8:
                 go.wait(0.001)
         ids = [each.result(10) for each in waiting]
     assert sorted(ids) == list(range(1, 9))
@@ -70,7 +72,7 @@ def test_one_that_raises_is_rolled_back_alone(store: Store):
     with store._writing:
         for thread in threads:
             thread.start()
-        while store._sharing.size() < 10:
+        while store._group_commit.size() < 10:
             threading.Event().wait(0.001)
     for thread in threads:
         thread.join(10)
@@ -135,7 +137,7 @@ def test_works_wait_for_another_process_for_a_bounded_time_and_are_given_back_un
 ):
     monkeypatch.setattr(group_commit, "TRY_S", 0.001)
     now = [0.0]
-    store._sharing._clock = lambda: now[0]
+    store._group_commit._clock = lambda: now[0]
     with foreign_lock(store):
         early = store.soon(lambda: store.log("test", "early"), lambda id_: id_)
         now[0] = 3.0

@@ -7,7 +7,7 @@ import pytest
 from loop.analysis.design import NotIdentifiedError
 from loop.analysis.log import Slates
 from loop.analysis.logit import fit, item_table, worths
-from tests.loop.choice.simulated import Crowd
+from tests.loop.analysis.simulated import Crowd
 
 NAMES = ("zero", "one", "two", "three", "four")
 

@@ -10,7 +10,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from data.choice_log import FORMATS
-from tests.data.formats.conftest import STUDY
+from tests.data.choice_log.conftest import STUDY
 
 
 @pytest.mark.parametrize("name", list(FORMATS))

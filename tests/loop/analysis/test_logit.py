@@ -8,7 +8,7 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 from loop.analysis.design import NotIdentifiedError, SeparatedError, estimable, separating
 from loop.analysis.log import Slates
 from loop.analysis.logit import Fit, fit, wald
-from tests.loop.choice.simulated import TRUTH, always_best, anyone, differing, known, luce, mixed
+from tests.loop.analysis.simulated import TRUTH, always_best, anyone, differing, known, luce, mixed
 
 NAMES = ("a", "b", "c", "d")
 
