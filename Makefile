@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+RUNS := .venv/.runs
 
 .PHONY: demo test test-slow lint browser calibration crowd crowd-disturbed hostile kills paper-2d starter clean
 .DEFAULT_GOAL := demo
 
-demo: $(READY)            ## the digits study in the browser
+demo: $(RUNS)             ## the digits study in the browser
 	$(BIN)/curate demo
 
 test: $(READY) browser    ## the whole suite, under 12 minutes on two cores
@@ -41,10 +42,14 @@ kills: $(READY)           ## kill -9 of the worker at every place that matters (
 starter: $(READY)         ## rebuild the digits starter that ships in model/starters (about 15 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m loop.starter
 
-$(READY): pyproject.toml constraints.txt
+$(RUNS): pyproject.toml constraints.txt  # what the demo runs on; tests add to it
 	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
 	@echo "Setting up .venv (once; about 5 GB with torch) ..."
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $(RUNS)
+
+$(READY): $(RUNS)
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $(READY)
 

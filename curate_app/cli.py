@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from curate_app.commands.browse import browse
+from curate_app.commands.doctor import doctor
 from curate_app.commands.export import export, import_
 from curate_app.commands.fit import fit, plan
 from curate_app.commands.invite import invite
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(reward_app, name="reward")
 app.add_typer(theory_app, name="theory")
 app.command()(sweep)
+app.command()(doctor)
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]
@@ -35,9 +37,20 @@ INTERRUPTED = 130
 PRESET_HELP = "digits, moons, gaussians, cifar10, cifar10-small or folder."
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"curate {version('curate')}")
+        raise typer.Exit
+
+
 @app.callback()
 def curate(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
     """Ask people which of K generated images they like best, retrain the generator on their picks, see what changes."""
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from loop.config import StudyConfig
 from loop.study import Study
-from model.devices import describe, use
+from model.devices import describe, use, uses_bf16
 from model.distributed import (
     LostProcessError,
     from_main,
@@ -17,7 +19,16 @@ from model.distributed import (
     total,
 )
 
-__all__ = ["LostProcessError", "choose_device", "from_main", "is_first_to_say", "is_lost", "is_main", "open_study"]
+__all__ = [
+    "LostProcessError", "choose_device", "from_main", "hardware", "is_first_to_say", "is_lost", "is_main", "open_study",
+]  # fmt: skip
+
+
+def hardware() -> str:
+    """The device that `auto` means here, its threads, and whether it has bfloat16, in words."""
+    use("auto")
+    arithmetic = "bfloat16" if uses_bf16("auto") else "float32 only"
+    return f"{describe()}, {torch.get_num_threads()} threads, {arithmetic}"
 
 
 def choose_device(config: StudyConfig, asked: str | None) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -286,10 +287,19 @@ def test_a_traceback_comes_with_debug_only(tmp_path: Path):
 def test_help_lists_the_verbs_and_each_verb_has_an_example():
     done = curate("--help")
     assert done.returncode == 0
-    for verb in ("demo", "new", "serve", "worker", "simulate", "status", "export", "check", "reward"):
+    for verb in ("demo", "new", "serve", "worker", "simulate", "status", "export", "check", "reward", "doctor"):
         assert f" {verb} " in done.stdout
     for verb in (["simulate"], ["reward", "train"]):
         assert "Example" in curate(*verb, "--help").stdout
+
+
+def test_doctor_says_what_is_here_and_what_is_missing(home: Path):
+    assert re.fullmatch(r"curate \d+\.\d+\S*\n", curate("--version").stdout)
+    found = json.loads(curate("doctor", ".", "--json", cwd=home).stdout)
+    assert found["versions"]["torch"] and found["device"].startswith(("cpu", "cuda", "mps"))
+    assert found["studies"] == ["s"] and set(found["optional"]) == {"datasette", "torch-fidelity", "timm"}
+    told = curate("doctor", "nowhere", cwd=home)
+    assert told.returncode == 0 and "none in" in told.stdout and "torchcfm" in told.stdout
 
 
 def test_new_writes_everything_out_and_says_what_comes_next(tmp_path: Path):
