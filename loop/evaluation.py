@@ -30,10 +30,10 @@ from loop.pictures import COLUMNS, picture, to_bytes
 from loop.scoring import Scorer, Scores
 from loop.selfcheck.verdicts import POWER, Check, Finding, judge
 from loop.slates import STREAMS, Drawn, draw_scored
-from loop.study import DISTANCES, IMPORTED, Study
+from loop.study import DISTANCES, IMPORTED, JUDGED, Study
 from loop.theory.bounds import estimate_kl_ceiling
 from model.checkpoint import write_whole
-from model.classifier import Classifier
+from model.classifier import Classifier, Judgement
 from model.density import PointDensity
 from model.devices import device
 from model.distributed import from_main
@@ -46,6 +46,7 @@ from model.noise import derive_seeds
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
 NEAREST_SAMPLES = 2_000  # enough for a median
+WORTH_KEEPING = 10_000  # real images from which judging them takes seconds
 NAME, FIGURES = "redrawn evaluation", "evaluation figures"
 POINTS, IMAGES = 500, 32  # samples that are drawn again; images take far longer
 CLOSE = {"points": 1e-3, "images": 0.05}  # standard deviations by which another device or batch may move a reward
@@ -149,11 +150,29 @@ class Evaluator:
     @cached_property
     def real_scores(self) -> Scores:
         """Rewards and labels of the real data."""
-        return self.scorer.score(self.real)
+        return self._score_real(None)
 
     def score_real(self, on_step: OnStep) -> None:
         """Scores the real data, telling how far it is."""
-        self.__dict__["real_scores"] = self.scorer.score(self.real, on_step)
+        self.__dict__["real_scores"] = self._score_real(on_step)
+
+    def _score_real(self, on_step: OnStep | None) -> Scores:
+        """What the classifier says of many real images is kept in the study, under a hash of both."""
+        real, classifier = self.real, self.scorer.classifier
+        if classifier is None or classifier.sha256 is None or len(real) < WORTH_KEEPING:
+            return self.scorer.score(real, on_step)
+        about = f"{classifier.sha256}, {device().type}, ".encode()
+        key = hashlib.sha256(about + self.real_kept.numpy().tobytes()).hexdigest()
+        path = self.study.path / JUDGED
+        kept = from_main(lambda: load_file(path) if path.exists() else {})
+        if f"{key} probs" in kept:
+            judged = Judgement(*(kept[f"{key} {name}"].numpy() for name in ("probs", "features")))
+        else:
+            judged = classifier.judge(real, on_step)
+            named = {"probs": judged.probs, "features": judged.features}
+            raw = save({f"{key} {name}": torch.from_numpy(values) for name, values in named.items()})
+            from_main(lambda: write_whole(path, lambda file: file.write(raw)))
+        return self.scorer.score_judged(real, judged)
 
     @cached_property
     def cells(self) -> Cells:

@@ -10,7 +10,7 @@ from data.datasets import nearest_mode
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model import reward
-from model.classifier import Classifier
+from model.classifier import Classifier, Judgement
 from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
 from model.interfaces import OnStep
 
@@ -60,7 +60,10 @@ class Scorer:
         if self.classifier is None:
             reward, operative = self._rewards(x, np.empty((0, 0)))
             return Scores(reward, operative, nearest_mode(self.config.data, x.numpy()))
-        judged = self.classifier.judge(x, on_step)
+        return self.score_judged(x, self.classifier.judge(x, on_step))
+
+    def score_judged(self, x: torch.Tensor, judged: Judgement) -> Scores:
+        """The same of images that the classifier has judged."""
         reward, operative = self._rewards(x, judged.probs)
         features = np.concatenate([judged.probs, judged.features], axis=1)
         return Scores(reward, operative, judged.probs.argmax(1), judged.probs, features)

@@ -25,9 +25,10 @@ from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
 ERRORS = "sweep-error.txt"  # in a study of a sweep: all that its process said when it failed
-DISTANCES = "real-distances.safetensors"  # what can be found again, but takes a while
+DISTANCES = "real-distances.safetensors"  # what can be found again, but takes a while ...
+JUDGED = "real-judged.safetensors"  # ... and what the classifier says of the real images
 # beside the database: nothing is made yet
-UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES})
+UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES, JUDGED})
 IMPORTED = "imported"  # a log without its generators
 
 

@@ -18,7 +18,10 @@ NOTES = (
     "the rate that a product of two 2048x2048 matrices reaches in the same process: fp32 for the plain way, the faster "
     "of fp32 and bf16 here. Its share of the time says how near the stage is.",
     "evaluate: fresh samples of the new generation, scored; here the study's whole evaluation, stored and published; "
-    "the plain way finds a Fréchet distance alone. once: what a run pays at its start; not in the sum.",
+    "the plain way finds a Fréchet distance alone.",
+    "once: what a run pays at its start; not in the sum. The plain way: one warm-up. Here the real images are read, "
+    "and what the study keeps of them (the classifier's judgement, all pairs of features) is read back; a study's "
+    "first run finds both, as it evaluates generation 0.",
 )
 
 

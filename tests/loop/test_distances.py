@@ -1,18 +1,21 @@
 """Every generation of images is measured against the real ones, by the features that are asked for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from loop.evaluation import DistancesToReal
+from loop import evaluation
+from loop.evaluation import DistancesToReal, Evaluator
 from loop.generators import load_generator
 from loop.pictures import draw, to_tensor
 from loop.scoring import Scorer
 from loop.simulate import simulate
 from loop.slates import STREAMS
-from loop.study import Study, configure
+from loop.study import JUDGED, Study, configure
 from model import fidelity
 from model.classifier import Classifier
 from model.fidelity import Reference
@@ -72,6 +75,26 @@ def test_what_all_pairs_of_real_features_say_is_kept_and_found_again(
     other = DistancesToReal(study.config, scorer, kept).of(real[:50], few, real[1:], scorer.score(real[1:]))
     assert sorted(sizes) == [50, 50, len(real) - 1]
     assert other != first
+
+
+def test_what_the_classifier_says_of_many_real_images_is_kept_under_a_hash_of_both(
+    simulated_digits: Study, monkeypatch: pytest.MonkeyPatch
+):
+    study, path = simulated_digits, simulated_digits.path / JUDGED
+    classifier = Classifier.load(study.classifier_path)
+    scorer = Scorer(study.config, classifier, classifier.label_names)
+    few = Evaluator(study, scorer).real_scores
+    assert not path.exists()  # judging so few is quick
+    monkeypatch.setattr(evaluation, "WORTH_KEEPING", 100)
+    first = Evaluator(study, scorer).real_scores
+    assert path.exists() and np.array_equal(first.reward, few.reward)
+    judged = []
+    judge = Classifier.judge
+    monkeypatch.setattr(Classifier, "judge", lambda self, *more: judged.append(1) or judge(self, *more))
+    again = Evaluator(study, scorer).real_scores
+    assert not judged and np.array_equal(again.reward, first.reward) and np.array_equal(again.features, first.features)
+    other = Scorer(study.config, replace(classifier, sha256="another"), classifier.label_names)
+    assert np.array_equal(Evaluator(study, other).real_scores.reward, first.reward) and judged == [1]
 
 
 def test_features_from_a_file_must_be_there_before_anything_is_trained(tmp_path: Path, tiny_digits: tuple[str, ...]):
