@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ import tomlkit
 from filelock import FileLock, Timeout
 from tomlkit.exceptions import ParseError
 
+from data.secret_file import replace_file
 from loop.config import StudyConfig, build, override, put, read_value
 from loop.presets import PRESETS
 
@@ -240,7 +240,7 @@ def read(folder: Path) -> Sweep | None:
 
 
 def write(folder: Path, sweep: Sweep) -> None:
-    """Writes sweep.toml, whole or not at all."""
+    """Writes sweep.toml for its owner alone, whole or not at all."""
     document = tomlkit.document()
     document.add(tomlkit.comment(HEAD))
     document.add("preset", tomlkit.item(sweep.preset))
@@ -254,15 +254,7 @@ def write(folder: Path, sweep: Sweep) -> None:
     document.add(tomlkit.nl())
     document.add("grid", table)
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{FILE}.{os.getpid()}"
-    try:
-        with draft.open("w", encoding="utf-8") as out:
-            out.write(tomlkit.dumps(document))
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(folder / FILE)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_file(folder / FILE, tomlkit.dumps(document))  # settings may hold a password
 
 
 def remove(folder: Path) -> None:
