@@ -154,7 +154,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ExclusionRule:
     """Which flags keep picks out of training: those of the pick itself, and those of any session of its rater."""
 
     picks: tuple[str, ...] = ()

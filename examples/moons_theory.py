@@ -17,8 +17,9 @@ import numpy as np
 from data.store import Store
 from loop.simulate import simulate
 from loop.study import Study, open_or_create
-from loop.theory.population import ChoiceRule, mean, pure_loop, step
-from loop.user_types import choice_rule
+from loop.theory.population import mean, pure_loop, step
+from loop.user_types import luce_rule
+from model.luce import LuceRule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def print_table(study: Study) -> None:
     """E[w] of each generation: measured, predicted from the one before, and predicted from generation 0 alone."""
-    rule = choice_rule(study.config)
+    rule = luce_rule(study.config)
     samples = [rewards(study.store, generation.t) for generation in study.store.generations()]
     ahead = [float("nan"), *(one_step(r, rule) for r in samples[:-1])]
     first = pure_loop(samples[0], uniform(len(samples[0])), rule, len(samples) - 1)
@@ -53,7 +54,7 @@ def rewards(store: Store, t: int) -> np.ndarray:
     return found.rewards[0]
 
 
-def one_step(r: np.ndarray, rule: ChoiceRule) -> float:
+def one_step(r: np.ndarray, rule: LuceRule) -> float:
     """E[w] of what users pick from samples with these rewards: what a generator that learned it exactly would have."""
     return float(mean(np.exp(r), step(r, uniform(len(r)), rule)))
 

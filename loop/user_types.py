@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from loop.config import StudyConfig
-from loop.theory.population import ChoiceRule, Curators
+from loop.theory.population import Curators
 from model.config import RewardConfig
+from model.luce import LuceRule
 
 ADVERSARY = "adversary"
 
@@ -41,13 +42,13 @@ def are_alike(config: StudyConfig) -> bool:
     return all(type_.reward is None for type_ in user_types(config))
 
 
-def choice_rule(config: StudyConfig) -> ChoiceRule:
+def luce_rule(config: StudyConfig) -> LuceRule:
     """How every simulated user picks one of K, given what it likes."""
     curation = config.curation
-    return ChoiceRule(curation.k, curation.lapse, curation.position_bias)
+    return LuceRule(curation.k, curation.lapse, curation.position_bias)
 
 
 def curators(config: StudyConfig) -> Curators:
     """The same users as theory sees them."""
-    types, rule = user_types(config), choice_rule(config)
+    types, rule = user_types(config), luce_rule(config)
     return Curators((rule,) * len(types), tuple(type_.share for type_ in types), tuple(type_.name for type_ in types))

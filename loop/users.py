@@ -20,8 +20,7 @@ from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
 from loop.training_data import curated_count
-from loop.user_types import are_alike, user_types
-from model import luce
+from loop.user_types import are_alike, luce_rule, user_types
 from model.distributed import from_main, is_main
 from model.interfaces import Generator, OnStep
 from model.noise import derive_seed, derive_seeds
@@ -200,19 +199,13 @@ def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Gene
         config: whose K, types, lapses and bias count.
         rng: the source of randomness.
     """
-    k, types = config.curation.k, _draw_types(len(rewards), n, config, rng)
-    lapsed = rng.random(n) < config.curation.lapse if config.curation.lapse else np.zeros(n, dtype=bool)
-    if k == "inf":
-        winners = np.empty(n, dtype=np.int64)
-        for type_ in np.unique(types):
-            mine = types == type_
-            winners[mine] = luce.pick_from_all(rewards[type_], int(mine.sum()), rng)
-        winners[lapsed] = rng.integers(rewards.shape[1], size=int(lapsed.sum()))
-        return Choices(winners, np.zeros(n, dtype=np.int64), types, lapsed)
-    in_slates = rewards.reshape(len(rewards), n, k)[types, np.arange(n)]
-    positions = luce.pick(in_slates + np.asarray(config.curation.position_bias or 0.0), rng)
-    positions[lapsed] = rng.integers(k, size=int(lapsed.sum()))
-    return Choices(np.arange(n) * k + positions, positions, types, lapsed)
+    rule, types = luce_rule(config), _draw_types(len(rewards), n, config, rng)
+    if rule.k == "inf":
+        choice = rule.draw_from_all(rewards, types, rng)
+        return Choices(choice.picked, np.zeros(n, dtype=np.int64), types, choice.lapsed)
+    in_slates = rewards.reshape(len(rewards), n, rule.k)[types, np.arange(n)]
+    choice = rule.draw(in_slates, rng)
+    return Choices(np.arange(n) * rule.k + choice.picked, choice.picked, types, choice.lapsed)
 
 
 def plain(config: StudyConfig) -> StudyConfig:

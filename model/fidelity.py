@@ -26,7 +26,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Moments:
+class FeatureMoments:
     """Of n features.
 
     Attributes:
@@ -73,7 +73,7 @@ class Moments:
         return (vectors * _non_negative(values).sqrt()) @ vectors.T
 
 
-def frechet_distance(a: Moments, b: Moments) -> float:
+def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the squared 2-Wasserstein distance of two Gaussians.
 
     The trace of the root is the sum of the roots of the eigenvalues of S C_b S, where S is the root of C_a: these are
@@ -92,7 +92,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return max(0.0, float((a.mean - b.mean).square().sum() + spread))
 
 
-def frechet_error(real: Moments, own: Moments, x: torch.Tensor, chunk: int = CHUNK) -> float:
+def frechet_error(real: FeatureMoments, own: FeatureMoments, x: torch.Tensor, chunk: int = CHUNK) -> float:
     """Standard error of the distance over other samples as many, the real moments as they are, by the delta method.
 
     A sample x adds `2 (m - m_r) (x - m) + (x - m)^T (I - T) (x - m)` over n, where T = S (S C S)^(-1/2) S, S the root
@@ -325,7 +325,7 @@ class Reference:
         self.real, self.neighbours, self.chunk = checked(real), neighbours, chunk
 
     @cached_property
-    def moments(self) -> Moments | None:
+    def moments(self) -> FeatureMoments | None:
         """Mean and covariance; None where there are too few for a Fréchet distance."""
         return _moments(self.real)
 
@@ -421,8 +421,8 @@ def _small_kernel_distance(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(same - 2 * polynomial(a @ b.T, d).mean())
 
 
-def _moments(features: torch.Tensor) -> Moments | None:
-    return Moments.of(features) if len(features) > features.shape[1] else None
+def _moments(features: torch.Tensor) -> FeatureMoments | None:
+    return FeatureMoments.of(features) if len(features) > features.shape[1] else None
 
 
 def _kernel_distance(real: Within, own: Within, found: Between) -> dict[str, Any]:

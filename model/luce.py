@@ -1,11 +1,103 @@
-"""Luce's choice rule over disjoint slates: `P(pick k) = exp(r_k) / sum_j exp(r_j)`.
+"""Luce's choice rule over disjoint slates: `P(pick k) = exp(r_k) / sum_j exp(r_j)`; and users who follow it.
 
 Rewards already carry their scale gamma; no temperature is hidden here. A global softmax over all samples without
-replacement, or a cut of the best, would be another process than the theorem's.
+replacement, or a cut of the best, would be another process than the theorem's. Simulated users draw by `LuceRule`, and
+the exact operator predicts by it (`loop.theory.population`).
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
+
+K = int | Literal["inf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What users picked: n of them.
+
+    Attributes:
+        picked: (n,) positions in the slates, or indices among all samples where K = inf.
+        lapsed: (n,) whether a pick was made at random.
+    """
+
+    picked: np.ndarray
+    lapsed: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class LuceRule:
+    """How a user picks one of K samples.
+
+    Attributes:
+        k: samples in a slate; 1 is no choice at all, 'inf' draws from all samples by weight.
+        lapse: probability of a pick at random, whatever the samples.
+        position_bias: (K,) utility added to whatever stands at each position; empty for none.
+
+    Raises:
+        ValueError: values outside their range, or a bias that doesn't have K entries.
+    """
+
+    k: K = 2
+    lapse: float = 0.0
+    position_bias: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
+        if not 0 <= self.lapse <= 1:
+            raise ValueError(f"lapse is a probability; it can't be {self.lapse}")
+        if self.position_bias and len(self.position_bias) != self.k:
+            raise ValueError(f"position_bias has {len(self.position_bias)} entries for K = {self.k}")
+        if not np.isfinite(self.position_bias).all():
+            raise ValueError(f"position_bias must hold finite numbers, not {list(self.position_bias)}")
+
+    def probabilities(self, rewards: np.ndarray) -> np.ndarray:
+        """(n, K) the probability of each pick, lapses among them, from (n, K) rewards."""
+        return self.lapse / np.shape(rewards)[1] + (1 - self.lapse) * probabilities(self._utilities(rewards))
+
+    def log_probability(self, rewards: np.ndarray, picked: np.ndarray) -> np.ndarray:
+        """(n,) the log-probability of (n,) picked positions, from (n, K) rewards."""
+        if self.lapse:
+            return np.log(self.probabilities(rewards)[np.arange(len(picked)), picked])
+        return log_softmax(_checked(self._utilities(rewards)), axis=1)[np.arange(len(picked)), picked]
+
+    def draw(self, rewards: np.ndarray, rng: np.random.Generator) -> Choice:
+        """One pick from each of n slates, from (n, K) rewards; each slate may be judged by a user of its own."""
+        n, k = np.shape(rewards)
+        lapsed = self._lapses(n, rng)
+        picked = pick(self._utilities(rewards), rng)
+        picked[lapsed] = rng.integers(k, size=int(lapsed.sum()))
+        return Choice(picked, lapsed)
+
+    def draw_from_all(self, rewards: np.ndarray, users: np.ndarray, rng: np.random.Generator) -> Choice:
+        """N picks from all m samples, which is the limit K = inf.
+
+        Args:
+            rewards: (types, m) by each type of user.
+            users: (n,) the type of each.
+            rng: the source of randomness.
+        """
+        lapsed, picked = self._lapses(len(users), rng), np.empty(len(users), dtype=np.int64)
+        for type_ in np.unique(users):
+            of_type = users == type_
+            picked[of_type] = pick_from_all(rewards[type_], int(of_type.sum()), rng)
+        picked[lapsed] = rng.integers(rewards.shape[1], size=int(lapsed.sum()))
+        return Choice(picked, lapsed)
+
+    def _utilities(self, rewards: np.ndarray) -> np.ndarray:
+        return rewards + np.asarray(self.position_bias or 0.0)
+
+    def _lapses(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.random(n) < self.lapse if self.lapse else np.zeros(n, dtype=bool)
+
+
+def check_k(k: K) -> None:
+    """Raises ValueError unless K is a whole number of at least 1, or 'inf'."""
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1
+    if not whole and not (isinstance(k, str) and k == "inf"):
+        raise ValueError(f'K must be a whole number, 1 or more, or "inf"; it can\'t be {k!r}')
 
 
 def probabilities(rewards: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from loop.pictures import to_tensor
 from loop.study import Study
 from model.classifier import Classifier
-from model.fidelity import Moments, frechet_distance
+from model.fidelity import FeatureMoments, frechet_distance
 
 
 def frechet_distances(study: Path, real: np.ndarray, pixels: dict[str, np.ndarray]) -> dict[str, float | None]:
@@ -18,5 +18,7 @@ def frechet_distances(study: Path, real: np.ndarray, pixels: dict[str, np.ndarra
     for side, images in pixels.items():
         features = torch.from_numpy(classifier.judge(to_tensor(images)).features)
         enough = min(len(real), len(features)) > features.shape[1]
-        found[side] = frechet_distance(Moments.of(torch.from_numpy(real)), Moments.of(features)) if enough else None
+        found[side] = (
+            frechet_distance(FeatureMoments.of(torch.from_numpy(real)), FeatureMoments.of(features)) if enough else None
+        )
     return found

@@ -18,9 +18,8 @@ from curate_app.commands.options import check_destination
 from curate_app.console import err, out
 from curate_app.plots.theory import Model
 from loop.policies import POLICY_KINDS, DataPolicy, PolicyKind
-from loop.theory.population import K
 from loop.theory.toy_models import ACCUMULATE_BOUND, Curve, LinearModel, Point, check_range, curves, largest_z
-from loop.theory.toy_tokens import CuratedModel, curated_curves
+from loop.theory.toy_tokens import CuratedModel, K, curated_curves
 
 HEADERS = {  # of what a point tells beside its mean: how the table names it; the rest is for JSON
     "expected": "expected", "median": "median", "drift_squared": "drift²", "tokens_left": "tokens",

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from data.errors import PickRefusedError
-from data.records import Pick, Rule, StoredPick, timestamp
+from data.records import ExclusionRule, Pick, StoredPick, timestamp
 from data.store.connection import Connection
 from data.store.sessions import Clock
 
@@ -128,10 +128,10 @@ class Picks(Clock):
         until: int | None = None,
         kinds: Sequence[str] = ("human", "sim"),
         without: int = 0,
-        rule: Rule | None = None,
+        rule: ExclusionRule | None = None,
     ) -> int:
         """How many picks `curation_picks` would give; with a rule, those that its flags would leave."""
-        rule = rule or Rule()
+        rule = rule or ExclusionRule()
         # whose picks don't count is settled once for each session, not for each of a million picks
         return self.value(
             f"""SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
@@ -308,7 +308,7 @@ class Flags(Connection):
             found[name] = {row["flag"]: row["n"] for row in rows}
         return found
 
-    def exclude(self, t: int, after: int, until: int, rule: Rule) -> dict[str, int]:
+    def exclude(self, t: int, after: int, until: int, rule: ExclusionRule) -> dict[str, int]:
         """Settles which curation picks with `after < id <= until` don't train generation t; how many by flag.
 
         A pick with several flags counts for the first of the rule: those of picks, then those of raters.
@@ -334,7 +334,7 @@ class Flags(Connection):
 @dataclass(frozen=True, slots=True)
 class _Count:
     cut: int
-    rule: Rule
+    rule: ExclusionRule
     until: int
     n: int
     counted_at: float
@@ -347,7 +347,7 @@ class Counted(Picks, Flags):
     _count: _Count | None = None
     _counting = Lock()
 
-    def curation_picks_since(self, cut: int, rule: Rule) -> int:
+    def curation_picks_since(self, cut: int, rule: ExclusionRule) -> int:
         """What `count_curation_picks(after=cut, rule=rule)` gives, at the price of the picks since the last call.
 
         A pick counts at once, and so does a flag that this store set. A withdrawal or another process's flag counts
@@ -374,7 +374,7 @@ class Counted(Picks, Flags):
         super().set_flags(picks, sessions)
         self._count = None
 
-    def _count_anew(self, cut: int, rule: Rule, last: int) -> int:
+    def _count_anew(self, cut: int, rule: ExclusionRule, last: int) -> int:
         began = time.monotonic()
         n = self.count_curation_picks(after=cut, until=last, rule=rule)
         if not self.db.conn.in_transaction:

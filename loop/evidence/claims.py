@@ -14,7 +14,7 @@ import numpy as np
 from loop.evidence.prediction import FromStart, Moments
 from loop.policies import DataPolicy
 from loop.theory import bounds
-from loop.theory.population import ChoiceRule
+from model.luce import LuceRule
 
 Kind = Literal["at least", "equal", "not above, by a lower bound"]
 TOLERANCE = 0.1  # of the predicted gain: a claim of equality holds within it
@@ -94,7 +94,7 @@ class Loop:
         starts_at_real: whether generation 0's law is that of the real data exactly (the control that copies them).
     """
 
-    rule: ChoiceRule
+    rule: LuceRule
     policy: DataPolicy
     plain: bool
     own: list[Moments]

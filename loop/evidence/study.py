@@ -38,7 +38,7 @@ from loop.evidence.schema import (
 from loop.evidence.verdicts import judge, summary
 from loop.study import Study
 from loop.theory import bounds
-from loop.user_types import are_alike, choice_rule, curators, user_types
+from loop.user_types import are_alike, curators, luce_rule, user_types
 from model.config import LARGEST_REWARD, SINGLE_PRECISION
 
 KNOWN_LAW = "of the known density"  # cells by which older versions measured copies of real points, too
@@ -287,7 +287,7 @@ def _from_start(measurements: Measurements, classes: int) -> FromStart:
 
 def _loop(analysis: Analysis) -> Loop:
     config, found = analysis.measurements.config, analysis.measurements.evaluations
-    rule, largest = choice_rule(config), config.reward.largest(max(1, len(analysis.measurements.class_names)))
+    rule, largest = luce_rule(config), config.reward.largest(max(1, len(analysis.measurements.class_names)))
     divergence = [generation.metrics.get("divergence") or {} for generation in analysis.generations]
     by_law = any(one.get("space", "").endswith(KNOWN_LAW) for one in divergence)
     plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data.records import Rule
+from data.records import ExclusionRule
 
 Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
 PanelKind = Literal["open", "prolific", "mturk", "link"]
@@ -103,6 +103,6 @@ class QualityConfig(_Table):
         return bool(self.exclude_picks or self.exclude_raters)
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> ExclusionRule:
         """The declared rule of training."""
-        return Rule(self.exclude_picks, self.exclude_raters)
+        return ExclusionRule(self.exclude_picks, self.exclude_raters)

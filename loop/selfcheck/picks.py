@@ -8,7 +8,16 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp, ndtr
 
-from loop.selfcheck.rule import LEAST_VARIANCE, ChiSquare, Choices, Rule, Tally, chi_square, noncentrality, tally
+from loop.selfcheck.rule import (
+    LEAST_VARIANCE,
+    ChiSquare,
+    Choices,
+    DeclaredRule,
+    Tally,
+    chi_square,
+    noncentrality,
+    tally,
+)
 from loop.selfcheck.verdicts import Finding, by_chi_square
 
 BINS = 10
@@ -20,7 +29,7 @@ HALF_CHI2_95 = 1.9207  # half the 95 % point of chi-square with one degree of fr
 LEAST_EFFECTIVE = 200  # fresh samples that carry the weight, as if all weighed the same
 
 
-def frequencies(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
+def frequencies(blocks: Sequence[Choices], rule: DeclaredRule, t: int | None) -> Finding:
     """Picks counted by the probability that the rule gave to what was picked."""
     weighed = [(block, rule.probabilities(block.rewards)) for block in blocks]
     edges = _edges(np.concatenate([p.ravel() for _, p in weighed]))
@@ -37,7 +46,7 @@ def frequencies(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding
         shift = np.zeros(len(counts.observed))
         for block, p in weighed:
             bins = np.searchsorted(edges, p, side="right")
-            faulty = Rule(rule.lapse + lapse, rule.bias).probabilities(factor * block.rewards)
+            faulty = DeclaredRule(rule.lapse + lapse, rule.bias).probabilities(factor * block.rewards)
             shift += np.bincount(bins.ravel(), (faulty - p).ravel(), len(shift))
         return noncentrality(shift, counts.covariance)
 
@@ -58,7 +67,7 @@ def frequencies(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding
     )
 
 
-def positions(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
+def positions(blocks: Sequence[Choices], rule: DeclaredRule, t: int | None) -> Finding:
     """Picks counted by position."""
     k = max(block.rewards.shape[1] for block in blocks)
     weighed = [(block, rule.probabilities(block.rewards)) for block in blocks]
@@ -85,7 +94,7 @@ def positions(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
     )
 
 
-def _weakest(blocks: Sequence[Choices], rule: Rule, counts: Tally) -> Callable[[float], float]:
+def _weakest(blocks: Sequence[Choices], rule: DeclaredRule, counts: Tally) -> Callable[[float], float]:
     """The noncentrality that a bias gives by its size, at the position where it shows least."""
 
     def by(size: float, position: int) -> float:
@@ -94,7 +103,7 @@ def _weakest(blocks: Sequence[Choices], rule: Rule, counts: Tally) -> Callable[[
             k = block.rewards.shape[1]
             if position < k:
                 added = np.where(np.arange(k) == position, size, 0.0) + np.asarray(rule.bias or 0.0)
-                faulty = Rule(rule.lapse, tuple(added)).probabilities(block.rewards)
+                faulty = DeclaredRule(rule.lapse, tuple(added)).probabilities(block.rewards)
                 shift[:k] += (faulty - rule.probabilities(block.rewards)).sum(axis=0)
         return noncentrality(shift, counts.covariance)
 
@@ -131,7 +140,7 @@ def _figures(counts: Tally, test: ChiSquare) -> dict[str, object]:
     }
 
 
-def score_test(blocks: Sequence[Choices], rule: Rule) -> tuple[float, float] | None:
+def score_test(blocks: Sequence[Choices], rule: DeclaredRule) -> tuple[float, float] | None:
     """(z, two-sided p) of beta = 1; None when the rewards tell too little.
 
     The score `U = sum d log P(pick) / d beta` has mean 0 and a known cumulant function under the rule, so its tail is
@@ -157,7 +166,7 @@ def score_test(blocks: Sequence[Choices], rule: Rule) -> tuple[float, float] | N
     return z, float(2 * ndtr(-abs(w + math.log(v / w) / w)))
 
 
-def score_shifts(blocks: Sequence[Choices], rule: Rule) -> tuple[float, float]:
+def score_shifts(blocks: Sequence[Choices], rule: DeclaredRule) -> tuple[float, float]:
     """By how many standard deviations the score moves per unit of beta, and per share of picks that are lapses."""
     terms = [_score_terms(block, rule) for block in blocks]
     sd = math.sqrt(_cumulants(terms, 0.0)[2])
@@ -165,7 +174,7 @@ def score_shifts(blocks: Sequence[Choices], rule: Rule) -> tuple[float, float]:
     return sd, lapse / sd
 
 
-def _score_terms(block: Choices, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+def _score_terms(block: Choices, rule: DeclaredRule) -> tuple[np.ndarray, np.ndarray]:
     """(n, K) log P and (n, K) d log P / d beta at beta = 1."""
     p = rule.luce(block.rewards)
     total = rule.lapse / p.shape[1] + (1 - rule.lapse) * p
@@ -227,7 +236,7 @@ class Scale:
     high: float
 
 
-def scale(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
+def scale(blocks: Sequence[Choices], rule: DeclaredRule, t: int | None) -> Finding:
     """Estimates beta and tests that it is 1."""
     n = sum(map(len, blocks))
     compared = f"The rewards' scale behind {n:,} simulated picks"
@@ -255,7 +264,7 @@ def scale(blocks: Sequence[Choices], rule: Rule, t: int | None) -> Finding:
     )
 
 
-def estimate(blocks: Sequence[Choices], rule: Rule) -> Scale:
+def estimate(blocks: Sequence[Choices], rule: DeclaredRule) -> Scale:
     """The maximum of the likelihood over |beta| <= `LIMIT`; at its ends it counts as infinite."""
     likelihood = _likelihood(blocks, rule)
     values = [likelihood(beta) for beta in GRID]
@@ -271,7 +280,7 @@ def estimate(blocks: Sequence[Choices], rule: Rule) -> Scale:
     return Scale(beta, _edge(likelihood, target, inner, -LIMIT), _edge(likelihood, target, inner, LIMIT))
 
 
-def _likelihood(blocks: Sequence[Choices], rule: Rule) -> Callable[[float], float]:
+def _likelihood(blocks: Sequence[Choices], rule: DeclaredRule) -> Callable[[float], float]:
     """The log-likelihood of all picks as a function of beta."""
     bias = np.asarray(rule.bias or 0.0)
     gaps = [b.rewards - b.rewards[np.arange(len(b)), b.picked][:, None] for b in blocks]

@@ -64,8 +64,10 @@ def choices_of(slates: Mapping[int, np.ndarray], raters: np.ndarray) -> list[Cho
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DeclaredRule:
     """`P(pick j) = lapse / K + (1 - lapse) softmax_j(r + bias)`: how simulated users are said to pick.
+
+    Written apart from `model.luce.LuceRule` on purpose: a check that shared the users' code would share its faults.
 
     Attributes:
         lapse: share of picks made at random.

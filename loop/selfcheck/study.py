@@ -9,7 +9,7 @@ from data.records import Evaluated
 from data.store import Store
 from loop.config import StudyConfig
 from loop.selfcheck.picks import frequencies, positions, scale, weighed_draws
-from loop.selfcheck.rule import Choices, Rule, choices_of, read_items, whole_slates
+from loop.selfcheck.rule import Choices, DeclaredRule, choices_of, read_items, whole_slates
 from loop.selfcheck.slates import against_evaluation, counts, disjoint, drawn_again, exchangeable, shares
 from loop.selfcheck.verdicts import Check, Finding, judge
 from loop.user_types import user_types
@@ -83,15 +83,15 @@ def _look_at(
         gathered.picks[int(rater)] = gathered.picks.get(int(rater), 0) + int(n)
 
 
-def _rule(config: StudyConfig) -> Rule:
-    return Rule(config.curation.lapse, config.curation.position_bias)
+def _rule(config: StudyConfig) -> DeclaredRule:
+    return DeclaredRule(config.curation.lapse, config.curation.position_bias)
 
 
 def _ids(raters: Mapping[int, tuple[str, str | None]], kind: str) -> np.ndarray:
     return np.array([id_ for id_, (its_kind, _) in raters.items() if its_kind == kind], dtype=np.int64)
 
 
-def _of_picks(blocks: Sequence[Choices], rule: Rule, t: int | None) -> list[Finding]:
+def _of_picks(blocks: Sequence[Choices], rule: DeclaredRule, t: int | None) -> list[Finding]:
     if not blocks:
         return []
     return [check(blocks, rule, t) for check in PICK_CHECKS]

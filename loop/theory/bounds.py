@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.theory.population import K, check_k
+from model.luce import K, check_k
 
 
 def slack(k: K) -> float:

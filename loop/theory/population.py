@@ -3,54 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from loop.policies import DataPolicy
+from model.luce import LuceRule
 
-K = int | Literal["inf"]
 NODE_STEP = 0.25  # in log u; the trapezoid's error falls as exp(-pi^2 / step), which is 1e-17 here
 TAIL = 38.0  # exp(-38) = 3e-17 is what the ends of the range leave out
 FARTHEST = 10_000.0  # below the best reward; samples that are worse yet are told apart no more
 CHUNK = 4_000_000  # entries of support x nodes held at once
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceRule:
-    """How a user picks one of K samples.
-
-    Attributes:
-        k: samples in a slate; 1 is no choice at all, 'inf' draws from all samples by weight.
-        lapse: probability of a pick at random, whatever the samples.
-        position_bias: (K,) utility added to whatever stands at each position; empty for none.
-
-    Raises:
-        ValueError: values outside their range, or a bias that doesn't have K entries.
-    """
-
-    k: K = 2
-    lapse: float = 0.0
-    position_bias: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_k(self.k)
-        if not 0 <= self.lapse <= 1:
-            raise ValueError(f"lapse is a probability; it can't be {self.lapse}")
-        if self.position_bias and len(self.position_bias) != self.k:
-            raise ValueError(f"position_bias has {len(self.position_bias)} entries for K = {self.k}")
-        if not np.isfinite(self.position_bias).all():
-            raise ValueError(f"position_bias must hold finite numbers, not {list(self.position_bias)}")
-
-
-def check_k(k: K) -> None:
-    """Raises ValueError unless K is a whole number of at least 1, or 'inf'."""
-    whole = isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1
-    if not whole and not (isinstance(k, str) and k == "inf"):
-        raise ValueError(f'K must be a whole number, 1 or more, or "inf"; it can\'t be {k!r}')
-
-
-def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+def h(rewards: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
     """(n,) or (n, B): H(x_i) under p, so that p * H is the law of the picked sample; its mean under p is 1.
 
     Args:
@@ -80,14 +45,14 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
     return out[:, 0] if p.ndim == 1 else out
 
 
-def step(rewards: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+def step(rewards: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
     """(n,) or (n, B): the law of the picked sample, p * H, with mass 1: errors would grow K-fold a step."""
     picked = p * h(rewards, p, rule)
     return picked / picked.sum(axis=0)
 
 
 def population_step(
-    rewards: np.ndarray, p: np.ndarray, rules: Sequence[ChoiceRule], weights: Sequence[float]
+    rewards: np.ndarray, p: np.ndarray, rules: Sequence[LuceRule], weights: Sequence[float]
 ) -> np.ndarray:
     """(n,) or (n, B): the law of the picked sample when rater types pick by their own rewards, `p sum_j a_j H_j`.
 
@@ -104,7 +69,7 @@ def population_step(
     ) + np.zeros_like(p)
 
 
-def _luce(r: np.ndarray, p: np.ndarray, rule: ChoiceRule) -> np.ndarray:
+def _luce(r: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
     """(n, B) H of rewards r <= 0, sorted, without lapses."""
     if rule.k == 1:
         return np.ones_like(p)
@@ -178,7 +143,7 @@ class Curators:
         ValueError: weights that aren't shares, or not one per rule.
     """
 
-    rules: tuple[ChoiceRule, ...]
+    rules: tuple[LuceRule, ...]
     weights: tuple[float, ...] = (1.0,)
     names: tuple[str, ...] = field(default=("",))
 
@@ -188,7 +153,7 @@ class Curators:
             raise ValueError(f"the rater types' weights must be shares that add up to 1, not {self.weights}")
 
     @classmethod
-    def alike(cls, rule: ChoiceRule) -> "Curators":
+    def alike(cls, rule: LuceRule) -> "Curators":
         """Users who all pick by one rule."""
         return cls((rule,))
 
@@ -197,7 +162,7 @@ class Curators:
         return population_step(np.atleast_2d(rewards), p, self.rules, self.weights)
 
 
-def pure_loop(rewards: np.ndarray, p0: np.ndarray, rule: ChoiceRule, steps: int) -> np.ndarray:
+def pure_loop(rewards: np.ndarray, p0: np.ndarray, rule: LuceRule, steps: int) -> np.ndarray:
     """(steps + 1, n) laws p_0 .. p_steps of `p_{t+1} = p_t H^K_{p_t}` from (n,) rewards and (n,) masses.
 
     Source: Ferbach et al. 2024 (arXiv 2407.09499), equation (4).
@@ -206,7 +171,7 @@ def pure_loop(rewards: np.ndarray, p0: np.ndarray, rule: ChoiceRule, steps: int)
 
 
 def mixed_loop(
-    rewards: np.ndarray, p0: np.ndarray, p_ref: np.ndarray, lam: float, rule: ChoiceRule, steps: int
+    rewards: np.ndarray, p0: np.ndarray, p_ref: np.ndarray, lam: float, rule: LuceRule, steps: int
 ) -> np.ndarray:
     """(steps + 1, n) laws of `p_{t+1} = p_ref / (1 + lam) + lam / (1 + lam) p_t H^K_{p_t}`.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from loop.policies import DataPolicy
 from loop.theory import bounds
-from loop.theory.population import ChoiceRule, Curators, K, kl, mean, policy_loop, variance
+from loop.theory.population import Curators, kl, mean, policy_loop, variance
 from loop.theory.toy_models import (
     Curve,
     Point,
@@ -23,6 +23,7 @@ from loop.theory.toy_models import (
     spread,
     z_score,
 )
+from model.luce import K, LuceRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Support:
 
     truth: np.ndarray
     rewards: np.ndarray
-    rule: ChoiceRule
+    rule: LuceRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class CategoricalModel:
         """The truth, the rewards and the rule."""
         masses = 1 / np.arange(1, self.vocabulary + 1)
         rewards = np.linspace(0, self.gamma, self.vocabulary)
-        return Support(masses / masses.sum(), rewards, ChoiceRule(self.k))
+        return Support(masses / masses.sum(), rewards, LuceRule(self.k))
 
     def entries(self, policy: DataPolicy, generations: int) -> int:
         """Numbers that one repetition holds."""
@@ -221,7 +222,7 @@ class CuratedModel:
     def support(self) -> Support:
         """p_ref, the rewards (the largest is 0, so w* = 1) and the rule."""
         rewards = np.linspace(-self.gamma, 0, self.size)
-        return Support(np.full(self.size, 1 / self.size), rewards, ChoiceRule(self.k))
+        return Support(np.full(self.size, 1 / self.size), rewards, LuceRule(self.k))
 
     def population(self, policy: DataPolicy, generations: int) -> np.ndarray:
         """(generations + 1, size) laws at t = 0, 1, ... with endless rows and picks: exact, by the operator H^K."""

@@ -113,11 +113,11 @@ def test_the_plain_way_picks_by_luce():
 def test_the_plain_ways_distance_is_the_products():
     from versus import plain_way
 
-    from model.fidelity import Moments, frechet_distance
+    from model.fidelity import FeatureMoments, frechet_distance
 
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((500, 4)), 2 * rng.standard_normal((400, 4)) + 1
-    ours = frechet_distance(Moments.of(torch.from_numpy(a)), Moments.of(torch.from_numpy(b)))
+    ours = frechet_distance(FeatureMoments.of(torch.from_numpy(a)), FeatureMoments.of(torch.from_numpy(b)))
     assert plain_way.frechet_distance(a, b) == pytest.approx(ours, rel=1e-6)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from data.choice_log import Source, find_format
 from data.choice_log.export import COLUMNS, csv_pages, export
-from data.records import NewSlate, Pick, Rule, Sample
+from data.records import ExclusionRule, NewSlate, Pick, Sample
 from data.schema import parse_filters
 from data.store import Store
 from data.store.sessions import PanelIds
@@ -76,7 +76,7 @@ def test_checks_and_flags_stand_beside_the_answers(answered: Store, fill: Callab
     answered.record_pick("ann", Pick(repeated.id, "pick", 1, rt_ms=90, blur_count=2))
     answered.set_flags([(4, {"too_fast": True})], [("ann", {"inconsistent": True})])
     answered.set_flags([(1, {"too_fast": True})], [])
-    assert answered.exclude(1, 0, 4, Rule(picks=("too_fast",))) == {"too_fast": 1}
+    assert answered.exclude(1, 0, 4, ExclusionRule(picks=("too_fast",))) == {"too_fast": 1}
     export_choices(answered, "s", "long-csv", tmp_path / "c.csv")
     rows = rows_of(tmp_path / "c.csv")
     last = {name: rows[-1][name] for name in ("purpose", "copy_of", "answer", "blur_count", "flags", "excluded_by")}

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from data.records import Pick, Rule
+from data.records import ExclusionRule, Pick
 from data.store import Store
 from data.store import picks as module
 
@@ -29,33 +29,33 @@ def test_every_pick_counts_at_once(store: Store, fill):
     rng = random.Random(0)
     for _ in range(50):
         answer(store, rng.choice(["ann", "bob"]), rng.choice(["pick", "none"]))
-        assert store.curation_picks_since(0, Rule()) == store.count_curation_picks(after=0)
+        assert store.curation_picks_since(0, ExclusionRule()) == store.count_curation_picks(after=0)
 
 
 @pytest.mark.usefixtures("lasting")
 def test_another_cut_is_counted_anew(store: Store, fill):
     fill(store, n=10)
     ids = [answer(store, "ann") for _ in range(6)]
-    assert [store.curation_picks_since(cut, Rule()) for cut in (0, ids[2], ids[5], 0)] == [6, 3, 0, 6]
+    assert [store.curation_picks_since(cut, ExclusionRule()) for cut in (0, ids[2], ids[5], 0)] == [6, 3, 0, 6]
 
 
 @pytest.mark.usefixtures("lasting")
 def test_what_was_rolled_back_does_not_count(store: Store, fill):
     fill(store, n=10)
-    assert store.curation_picks_since(0, Rule()) == 0
+    assert store.curation_picks_since(0, ExclusionRule()) == 0
     with pytest.raises(RuntimeError), store.write():
         answer(store, "ann")
-        assert store.curation_picks_since(0, Rule()) == 1
+        assert store.curation_picks_since(0, ExclusionRule()) == 1
         raise RuntimeError
-    assert store.curation_picks_since(0, Rule()) == 0
+    assert store.curation_picks_since(0, ExclusionRule()) == 0
     answer(store, "bob")
-    assert store.curation_picks_since(0, Rule()) == 1
+    assert store.curation_picks_since(0, ExclusionRule()) == 1
 
 
 @pytest.mark.usefixtures("lasting")
 def test_a_flag_counts_at_once_where_it_was_set(store: Store, fill):
     fill(store, n=10)
-    rule, flagged = Rule(picks=("too_fast",)), answer(store, "ann")
+    rule, flagged = ExclusionRule(picks=("too_fast",)), answer(store, "ann")
     answer(store, "bob")
     assert store.curation_picks_since(0, rule) == 2
     store.set_flags([(flagged, {"too_fast": True})], [])
@@ -65,7 +65,7 @@ def test_a_flag_counts_at_once_where_it_was_set(store: Store, fill):
 def test_a_withdrawal_counts_with_the_next_full_count(store: Store, fill, monkeypatch: pytest.MonkeyPatch):
     fill(store, n=10)
     answer(store, "ann"), answer(store, "bob")
-    assert store.curation_picks_since(0, Rule()) == 2
+    assert store.curation_picks_since(0, ExclusionRule()) == 2
     store.withdraw("ann")
     monkeypatch.setattr(module, "EFFORT", 0)
-    assert store.curation_picks_since(0, Rule()) == 1
+    assert store.curation_picks_since(0, ExclusionRule()) == 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from data.records import Pick, Rule
+from data.records import ExclusionRule, Pick
 from data.store import Store
 
 
@@ -19,7 +19,7 @@ def test_excluded_picks_do_not_train_that_generation_and_stay(store: Store, fill
     fill(store, n=4)
     ann, bob = answer(store, "ann", 3), answer(store, "bob", 2)
     store.set_flags([(ann[0], {"too_fast": True})], [("bob", {"one_position": True})])
-    rule = Rule(picks=("too_fast",), raters=("one_position",))
+    rule = ExclusionRule(picks=("too_fast",), raters=("one_position",))
     assert store.count_curation_picks(after=0, rule=rule) == 2
     assert store.exclude(1, 0, bob[-1], rule) == {"too_fast": 1, "one_position": 2}
     assert [row["pick_id"] for row in store.curation_picks(without=1)] == ann[1:]
@@ -30,7 +30,7 @@ def test_excluded_picks_do_not_train_that_generation_and_stay(store: Store, fill
 
 def test_a_settled_exclusion_stands_whatever_is_flagged_later(store: Store):
     (ann,) = answer(store, "ann")
-    store.exclude(1, 0, ann, Rule(picks=("too_fast",)))
+    store.exclude(1, 0, ann, ExclusionRule(picks=("too_fast",)))
     store.set_flags([(ann, {"too_fast": True})], [])
     assert store.count_curation_picks(after=0, without=1) == 1
 
@@ -38,7 +38,7 @@ def test_a_settled_exclusion_stands_whatever_is_flagged_later(store: Store):
 def test_a_pick_with_two_flags_counts_once(store: Store):
     (ann,) = answer(store, "ann")
     store.set_flags([(ann, {"too_fast": True})], [("ann", {"too_fast": True})])
-    assert store.exclude(1, 0, ann, Rule(("too_fast",), ("too_fast",))) == {"too_fast": 1}
+    assert store.exclude(1, 0, ann, ExclusionRule(("too_fast",), ("too_fast",))) == {"too_fast": 1}
 
 
 def test_flags_are_counted_and_listed(store: Store):

@@ -63,7 +63,7 @@ def test_the_operator_in_moons_theory_is_what_picking_does(example):
     slates = r[rng.integers(50, size=(200_000, 2))]
     picked = np.exp(slates[np.arange(len(slates)), (slates + rng.gumbel(size=slates.shape)).argmax(axis=1)])
     error = picked.std() / np.sqrt(len(picked))
-    assert moons.one_step(r, moons.ChoiceRule(k=2)) == pytest.approx(picked.mean(), abs=4 * error)
+    assert moons.one_step(r, moons.LuceRule(k=2)) == pytest.approx(picked.mean(), abs=4 * error)
 
 
 def test_digits_crowd_tells_the_types_of_rater_apart(example, crowd: Path, capsys: pytest.CaptureFixture):

@@ -9,7 +9,7 @@ import pytest
 from data.choice_log import Source, find_format
 from data.choice_log.export import export
 from data.choice_log.reader import LogFaultsError
-from data.records import NewSlate, Pick, Rule, Sample
+from data.records import ExclusionRule, NewSlate, Pick, Sample
 from data.store import Store
 from loop.importing import import_log
 from loop.study import Study, StudyExistsError, configure, faults
@@ -32,7 +32,7 @@ def logged(store: Store, fill: Callable[..., list[int]]) -> Store:
     again = store.lease_copy("ann", 1, [2, 0, 1], 7, 60)
     store.record_pick("ann", Pick(again.id, "pick", 1))
     store.set_flags([(2, {"too_fast": True})], [("ann", {"inconsistent": True})])
-    store.exclude(1, 0, 99, Rule(picks=("too_fast",)))
+    store.exclude(1, 0, 99, ExclusionRule(picks=("too_fast",)))
     store.withdraw("bob")
     for i, text in enumerate(TEXTS):
         user = store.bulk_session("sim", text, text)

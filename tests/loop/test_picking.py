@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from loop.config import StudyConfig
 from loop.study import configure
-from loop.user_types import ADVERSARY, are_alike, choice_rule, curators, user_types
+from loop.user_types import ADVERSARY, are_alike, curators, luce_rule, user_types
 from loop.users import choose, plain
 
 TWO_TYPES = 'population=[{name="near", kind="ball", weight=3}, {name="far", kind="ball", weight=1, gamma=2}]'
@@ -46,7 +46,7 @@ def test_what_users_pick_is_what_the_operator_says(settings: tuple[str, ...]):
         assert chisquare(np.bincount(found.types), [n * type_.share for type_ in types]).pvalue > 1e-4
     assert found.lapsed.mean() == pytest.approx(config.curation.lapse, abs=0.01)
     wrong = n * curators(plain(config)).pick(rewards[0], p)
-    if choice_rule(config) != choice_rule(plain(config)) or len(types) > 1:
+    if luce_rule(config) != luce_rule(plain(config)) or len(types) > 1:
         assert chisquare(np.bincount(at[found.winners], minlength=len(p)), wrong).pvalue < 1e-6, "the test has no power"
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from loop.selfcheck import Check, self_checks
-from loop.selfcheck.rule import Rule
+from loop.selfcheck.rule import DeclaredRule
 from loop.study import Study, configure
 from model import luce
 
 Plant = Callable[[Study], None]
-BIASED = Rule(lapse=0.2, bias=(1.0, 0.0, -0.5, 0.0))
+BIASED = DeclaredRule(lapse=0.2, bias=(1.0, 0.0, -0.5, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def failing(checks: list[Check]) -> dict[str, str]:
     return {check.name: check.sentence for check in checks[::-1] if check.verdict in ("fail", "suspicious")}
 
 
-def repick(rule: Rule, factor: float) -> Plant:
+def repick(rule: DeclaredRule, factor: float) -> Plant:
     """All picks made anew from the same slates, by another rule than the declared one."""
 
     def plant(study: Study) -> None:
@@ -81,11 +81,11 @@ FAULTS: dict[str, tuple[Plant, str, str]] = {
     "argmax": (sql(f"UPDATE pick SET position = {BEST.format('reward DESC')}"), "scale", "Every pick is the best"),
     "the worst": (sql(f"UPDATE pick SET position = {BEST.format('reward')}"), "scale", "another reward is at work"),
     "top-k": (reorder("reward DESC", "slate_id, position"), "slates alike", "top-k"),
-    "temperature 0.1": (repick(Rule(), 10.0), "scale", r"hidden temperature of 0\.(09|1 |10)"),
-    "temperature 0.8": (repick(Rule(), 1.25), "scale", r"hidden temperature of 0\.(7[5-9]|8)"),
-    "lapses": (repick(Rule(0.3), 1.0), "scale", "undeclared lapses"),
-    "random picks": (repick(Rule(1.0), 1.0), "pick frequencies", "don't follow the declared rule"),
-    "a favoured position": (repick(Rule(0.0, (0.0, 0.0, 0.0, 0.4)), 1.0), "positions", "Position 4 is favoured"),
+    "temperature 0.1": (repick(DeclaredRule(), 10.0), "scale", r"hidden temperature of 0\.(09|1 |10)"),
+    "temperature 0.8": (repick(DeclaredRule(), 1.25), "scale", r"hidden temperature of 0\.(7[5-9]|8)"),
+    "lapses": (repick(DeclaredRule(0.3), 1.0), "scale", "undeclared lapses"),
+    "random picks": (repick(DeclaredRule(1.0), 1.0), "pick frequencies", "don't follow the declared rule"),
+    "a favoured position": (repick(DeclaredRule(0.0, (0, 0, 0, 0.4)), 1.0), "positions", "Position 4 is favoured"),
     "sorted in slates": (reorder("slate_id, reward", "slate_id, position"), "order in slates", "slates that are sort"),
     "a shared sample": (
         sql("UPDATE slate_item SET sample_id = 1 WHERE slate_id = 2 AND position = 0"),

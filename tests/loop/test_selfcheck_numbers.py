@@ -9,17 +9,19 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import kstest
 
 from loop.selfcheck.picks import estimate, frequencies, positions, scale, score_test, weighed_draws
-from loop.selfcheck.rule import Choices, Rule, tally
+from loop.selfcheck.rule import Choices, DeclaredRule, tally
 from loop.selfcheck.slates import against_evaluation, exchangeable, normal_scores, shares, variance_ratio
 from loop.selfcheck.verdicts import Finding, judge
 from model import luce
 
 THIRTY = {"a": 0.3, "b": 0.7}
-PLAIN = Rule()
-BIASED = Rule(lapse=0.2, bias=(1.0, 0.0, -0.5, 0.0))
+PLAIN = DeclaredRule()
+BIASED = DeclaredRule(lapse=0.2, bias=(1.0, 0.0, -0.5, 0.0))
 
 
-def users(n: int, rng: np.random.Generator, rule: Rule = PLAIN, factor: float = 1.0, spread: float = 1.5) -> Choices:
+def users(
+    n: int, rng: np.random.Generator, rule: DeclaredRule = PLAIN, factor: float = 1.0, spread: float = 1.5
+) -> Choices:
     """n slates of four with picks by a rule in which `factor` multiplies the rewards."""
     rewards = spread * rng.normal(size=(n, 4))
     picked = luce.pick(factor * rewards + np.asarray(rule.bias or 0.0), rng)
@@ -33,20 +35,20 @@ def p_of(finding: Finding) -> float:
     return finding.p
 
 
-def score_p(blocks: list[Choices], rule: Rule) -> float:
+def score_p(blocks: list[Choices], rule: DeclaredRule) -> float:
     found = score_test(blocks, rule)
     assert found is not None
     return found[1]
 
 
 HONEST: dict[str, Callable[[np.random.Generator], float]] = {
-    "pick frequencies": lambda rng: p_of(frequencies([users(400, rng)], Rule(), 0)),
+    "pick frequencies": lambda rng: p_of(frequencies([users(400, rng)], DeclaredRule(), 0)),
     "pick frequencies, lapses and bias": lambda rng: p_of(frequencies([users(400, rng, BIASED)], BIASED, 0)),
-    "pick frequencies, two blocks": lambda rng: p_of(frequencies([users(200, rng), users(150, rng)], Rule(), None)),
-    "positions": lambda rng: p_of(positions([users(400, rng)], Rule(), 0)),
+    "pick frequencies, two blocks": lambda rng: p_of(frequencies([users(200, rng), users(150, rng)], PLAIN, None)),
+    "positions": lambda rng: p_of(positions([users(400, rng)], DeclaredRule(), 0)),
     "positions, lapses and bias": lambda rng: p_of(positions([users(400, rng, BIASED)], BIASED, 0)),
-    "scale": lambda rng: score_p([users(400, rng)], Rule()),
-    "scale, few picks far apart": lambda rng: score_p([users(60, rng, spread=6)], Rule()),
+    "scale": lambda rng: score_p([users(400, rng)], DeclaredRule()),
+    "scale, few picks far apart": lambda rng: score_p([users(60, rng, spread=6)], DeclaredRule()),
     "scale, lapses and bias": lambda rng: score_p([users(400, rng, BIASED)], BIASED),
     "slates alike": lambda rng: variance_ratio(normal_scores(rng.exponential(size=(200, 4))))[1],
     "slates alike, ties": lambda rng: variance_ratio(normal_scores(rng.integers(3, size=(200, 4)) * 1.0))[1],
@@ -74,11 +76,13 @@ def test_p_values_of_honest_data_are_uniform(draw: Callable[[np.random.Generator
 
 
 FAULTY: dict[str, Callable[[np.random.Generator], float]] = {
-    "temperature 0.8": lambda rng: score_p([users(4_000, rng, factor=1.25)], Rule()),
-    "temperature 0.8, by frequency": lambda rng: p_of(frequencies([users(4_000, rng, factor=1.25)], Rule(), 0)),
-    "lapses nobody declared": lambda rng: score_p([users(4_000, rng, Rule(0.1))], Rule()),
-    "lapses that don't happen": lambda rng: score_p([users(4_000, rng)], Rule(0.1)),
-    "a bias nobody declared": lambda rng: p_of(positions([users(4_000, rng, Rule(0, (0.5, 0, 0, 0)))], Rule(), 0)),
+    "temperature 0.8": lambda rng: score_p([users(4_000, rng, factor=1.25)], DeclaredRule()),
+    "temperature 0.8, by frequency": lambda rng: p_of(frequencies([users(4_000, rng, factor=1.25)], DeclaredRule(), 0)),
+    "lapses nobody declared": lambda rng: score_p([users(4_000, rng, DeclaredRule(0.1))], DeclaredRule()),
+    "lapses that don't happen": lambda rng: score_p([users(4_000, rng)], DeclaredRule(0.1)),
+    "a bias nobody declared": lambda rng: p_of(
+        positions([users(4_000, rng, DeclaredRule(0, (0.5, 0, 0, 0)))], DeclaredRule(), 0)
+    ),
     "weights against the reward": lambda rng: _weighed(rng, factor=-1.0),
     "weights of ten times the reward": lambda rng: _weighed(rng, factor=10.0),
     "another generator's samples": lambda rng: p_of(
@@ -109,7 +113,7 @@ def scaled(block: Choices) -> Finding:
 
 
 def favoured(rng: np.random.Generator, size: float) -> Finding:
-    return positions([users(3_000, rng, Rule(0, (size, 0, 0, 0)))], PLAIN, 0)
+    return positions([users(3_000, rng, DeclaredRule(0, (size, 0, 0, 0)))], PLAIN, 0)
 
 
 def types(rng: np.random.Generator, size: float) -> Finding:
@@ -135,9 +139,12 @@ def weighed(rng: np.random.Generator, size: float) -> Finding:
 SCALE = scale([users(3_000, np.random.default_rng(0))], PLAIN, 0)
 POWERS: dict[str, tuple[Callable[[np.random.Generator, float], Finding], str]] = {
     "scale": (lambda rng, size: scaled(users(3_000, rng, factor=1 + size)), "scale"),
-    "scale, by lapses": (lambda rng, size: scaled(users(3_000, rng, Rule(size))), "lapse"),
+    "scale, by lapses": (lambda rng, size: scaled(users(3_000, rng, DeclaredRule(size))), "lapse"),
     "frequencies": (lambda rng, size: frequencies([users(3_000, rng, factor=1 + size)], PLAIN, 0), "scale"),
-    "frequencies, by lapses": (lambda rng, size: frequencies([users(3_000, rng, Rule(size))], PLAIN, 0), "lapse"),
+    "frequencies, by lapses": (
+        lambda rng, size: frequencies([users(3_000, rng, DeclaredRule(size))], PLAIN, 0),
+        "lapse",
+    ),
     "positions": (favoured, "position_bias"),
     "types": (types, "share"),
     "slates alike": (alike, "correlation"),
@@ -201,7 +208,7 @@ def test_the_covariance_of_the_counts_is_what_repeating_the_picks_gives():
 def test_the_scale_is_the_maximum_of_the_likelihood_and_its_interval_covers(factor: float):
     rng = np.random.default_rng(2)
     block = users(2_000, rng, factor=factor)
-    found = estimate([block], Rule())
+    found = estimate([block], DeclaredRule())
 
     def loss(beta: float) -> float:
         return -np.log(luce.probabilities(beta * block.rewards)[np.arange(2_000), block.picked]).sum()
@@ -215,17 +222,19 @@ def test_the_scale_is_the_maximum_of_the_likelihood_and_its_interval_covers(fact
 def test_picks_of_the_best_alone_are_an_infinite_scale_and_their_chance_is_exact():
     rewards = np.random.default_rng(3).normal(size=(30, 4))
     block = Choices(rewards, rewards.argmax(axis=1))
-    found = estimate([block], Rule())
+    found = estimate([block], DeclaredRule())
     assert found.beta == np.inf == found.high and found.low > 1
-    assert score_p([block], Rule()) == pytest.approx(2 * np.prod(luce.probabilities(rewards).max(axis=1)), rel=1e-2)
+    assert score_p([block], DeclaredRule()) == pytest.approx(
+        2 * np.prod(luce.probabilities(rewards).max(axis=1)), rel=1e-2
+    )
 
 
 def test_ten_picks_and_equal_rewards_get_no_verdict():
     few, rng = users(10, np.random.default_rng(4)), np.random.default_rng(5)
-    assert frequencies([few], Rule(), 0).p is None and positions([few], Rule(), 0).p is None
+    assert frequencies([few], DeclaredRule(), 0).p is None and positions([few], DeclaredRule(), 0).p is None
     equal = Choices(np.ones((500, 4)), rng.integers(4, size=500))
-    assert score_test([equal], Rule()) is None and frequencies([equal], Rule(), 0).p is None
-    assert positions([equal], Rule(), 0).p is not None
+    assert score_test([equal], DeclaredRule()) is None and frequencies([equal], DeclaredRule(), 0).p is None
+    assert positions([equal], DeclaredRule(), 0).p is not None
 
 
 def test_one_odd_pick_makes_no_verdict():
@@ -234,8 +243,8 @@ def test_one_odd_pick_makes_no_verdict():
     picked = np.zeros(200, dtype=int)
     picked[0] = 1
     for check in (frequencies, positions):
-        assert check([Choices(rewards, picked)], Rule(), 0).p is None
-    assert 1e-3 < score_p([Choices(rewards, picked)], Rule()) < 0.2
+        assert check([Choices(rewards, picked)], DeclaredRule(), 0).p is None
+    assert 1e-3 < score_p([Choices(rewards, picked)], DeclaredRule()) < 0.2
 
 
 def test_the_verdict_allows_for_the_number_of_checks():

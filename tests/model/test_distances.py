@@ -13,7 +13,14 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kernel_mmd, kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from model.fidelity import Distances, Moments, Reference, frechet_distance, frechet_error, kernel_distance_of_subsets
+from model.fidelity import (
+    Distances,
+    FeatureMoments,
+    Reference,
+    frechet_distance,
+    frechet_error,
+    kernel_distance_of_subsets,
+)
 
 FIGURES = ("fd", "kd", "precision", "recall", "density", "coverage")
 
@@ -76,8 +83,8 @@ def test_kernel_distance_of_subsets_estimates_what_torch_fidelity_does_and_follo
     assert mean != kernel_distance_of_subsets(real, x, seed=2, subsets=50, size=100)[0]
 
 
-def gaussian(mean: list[float], covariance: torch.Tensor) -> Moments:
-    return Moments(100, torch.tensor(mean, dtype=torch.float64), covariance.double())
+def gaussian(mean: list[float], covariance: torch.Tensor) -> FeatureMoments:
+    return FeatureMoments(100, torch.tensor(mean, dtype=torch.float64), covariance.double())
 
 
 def test_frechet_of_gaussians_with_known_distances():
@@ -97,7 +104,7 @@ def test_frechet_of_gaussians_with_known_distances():
 def test_a_set_is_at_no_distance_from_itself():
     x = features(300, d=20)
     found = Reference(x).compare(x.clone())
-    assert found.fd == pytest.approx(0, abs=1e-6 * float(Moments.of(x).covariance.trace()))
+    assert found.fd == pytest.approx(0, abs=1e-6 * float(FeatureMoments.of(x).covariance.trace()))
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
     assert found.density is not None and found.density >= 1
 
@@ -133,13 +140,13 @@ def test_neither_the_chunks_nor_the_order_matter(chunk: int, order: int):
     whole = figures(Reference(real).compare(x))
     shuffled = torch.from_numpy(np.random.default_rng(order).permutation(len(x)))
     assert figures(Reference(real, chunk=chunk).compare(x[shuffled])) == pytest.approx(whole, rel=1e-9)
-    moments = Moments.of(x, chunk)
-    assert frechet_distance(moments, Moments.of(x)) == pytest.approx(0, abs=1e-6)
+    moments = FeatureMoments.of(x, chunk)
+    assert frechet_distance(moments, FeatureMoments.of(x)) == pytest.approx(0, abs=1e-6)
 
 
 def test_moments_lose_nothing_to_a_large_offset():
     x = features(500, d=5)
-    near, far = Moments.of(x), Moments.of(x.double() + 1e6)
+    near, far = FeatureMoments.of(x), FeatureMoments.of(x.double() + 1e6)
     torch.testing.assert_close(near.covariance, far.covariance, rtol=1e-6, atol=1e-8)
 
 
@@ -153,7 +160,7 @@ def test_too_few_samples_leave_out_what_they_cannot_tell():
     assert found == unknown and found.kd is not None and found.kd_interval is not None
     assert Reference(features(100)).compare(features(1)).kd is None
     with pytest.raises(ValueError, match=r"12 samples are too few for the covariance of 12 features.*13 or more"):
-        Moments.of(features(12))
+        FeatureMoments.of(features(12))
 
 
 def test_intervals_cover_what_other_samples_give():
@@ -170,17 +177,20 @@ def test_intervals_cover_what_other_samples_give():
 def test_the_error_of_a_frechet_distance_is_its_gradient():
     """One sample counted twice moves the distance by its influence over n."""
     real, x = features(400, d=4, seed=1), features(4_000, d=4, seed=2, shift=0.3).double()
-    moments, n = Moments.of(x), 4_000
-    here = frechet_distance(Moments.of(real), moments)
-    moved = [frechet_distance(Moments.of(real), Moments.of(torch.cat([x, x[i : i + 1]]))) - here for i in range(400)]
+    moments, n = FeatureMoments.of(x), 4_000
+    here = frechet_distance(FeatureMoments.of(real), moments)
+    moved = [
+        frechet_distance(FeatureMoments.of(real), FeatureMoments.of(torch.cat([x, x[i : i + 1]]))) - here
+        for i in range(400)
+    ]
     wanted = np.std(moved) * math.sqrt(n)
-    assert frechet_error(Moments.of(real), moments, x) == pytest.approx(wanted, rel=0.1)
+    assert frechet_error(FeatureMoments.of(real), moments, x) == pytest.approx(wanted, rel=0.1)
 
 
 def test_wrong_features_are_named():
     bad = features(50)
     bad[[3, 7], 2] = torch.tensor([math.nan, math.inf])
-    for use in (Reference, Moments.of, Reference(features(50)).compare):
+    for use in (Reference, FeatureMoments.of, Reference(features(50)).compare):
         with pytest.raises(ValueError, match="2 of 50 samples have features that aren't finite"):
             use(bad)
     with pytest.raises(ValueError, match="of 3 and of 12 numbers can't be compared"):
@@ -194,8 +204,8 @@ def test_wrong_features_are_named():
 
 
 def test_a_matrix_that_is_no_covariance_is_refused():
-    good = Moments.of(features(100, d=3))
+    good = FeatureMoments.of(features(100, d=3))
     with pytest.raises(ValueError, match="it is none"):
         frechet_distance(replace(good, covariance=-good.covariance), good)
     with pytest.raises(ValueError, match="of 3 and of 4 numbers"):
-        frechet_distance(good, Moments.of(features(100, d=4)))
+        frechet_distance(good, FeatureMoments.of(features(100, d=4)))

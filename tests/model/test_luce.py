@@ -101,3 +101,24 @@ def test_rewards_that_are_not_finite_are_refused(bad: float, use: Callable[[np.n
 def test_rewards_of_another_shape_are_refused(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="slates, K"):
         luce.probabilities(np.zeros(shape))
+
+
+def test_the_rule_draws_with_the_probabilities_that_it_states():
+    rule = luce.LuceRule(4, lapse=0.2, position_bias=(0.5, 0.0, 0.0, -0.5))
+    rewards = np.array([0.0, 1.0, -1.0, 0.3])
+    choice = rule.draw(np.tile(rewards, (N, 1)), np.random.default_rng(3))
+    expected = rule.probabilities(rewards[None])[0]
+    assert expected.sum() == pytest.approx(1) and choice.lapsed.mean() == pytest.approx(0.2, abs=0.01)
+    assert chisquare(np.bincount(choice.picked, minlength=4), N * expected).pvalue > 0.001
+    logs = rule.log_probability(np.tile(rewards, (4, 1)), np.arange(4))
+    assert logs == pytest.approx(np.log(expected))
+    plain = luce.LuceRule(4)
+    assert plain.log_probability(np.array([[800.0, 0, 0, 0]]), np.array([1])) == pytest.approx([-800.0])
+
+
+def test_every_type_of_user_draws_from_all_by_its_own_rewards():
+    rewards, users = np.array([[0.0, 50.0, 0.0], [50.0, 0.0, 0.0]]), np.repeat([0, 1], 50)
+    choice = luce.LuceRule("inf").draw_from_all(rewards, users, np.random.default_rng(4))
+    assert choice.picked.tolist() == [1] * 50 + [0] * 50 and not choice.lapsed.any()
+    lapsing = luce.LuceRule("inf", lapse=1.0).draw_from_all(rewards, np.repeat(0, 3_000), np.random.default_rng(5))
+    assert lapsing.lapsed.all() and chisquare(np.bincount(lapsing.picked, minlength=3)).pvalue > 0.001

@@ -12,7 +12,7 @@ from loop.evidence.prediction import FromStart, Moments
 from loop.evidence.schema import ClaimVerdict, GenerationEvidence
 from loop.evidence.verdicts import judge, overall
 from loop.policies import DataPolicy
-from loop.theory.population import ChoiceRule
+from model.luce import LuceRule
 
 PURE, MIXED = DataPolicy("replace"), DataPolicy("mix", 0.5)
 
@@ -27,7 +27,7 @@ def loop(mean_w: Sequence[float], se: float = 1e-3, **other) -> Loop:
     """A loop whose E[w] goes along `mean_w`, with predictions that are exactly right unless given."""
     own = [moments(value, se) for value in mean_w]
     given = {
-        "rule": ChoiceRule(2),
+        "rule": LuceRule(2),
         "policy": PURE,
         "plain": True,
         "own": own,
@@ -92,7 +92,7 @@ def test_a_frozen_generator_holds_on_no_claim_of_equality():
     for se in (1e-4, 1e-3, 0.01, 0.05):
         predicted = [None, moments(0.4, se), moments(0.4, se)]
         ahead = FromStart([moments(v, se) for v in (0.3, 0.4, 0.45)], np.zeros(3), np.full(3, 1e4), np.zeros((3, 1)))
-        frozen = loop([0.3, 0.3, 0.3], se=se, predicted=predicted, from_start=ahead, rule=ChoiceRule("inf"))
+        frozen = loop([0.3, 0.3, 0.3], se=se, predicted=predicted, from_start=ahead, rule=LuceRule("inf"))
         for claim in ("one step", "many steps", "transmission", "C6"):
             assert "holds" not in words(frozen, claim), (se, claim)
             assert se > 1e-3 or set(words(frozen, claim)) == {"fails"}
@@ -191,7 +191,7 @@ def test_an_interval_takes_the_number_of_comparisons_into_account():
     ("given", "silent"),
     [
         (loop([0.3, 0.4]), {"C2", "C4", "C4 one step", "C5", "C5 reversed", "C6"}),
-        (loop([0.3, 0.4], rule=ChoiceRule("inf")), {"C2", "C4", "C4 one step", "C5", "C5 reversed"}),
+        (loop([0.3, 0.4], rule=LuceRule("inf")), {"C2", "C4", "C4 one step", "C5", "C5 reversed"}),
         (loop([0.3, 0.4], policy=MIXED), {"C1", "C2", "C3", "C6"}),
         (loop([0.3, 0.4], policy=DataPolicy("mix", 1.0)), {"C1", "C2", "C3", "C5", "C6"}),
         (loop([0.3, 0.4], policy=DataPolicy("accumulate")), {c.name for c in ALL[:8]}),
@@ -219,7 +219,7 @@ def test_a_loop_without_any_gain_has_no_shares_of_it_and_rounding_errors_fail_no
     ahead = FromStart([still, still], np.zeros(2), np.full(2, 1e4), np.zeros((2, 1)))
     given = loop([1.0, 1.0], own=[still, moved], predicted=[None, still], from_start=ahead, pick_noise=[(0, 0)] * 2)
     for policy, bounds in ((PURE, ("C1",)), (MIXED, ("C4", "C4 one step"))):
-        found = verdicts_of(replace(given, policy=policy, rule=ChoiceRule(1), real=still))
+        found = verdicts_of(replace(given, policy=policy, rule=LuceRule(1), real=still))
         for one in found:
             assert one.verdict != "fails", one.claim
             assert one.gain in (None, 0) and not one.asked_share and not one.visible_share and not one.n_needed

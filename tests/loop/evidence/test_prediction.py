@@ -8,10 +8,11 @@ import pytest
 from data.records import Evaluated
 from loop.evidence import prediction
 from loop.policies import DataPolicy
-from loop.theory.population import ChoiceRule, Curators, mixed_loop
+from loop.theory.population import Curators, mixed_loop
 from model import luce
+from model.luce import LuceRule
 
-ALIKE = Curators.alike(ChoiceRule(3))
+ALIKE = Curators.alike(LuceRule(3))
 
 
 def evaluated(n: int, seed: int, t: int | None = 0, spread: float = 1.0) -> Evaluated:
@@ -59,7 +60,7 @@ def test_many_steps_from_a_sample_are_the_exact_loop_on_its_support():
     said = prediction.from_start(first, real, DataPolicy("mix", 2.0), ALIKE, 200, [400] * 3, 2, replicates=2).moments
     support = np.concatenate([first.rewards[0], real.rewards[0]])
     p0, ref = np.repeat([1 / 300, 0], [300, 200]), np.repeat([0, 1 / 200], [300, 200])
-    exact = mixed_loop(support, p0, ref, 2.0, ChoiceRule(3), 3) @ np.exp(support)
+    exact = mixed_loop(support, p0, ref, 2.0, LuceRule(3), 3) @ np.exp(support)
     assert [moments.mean_w[0] for moments in said] == pytest.approx(exact.tolist(), rel=1e-12)
 
 
@@ -79,7 +80,7 @@ def test_users_of_other_rewards_pick_by_theirs_and_are_measured_by_the_studys():
     true = rng.standard_normal(2_000)
     found = Evaluated(0, np.stack([true, true, -true]), (true > 0).astype(np.int32))
     masses = prediction.replicate_masses(2_000, 2)
-    rules = (ChoiceRule(2), ChoiceRule(2))
+    rules = (LuceRule(2), LuceRule(2))
     for share, sign in ((1.0, 1), (0.5, 0), (0.0, -1)):
         said = prediction.picked(found, masses, Curators(rules, (share, 1 - share)), 2).mean_reward[0] - true.mean()
         assert abs(said) < 1e-2 if sign == 0 else np.sign(said) == sign
@@ -109,7 +110,7 @@ def test_few_samples_of_high_reward_are_few_effective_ones():
 
 
 def test_intervals_of_skewed_rewards_miss_on_neither_side_more_than_they_may():
-    policy, users = DataPolicy("replace"), Curators.alike(ChoiceRule("inf"))
+    policy, users = DataPolicy("replace"), Curators.alike(LuceRule("inf"))
     truth = math.exp(1.5 * 0.6**2)  # r is N(0, s^2), of those picked N(s^2, s^2)
     below, above = 0, 0
     for seed in range(300):

@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 
 from loop.policies import DataPolicy
 from loop.theory import bounds, population
-from loop.theory.population import (
-    ChoiceRule,
-    Curators,
-    kl,
-    mean,
-    mixed_loop,
-    policy_loop,
-    pure_loop,
-    total_variation,
-    variance,
-)
+from loop.theory.population import Curators, kl, mean, mixed_loop, policy_loop, pure_loop, total_variation, variance
+from model.luce import LuceRule
 
 AIRPLANE = np.array([5.0, 0.0]), np.array([0.1, 0.9])  # gamma = 5, two-valued q_0
 
@@ -28,15 +19,15 @@ AIRPLANE = np.array([5.0, 0.0]), np.array([0.1, 0.9])  # gamma = 5, two-valued q
 def test_masses_stay_one_over_200_steps(k: population.K):
     rng = np.random.default_rng(3)
     rewards, p0 = 2 * rng.standard_normal(40), rng.dirichlet(np.ones(40))
-    for laws in (pure_loop(rewards, p0, ChoiceRule(k), 200), mixed_loop(rewards, p0, p0, 5.0, ChoiceRule(k), 200)):
+    for laws in (pure_loop(rewards, p0, LuceRule(k), 200), mixed_loop(rewards, p0, p0, 5.0, LuceRule(k), 200)):
         assert laws.sum(axis=1) == pytest.approx(1, abs=1e-9)
         assert (laws >= 0).all()
 
 
 def test_the_ideal_share_of_airplanes():
-    pure = pure_loop(*AIRPLANE, ChoiceRule(2), 6)[:, 0]
+    pure = pure_loop(*AIRPLANE, LuceRule(2), 6)[:, 0]
     assert pure[:-1].round(2).tolist() == [0.10, 0.19, 0.34, 0.56, 0.80, 0.96] and round(pure[-1], 3) == 0.998
-    plateau = [mixed_loop(*AIRPLANE, AIRPLANE[1], 0.5, ChoiceRule(k), 300)[-1, 0] for k in (2, 4, 20)]
+    plateau = [mixed_loop(*AIRPLANE, AIRPLANE[1], 0.5, LuceRule(k), 300)[-1, 0] for k in (2, 4, 20)]
     assert [round(share, 3) for share in plateau] == [0.169, 0.329, 0.396]
 
 
@@ -54,7 +45,7 @@ def promises(seed: int, n: int, k: population.K, lam: float, scale: float, steps
     rng = np.random.default_rng(seed)
     rewards, p0 = scale * rng.standard_normal(n), rng.dirichlet(np.ones(n))
     rewards -= rewards.max()
-    w, rule = np.exp(rewards), ChoiceRule(k)
+    w, rule = np.exp(rewards), LuceRule(k)
     pure, mixed = pure_loop(rewards, p0, rule, steps), mixed_loop(rewards, p0, p0, lam, rule, steps)
     from_far = mixed_loop(rewards, np.roll(p0, 1), p0, lam, rule, steps)
     e, v, m, mv = mean(w, pure), variance(w, pure), mean(w, mixed), variance(w, mixed)
@@ -112,7 +103,7 @@ def test_an_operator_that_is_off_breaks_the_claims(broken, monkeypatch: pytest.M
 
 def test_k_infinite_tilts_the_first_law():
     rewards, p0 = AIRPLANE
-    laws = pure_loop(rewards, p0, ChoiceRule("inf"), 3)
+    laws = pure_loop(rewards, p0, LuceRule("inf"), 3)
     for t in (1, 2, 3):
         assert laws[t] == pytest.approx(bounds.c6_tilt(rewards, p0, t), rel=1e-12)
 
@@ -120,7 +111,7 @@ def test_k_infinite_tilts_the_first_law():
 @pytest.mark.parametrize("k", [2, 4, "inf"])
 def test_the_tail_shrinks_at_the_rate_of_the_gap(k: population.K):
     rewards = np.array([0.0, -0.7, -1.5])
-    laws = pure_loop(rewards, np.array([0.2, 0.3, 0.5]), ChoiceRule(k), 60)
+    laws = pure_loop(rewards, np.array([0.2, 0.3, 0.5]), LuceRule(k), 60)
     assert laws[-1, 1] / laws[-2, 1] == pytest.approx(bounds.c2_tail_ratio(0.7, k), rel=1e-4)
     gaps = [bounds.c2_gap(rewards, law) for law in laws]
     assert gaps[0] == pytest.approx(-math.log(0.2)) and gaps[-1] < 1e-6 and (np.diff(gaps) <= 0).all()
@@ -134,18 +125,18 @@ def test_c5_asks_for_little_curated_data():
 
 def test_without_a_choice_nothing_moves_and_accumulating_slows_the_loop():
     rewards, p0 = AIRPLANE
-    still = pure_loop(rewards, p0, ChoiceRule(1), 5)
+    still = pure_loop(rewards, p0, LuceRule(1), 5)
     assert still == pytest.approx(np.tile(p0, (6, 1)), abs=1e-12)
-    alike = Curators.alike(ChoiceRule(2))
+    alike = Curators.alike(LuceRule(2))
     accumulate = policy_loop(rewards, p0, p0, DataPolicy("accumulate"), alike, 5, n_real=100, n_set=100)[:, 0]
-    assert accumulate[1] == pytest.approx(mixed_loop(rewards, p0, p0, 1.0, ChoiceRule(2), 1)[1, 0])
-    assert (np.diff(accumulate) > 0).all() and accumulate[-1] < pure_loop(rewards, p0, ChoiceRule(2), 5)[-1, 0]
+    assert accumulate[1] == pytest.approx(mixed_loop(rewards, p0, p0, 1.0, LuceRule(2), 1)[1, 0])
+    assert (np.diff(accumulate) > 0).all() and accumulate[-1] < pure_loop(rewards, p0, LuceRule(2), 5)[-1, 0]
 
 
 def test_two_opposed_types_in_equal_shares_keep_the_balance():
     rewards = np.array([[3.0, 0.0], [0.0, 3.0]])
-    curators = Curators((ChoiceRule(2), ChoiceRule(2)), (0.5, 0.5), ("a", "b"))
+    curators = Curators((LuceRule(2), LuceRule(2)), (0.5, 0.5), ("a", "b"))
     law = np.array([0.5, 0.5])
     assert curators.pick(rewards, law) == pytest.approx(law)
     with pytest.raises(ValueError, match="add up to 1"):
-        Curators((ChoiceRule(2),), (0.5,))
+        Curators((LuceRule(2),), (0.5,))

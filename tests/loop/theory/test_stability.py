@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from loop.theory import bounds
 from loop.theory.bounds import estimate_kl_ceiling, kl_ceiling, log_ratio_ceiling
-from loop.theory.population import ChoiceRule, kl, mixed_loop
+from loop.theory.population import kl, mixed_loop
+from model.luce import LuceRule
 
 LAMS = st.one_of(st.floats(0.02, 4.0), st.sampled_from([1.0, 0.5, 1 / 3]))  # lam K / (1 + lam) is 1 for some
 
@@ -22,7 +23,7 @@ def test_no_loop_leaves_the_ceilings(seed: int, k: int, lam: float, far: float):
     p_ref /= p_ref.sum()
     p_0 = p_ref * np.exp(rng.normal(0, far, n))
     p_0 /= p_0.sum()
-    laws = mixed_loop(rng.normal(0, rng.choice([0.3, 4.0]), n), p_0, p_ref, lam, ChoiceRule(k), 5)
+    laws = mixed_loop(rng.normal(0, rng.choice([0.3, 4.0]), n), p_0, p_ref, lam, LuceRule(k), 5)
     log_ratio = np.log(p_0 / p_ref)
     for t in range(1, 6):
         ratio = laws[t] / p_ref

@@ -7,9 +7,10 @@ import pytest
 
 from loop.policies import DataPolicy
 from loop.theory import bounds, toy_tokens
-from loop.theory.population import ChoiceRule, h, mixed_loop, pure_loop
+from loop.theory.population import h, mixed_loop, pure_loop
 from loop.theory.toy_models import largest_z
 from loop.theory.toy_tokens import CuratedModel, curated_curves
+from model.luce import LuceRule
 
 POLICIES = [DataPolicy("replace"), DataPolicy("accumulate"), DataPolicy("accumulate_subsample"), DataPolicy("mix", 0.5)]
 
@@ -39,8 +40,8 @@ def test_many_picks_follow_the_population_loop_which_is_the_leading_one():
     model = CuratedModel(5, 2.0, 3, rows=4_000)
     support = model.support
     for policy, laws in (
-        (POLICIES[0], pure_loop(support.rewards, support.truth, ChoiceRule(3), 4)),
-        (POLICIES[3], mixed_loop(support.rewards, support.truth, support.truth, 0.5, ChoiceRule(3), 4)),
+        (POLICIES[0], pure_loop(support.rewards, support.truth, LuceRule(3), 4)),
+        (POLICIES[3], mixed_loop(support.rewards, support.truth, support.truth, 0.5, LuceRule(3), 4)),
     ):
         assert model.population(policy, 4) == pytest.approx(laws)
     for curve in curated_curves(model, POLICIES, 4, 40, seed=5):
@@ -80,7 +81,7 @@ def test_the_floor_is_c1_for_the_pure_loop_and_the_sharp_step_for_the_mixed_one(
 
 
 def test_tokens_that_are_gone_are_never_drawn_again():
-    support = toy_tokens.Support(np.array([0.5, 0.3, 0.2]), np.zeros(3), ChoiceRule(2))
+    support = toy_tokens.Support(np.array([0.5, 0.3, 0.2]), np.zeros(3), LuceRule(2))
     steps = list(toy_tokens.simulate(support, DataPolicy("replace"), 4, 12, 300, np.random.default_rng(1)))
     for before, after in itertools.pairwise(steps):
         assert not ((before.law == 0) & (after.law > 0)).any()
