@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from loop.policies import DataPolicy
 from loop.theory import bounds, population
 from loop.theory.population import Curators, kl, mean, mixed_loop, policy_loop, pure_loop, total_variation, variance
-from model.luce import LuceRule
+from model.luce import K, LuceRule
 
 AIRPLANE = np.array([5.0, 0.0]), np.array([0.1, 0.9])  # gamma = 5, two-valued q_0
 
 
 @pytest.mark.parametrize("k", [2, 4, 20, "inf"])
-def test_masses_stay_one_over_200_steps(k: population.K):
+def test_masses_stay_one_over_200_steps(k: K):
     rng = np.random.default_rng(3)
     rewards, p0 = 2 * rng.standard_normal(40), rng.dirichlet(np.ones(40))
     for laws in (pure_loop(rewards, p0, LuceRule(k), 200), mixed_loop(rewards, p0, p0, 5.0, LuceRule(k), 200)):
@@ -40,7 +40,7 @@ cases = given(
 )
 
 
-def promises(seed: int, n: int, k: population.K, lam: float, scale: float, steps: int = 4) -> dict[str, bool]:
+def promises(seed: int, n: int, k: K, lam: float, scale: float, steps: int = 4) -> dict[str, bool]:
     """Whether each claim holds along one random pure loop and one random mixed loop, up to rounding."""
     rng = np.random.default_rng(seed)
     rewards, p0 = scale * rng.standard_normal(n), rng.dirichlet(np.ones(n))
@@ -109,7 +109,7 @@ def test_k_infinite_tilts_the_first_law():
 
 
 @pytest.mark.parametrize("k", [2, 4, "inf"])
-def test_the_tail_shrinks_at_the_rate_of_the_gap(k: population.K):
+def test_the_tail_shrinks_at_the_rate_of_the_gap(k: K):
     rewards = np.array([0.0, -0.7, -1.5])
     laws = pure_loop(rewards, np.array([0.2, 0.3, 0.5]), LuceRule(k), 60)
     assert laws[-1, 1] / laws[-2, 1] == pytest.approx(bounds.c2_tail_ratio(0.7, k), rel=1e-4)
