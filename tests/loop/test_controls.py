@@ -3,7 +3,8 @@
 import pytest
 
 from data.store import Store
-from loop.raters.journey import Controls, control_state, finish, pause, resume, set_quota
+from loop.config import build
+from loop.raters.journey import Controls, admits, control_state, finish, pause, resume, set_quota
 
 
 def logged(store: Store) -> list[tuple[str, dict]]:
@@ -38,3 +39,22 @@ def test_a_quota_that_cannot_be_is_refused(store: Store, n: int):
     with pytest.raises(ValueError, match="quota"):
         set_quota(store, n)
     assert logged(store) == []
+
+
+def test_as_many_are_let_in_as_were_set_in_advance_or_by_a_smaller_quota(store: Store):
+    there = store.places_taken(60)
+    config = build({"stop": {"raters": there + 2}, "journey": {"picks": 3}})
+    assert admits(store, config)
+    store.add_session("first", store.add_rater("human"))
+    store.reach("first", "finished")
+    assert admits(store, config)
+    store.add_session("second", store.add_rater("human"))
+    assert not admits(store, config)  # who is under way holds a place
+    store.reach("second", "failed")
+    assert admits(store, config)
+    set_quota(store, there + 1)
+    assert not admits(store, config)
+    set_quota(store, there + 5)
+    assert admits(store, config)
+    finish(store)
+    assert not admits(store, config)
