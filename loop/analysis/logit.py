@@ -293,7 +293,7 @@ def _say_why(
     """Raises the reason for which there is no best fit, with the columns it lies in."""
     free = np.flatnonzero(prior == 0)
     others = np.delete(slates.spread(z[slates.rows][:, free]) - z[:, free], slates.rows, axis=0)
-    guilty = separating(others, [names[j] for j in free])
+    guilty = separating(others, [names[int(j)] for j in free])
     advice = "leave the feature out, or collect more picks" if prior.any() else ADVICE
     if guilty:
         raise SeparatedError(guilty, advice)

@@ -60,7 +60,7 @@ def log_wealth(values: np.ndarray, mean: float) -> np.ndarray:
     Returns:
         (n,) after 1, 2, ... n values.
     """
-    return logsumexp(log_growth(values, mean).cumsum(axis=-1), axis=(0, 1)) - math.log(2 * BETS)
+    return np.asarray(logsumexp(log_growth(values, mean).cumsum(axis=-1), axis=(0, 1))) - math.log(2 * BETS)
 
 
 def log_growth(values: np.ndarray, mean: float) -> np.ndarray:

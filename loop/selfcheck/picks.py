@@ -294,7 +294,7 @@ def _likelihood(blocks: Sequence[Choices], rule: DeclaredRule) -> Callable[[floa
                 p = 1 / np.exp(np.minimum(exponent, 600)).sum(axis=1)
                 total += float(np.log(rule.lapse / gap.shape[1] + (1 - rule.lapse) * p).sum())
             else:
-                total -= float(np.sum(logsumexp(exponent, axis=1)))
+                total -= float(np.sum(np.asarray(logsumexp(exponent, axis=1))))
         return total
 
     return value
