@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate_app.console import out
-from loop.analysis.assumptions import Effect
+from loop.analysis.assumptions import AssumptionTest
 from loop.analysis.logit import Fit
 from loop.analysis.report import ChoiceReport, Items, Part
 
@@ -129,7 +129,7 @@ def _print_items(items: Items) -> None:
     out.print(table)
 
 
-def _tests(tests: Sequence[Effect]) -> Table:
+def _tests(tests: Sequence[AssumptionTest]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for width in (12, 22, None):
         table.add_column(max_width=width)

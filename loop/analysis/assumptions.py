@@ -46,7 +46,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class AssumptionTest:
     """The outcome of one test.
 
     Attributes:
@@ -73,9 +73,9 @@ def verdict(p: float) -> Verdict:
     return "found" if p < LEVEL else "not found"
 
 
-def cannot_tell(name: str, n: int, why: str) -> Effect:
+def cannot_tell(name: str, n: int, why: str) -> AssumptionTest:
     """A test that can't be made."""
-    return Effect(name, "can't tell", n, None, (), why)
+    return AssumptionTest(name, "can't tell", n, None, (), why)
 
 
 def words(p: float) -> str:
@@ -83,7 +83,7 @@ def words(p: float) -> str:
     return "(p < 0.0001)" if p < 1e-4 else f"(p = {p:.2g})"
 
 
-def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridge: float = 0.0) -> Effect:
+def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridge: float = 0.0) -> AssumptionTest:
     """Tests that all positions have the same utility, beside the utilities of the samples.
 
     Samples stand in random order, so a position's effect can't come from what a fit leaves out; where the columns don't
@@ -118,7 +118,7 @@ def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridg
         f"Samples of equal utility would be picked at position {most + 1} in {shares[most]:.1%} of slates of {k} "
         f"(fair: {1 / k:.1%})"
     )
-    return Effect(
+    return AssumptionTest(
         POSITION,
         verdict(test.p),
         len(slates),
@@ -161,7 +161,7 @@ class _Company:
 
 def slate_dependence(
     slates: Slates, x: np.ndarray, found: Fit, labels: np.ndarray | None, class_names: Sequence[str] = ()
-) -> Effect:
+) -> AssumptionTest:
     """Tests that a sample's company counts for nothing.
 
     Args:
@@ -201,7 +201,7 @@ def slate_dependence(
         if verdict(test.p) == "found"
         else "Luce's rule isn't contradicted"
     )
-    return Effect(
+    return AssumptionTest(
         CONTEXT,
         verdict(test.p),
         len(slates),
@@ -244,7 +244,7 @@ def _company(slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, c
     return _Company(names, np.stack(added, axis=1), control_names, np.stack(controls, axis=1))
 
 
-def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Effect:
+def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> AssumptionTest:
     """The share of repeats answered alike, beside chance (1 / K) and what Luce's rule expects (the sum of p squared).
 
     More than Luce's rule expects means tastes that the features leave out; chance means picks that say nothing.
@@ -267,7 +267,7 @@ def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Effe
         place, raters = np.arange(m), m  # one rater's repeats speak of that rater
     found = clustered_share(np.bincount(place, same, raters), np.bincount(place, minlength=raters).astype(float))
     p_value = float(stdtr(raters - 1, -(found.value - chance) / found.se))
-    return Effect(
+    return AssumptionTest(
         RETEST,
         verdict(p_value),
         m,

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtr, stdtrit
 from scipy.stats import chi2, ncx2
 
-from loop.analysis.assumptions import LEVEL, POWER, Effect, cannot_tell, verdict, words
+from loop.analysis.assumptions import LEVEL, POWER, AssumptionTest, Effect, cannot_tell, verdict, words
 from loop.analysis.log import Slates
 
 LEAST_VARIANCE = 1.0  # of a rater's summed score, in picks; columns that he or she hardly saw say nothing
@@ -150,7 +150,7 @@ class RaterScale:
     manner: Manner
 
 
-def disagreement(slates: Slates, scores: np.ndarray, bread: np.ndarray, rng: np.random.Generator) -> Effect:
+def disagreement(slates: Slates, scores: np.ndarray, bread: np.ndarray, rng: np.random.Generator) -> AssumptionTest:
     """Tests that raters' picks are exchangeable: raters with tastes of their own stray in a direction of their own.
 
     The effect is the intraclass correlation of the picks' scores: 0 where tastes are common; picks are worth
@@ -181,7 +181,7 @@ def disagreement(slates: Slates, scores: np.ndarray, bread: np.ndarray, rng: np.
     null = float(np.std(shuffled) / pairs)
     effect = Effect("intraclass correlation of picks", icc, icc - reach, icc + reach, detectable=POWER * null)
     m = float((counts**2).sum() / counts.sum())
-    return Effect(
+    return AssumptionTest(
         AGREE,
         verdict(p),
         len(slates),
@@ -196,7 +196,7 @@ def disagreement(slates: Slates, scores: np.ndarray, bread: np.ndarray, rng: np.
 
 def rater_findings(
     slates: Slates, x: np.ndarray, utilities: np.ndarray, informative: bool
-) -> tuple[Effect, Effect, list[RaterScale]]:
+) -> tuple[AssumptionTest, AssumptionTest, list[RaterScale]]:
     """Finds raters whose picks carry no taste at all, and raters who follow the common utilities less than the others.
 
     Args:
@@ -240,7 +240,7 @@ def rater_findings(
     return _at_random(len(slates), judged, tastes.power), differing, judged
 
 
-def _at_random(n: int, judged: list[RaterScale], power: float) -> Effect:
+def _at_random(n: int, judged: list[RaterScale], power: float) -> AssumptionTest:
     named = [row for row in judged if row.manner == "at random"]
     p = min(1.0, len(judged) * min((row.p_usual for row in judged if row.p_own >= LEVEL), default=1.0))
     chance = f"someone of median picks who picks at random would have been named with probability {power:.0%}"
@@ -263,10 +263,10 @@ def _at_random(n: int, judged: list[RaterScale], power: float) -> Effect:
         "named": [asdict(row) for row in named],
         "least_taste": asdict(least),
     }
-    return Effect(RANDOM, verdict_, n, p, (), f"{said}.", figures)
+    return AssumptionTest(RANDOM, verdict_, n, p, (), f"{said}.", figures)
 
 
-def _differing(n: int, judged: list[RaterScale]) -> Effect:
+def _differing(n: int, judged: list[RaterScale]) -> AssumptionTest:
     odd = [row for row in judged if row.p < LEVEL]
     named = "; ".join(f"rater {row.rater} {row.manner} ({row.picks} picks, scale {row.scale:.2f})" for row in odd[:6])
     more = f"; and {len(odd) - 6} more" if len(odd) > 6 else ""
@@ -284,7 +284,7 @@ def _differing(n: int, judged: list[RaterScale]) -> Effect:
         said = f"None of {len(judged)} raters follows the common utilities less than the others do"
     note = ". A minority's taste is a taste: that is no reason to leave anyone out" if odd else ""
     figures = {"tested": len(judged), "odd": [asdict(row) for row in odd]}
-    return Effect(ODD, verdict(p), n, p, (effect,), f"{said} {words(p)}{note}.", figures)
+    return AssumptionTest(ODD, verdict(p), n, p, (effect,), f"{said} {words(p)}{note}.", figures)
 
 
 @dataclass(frozen=True, slots=True)

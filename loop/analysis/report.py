@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.store import Store
-from loop.analysis.assumptions import Effect, consistency, position_bias, slate_dependence
+from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.design import (
     Design,
     Details,
@@ -92,7 +92,7 @@ class ChoiceReport:
     gamma: float
     parts: tuple[Part, ...]
     items: tuple[Items, ...]
-    tests: tuple[Effect, ...]
+    tests: tuple[AssumptionTest, ...]
     raters: tuple[RaterScale, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _details(store: Store, asked: Asked) -> Details:
 
 def _tests(
     log: Log, columns: Design, found: Fit, features: Sequence[str], details: Details
-) -> tuple[tuple[Effect, ...], list[RaterScale]]:
+) -> tuple[tuple[AssumptionTest, ...], list[RaterScale]]:
     slates, utilities = log.slates, columns.x @ found.coefficients
     samples = design(log, [name for name in features if name != "position"], details)
     labels = log.items["label"] if (log.items["label"] >= 0).all() else None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loop.analysis.assumptions import Effect, consistency, position_bias, slate_dependence
+from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.log import Repeats, Slates
 from loop.analysis.logit import fit, scores
 from loop.analysis.raters import disagreement, own_tastes, rater_findings
@@ -14,7 +14,7 @@ from tests.loop.analysis.simulated import CLASSES, Crowd, Groups, luce
 NAMES = ("position", "context", "disagreement", "random", "odd")
 
 
-def findings(crowd: Crowd, seed: int) -> dict[str, Effect]:
+def findings(crowd: Crowd, seed: int) -> dict[str, AssumptionTest]:
     slates, x, labels = crowd.draw(seed)
     found = fit(slates, x, CLASSES)
     each = scores(slates, x, found)
@@ -204,7 +204,7 @@ def test_positions_are_tested_where_the_samples_columns_are_separated():
     assert position_bias(slates, np.hstack([x, best])).verdict == "found"
 
 
-def repeated(same: float, seed: int) -> Effect:
+def repeated(same: float, seed: int) -> AssumptionTest:
     """20 raters with 10 repeats each, a share of them answered alike whatever the slate, the rest at random."""
     rng = np.random.default_rng(seed)
     slates, x, _ = Crowd(raters=20, picks=30).draw(seed)
