@@ -47,7 +47,7 @@ class Snapshotter:
 
     Args:
         path: the file; it goes when the training is done and its result is safe.
-        what: names the training (data, settings, seed): a file of another one isn't gone on from.
+        what: names the training (data, settings, seed); a file of another training is ignored.
         every_s: seconds between two times.
         on_kept: called each time with the step and the network that training would end with now.
     """

@@ -19,7 +19,7 @@ POSITION = "position bias"
 CONTEXT = "dependence on the slate (IIA)"
 WORDS = {
     "similar": "utility lost or gained for each other sample of its class in the slate",
-    "company": "relative change of all utilities where the other samples are one standard deviation better",
+    "context": "relative change of all utilities where the other samples are one standard deviation better",
     "size": "relative change of all utilities with each doubling of K",
 }
 RETEST = "consistency on repeated slates"
@@ -150,8 +150,8 @@ def _interval(effect: Effect) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Company:
-    """Added columns by name, and the controls that keep a curved utility or a rare class from looking like company."""
+class _Context:
+    """Added columns by name, and the controls that keep a curved utility or a rare class from looking like context."""
 
     names: list[str]
     added: np.ndarray
@@ -162,23 +162,23 @@ class _Company:
 def slate_dependence(
     slates: Slates, x: np.ndarray, found: Fit, labels: np.ndarray | None, class_names: Sequence[str] = ()
 ) -> AssumptionTest:
-    """Tests that a sample's company counts for nothing.
+    """Tests that the other samples of a slate count for nothing (independence of irrelevant alternatives).
 
     Args:
         slates: n of them.
         x: (rows, d) the columns of the fit.
-        found: Luce's rule fitted to them; its ridge is kept for all columns but those about company.
+        found: Luce's rule fitted to them; its ridge is kept for all columns but those about context.
         labels: (rows,) classes, by which samples are alike; None where there are none.
         class_names: by label, for messages.
     """
-    company = _company(slates, x @ found.coefficients, labels, class_names)
+    context = _context_columns(slates, x @ found.coefficients, labels, class_names)
     try:
-        full, names = _fit_context(slates, x, found, company)
+        full, names = _fit_context(slates, x, found, context)
         if not names:
             return cannot_tell(
                 CONTEXT,
                 len(slates),
-                "Company doesn't vary apart from the samples themselves; this needs K = 3 or more.",
+                "What else stands in the slates follows from the samples themselves; this test needs K = 3 or more.",
             )
         test = wald(full, np.eye(len(full.coefficients))[: len(names)])
     except NotIdentifiedError as error:
@@ -213,11 +213,11 @@ def slate_dependence(
     )
 
 
-def _fit_context(slates: Slates, x: np.ndarray, found: Fit, company: _Company) -> tuple[Fit, list[str]]:
-    """Company after all else, so that it is dropped where it follows from the rest; first in the result."""
-    base = np.hstack([x, company.controls])
-    names = [*found.names, *company.control_names, *company.names]
-    all_ = np.hstack([base, company.added])
+def _fit_context(slates: Slates, x: np.ndarray, found: Fit, context: _Context) -> tuple[Fit, list[str]]:
+    """The context after all else, so that it is dropped where it follows from the rest; first in the result."""
+    base = np.hstack([x, context.controls])
+    names = [*found.names, *context.control_names, *context.names]
+    all_ = np.hstack([base, context.added])
     kept, _ = estimable(slates.centred(all_), names)
     added = [j for j in kept if j >= base.shape[1]]
     order = [*added, *(j for j in kept if j < base.shape[1])]
@@ -225,11 +225,13 @@ def _fit_context(slates: Slates, x: np.ndarray, found: Fit, company: _Company) -
     return full, [names[j] for j in added]
 
 
-def _company(slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]) -> _Company:
+def _context_columns(
+    slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]
+) -> _Context:
     u = utilities - utilities.mean()
     v = u / (u.std() or 1.0)
     others = (slates.spread(slates.total(v)) - v) / slates.spread(slates.sizes - 1)
-    names, added = ["company"], [u * others]
+    names, added = ["context"], [u * others]
     control_names, controls = ["the square of the utility"], [v**2]
     if len(np.unique(slates.sizes)) > 1:
         names.append("size")
@@ -241,7 +243,7 @@ def _company(slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, c
         added.append((marks * slates.spread(slates.total(marks))).sum(axis=1) - 1)
         control_names += [f"class {class_name(int(label), class_names)}" for label in classes]
         controls += list(marks.T)
-    return _Company(names, np.stack(added, axis=1), control_names, np.stack(controls, axis=1))
+    return _Context(names, np.stack(added, axis=1), control_names, np.stack(controls, axis=1))
 
 
 def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> AssumptionTest:
