@@ -1,1 +1,1 @@
-"""What people touch: the command line, the HTTP app, the rater's and the researcher's pages. Never imports torch."""
+"""The surface: the command line, the HTTP app, the rater's and the researcher's pages. Never imports torch."""

@@ -1,4 +1,4 @@
-"""What a study says about its real data."""
+"""Settings of the real data."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a command computes on: its device, and the processes of its launch, of which rank 0 alone has the study."""
+"""The device of a command, and the processes of its launch, of which rank 0 alone has the study."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How far a generation is from the real data: over cells (of the plane, or classes), and by densities where known.
+"""Divergences of a generation from the real data: over cells (of the plane, or classes), by densities where known.
 
 Cells make every divergence smaller than that of the densities, never larger (data processing): a lower bound. For
 points that a flow drew both densities are known, its own and the real law's, and KL is a mean of log-ratios.

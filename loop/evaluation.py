@@ -1,4 +1,4 @@
-"""What is measured on fresh samples of every generation; the same seeds each time, so only the loop changes them."""
+"""Measurements of every generation on fresh samples; the same seeds each time, so only the loop changes them."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""What can be named: presets of `curate new` and `curate simulate`, and generators that others have published."""
+"""Names for settings: presets of `curate new` and `curate simulate`, and generators that others have published."""
 
 from dataclasses import dataclass
 from pathlib import Path

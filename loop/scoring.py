@@ -1,4 +1,4 @@
-"""What the study thinks of samples: the reward, the label (class or mode), and for images the classifier's view."""
+"""Scores of samples: the reward, the label (class or mode), and for images the classifier's view."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

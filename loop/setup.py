@@ -1,4 +1,4 @@
-"""What a study needs before its first round: the classifier that judges its images, and generation 0.
+"""A study's preparation before its first round: the classifier that judges its images, and generation 0.
 
 Both are trained, or come from files and starters; `curate pretrain` makes generation 0 outside any study.
 """

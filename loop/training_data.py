@@ -1,4 +1,4 @@
-"""What a generation is trained on: the real data and the curated sets, in the shares that the data policy says."""
+"""The training set of a generation: the real data and the curated sets, in the shares that the data policy says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

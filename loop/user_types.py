@@ -1,4 +1,4 @@
-"""Who the simulated users are: types with shares and rewards, and the rule by which all of them pick. Torch-free."""
+"""Types of simulated users, with shares and rewards, and the rule by which all of them pick. Torch-free."""
 
 from dataclasses import dataclass
 

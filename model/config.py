@@ -1,4 +1,4 @@
-"""What a study says about its generator and its reward. Torch-free."""
+"""Settings of the generator, the classifiers and the reward. Torch-free."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What images are compared by: feature extractors, the study's classifier or a network whose weights lie in a file.
+"""Feature extractors by which images are compared: the study's classifier, or a network whose weights lie in a file.
 
 Inception and DINOv2 are run as torch-fidelity runs them, its resizing included, so that their figures can be held
 against published ones. It is optional (`pip install 'curate[fidelity]'`), and imported only where it is asked for.

@@ -1,4 +1,4 @@
-"""Where a long training is kept on the way, so that an interrupted one goes on instead of starting again."""
+"""Snapshots of a long training, so that an interrupted one goes on instead of starting again."""
 
 import signal
 import threading

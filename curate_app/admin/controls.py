@@ -1,4 +1,4 @@
-"""What the researcher's buttons do, and what there is to download."""
+"""The researcher's buttons and downloads."""
 
 import sqlite3
 import subprocess

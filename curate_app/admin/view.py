@@ -1,4 +1,4 @@
-"""What the researcher's page shows, as HTML: read from the store, drawn by templates. Gradio is not in sight here."""
+"""The researcher's page as HTML: read from the store, drawn by templates, without Gradio."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

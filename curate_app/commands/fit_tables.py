@@ -1,4 +1,4 @@
-"""What `curate fit` prints, and its figure."""
+"""The tables and the figure of `curate fit`."""
 
 import math
 from collections.abc import Sequence

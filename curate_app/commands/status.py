@@ -1,4 +1,4 @@
-"""What `curate status` and `curate check` print."""
+"""The output of `curate status` and `curate check`."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What `curate sweep` does: its plan, one bar over all studies, the figure and the report."""
+"""The run of `curate sweep`: its plan, one bar over all studies, the figure and the report."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What `curate theory` does with a model: simulate it, print the table or JSON, save the figure."""
+"""The run of `curate theory`: simulates a model, prints the table or JSON, saves the figure."""
 
 import json
 import math

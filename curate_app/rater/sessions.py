@@ -1,4 +1,4 @@
-"""Who is asking: a rater's session, known by a signed HttpOnly cookie, a one-time token, or the panel's session id.
+"""Raters' sessions, known by a signed HttpOnly cookie, a one-time token, or the panel's session id; and their state.
 
 A panel's id of a rater is known to others (the panel, other researchers), so it begins a session but never leads back
 to one: that takes the cookie, or the id of the panel's own session, which the rater's link alone carries.

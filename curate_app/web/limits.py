@@ -1,4 +1,4 @@
-"""How often someone may ask: token buckets in memory, one for each session and one for each address.
+"""Limits on requests: token buckets in memory, one for each session and one for each address.
 
 Addresses are kept in memory alone, and only as long as they are needed to tell who shares one.
 """

@@ -1,4 +1,4 @@
-"""What stands before every route: headers, limits, deadlines, the researcher's login."""
+"""The middleware before every route: headers, limits, deadlines, the researcher's login."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""What stands beside an export: its data card (README.md) and Croissant 1.1 metadata."""
+"""The files beside an export: its data card (README.md) and Croissant 1.1 metadata."""
 
 import hashlib
 import html

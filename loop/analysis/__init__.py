@@ -1,4 +1,4 @@
-"""What raters preferred: Luce's rule fitted to slates of any K, tests of that rule, and how many picks are needed.
+"""Raters' preferences: Luce's rule fitted to slates of any K, tests of its assumptions, and the picks that are needed.
 
 log          the answers that `curate fit` reads from a study, as flat arrays, and who counts
 design       features by name, and which columns can be estimated at all

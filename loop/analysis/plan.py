@@ -1,4 +1,4 @@
-"""How many raters and picks an audit win rate needs, and the power of given numbers; clustering by rater counts.
+"""Numbers of raters and picks for an audit win rate, and the power of given ones; clustering by rater counts.
 
 The tests are those of the report: an interval of the win rate lies off 0.5. For a number of raters set in advance it is
 `loop.evidence.people.clustered_share`, each rater a cluster, whose m comparisons count as `m / (1 + (m - 1) icc)` (the

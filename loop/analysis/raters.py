@@ -1,4 +1,4 @@
-"""Do raters agree, is there one who picks at random, and are there some whose tastes differ from the others'?"""
+"""Agreement between raters; raters who pick at random, and raters whose tastes differ from the others'."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal

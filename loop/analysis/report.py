@@ -1,4 +1,4 @@
-"""What the picks of one study say: utilities, the reward's scale, coarse items, and the tests of the model."""
+"""The analysis of one study's picks: utilities, the reward's scale, coarse items, and the tests of the model."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What people say of the generations: win rates in audit slates, and gains of the utilities fitted to their picks."""
+"""People's verdicts on the generations: win rates in audit slates, and gains of the utilities fitted to their picks."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a report says: report.json is this, as JSON. Its schema is documented in docs/report-schema.md, from here."""
+"""The schema of a report: report.json is this, as JSON. docs/report-schema.md is written from here."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""What the app asks of the loop, without torch: a session's slates, its check slates, how far the picks are."""
+"""The loop's service to the app, without torch: a session's slates, its check slates, progress, the worker's state."""
 
 import hashlib
 from collections.abc import Callable, Sequence

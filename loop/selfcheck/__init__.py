@@ -1,4 +1,4 @@
-"""Does a study follow the process that it declares? Picks, slates and counts are compared with the rule; no torch.
+"""Checks that a study follows the process that it declares: its picks, slates and counts against the rule; no torch.
 
 `self_checks` reads a study's database and settings and gives a list of `Check`, each with a verdict and a sentence.
 """

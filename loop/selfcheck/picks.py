@@ -1,4 +1,4 @@
-"""Whether picks can have come from the declared rule: their frequencies, their scale, and the limit K = inf."""
+"""Checks of the picks against the declared rule: their frequencies, their scale, and the limit K = inf."""
 
 import math
 from collections.abc import Callable, Sequence

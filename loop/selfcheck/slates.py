@@ -1,4 +1,4 @@
-"""Whether slates are plain draws of their generation, and as many as were asked for."""
+"""Checks that slates are plain draws of their generation, and as many as were asked for."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a check found, and the verdict on it: thresholds are corrected for how many checks a study gets."""
+"""Findings of the checks, and verdicts on them: thresholds are corrected for how many checks a study gets."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

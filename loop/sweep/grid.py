@@ -1,4 +1,4 @@
-"""Which studies a sweep has, checked beforehand, and sweep.toml, which remembers them."""
+"""The studies of a sweep, checked beforehand, and sweep.toml, which remembers them."""
 
 import hashlib
 import itertools

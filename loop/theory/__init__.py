@@ -1,1 +1,1 @@
-"""What theory says: the exact operator and loops, the bounds, and the models of collapse without curation."""
+"""The theory: the exact operator and loops, the bounds, and the models of collapse without curation."""
