@@ -127,5 +127,5 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
 
 
 def is_debug() -> bool:
-    """Whether --debug was asked for anywhere on the line."""
+    """True if --debug was asked for anywhere on the line."""
     return "--debug" in sys.argv[1:]

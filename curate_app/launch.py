@@ -29,7 +29,7 @@ LOST = (
 
 
 def is_launched() -> bool:
-    """Whether this process is one of several."""
+    """True if this process is one of several."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 

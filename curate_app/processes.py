@@ -39,7 +39,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host's address."""
+    """True if only this machine can reach the host's address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -184,7 +184,7 @@ def start_worker(study_path: Path) -> subprocess.Popen:
 
 
 def worker_threads(*, beside_app: bool) -> int:
-    """How many threads torch gets: all cores, less one for an app beside it, divided among the ranks of a launch."""
+    """The number of torch's threads: all cores, less one for an app beside it, divided among the ranks of a launch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, (cores - 1 if beside_app else cores) // _local_ranks())
 

@@ -150,7 +150,7 @@ class RealData:
 
     @property
     def is_images(self) -> bool:
-        """Whether the data are images (else points)."""
+        """True if the data are images (else points)."""
         return self.x.ndim == 4
 
     def __len__(self) -> int:
@@ -331,7 +331,7 @@ def _first(real: RealData, n: int, rng: np.random.Generator) -> RealData:
 
 
 def has_density(config: DataConfig) -> bool:
-    """Whether the data are points drawn from a law with a density known in closed form."""
+    """True if the data are points drawn from a law with a density known in closed form."""
     return config.dataset == "gaussians" or (config.dataset == "moons" and config.noise >= LEAST_NOISE)
 
 

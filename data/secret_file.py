@@ -74,13 +74,13 @@ def password_hash(password: str) -> str:
 
 
 def is_hash(text: str) -> bool:
-    """Whether a text is what `password_hash` makes."""
+    """True if a text is what `password_hash` makes."""
     parts = text.removeprefix(PREFIX).split("$")
     return text.startswith(PREFIX) and len(parts) == 5 and all(part.isdecimal() for part in parts[:3])
 
 
 def is_password(password: str, hashed: str) -> bool:
-    """Whether a hash is of this password; takes about 0.2 s and 16 MB."""
+    """True if a hash is of this password; takes about 0.2 s and 16 MB."""
     n, r, p, salt, digest = hashed.removeprefix(PREFIX).split("$")
     numbers = {"n": int(n), "r": int(r), "p": int(p)}
     return secrets.compare_digest(_scrypt(password, b64decode(salt), numbers), b64decode(digest))

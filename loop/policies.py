@@ -63,31 +63,31 @@ class DataPolicy:
 
     @property
     def is_pure(self) -> bool:
-        """Whether only the latest set trains: the pure loop of the theorem."""
+        """True if only the latest set trains: the pure loop of the theorem."""
         return self.kind == "replace" or (self.kind == "mix" and math.isinf(self.lam))
 
     @property
     def is_mixed(self) -> bool:
-        """Whether it is the theorem's mix of real data and the latest set."""
+        """True if it is the theorem's mix of real data and the latest set."""
         return self.kind == "mix" and not math.isinf(self.lam)
 
     @property
     def accumulates(self) -> bool:
-        """Whether sets of earlier generations train too."""
+        """True if sets of earlier generations train too."""
         return self.kind in ("accumulate", "accumulate_subsample")
 
     @property
     def uses_real(self) -> bool:
-        """Whether any real data train."""
+        """True if any real data train."""
         return not self.is_pure
 
     @property
     def is_random(self) -> bool:
-        """Whether `compose` draws rows at random, and so needs a generator of random numbers."""
+        """True if `compose` draws rows at random, and so needs a generator of random numbers."""
         return self.kind == "accumulate_subsample"
 
     def asked(self, n_real: int) -> int:
-        """How many samples each generation's set should hold beside `n_real` real data."""
+        """The number of samples that each generation's set should hold beside `n_real` real data."""
         return max(1, round(self.lam * n_real)) if self.is_mixed else n_real
 
     def shares(self, n_real: int, sizes: Sequence[int]) -> tuple[float, tuple[float, ...]]:

@@ -152,7 +152,7 @@ def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | 
 
 
 def _has_classifier(study: Study, name: str, path: Path, donor: Study | None) -> bool:
-    """Whether the classifier is there, after copying the one that the study names, a starter's or a donor's."""
+    """True if the classifier is there, after copying the one that the study names, a starter's or a donor's."""
     file = getattr(study.config, name).file
     if file and not path.exists():
         _check_images(Classifier.load(Path(file)), study, name)

@@ -275,7 +275,7 @@ def faults(study: Study) -> list[str]:
 
 
 def _file_faults(path: Path, sha256: str | None, name: str) -> list[str]:
-    """Whether weights are there, are those that the database recorded (if it did), and match their sidecar."""
+    """Faults of weights: missing, not those that the database recorded (if it did), or unlike their sidecar."""
     if not path.is_file():
         return [f"{name} is missing"]
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -93,7 +93,7 @@ def mixture_of(
 
 
 def curated_count(config: StudyConfig, n_real: int) -> int:
-    """How many curated samples a generation asks for: `curation.picks`, or when that is 0 what the policy asks."""
+    """The number of curated samples of a generation: `curation.picks`, or when that is 0 what the policy asks."""
     return config.curation.picks or config.policy.asked(n_real)
 
 

@@ -38,7 +38,7 @@ def user_types(config: StudyConfig) -> tuple[UserType, ...]:
 
 
 def are_alike(config: StudyConfig) -> bool:
-    """Whether all simulated users pick by the study's own reward."""
+    """True if all simulated users pick by the study's own reward."""
     return all(type_.reward is None for type_ in user_types(config))
 
 

@@ -129,7 +129,7 @@ class Worker:
         return busy
 
     def _tend(self) -> tuple[bool, int | None]:
-        """Whether there was anything to do, and the generation after which a turn is due, if one is."""
+        """True if there was anything to do, and the generation after which a turn is due, if one is."""
         latest = self.study.store.latest_generation()
         assert latest is not None
         if self._answer_simulate_request(latest):
@@ -158,7 +158,7 @@ class Worker:
         from_main(lambda: self.study.store.retire_slates(self._latest_t()))
 
     def _due(self, latest: Generation) -> bool:
-        """Whether the schedule, or the researcher, calls for a new generation."""
+        """True if the schedule, or the researcher, calls for a new generation."""
         store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
         if 0 < self.study.config.stop.generations <= latest.t:
             return False

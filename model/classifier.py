@@ -96,7 +96,7 @@ class Classifier:
 
     @property
     def batch(self) -> int:
-        """How many images are judged together."""
+        """The number of images that are judged together."""
         return max(1, min(BATCH, PIXELS // (self.shape[1] * self.shape[2])))
 
     def judge(self, x: torch.Tensor, on_step: OnStep | None = None) -> Judgement:

@@ -64,7 +64,7 @@ def describe() -> str:
 
 
 def uses_bf16(precision: str) -> bool:
-    """Whether 'auto', 'bf16' or 'fp32' means bfloat16 on this device.
+    """True if 'auto', 'bf16' or 'fp32' means bfloat16 on this device.
 
     auto: where the hardware has it, or `accelerate launch --mixed_precision bf16` asks for it.
     """

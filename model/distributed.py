@@ -31,7 +31,7 @@ class LostProcessError(RuntimeError):
 
 
 def processes() -> int:
-    """How many divide the work at hand."""
+    """The number of processes that divide the work at hand."""
     device()  # which joins the launch
     return 1 if _alone.get() else PartialState().num_processes
 
@@ -42,7 +42,7 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is rank 0, which has the study."""
+    """True if this is rank 0, which has the study."""
     return rank() == 0
 
 
@@ -106,14 +106,14 @@ def accelerator() -> Accelerator:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error says that another process can't be reached, and not that something is wrong in this one."""
+    """True if an error says that another process can't be reached, and not that something is wrong in this one."""
     if isinstance(error, LostProcessError | distributed.DistError):
         return True
     return type(error) is RuntimeError and any(part in str(error) for part in GLOO)
 
 
 def is_first_to_say() -> bool:
-    """Whether no other process of the launch has asked this before: one of them says how it ended, the others don't."""
+    """True if no other process of the launch has asked this before: one of them says how it ended, the others don't."""
     try:
         found = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=2)

@@ -60,7 +60,7 @@ class Snapshotter:
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether it is time to keep it."""
+        """True if it is time to keep it."""
         return from_main(lambda: time.monotonic() - self._last >= self.every_s)
 
     def keep(self, kept: TrainingState, network: nn.Module, *, tell: bool = True) -> None:

@@ -86,7 +86,7 @@ class Requests:
 
 
 def _is_whole(n: object, least: int, most: int) -> TypeGuard[float]:
-    """Whether what a page sent, which may be anything, is a whole number within bounds."""
+    """True if what a page sent, which may be anything, is a whole number within bounds."""
     return isinstance(n, int | float) and not isinstance(n, bool) and least <= n <= most and n == int(n)
 
 

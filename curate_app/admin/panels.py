@@ -102,7 +102,7 @@ class Running:
 
     @property
     def done(self) -> int:
-        """How many pick ids have been read."""
+        """The number of pick ids that have been read."""
         return self._high - (self._low or 0)
 
     def advance(self, last: int, deadline: float) -> None:

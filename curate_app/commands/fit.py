@@ -135,7 +135,7 @@ def plan(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
 ) -> None:
-    """How many raters and audit picks show a win rate of the latest generation against generation 0.
+    """Print how many raters and audit picks show a win rate of the latest generation against generation 0.
 
     Two numbers: for a number of raters that is set in advance (`stop.raters`, with `stop.generations`), and for a study
     that is left open and looked at after each rater, whose intervals are always valid and wider.

@@ -61,7 +61,7 @@ class Line:
 
     @property
     def has_label(self) -> bool:
-        """Whether its name always stands at its end."""
+        """True if its name always stands at its end."""
         return (self.loud or self.look == "bound") if self.named is None else self.named
 
     @property
@@ -250,7 +250,7 @@ class _Picture:
 
 
 def _labelled(line: Line) -> bool:
-    """Whether its name may stand at its end."""
+    """True if its name may stand at its end."""
     return line.has_label or (line.named is None and line.look == "line")
 
 

@@ -178,13 +178,13 @@ class Sessions:
         )
 
     def _is_of(self, session_id: str, ids: PanelIds) -> bool:
-        """Whether a link carries the panel's id of the session in which the rater began."""
+        """True if a link carries the panel's id of the session in which the rater began."""
         theirs = self.store.panel_ids(session_id)
         began, given = theirs.session_id if theirs else None, ids.session_id
         return bool(began and given) and secrets.compare_digest(str(began).encode(), str(given).encode())
 
     def _may_be_of(self, session_id: str, rater_id: str | None) -> bool:
-        """Whether a link that lacks an id goes with the browser's session: it names no other rater of the panel."""
+        """True if a link that lacks an id goes with the browser's session: it names no other rater of the panel."""
         kind = self.config.panel.kind
         if kind in ("open", "link") or not rater_id:
             return True

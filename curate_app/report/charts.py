@@ -239,7 +239,7 @@ def win_rates(found: Sequence[WinRate]) -> Titled | None:
 
 
 def is_simulated(evidence: Evidence) -> bool:
-    """Whether simulated users alone picked, so that the reward behind the picks is known."""
+    """True if simulated users alone picked, so that the reward behind the picks is known."""
     return not any(g.curated.get(kind) for g in evidence.generations for kind in ("human", "proxy"))
 
 

@@ -98,7 +98,7 @@ def unknown(evidence: Evidence) -> list[str]:
 
 
 def tally(evidence: Evidence) -> list[tuple[VerdictWord, int]]:
-    """How many verdicts there are of each kind; claims that don't apply are counted once each."""
+    """The number of verdicts of each kind; claims that don't apply are counted once each."""
     counts = Counter(claim.verdict for claim in evidence.claims)
     return [(word, counts[word]) for word in WORDS if counts[word]]
 

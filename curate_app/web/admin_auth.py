@@ -68,20 +68,20 @@ class AdminAuth:
 
     @property
     def is_open(self) -> bool:
-        """Whether no password is asked for."""
+        """True if no password is asked for."""
         return self._password is None
 
     def lets_in(self, headers: Headers) -> bool:
-        """Whether the request carries the token of a login that hasn't ended."""
+        """True if the request carries the token of a login that hasn't ended."""
         return self.is_open or self._token(headers) is not None
 
     def is_locked_out(self, address: str) -> bool:
-        """Whether the address gave ten wrong passwords within a minute."""
+        """True if the address gave ten wrong passwords within a minute."""
         with self._lock:
             return self._wait(network(address)) > 0
 
     def knows(self, password: str, address: str) -> bool:
-        """Whether the password is right; a wrong one counts against its address, of IPv6 against the /64 network.
+        """True if the password is right; a wrong one counts against its address, of IPv6 against the /64 network.
 
         The time it takes tells nothing about the password.
 
@@ -157,7 +157,7 @@ class AdminAuth:
 
 
 def is_local(headers: Headers, http_version: str = "1.1") -> bool:
-    """Whether a client on this machine asks by this machine's own name, with no sign of a proxy between.
+    """True if a client on this machine asks by this machine's own name, with no sign of a proxy between.
 
     HTTP/1.0 is such a sign: neither a browser nor Prometheus speaks it, and some proxies do.
     """

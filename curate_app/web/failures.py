@@ -79,7 +79,7 @@ class Health:
 
     @property
     def worker_failing(self) -> bool:
-        """Whether the worker dies again and again."""
+        """True if the worker dies again and again."""
         return self.worker_deaths >= FAILING
 
     def note(self, error: BaseException) -> StorageFault | None:
@@ -105,7 +105,7 @@ class Health:
         return [fault for fault in _ANSWERS if fault in lately and fault != "locked"]
 
     def disk_is_full(self) -> bool:
-        """Whether next to nothing can be written beside the study."""
+        """True if next to nothing can be written beside the study."""
         try:
             return shutil.disk_usage(self.folder).free < LEAST_FREE_BYTES
         except OSError:

@@ -72,7 +72,7 @@ class Addresses:
                 self._networks.popitem(last=False)
 
     def share(self, one: str, other: str) -> bool:
-        """Whether two sessions asked from one network."""
+        """True if two sessions asked from one network."""
         where = self._networks.get(one)
         return where is not None and where == self._networks.get(other)
 

@@ -108,7 +108,7 @@ def build_metrics_routes(store: Store, request_metrics: RequestMetrics, limits: 
 
 
 def _from_here(request: Request) -> bool:
-    """Whether the connection comes from this machine, and is no proxy's for someone elsewhere."""
+    """True if the connection comes from this machine, and is no proxy's for someone elsewhere."""
     if request.client is None or not is_local(request.headers, request.scope["http_version"]):
         return False
     try:

@@ -77,7 +77,7 @@ def export(source: Source, format_: Format, out: Path, *, images: bool = True, r
 
 
 def check_out(format_: Format, out: Path, *, replace: bool = False) -> bool:
-    """Whether an export to this path is a file, rather than a folder.
+    """True if an export to this path is a file, rather than a folder.
 
     Raises:
         ValueError: it can't be written, and why.

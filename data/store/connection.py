@@ -248,7 +248,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 def _is_sealed(path: Path) -> bool:
-    """Whether nothing can be written beside the database, and nobody has it open: an archive, to be read as it is."""
+    """True if nothing can be written beside the database, and nobody has it open: an archive, to be read as it is."""
     return not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
 
 

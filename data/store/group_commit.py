@@ -78,7 +78,7 @@ class GroupCommit:
         return 0.0 if since is None else self._clock() - since
 
     def size(self) -> int:
-        """How many works wait."""
+        """The number of works that wait."""
         return self._works.qsize() + len(self._waiting)
 
     def close(self) -> None:

@@ -130,7 +130,7 @@ class Picks(Clock):
         without: int = 0,
         rule: ExclusionRule | None = None,
     ) -> int:
-        """How many picks `curation_picks` would give; with a rule, those that its flags would leave."""
+        """The number of picks that `curation_picks` would give; with a rule, of those that its flags would leave."""
         rule = rule or ExclusionRule()
         # whose picks don't count is settled once for each session, not for each of a million picks
         return self.value(
@@ -162,7 +162,7 @@ class Picks(Clock):
         )
 
     def session_picks(self, session_id: str) -> int:
-        """How many answers a session gave, without those to practice slates."""
+        """The number of a session's answers, without those to practice slates."""
         return self.value(
             """SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
             WHERE session_id = ? AND purpose != 'practice'""",
@@ -170,7 +170,7 @@ class Picks(Clock):
         )
 
     def count_session_picks(self, session_ids: Sequence[str], t: int) -> int:
-        """How many answers some sessions gave to slates of generation t."""
+        """The number of answers of some sessions to slates of generation t."""
         return self.value(
             f"""SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
             WHERE session_id IN ({_marks(session_ids)}) AND slate.t = ?""",
@@ -297,7 +297,7 @@ class Flags(Connection):
         ]
 
     def flag_counts(self) -> dict[str, dict[str, int]]:
-        """How many of people's answers and sessions have each flag: {'picks': {flag: n}, 'sessions': {flag: n}}."""
+        """The numbers of people's answers and sessions with each flag: {'picks': {flag: n}, 'sessions': {flag: n}}."""
         found: dict[str, dict[str, int]] = {}
         for name, source in (("picks", "pick JOIN session ON session.id = session_id"), ("sessions", "session")):
             table = "pick" if name == "picks" else "session"
@@ -413,7 +413,7 @@ class Figures(Picks):
         )
 
     def has_free_slate(self, t: int) -> bool:
-        """Whether a rater could get a slate of generation t now."""
+        """True if a rater could get a slate of generation t now."""
         return bool(
             self.value(
                 """SELECT 1 FROM slate WHERE purpose IN ('curation', 'audit') AND t = ? AND leased_to IS NULL

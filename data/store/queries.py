@@ -167,7 +167,7 @@ class Exported(Connection):
         return 1 + self.value(f"SELECT coalesce(max(position), -1) FROM v_choice_long WHERE {condition}", values)
 
     def shown_counts(self, where: Sequence[Filter] = ()) -> dict[str, int]:
-        """How many answers, picks, raters, sessions and generations the rows of `choice_rows` have."""
+        """The numbers of answers, picks, raters, sessions and generations in the rows of `choice_rows`."""
         condition, values = _condition(where)
         row = self.one(
             f"""SELECT count(*) AS answers, coalesce(sum(outcome = 'pick'), 0) AS picks,
@@ -179,7 +179,7 @@ class Exported(Connection):
         return row
 
     def class_count(self) -> int:
-        """How many class probabilities the study's samples have; 0 where none are kept."""
+        """The number of class probabilities of a sample; 0 where none are kept."""
         return self.value("SELECT max(json_array_length(reward_json, '$.probs')) FROM sample") or 0
 
     def aliases(self) -> dict[int, str]:
@@ -221,7 +221,7 @@ class Crowd(Connection):
         }
 
     def flagged_picks(self, after: int, until: int) -> dict[str, int]:
-        """How many of people's answers have each flag."""
+        """The number of people's answers with each flag."""
         return {
             row["flag"]: row["n"]
             for row in self.rows(
@@ -233,7 +233,7 @@ class Crowd(Connection):
         }
 
     def flagged_sessions(self) -> dict[str, int]:
-        """How many of people's sessions have each flag."""
+        """The number of people's sessions with each flag."""
         return {
             row["flag"]: row["n"]
             for row in self.rows(

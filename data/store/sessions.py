@@ -126,7 +126,7 @@ class People(Connection):
             return session_id
 
     def has_session(self, session_id: str) -> bool:
-        """Whether the session exists; one that was withdrawn does."""
+        """True if the session exists; one that was withdrawn does."""
         return bool(self.value("SELECT 1 FROM session WHERE id = ?", [session_id]))
 
     def withdraw(self, session_id: str, code: str = "") -> None:
@@ -149,7 +149,7 @@ class People(Connection):
             return known or self.add_session(f"{kind}-{rater_id}", rater_id)
 
     def raters(self) -> dict[str, int]:
-        """How many raters of each kind have a session."""
+        """The number of raters of each kind with a session."""
         return {
             row["kind"]: row["n"]
             for row in self.rows(
@@ -263,7 +263,7 @@ class Journeys(People):
         )
 
     def places_taken(self, lease_s: float) -> int:
-        """How many people have finished or are under way.
+        """The number of people who have finished or are under way.
 
         Under way is who came within `lease_s` seconds or has a slate whose lease runs, and has neither failed nor
         withdrawn.
@@ -295,7 +295,7 @@ class Journeys(People):
         )
 
     def has_answered(self, session_id: str, question: Question, text: str) -> bool:
-        """Whether a session gave this very answer before."""
+        """True if a session gave this very answer before."""
         return bool(
             self.value(
                 "SELECT 1 FROM answer WHERE session_id = ? AND question = ? AND text = ?", [session_id, question, text]
@@ -320,7 +320,7 @@ class Journeys(People):
             )
 
     def is_invited(self, token: str) -> bool:
-        """Whether the token was given out. Once used it leads to its owner's session and to no other."""
+        """True if the token was given out. Once used it leads to its owner's session and to no other."""
         return bool(self.value("SELECT 1 FROM invite WHERE token_sha256 = ?", [_sha256(token)]))
 
     def funnel(self) -> dict[str, int]:

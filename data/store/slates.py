@@ -82,7 +82,7 @@ class Slates(Clock):
         return ids
 
     def pool_size(self, purpose: Purpose, t: int) -> int:
-        """How many slates of a purpose and generation lie free in the pool."""
+        """The number of free slates of a purpose and generation in the pool."""
         self._return_lapsed()
         return self.value(
             "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL",
@@ -90,7 +90,7 @@ class Slates(Clock):
         )
 
     def count_slates(self, purpose: Purpose, t: int) -> int:
-        """How many slates of a purpose and generation were ever made: the index of the next one's seed."""
+        """The number of slates of a purpose and generation that were ever made: the index of the next one's seed."""
         return self.value("SELECT count(*) FROM slate WHERE purpose = ? AND t = ?", [purpose, t])
 
     def lease(self, session_id: str, purposes: Sequence[Purpose], t: int, lease_s: float) -> Slate | None:
@@ -133,7 +133,7 @@ class Slates(Clock):
         return _slates(rows)
 
     def leases(self) -> dict[str, int]:
-        """How many slates each session has leased and not answered."""
+        """The number of slates that each session has leased and not answered."""
         sql = "SELECT leased_to, count(*) AS n FROM slate WHERE lease_until > ? GROUP BY leased_to"
         return {row["leased_to"]: row["n"] for row in self.rows(sql, [timestamp()])}
 
@@ -157,7 +157,7 @@ class Slates(Clock):
             )
 
     def shared_samples(self) -> int:
-        """How many samples stand in more than one curation slate of finite K; a disjoint study has none."""
+        """The number of samples in more than one curation slate of finite K; a disjoint study has none."""
         return self.value(
             """SELECT count(*) FROM (SELECT 1 FROM slate_item JOIN slate ON slate.id = slate_id
             WHERE purpose = 'curation' AND k IS NOT NULL GROUP BY sample_id HAVING count(*) > 1)"""
@@ -227,7 +227,7 @@ class Checks(Slates):
     """Templates are slates that no one is ever leased; raters get copies, each with a seed of its own."""
 
     def template_count(self, purpose: Literal["attention", "practice"], t: int, k: int) -> int:
-        """How many templates of K samples generation t has."""
+        """The number of templates of K samples of generation t."""
         return self.value(
             "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND k = ? AND copy_of IS NULL", [purpose, t, k]
         )

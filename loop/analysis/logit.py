@@ -101,7 +101,7 @@ class Fit:
 
     @property
     def by_rater(self) -> bool:
-        """Whether tests of several coefficients cluster by rater: there are enough raters for it."""
+        """True if tests of several coefficients cluster by rater: there are enough raters for it."""
         return self.clustered is not None and self.raters >= LEAST_RATERS
 
     @property
@@ -126,7 +126,7 @@ class Fit:
 
     @property
     def quantile(self) -> float:
-        """How many standard errors a 95 % interval reaches: Student's where it is by rater, else the normal's."""
+        """The reach of a 95 % interval in standard errors: Student's where it is by rater, else the normal's."""
         return float(ndtri(0.975) if self.jackknife is None else stdtrit(self.freedom, 0.975))
 
     def intervals(self) -> np.ndarray:
@@ -270,7 +270,7 @@ def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int
 
 
 def _is_best(slates: Slates, z: np.ndarray, information: np.ndarray, gradient: np.ndarray) -> bool:
-    """Whether a finite best fit is certain to exist within a small step.
+    """True if a finite best fit is certain to exist within a small step.
 
     Along any direction in which utilities of a slate differ by at most 1 per unit, the curvature of the likelihood
     falls no faster than exp(-length). So where Newton's decrement is less than the curvature of every such direction,

@@ -69,7 +69,7 @@ class Plan:
 
 
 def worth_of_pick(effect: float, setting: Setting) -> float:
-    """How many independent comparisons of t with one earlier generation an audit pick is worth.
+    """The number of independent comparisons of t with one earlier generation that an audit pick is worth.
 
     An audit slate shows t at every second position, and 0 and t - 1 in turn at the others. A pick counts each pair of
     the picked sample and an unpicked one of the other generation, so pairs of one pick go together, and picks of the

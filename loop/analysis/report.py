@@ -195,7 +195,7 @@ def _usual(log: Log, who: Who) -> tuple[str, ...]:
 
 
 def _differ(log: Log, values: np.ndarray) -> bool:
-    """Whether any slate shows two values."""
+    """True if any slate shows two values."""
     starts = log.slates.starts
     return bool((np.maximum.reduceat(values, starts) != np.minimum.reduceat(values, starts)).any())
 

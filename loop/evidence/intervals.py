@@ -96,7 +96,7 @@ def always_valid(values: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def reach_of_asymptotic(clusters: int, level: float) -> float:
-    """How many standard errors an asymptotic confidence sequence reaches, for estimates that aren't means in [0, 1].
+    """The reach of an asymptotic confidence sequence in standard errors, for estimates that aren't means in [0, 1].
 
     `sqrt((n r^2 + 1) / (n r^2) 2 log(sqrt(n r^2 + 1) / level))`, r tuned for 30 clusters; then the same tail
     probability by Student's t with n - 1 degrees of freedom, because few clusters estimate their variance badly.

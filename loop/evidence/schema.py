@@ -36,7 +36,7 @@ class Estimate(_Part):
 
 
 def side_of(one: Estimate, line: float) -> VerdictWord:
-    """Whether the whole interval lies above the line (holds), below it (fails), or neither."""
+    """The side of a line on which the whole interval lies: above (holds), below (fails), or neither."""
     return "holds" if one.low > line else "fails" if one.high < line else "can't tell"
 
 

@@ -206,7 +206,7 @@ def analyse(measurements: Measurements, quick: bool = False) -> Analysis:
 
 
 def _replicates(n: int, quick: bool) -> int:
-    """How many replicates of n samples give the intervals."""
+    """The number of replicates of n samples that give the intervals."""
     most = prediction.REPLICATES
     return min(most, QUICK_SAMPLES * QUICK_REPLICATES // n) if quick else most
 
@@ -450,7 +450,7 @@ def _figures_from_start(start: FromStart, t: int) -> Figures:
 
 
 def _is_simulated(generations: list[Generation]) -> bool:
-    """Whether simulated users alone picked, so that the reward behind the picks is known."""
+    """True if simulated users alone picked, so that the reward behind the picks is known."""
     return all(_by_simulated_users(generation) for generation in generations[1:])
 
 

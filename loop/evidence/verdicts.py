@@ -175,7 +175,7 @@ def _inapplicable(one: Inapplicable) -> ClaimVerdict:
 
 
 def _reason(one: Margin, generations: Sequence[GenerationEvidence]) -> str:
-    """Whether a shortfall is the generator's (learning) or that of a finite number of picks (sampling)."""
+    """The parts of a shortfall: the generator's (learning), and that of a finite number of picks (sampling)."""
     if one.claim in (MANY, TRANSMISSION):
         return _made_of_steps([generation for generation in generations if generation.t <= one.t])
     return next((_made_of(generation) for generation in generations if generation.t == one.t), "")

@@ -99,7 +99,7 @@ class QualityConfig(_Table):
 
     @property
     def excludes(self) -> bool:
-        """Whether any flag keeps picks out of training."""
+        """True if any flag keeps picks out of training."""
         return bool(self.exclude_picks or self.exclude_raters)
 
     @property

@@ -41,7 +41,7 @@ class Controls:
 
     @property
     def stopped(self) -> bool:
-        """Whether no new slates are handed out."""
+        """True if no new slates are handed out."""
         return self.paused or self.finished
 
 
@@ -192,7 +192,7 @@ def withdraw(store: Store, config: StudyConfig, session_id: str) -> None:
 
 
 def admits(store: Store, config: StudyConfig) -> bool:
-    """Whether someone new may begin: the study goes on, and neither the quota nor `stop.raters` has run out of places.
+    """True if someone new may begin: the study goes on, and neither the quota nor `stop.raters` has run out of places.
 
     A place is taken by who has finished and by who is under way, until a lease's time after the last sign of life.
     """

@@ -107,7 +107,7 @@ def next_slates(
 def _holds_too_many(
     store: Store, config: StudyConfig, purposes: Sequence[Purpose], t: int, shares: Callable[[str], bool]
 ) -> bool:
-    """Whether an address holds all that it may, or a quarter of a pool that is less than half full."""
+    """True if an address holds all that it may, or a quarter of a pool that is less than half full."""
     held, most = sum(n for session_id, n in store.leases().items() if shares(session_id)), config.app.leases_per_address
     if most and held >= most:
         return True

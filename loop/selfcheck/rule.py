@@ -78,7 +78,7 @@ class DeclaredRule:
     bias: tuple[float, ...] = ()
 
     def fits(self, block: Choices) -> bool:
-        """Whether the bias speaks of slates of this size."""
+        """True if the bias speaks of slates of this size."""
         return not self.bias or len(self.bias) == block.rewards.shape[1]
 
     def luce(self, rewards: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
 
 
 def exchangeable(slates: Mapping[int, np.ndarray], t: int | None) -> list[Finding]:
-    """Whether rewards differ between slates, or between positions, more or less than chance lets them.
+    """Tests that rewards differ between slates, and between positions, as much as chance lets them.
 
     Args:
         slates: (n, K) rewards by K.
@@ -167,7 +167,7 @@ def _between_positions(scores: np.ndarray, k: int, t: int | None) -> Finding:
 
 
 def drawn_again(items: np.ndarray) -> int:
-    """How many samples have generation and seed of another sample."""
+    """The number of samples with generation and seed of another sample."""
     order = np.lexsort((items["seed"], items["t"]))
     some = items[order]
     same = (some["t"][1:] == some["t"][:-1]) & (some["seed"][1:] == some["seed"][:-1])

@@ -110,7 +110,7 @@ def _of_other_picks(picks: Mapping[int, int], raters: Mapping[int, tuple[str, st
 def _of_types(
     config: StudyConfig, picks: Mapping[int, int], raters: Mapping[int, tuple[str, str | None]]
 ) -> list[Finding]:
-    """Whether each type of simulated user gives its share; nothing where all are alike."""
+    """Checks that each type of simulated user gives its share; nothing where all are alike."""
     declared = {type_.name: type_.share for type_ in user_types(config)}
     found: dict[str, int] = {}
     for id_, n in picks.items():
@@ -121,7 +121,7 @@ def _of_types(
 
 
 def _of_draws(slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int, unknown: str) -> list[Finding]:
-    """Whether the slates of finite K are plain draws by the study's reward; `unknown` says why nothing is fresh."""
+    """Checks that the slates of finite K are plain draws by the study's reward; `unknown` says why nothing is fresh."""
     rewards = {k: items["reward"][np.isfinite(items["reward"]).all(axis=1)] for k, items in slates.items()}
     rewards = {k: some for k, some in rewards.items() if len(some)}
     if not rewards:
@@ -141,7 +141,7 @@ def _of_infinite(
     t: int,
     raters: Mapping[int, tuple[str, str | None]],
 ) -> list[Finding]:
-    """Whether the picks of K = inf are draws by weight, for each type of user by what it likes."""
+    """Checks that the picks of K = inf are draws by weight, for each type of user by what it likes."""
     if fresh is None or not len(items):
         return []
     found, curation = [], config.curation

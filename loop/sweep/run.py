@@ -31,7 +31,7 @@ class Standing:
     made: bool
 
     def reaches(self, last: int) -> bool:
-        """Whether generation `last` is there."""
+        """True if generation `last` is there."""
         return self.t is not None and self.t >= last
 
 

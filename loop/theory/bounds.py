@@ -56,7 +56,7 @@ def c4_floor_step(mean_ref: float, mean_w: float, var_w: float, w_sup: float, k:
 
 
 def c5_applies(k: K, lam: float) -> bool:
-    """Whether lam < 1 / (K - 1), the condition of C5's first bound."""
+    """True if lam < 1 / (K - 1), the condition of C5's first bound."""
     return k == 1 or (k != "inf" and lam * (k - 1) < 1)
 
 

@@ -120,7 +120,7 @@ def mean_and_se(values: np.ndarray) -> tuple[float, float]:
 
 
 def z_score(difference: float, se: float, scale: float = 1.0) -> float | None:
-    """How many standard errors; None where the repetitions hardly differ (by rounding alone, beside `scale`)."""
+    """The difference in standard errors; None where repetitions hardly differ (by rounding alone, beside `scale`)."""
     return difference / se if se > 1e-12 * abs(scale) else None
 
 
