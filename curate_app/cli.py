@@ -185,7 +185,7 @@ def simulate(
 
 @app.command()
 def status(study: StudyPath, json_: Json = False) -> None:
-    """What a study has come to: generations, picks, the worker.
+    """Print the state of a study: generations, picks, the worker.
 
     Example: `curate status my-study --json`
     """

@@ -306,7 +306,7 @@ def _pictures(name: str, root: Path, size: int, on_read: OnRead | None) -> RealD
 
 
 def default_cache() -> Path:
-    """Where downloads go unless a study says otherwise."""
+    """The folder of downloads unless a study says otherwise."""
     from platformdirs import user_cache_path
 
     return user_cache_path("curate", ensure_exists=True)

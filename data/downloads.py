@@ -59,7 +59,7 @@ def sha256_of(path: Path) -> str:
 
 
 def pin_path(path: Path) -> Path:
-    """Where the SHA-256 of a downloaded file is kept."""
+    """The file that keeps the SHA-256 of a downloaded one."""
     return path.with_name(f"{path.name}.sha256")
 
 

@@ -104,7 +104,7 @@ class NewSlate:
 
 @dataclass(frozen=True, slots=True)
 class SlateItem:
-    """What a rater is shown at one position; nothing in it tells the generation."""
+    """One position of a slate as a rater sees it; nothing in it tells the generation."""
 
     position: int
     image_sha256: str
@@ -145,7 +145,7 @@ class StoredPick:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the picks have come toward the next generation, and how many this session gave."""
+    """The progress of the picks toward the next generation, and this session's part of them."""
 
     done: int
     total: int
@@ -155,7 +155,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ExclusionRule:
-    """Which flags keep picks out of training: those of the pick itself, and those of any session of its rater."""
+    """The flags that keep picks out of training: those of the pick itself, and those of any session of its rater."""
 
     picks: tuple[str, ...] = ()
     raters: tuple[str, ...] = ()

@@ -507,7 +507,7 @@ def m005_views(db: Database) -> None:
 
 @migrations()
 def m006_replays(db: Database) -> None:
-    """Which checkpoints drew the samples of a replayed log; the long table names those."""
+    """Adds the checkpoints that drew the samples of a replayed log; the long table names those."""
     for statement in (
         """CREATE TABLE drawn_by (
             t INTEGER PRIMARY KEY CHECK (t >= 0),

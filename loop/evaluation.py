@@ -117,7 +117,7 @@ class DistancesToReal:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of one generation: the figures, a picture (sha256, png), and the samples behind them."""
+    """The measurements of one generation: the figures, a picture (sha256, png), and the samples behind them."""
 
     metrics: dict[str, Any]
     picture: tuple[str, bytes]
@@ -157,7 +157,7 @@ class Evaluator:
         self.__dict__["real_scores"] = self._score_real(on_step)
 
     def _score_real(self, on_step: OnStep | None) -> Scores:
-        """What the classifier says of many real images is kept in the study, under a hash of both."""
+        """Scores the real data; the judgement of many images is kept in the study, under a hash of both."""
         real, classifier = self.real, self.scorer.classifier
         if classifier is None or classifier.sha256 is None or len(real) < WORTH_KEEPING:
             return self.scorer.score(real, on_step)
@@ -233,7 +233,7 @@ class Evaluator:
 
     @property
     def _real_labels(self) -> np.ndarray:
-        """What the real data are; what they are taken for, where they have other classes than the classifier knows."""
+        """The real data's labels; the classifier's, where the data have other classes than it knows."""
         real = self.study.real
         return real.labels if real.label_names == self.scorer.label_names else self.real_scores.labels
 

@@ -17,7 +17,7 @@ POLICY_KINDS: tuple[PolicyKind, ...] = get_args(PolicyKind)
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """What one training set is made of.
+    """The composition of one training set.
 
     Attributes:
         real: rows of real data in it.
@@ -34,7 +34,7 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class DataPolicy:
-    """How real data and the generations' sets make a training set.
+    """The policy by which real data and the generations' sets make a training set.
 
     Attributes:
         kind: 'replace': the latest set alone. 'accumulate': the real data and every set so far, all rows alike.

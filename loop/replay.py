@@ -96,7 +96,7 @@ def begin(source: Study, out: Path, config: StudyConfig) -> Study:
 
 
 def turns(study: Study) -> list[Turn]:
-    """What trains the generations of a replay, in order."""
+    """The turns that train the generations of a replay, in order."""
     return [Turn(**turn) for turn in study.store.status("replay")["turns"]]
 
 

@@ -33,7 +33,7 @@ from model.training_state import Snapshotter
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the turn to generation t was decided to train on; kept as the study's status 'turn'.
+    """The picks that train generation t, as they were settled; kept as the study's status 'turn'.
 
     Attributes:
         t: the generation to come.
@@ -232,7 +232,7 @@ def _publish(
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What one generation is trained on.
+    """The training set of one generation.
 
     Attributes:
         mixture: to draw from.

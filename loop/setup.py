@@ -118,7 +118,7 @@ def read_images(study: Study, report: Report) -> None:
 
 
 def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) -> Evaluator:
-    """What measures the study's generations, with its scorer; classifiers that it lacks are copied or trained.
+    """The evaluator of the study's generations, with its scorer; classifiers that it lacks are copied or trained.
 
     Args:
         study: the study.

@@ -169,7 +169,7 @@ class Study:
         return self.path / "checkpoints"
 
     def weights_path(self, name: str) -> Path:
-        """Where the study's 'classifier', which judges its images, or the second opinion, its 'judge', lies."""
+        """The weights of the study's 'classifier', which judges its images, or of the second opinion, its 'judge'."""
         return self.path / f"{name}.safetensors"
 
     @property
@@ -192,7 +192,7 @@ class Study:
             raise ValueError(f"{self.path} replays the log of {self.replay_of} and takes no picks of its own.")
 
     def checkpoint_path(self, t: int) -> Path:
-        """Where generation t's weights lie."""
+        """The file of generation t's weights."""
         return self.checkpoints / f"generation-{t:04d}.safetensors"
 
 
@@ -248,7 +248,7 @@ def first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str 
 
 
 def faults(study: Study) -> list[str]:
-    """What is wrong with a study, in sentences; empty when it is sound."""
+    """The faults of a study, in sentences; empty when it is sound."""
     store = study.store
     found = store.faults()
     found += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(store.images())]

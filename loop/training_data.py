@@ -13,7 +13,7 @@ from model.images import scaled
 
 @dataclass
 class _Tally:
-    """What was asked of a mixture, and what it gave, by part; training draws from a thread of its own."""
+    """The rows asked of a mixture, and those it gave, by part; training draws from a thread of its own."""
 
     asked: np.ndarray
     drawn: np.ndarray

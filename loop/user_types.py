@@ -43,7 +43,7 @@ def are_alike(config: StudyConfig) -> bool:
 
 
 def luce_rule(config: StudyConfig) -> LuceRule:
-    """How every simulated user picks one of K, given what it likes."""
+    """The rule by which every simulated user picks one of K, given what it likes."""
     curation = config.curation
     return LuceRule(curation.k, curation.lapse, curation.position_bias)
 

@@ -98,7 +98,7 @@ def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Who picked what from n slates.
+    """The picks from n slates, and the types of users who made them.
 
     Attributes:
         winners: (n,) indices of the picked samples among all of them.

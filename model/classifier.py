@@ -66,7 +66,7 @@ def prepared(images: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the classifier says of n images.
+    """The classifier's view of n images.
 
     Attributes:
         probs: (n, classes) class probabilities.

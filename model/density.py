@@ -68,7 +68,7 @@ class PointDensity:
         return self.of_noise(noise(seeds, (2,)).double())
 
     def of_noise(self, x0: torch.Tensor) -> Mapped:
-        """Where (n, 2) float64 noise is taken."""
+        """The points that (n, 2) float64 noise becomes."""
         parts = [self._map(part) for part in x0.split(BATCH)]
         return Mapped(x0, *(torch.cat(some) for some in zip(*parts, strict=True)))
 

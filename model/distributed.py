@@ -57,7 +57,7 @@ def alone() -> Iterator[None]:
 
 
 def from_main(make: Callable[[], T]) -> T:
-    """What rank 0 makes, by itself, on every process; an error of rank 0 is raised on all of them."""
+    """Rank 0's result, which it makes by itself, on every process; an error of rank 0 is raised on all of them."""
     if processes() == 1:
         return make()
     box: list[Any] = [None, None]
@@ -75,7 +75,7 @@ def from_main(make: Callable[[], T]) -> T:
 
 
 def share(n: int) -> slice:
-    """Which of n rows are this process's; only the last ones may have fewer."""
+    """This process's part of n rows; only the last ones may have fewer."""
     size = math.ceil(n / processes())
     return slice(min(n, rank() * size), min(n, (rank() + 1) * size))
 

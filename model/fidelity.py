@@ -203,7 +203,7 @@ def within(x: torch.Tensor, k: int, chunk: int | None = None) -> Within:
 def between(
     real: torch.Tensor, x: torch.Tensor, real_within: Within, x_within: Within, chunk: int | None = None
 ) -> Between:
-    """Who of (n, d) real features and (m, d) of samples lies in whose neighbourhood.
+    """Neighbourhoods between (n, d) real features and (m, d) of samples.
 
     Args:
         real: the real features.

@@ -22,7 +22,7 @@ Report = Callable[[str, int, int], None]
 
 
 class TrainingData(Protocol):
-    """What a generator is fitted on: a distribution to draw from."""
+    """A distribution to draw from, which a generator is fitted on."""
 
     def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
         """(n, *shape) float32 on the CPU: points in the data's coordinates, images with channels first in [-1, 1]."""

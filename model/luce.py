@@ -16,7 +16,7 @@ K = int | Literal["inf"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What users picked: n of them.
+    """The picks of n users.
 
     Attributes:
         picked: (n,) positions in the slates, or indices among all samples where K = inf.
@@ -29,7 +29,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class LuceRule:
-    """How a user picks one of K samples.
+    """The rule by which a user picks one of K samples.
 
     Attributes:
         k: samples in a slate; 1 is no choice at all, 'inf' draws from all samples by weight.

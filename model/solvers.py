@@ -50,7 +50,7 @@ GRIDS: dict[str, Grid] = {
 
 
 def evaluations(solver: str, steps: int) -> int:
-    """How often the network is evaluated."""
+    """The number of evaluations of the network."""
     return EVALUATIONS[solver] * steps + (solver == "ab2")
 
 

@@ -72,7 +72,7 @@ class Snapshotter:
             self.on_kept(kept.step, network)
 
     def kept(self) -> TrainingState | None:
-        """What is in the file; None where there is none, or it is another training's, or an earlier version's.
+        """The state in the file; None where there is none, or it is another training's, or an earlier version's.
 
         Raises:
             ValueError: the file is damaged.

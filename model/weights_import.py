@@ -37,7 +37,7 @@ class ForeignWeightsError(ValueError):
 
 
 def read_pickled(path: Path) -> Any:
-    """What torch.save wrote to a file, on the CPU: tensors and plain containers only.
+    """The content of a file that torch.save wrote, on the CPU: tensors and plain containers only.
 
     Raises:
         ForeignWeightsError: no such file, not one of torch.save's, a damaged one, or one that holds other objects.

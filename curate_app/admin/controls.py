@@ -28,7 +28,7 @@ REPORT_S = 900
 
 
 class Requests:
-    """What the buttons call."""
+    """The requests behind the buttons."""
 
     def __init__(self, study: Study):
         self.study = study

@@ -96,7 +96,7 @@ class _Buttons:
 
 
 class Refresh:
-    """What the timer calls; parts that look as before are left alone, so nothing flickers or loses its scroll."""
+    """The timer's refresh; parts that look as before are left alone, so nothing flickers or loses its scroll."""
 
     def __init__(self, study: Study):
         self.study = study

@@ -40,7 +40,7 @@ WIDTH, HEIGHT = 360.0, 56.0
 
 @dataclass(frozen=True)
 class People:
-    """How far people came, how many did an answer that isn't practice, are at work now, and are flagged, by flag."""
+    """Counts of people: by the step they reached, with an answer that isn't practice, at work now, and by flag."""
 
     funnel: dict[str, int]
     picked: int
@@ -50,7 +50,7 @@ class People:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted.
+    """The counts.
 
     Attributes:
         kinds: answers by kind of rater.
@@ -181,7 +181,7 @@ class CrowdCounts:
 
 
 class KeptEvidence:
-    """What the worker left last of a study's evidence, read anew only when there is something new."""
+    """The evidence that the worker left last, read anew only when there is something new."""
 
     def __init__(self, study: Study):
         self._study = study
@@ -279,7 +279,7 @@ def timeline(generations: Sequence[Generation], rates: Sequence[WinRate]) -> str
 
 
 def _notes(rates: Sequence[WinRate]) -> list[str]:
-    """What the rates are; nothing where there are none."""
+    """Notes on the rates; nothing where there are none."""
     larger = [rate for rate in rates if rate.indifference is None]
     found = [SAY["rates_note"]] if rates else []
     found += [SAY["rates_larger"].format(sizes=slate_sizes(larger))] if larger else []

@@ -29,7 +29,7 @@ REPORT = "report.html"
 
 
 class Work:
-    """How much of a sweep is done, in turns."""
+    """The share of a sweep that is done, in turns."""
 
     def __init__(self, cells: Sequence[Cell], found: dict[str, Standing], last: int):
         self.start, self.pretraining = {}, {}
@@ -49,7 +49,7 @@ class Work:
 
     @property
     def completed(self) -> float:
-        """What has been done by now."""
+        """The work done by now."""
         return sum(self.done.values())
 
     def report(self, cell: Cell, what: Step | Ended) -> None:
@@ -119,7 +119,7 @@ def _at(step: Step) -> str:
 
 
 def _pretraining(cell: Cell, known: set[str]) -> float:
-    """What the first generation costs, in turns."""
+    """The cost of the first generation, in turns."""
     if cell.config.pretraining in known:
         return COPYING
     train = cell.config.train

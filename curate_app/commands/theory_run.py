@@ -74,12 +74,12 @@ def _promised(found: Sequence[Curve]) -> list[str]:
 
 
 def quantity(model: Model) -> str:
-    """What is simulated, in words."""
+    """The simulated quantity, in words."""
     return "E[w] / w*" if isinstance(model, CuratedModel) else model.quantities[0]
 
 
 def _columns(model: Model) -> dict[str, Callable[[Point], str]]:
-    """What the table shows of a point, by heading."""
+    """The table's columns of a point, by heading."""
     curated = isinstance(model, CuratedModel)
     return {
         "t" if curated else "n": lambda point: str(point.n),
@@ -120,7 +120,7 @@ class Request:
 
     @property
     def figure(self) -> Path | None:
-        """Where the figure goes; None for no figure."""
+        """The file of the figure; None for no figure."""
         return self.out or (None if self.json else Path(f"theory-{self.model}.png"))
 
 

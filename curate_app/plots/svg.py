@@ -73,7 +73,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn.
+    """The content of a chart.
 
     Attributes:
         y_label: what the vertical axis shows, with its unit.

@@ -149,7 +149,7 @@ def _line(
 
 
 def _places(values: Sequence[Any]) -> tuple[dict[str, float], bool]:
-    """Where each value stands on the axis, and whether that is logarithmic; infinity stands beyond the largest."""
+    """The place of each value on the axis, and whether that is logarithmic; infinity stands beyond the largest."""
     names = {label(value): _number(value) for value in values}
     if any(number is None for number in names.values()):
         return {name: float(index) for index, name in enumerate(names)}, False

@@ -83,7 +83,7 @@ def grown(first: Generation, latest: Generation) -> dict[str, Any] | None:
 
 
 def class_name(generation: Generation, label: int) -> str:
-    """What the study calls a class; its number where it has no name."""
+    """The study's name of a class; its number where it has no name."""
     names = generation.metrics.get("class_names") or []
     return str(names[label]) if label < len(names) else str(label)
 

@@ -70,7 +70,7 @@ def add_facts(router: APIRouter, service: Service) -> None:
         return {"ok": ok, **facts, **({"troubles": troubles} if troubles else {})}
 
     def state() -> tuple[dict[str, Any], bool]:
-        """What the database knows of generation and worker, and whether raters find slates or need none."""
+        """The state of generation and worker, and whether raters find slates or need none."""
         latest = store.latest_cut()
         serves = control_state(store).stopped or (latest is not None and store.has_free_slate(latest[0]))
         return {"t": latest and latest[0], "worker": worker_status(store)["phase"]}, serves

@@ -46,7 +46,7 @@ POLL_S = 1
 
 
 class PanelParameters(BaseModel):
-    """What a panel's link carries; all of it may be missing (an open study)."""
+    """The parameters of a panel's link; all may be missing (an open study)."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -91,7 +91,7 @@ class Sessions:
     signer: Signer
 
     def arrive(self, parameters: PanelParameters, cookie: str | None) -> Arrival:
-        """Who opens the page, by its link and its cookie. Stores nothing."""
+        """The visitor who opens the page, by its link and its cookie. Stores nothing."""
         kind = self.config.panel.kind
         if kind == "mturk" and parameters.assignment_id == PREVIEW:
             return Arrival("preview")
@@ -191,7 +191,7 @@ class Sessions:
         return self.store.find_session(PanelIds(kind, rater_id)) == session_id
 
     def _ids(self, given: PanelParameters) -> PanelIds | None:
-        """Who the rater is to the study's panel; None without all that it takes.
+        """The rater's ids in the study's panel; None without all that it takes.
 
         What stands for an id in a link that nobody filled in is the same in all raters' links, so it is no id.
         """
@@ -213,7 +213,7 @@ def _id(text: str | None) -> str | None:
 
 
 def session_name(session_id: str) -> str:
-    """What a page may show of a session: a short hash, which opens nothing."""
+    """A session's name for pages: a short hash, which opens nothing."""
     return hashlib.sha256(session_id.encode()).hexdigest()[:12]
 
 
@@ -230,7 +230,7 @@ class Service:
 
     @classmethod
     def of(cls, study: Study, health: Health | None = None, whereabouts: Addresses | None = None) -> Self:
-        """What serves a study.
+        """The service of a study.
 
         Raises:
             ValueError: a text of the journey can't be read, or the secrets file.
@@ -241,11 +241,11 @@ class Service:
         return cls(study.store, study.config, sessions, texts, health, whereabouts)
 
     def place(self, session_id: str) -> Place:
-        """Where a session is now, with its slates; see `loop.raters.journey.place`."""
+        """A session's present step, with its slates; see `loop.raters.journey.place`."""
         return place(self.store, self.config, session_id, lambda other: self.whereabouts.share(session_id, other))
 
     async def commit(self, work: Callable[[], T], then: Callable[[T], U]) -> U:
-        """What `then` makes of `work`, which is committed by then; holds no thread meanwhile.
+        """The result of `then` on that of `work`, which is committed by then; holds no thread meanwhile.
 
         Raises:
             BusyDatabaseError: the commit takes too long. `work` is done later or never; it has to bear being repeated.
@@ -280,7 +280,7 @@ def turn_without(service: Service, state: str) -> dict[str, Any]:
 
 
 def _shown(service: Service, at: Place) -> dict[str, Any]:
-    """What a state shows beside the progress."""
+    """The content of a state beside the progress."""
     texts, journey = service.texts, service.config.journey
     if at.state in ("picking", "practice"):
         practice = {"practice": {"done": at.journey.practised, "total": journey.practice}}

@@ -99,7 +99,7 @@ def transmission(evidence: Evidence) -> Titled | None:
 
 
 def errors(evidence: Evidence) -> Titled | None:
-    """Where the difference between measured and predicted E[w] comes from."""
+    """The parts of the difference between measured and predicted E[w]."""
     parts = [
         ("sampling", "sampling: the picks are finitely many", 2, -5.0),
         ("learning", "learning: the generator isn't its training set", 1, 5.0),
@@ -147,7 +147,7 @@ def kl_figures(evidence: Evidence, generation: GenerationEvidence) -> dict[str, 
 
 
 def _divergence_note(evidence: Evidence) -> str:
-    """What the divergences were measured on."""
+    """A note on the space in which the divergences were measured."""
     last = evidence.generations[-1].divergence
     if density := kl_figures(evidence, evidence.generations[-1]).get("n"):
         return f"By the densities of {density:,} samples and as many draws of the real law, both of them exact."

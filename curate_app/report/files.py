@@ -75,7 +75,7 @@ def write_comparison(
 
 
 def distinct(paths: Sequence[Path]) -> list[str]:
-    """What to call studies: their folder's name, or as much of the path as tells them apart."""
+    """Names of studies: their folder's name, or as much of the path as tells them apart."""
     resolved = [path.resolve() for path in paths]
     for parts in range(1, max((len(path.parts) for path in resolved), default=1) + 1):
         names = ["/".join(path.parts[-parts:]) for path in resolved]

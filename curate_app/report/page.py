@@ -47,7 +47,7 @@ def lede(evidence: Evidence) -> list[str]:
 
 
 def findings(evidence: Evidence) -> list[str]:
-    """What came of it, without the claims one by one."""
+    """The findings, without the claims one by one."""
     moved = evidence.summary[: len(evidence.summary) - len(by_claim(evidence.claims))]
     if not is_simulated(evidence):
         moved = [SAY["yardstick"].format(sentence=sentence) for sentence in moved]
@@ -66,7 +66,7 @@ def counted(evidence: Evidence) -> list[str]:
 
 
 def glossary(evidence: Evidence) -> list[dict[str, str]]:
-    """What each term and each claim means, with the claim's statement and source."""
+    """The meanings of terms and claims, with each claim's statement and source."""
     terms = [{"term": name, "text": text.format(n=evidence.comparisons)} for name, text in SAY["terms"].items()]
     claims = [
         {"term": name, "text": SAY["claims"].get(name, ""), "statement": one[0].statement, "source": one[0].source}
@@ -141,7 +141,7 @@ def page(evidence: Evidence, gallery: Gallery) -> str:
 
 
 def frame(title: str) -> dict[str, Any]:
-    """What every report needs: its title, the styles to be written into it, and who made it."""
+    """The frame of every report: its title, the styles to be written into it, and the version that made it."""
     styles = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
     return {"title": title, "pretty": pretty, "styles": styles, "made_by": f"curate {own_version()}"}
 

@@ -35,7 +35,7 @@ KINDS = {"human": "by people", "sim": "simulated", "proxy": "by proxy"}
 
 
 def preferred(evidence: Evidence) -> list[list[str]]:
-    """What people prefer, by t and against: win rate and fitted gain with verdicts, then the reward's own gains."""
+    """People's preferences, by t and against: win rate and fitted gain with verdicts, then the reward's own gains."""
     rates = {(one.t, one.against): one for one in evidence.win_rates}
     gains = {(one.t, one.against): one for one in evidence.utility_gains}
     return [
@@ -302,7 +302,7 @@ def gains(evidence: Evidence) -> list[list[str]]:
 
 
 def training(evidence: Evidence) -> list[list[str]]:
-    """What trained each generation: t, real data, picks asked and got, shares asked and achieved, checkpoint."""
+    """The training of each generation: t, real data, picks asked and got, shares asked and achieved, checkpoint."""
     return [
         [
             str(one.t),

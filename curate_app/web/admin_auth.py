@@ -45,7 +45,7 @@ class TooManyTriesError(Exception):
 
 
 class AdminAuth:
-    """Who may see /admin.
+    """The login of /admin.
 
     Args:
         password: as text or as the hash of `data.secret_file`; None leaves the door open (a study served to this

@@ -118,7 +118,7 @@ class Limits:
 
 @lru_cache(maxsize=4096)
 def network(address: str) -> str:
-    """What stands for one customer of a provider: an IPv4 address, or an IPv6 address's first 64 bits."""
+    """The part of an address that stands for one customer of a provider: IPv4 whole, of IPv6 the first 64 bits."""
     try:
         parsed = ip_address(address)
     except ValueError:

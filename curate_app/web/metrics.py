@@ -36,7 +36,7 @@ ROUTES = frozenset(
 
 @dataclass(slots=True)
 class Times:
-    """How long some requests took.
+    """The durations of some requests.
 
     Attributes:
         counts: requests by time: one number for each of `BOUNDS_S`, and one for those that took longer.

@@ -108,7 +108,7 @@ class LogFaultsError(ValueError):
 
 @dataclass
 class Faults:
-    """What is wrong with a file, until there is enough of it."""
+    """The faults of a file, until there are enough of them."""
 
     file: str
     found: list[str] = field(default_factory=list)

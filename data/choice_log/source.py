@@ -106,7 +106,7 @@ class Source:
 
 
 def pseudonym(salt: str, rater: int) -> str:
-    """What a rater is called outside the study: 64 bits that nobody can link to another study without the salt."""
+    """A rater's name outside the study: 64 bits that nobody can link to another study without the salt."""
     if not salt:
         return str(rater)
     return "r" + hashlib.blake2b(str(rater).encode(), key=salt.encode()[:64], digest_size=8).hexdigest()
@@ -124,7 +124,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written.
+    """The result of writing a format.
 
     Attributes:
         rows: lines, records or orders.

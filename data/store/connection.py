@@ -26,7 +26,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class LockWait:
-    """How a process that runs for long waits for the write lock that another process holds.
+    """The patience of a process that runs for long with the write lock that another process holds.
 
     Attributes:
         report: called with the seconds waited so far and whether the lock has been got: after every vain `try_s`, and
@@ -204,7 +204,7 @@ class Connection:
         return [row["name"] for row in names if not row["name"].startswith(("sqlite_", "_sqlite_"))]
 
     def faults(self) -> list[str]:
-        """What SQLite itself finds wrong: damaged pages, broken references. Empty when all is well."""
+        """Faults that SQLite itself finds: damaged pages, broken references. Empty when all is well."""
         found = [row[0] for row in self.db.conn.execute("PRAGMA integrity_check") if row[0] != "ok"]
         return found + [
             f"{table}: row {rowid} names a missing row of {parent}"

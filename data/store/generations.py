@@ -11,7 +11,7 @@ from data.store.connection import Connection
 
 
 class Journal(Connection):
-    """What happened, in order; and what is going on now."""
+    """Events in their order, and the present status."""
 
     def log(self, actor: str, kind: str, **detail: Any) -> int:
         """Adds an event and returns its id."""
@@ -47,7 +47,7 @@ class Journal(Connection):
 
 
 class Generations(Connection):
-    """What the generator was at each t, and the PNGs that people saw or that trained it."""
+    """The generations, and the PNGs that people saw or that trained them."""
 
     def publish(self, generation: Generation) -> None:
         """Stores a generation; from this commit on raters get its slates. Joins a surrounding `write()`.
@@ -139,7 +139,7 @@ class Evaluations(Connection):
             )
 
     def evaluation(self, t: int | None) -> Evaluated | None:
-        """What generation t (None: the real data) was measured on; None where an older version kept nothing."""
+        """Samples that generation t (None: the real data) was measured on; None where an older version kept none."""
         row = self.one("SELECT * FROM evaluation WHERE coalesce(t, -1) = ?", [-1 if t is None else t])
         if row is None:
             return None

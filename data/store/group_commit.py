@@ -60,7 +60,7 @@ class GroupCommit:
         self._closing = False
 
     def submit(self, do: Callable[[], Any], then: Callable[[Any], Any] | None = None) -> Future[Any]:
-        """What `do` gives once it is committed, or what `then` makes of that afterwards; or what either raises.
+        """The result of `do` once it is committed, or of `then` on it afterwards; or what either raises.
 
         `then` may read, but must not write. A work that doesn't get the write lock in time raises BusyDatabaseError
         and is never done.

@@ -244,7 +244,7 @@ def _marks(values: Sequence[str]) -> str:
 
 
 class Flags(Connection):
-    """What `loop.raters.quality` reads and writes."""
+    """Flags on answers and sessions, for `loop.raters.quality`."""
 
     def people_since(self, pick_id: int) -> list[str]:
         """People's sessions with an answer above a pick id."""
@@ -348,7 +348,7 @@ class Counted(Picks, Flags):
     _counting = Lock()
 
     def curation_picks_since(self, cut: int, rule: ExclusionRule) -> int:
-        """What `count_curation_picks(after=cut, rule=rule)` gives, at the price of the picks since the last call.
+        """`count_curation_picks(after=cut, rule=rule)` at the price of the picks since the last call.
 
         A pick counts at once, and so does a flag that this store set. A withdrawal or another process's flag counts
         with the next full count, which is made as often as it is cheap, and never inside a transaction.
@@ -384,13 +384,13 @@ class Counted(Picks, Flags):
 
 
 class Figures(Picks):
-    """What the researcher's page and /metrics show of picks and the pool."""
+    """Figures of picks and the pool for the researcher's page and /metrics."""
 
     _tally: tuple[int, Counter[tuple[str, str, str, int]]] = (0, Counter())
     _tallying = Lock()
 
     def tally(self) -> list[dict]:
-        """What `pick_counts` gives, at the price of the picks since the last call."""
+        """`pick_counts` at the price of the picks since the last call."""
         with self._tallying:
             until, counts = self._tally
             last = self.last_pick()

@@ -183,7 +183,7 @@ class Exported(Connection):
         return self.value("SELECT max(json_array_length(reward_json, '$.probs')) FROM sample") or 0
 
     def aliases(self) -> dict[int, str]:
-        """What raters of an imported log are called in it, by rater."""
+        """The names of an imported log's raters in it, by rater."""
         return {row["id"]: row["alias"] for row in self.rows("SELECT id, alias FROM rater WHERE alias IS NOT NULL")}
 
 

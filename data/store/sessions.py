@@ -73,7 +73,7 @@ def seconds_since(moment: tuple[str, float] | list | None) -> float | None:
 
 @cache
 def boot_id() -> str:
-    """What tells one start of this machine from another; only Linux says, elsewhere each process counts for itself."""
+    """The id of this start of the machine; only Linux has one, elsewhere each process counts for itself."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -81,7 +81,7 @@ def boot_id() -> str:
 
 
 class People(Connection):
-    """Who picks. A simulated or proxy rater is a rater like any other, of its own kind."""
+    """Raters and their sessions. A simulated or proxy rater is a rater like any other, of its own kind."""
 
     def add_rater(
         self, kind: RaterKind, *, panel: str | None = None, panel_rater_id: str | None = None, type_: str | None = None
@@ -161,7 +161,7 @@ class People(Connection):
 
 @dataclass(frozen=True, slots=True)
 class PanelIds:
-    """Who a rater is to a panel, as the rater's link says.
+    """A rater's ids in a panel, as the rater's link says.
 
     Attributes:
         panel: its name.
@@ -180,7 +180,7 @@ class PanelIds:
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """How far a session is: the milestones it reached, and what it answered.
+    """A session's milestones, and its answers.
 
     Attributes:
         reached: milestones, and 'withdrawn'.
@@ -207,7 +207,7 @@ class Journeys(People):
         )
 
     def panel_ids(self, session_id: str) -> PanelIds | None:
-        """Who a session's rater is to the panel; None where that isn't stored, or not any more."""
+        """The panel's ids of a session's rater; None where they aren't stored, or not any more."""
         row = self.one(
             """SELECT identity.panel, panel_rater_id, identity.panel_study_id, identity.panel_session_id
             FROM session JOIN identity ON identity.rater_id = session.rater_id WHERE session.id = ?""",
@@ -240,7 +240,7 @@ class Journeys(People):
         return session_id
 
     def journey(self, session_id: str) -> Journey:
-        """How far a session is.
+        """A session's milestones.
 
         Raises:
             ValueError: there is no such session.
@@ -289,7 +289,7 @@ class Journeys(People):
             )
 
     def tries(self, session_id: str) -> int:
-        """How often a session answered the comprehension question."""
+        """The number of times a session answered the comprehension question."""
         return self.value(
             "SELECT count(*) FROM answer WHERE session_id = ? AND question = 'comprehension'", [session_id]
         )
@@ -336,7 +336,7 @@ class Journeys(People):
 
 
 def pseudonym(ids: PanelIds) -> str | None:
-    """What stands for a panel's id everywhere but in the identity table; None where a claim names no sitting."""
+    """The stand-in for a panel's id everywhere but in the identity table; None where a claim names no sitting."""
     if not ids.is_claim:
         return _sha256(f"{ids.panel}\0{ids.rater_id}")[:32]
     return _sha256(f"{ids.panel}\0{ids.rater_id}\0{ids.session_id}")[:32] if ids.session_id else None

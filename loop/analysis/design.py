@@ -28,7 +28,7 @@ FEATURES = {
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What else is known of samples.
+    """Further columns known of samples.
 
     Attributes:
         class_names: of the labels; may be empty.

@@ -23,7 +23,7 @@ BLOCK = 50
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a plan rests on.
+    """The assumptions of a plan.
 
     Attributes:
         icc: intraclass correlation of one rater's comparisons, in [0, 1).

@@ -123,7 +123,7 @@ def _power(df: np.ndarray, picks: np.ndarray, law: np.ndarray) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RaterScale:
-    """How strongly one rater follows the common utilities, and whether his or her own picks show a taste.
+    """The strength with which one rater follows the common utilities, and the evidence of a taste in the rater's picks.
 
     Attributes:
         rater: id.

@@ -29,7 +29,7 @@ NEEDS_DETAILS = {"probs", "x", "y"}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `curate fit` was asked for.
+    """The questions put to `curate fit`.
 
     Attributes:
         who: counts.

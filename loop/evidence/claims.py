@@ -25,7 +25,7 @@ ROUNDING = 1e-9  # of E[w]: a smaller difference is none (K = 1, or a reward tha
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is claimed, where it comes from, and how it is told."""
+    """A claim, its source, and the kind of its margin."""
 
     name: str
     statement: str
@@ -238,7 +238,7 @@ def _c5_reverse(loop: Loop, claim: Claim) -> Iterator[Margin]:
 
 
 def _learning(loop: Loop, name: str) -> str:
-    """What the generator's own error has to do with a divergence that is too large."""
+    """The part of the generator's own error in a divergence that is too large."""
     first = ((loop.divergence[0].get("density") or {}).get(name) or {}).get("value")
     if first is None:
         return ""

@@ -170,7 +170,7 @@ def _rate(rows: np.ndarray, raters: Raters, t: int, against: int, level: float) 
 
 
 def estimand(sizes: Collection[int]) -> str:
-    """What a win rate in slates of these sizes is the mean of, in words."""
+    """The estimand of a win rate in slates of these sizes, in words."""
     if set(sizes) == {2}:
         return "mean over raters of each one's share of pairs won"
     between = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
@@ -223,7 +223,7 @@ def clustered_share(won: np.ndarray, all_: np.ndarray, level: float = PLAIN) -> 
 
 
 class UnknownGainError(ValueError):
-    """What keeps a gain from being known, in a sentence."""
+    """The reason for which a gain can't be known, in a sentence."""
 
 
 def utility_gains(

@@ -50,7 +50,7 @@ class Figures(_Part):
 
 
 class Transmission(_Part):
-    """How much of the predicted gain of E[w] a generation made, and where the rest went.
+    """The share of the predicted gain of E[w] that a generation made, and the parts of the rest.
 
     `difference = measured - predicted = sampling + learning`: sampling is the training set's E[w] less the prediction
     (a finite number of picks), learning is the generation's less its training set's (the generator's own error).
@@ -71,7 +71,7 @@ class Transmission(_Part):
 
 
 class Distances(_Part):
-    """How far a generation's images are from the real ones, by features: of `n` samples and `n_real` real images.
+    """Distances of a generation's images from the real ones, by features: of `n` samples and `n_real` real images.
 
     Those of the same features and the same counts can be compared: a Fréchet distance falls as samples are added.
     """
@@ -100,7 +100,7 @@ class Distances(_Part):
 
 
 class SecondOpinion(_Part):
-    """What a second classifier, by which nobody picked, says of a generation.
+    """The view of a second classifier, by which nobody picked, on a generation.
 
     Where only the first one's figures rise, the loop has learned to please that classifier.
     """

@@ -50,7 +50,7 @@ MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What the evidence on the theory's claims rests on, as the store holds it (or a simulation in memory makes it).
+    """The basis of the evidence on the theory's claims, as the store holds it (or a simulation in memory makes it).
 
     Attributes:
         config: the study's.
@@ -165,7 +165,7 @@ def keep(study: Study) -> None:
 
 
 def kept(study: Study) -> Evidence | None:
-    """What `keep` left last; None before the first generation, or when another version left it."""
+    """The evidence that `keep` left last; None before the first generation, or when another version left it."""
     found = study.store.status("evidence")
     found.pop("at", None)
     if found.get("schema_version") != VERSION:
@@ -460,7 +460,7 @@ def _by_simulated_users(generation: Generation) -> bool:
 
 
 def evidence_of(study: Study, *, leave: bool = True) -> Evidence:
-    """What was left in the folder if it is of these generations, picks, settings and code, else built anew.
+    """The evidence left in the folder if it is of these generations, picks, settings and code, else built anew.
 
     Args:
         study: the study.

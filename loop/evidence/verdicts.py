@@ -54,7 +54,7 @@ def judge(
 
 
 def summary(evidence: Evidence) -> list[str]:
-    """What it comes to, in plain words: what a study of this size could see, how the reward moved, what was carried.
+    """The evidence in plain words: the power of a study of this size, the change of the reward, the transmission.
 
     Then each claim's verdicts counted.
     """
@@ -129,7 +129,7 @@ def _verdict(one: Margin, z: float, generations: Sequence[GenerationEvidence]) -
 def _proportions(
     one: Margin, measured: float, reach: float, generations: Sequence[GenerationEvidence]
 ) -> dict[str, Any]:
-    """How much the verdict means: what the bound asks for, what was used of its slack, and what could have been seen.
+    """The meaning of a verdict: the bound's demand, the share used of its slack, and the smallest visible shortfall.
 
     A true shortfall of `reach` = `(z + z_power) se` below the bound (of an equality: beyond the tolerance) gets "fails"
     with a probability of 80 %. Of a predicted gain that may as well be none, or (for a bound) is a loss, there are no
@@ -212,7 +212,7 @@ def _worse(learning: float, sampling: float) -> str:
 
 
 def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
-    """What "one step" could have told apart, in a study that is too small for it."""
+    """The power of "one step", in a study that is too small for it."""
     found = [one for one in claims if one.claim == STEP.name and one.verdict != "not applicable"]
     known = [one for one in found if one.visible_share and one.n_needed]
     untold = sum(one.verdict == "can't tell" for one in found)

@@ -60,7 +60,7 @@ class PanelConfig(_Table):
         return self
 
     def completion(self, code: str) -> dict[str, str] | None:
-        """What a page hands out for a code: {code, url}, either may be empty; None where no code is set."""
+        """The completion that a page hands out: {code, url}, either may be empty; None where no code is set."""
         if not code:
             return None
         if code.startswith(("https://", "http://")):

@@ -27,7 +27,7 @@ TRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What holds now.
+    """The researcher's controls as they stand.
 
     Attributes:
         paused: no new slates.
@@ -46,7 +46,7 @@ class Controls:
 
 
 def control_state(store: Store) -> Controls:
-    """What holds now; a study that nobody has touched is neither paused nor finished and has no quota."""
+    """The controls as they stand; a study that nobody has touched is neither paused nor finished and has no quota."""
     kept = store.status(KEY)
     return Controls(**{name: kept[name] for name in asdict(Controls()) if name in kept})
 
@@ -94,7 +94,7 @@ class OutOfOrderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a session is, and what it is shown there.
+    """A session's step, and the content of that step.
 
     Attributes:
         slates: the slate in view and the one after it, when practising or picking.
@@ -126,7 +126,7 @@ def state_of(journey: Journey, config: JourneyConfig, controls: Controls) -> Sta
 
 
 def place(store: Store, config: StudyConfig, session_id: str, shares: Callable[[str], bool] | None = None) -> Place:
-    """Where a session is now: with its slates leased, and marked as finished when nothing is left to do.
+    """A session's present step: with its slates leased, and marked as finished when nothing is left to do.
 
     Args:
         store: the study's.
@@ -204,7 +204,7 @@ def admits(store: Store, config: StudyConfig) -> bool:
 
 
 def completion(config: StudyConfig, journey: Journey, state: str) -> dict[str, str] | None:
-    """What a session that has ended goes back to its panel with: {code, url}, or None.
+    """The completion with which an ended session goes back to its panel: {code, url}, or None.
 
     Who finished and withdrew the data afterwards has done the work all the same.
     """

@@ -117,7 +117,7 @@ def _holds_too_many(
 
 
 def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
-    """Which slates raters get now, first choice first.
+    """The purposes of the slates that raters get now, first choice first.
 
     Audit slates alone once the picks for the next generation are in, unless the worker that makes them has fallen
     silent: nobody waits for it then.
@@ -139,7 +139,7 @@ def picks_progress(store: Store, config: StudyConfig, yours: int = 0) -> Progres
 
 
 def worker_status(store: Store) -> dict[str, Any]:
-    """What the worker does: phase, and for long phases how much is done (0..1) and the seconds left.
+    """The worker's phase, and for long phases the share done (0..1) and the seconds left.
 
     Phases: 'absent' (never started, or silent for 15 s), 'preparing', 'idle', 'curating', 'training', 'publishing'.
     """

@@ -301,7 +301,7 @@ def _likelihood(blocks: Sequence[Choices], rule: DeclaredRule) -> Callable[[floa
 
 
 def _edge(likelihood: Callable[[float], float], target: float, inner: float, end: float) -> float:
-    """Where the likelihood falls to the target between its maximum and an end; infinite if it doesn't."""
+    """The point between a likelihood's maximum and an end at which it falls to the target; infinite if it doesn't."""
     if inner == end or likelihood(end) >= target:
         return math.copysign(math.inf, end)
     found = brentq(lambda v: likelihood(math.sinh(v)) - target, math.asinh(inner), math.asinh(end), xtol=1e-4)

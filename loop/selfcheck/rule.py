@@ -156,7 +156,7 @@ def chi_square(difference: np.ndarray, covariance: np.ndarray) -> ChiSquare:
 
 
 def noncentrality(shift: np.ndarray, covariance: np.ndarray) -> float:
-    """What a (B,) shift of the counts' expectation adds to `chi_square` on the average."""
+    """The addition of a (B,) shift of the counts' expectation to `chi_square`, on the average."""
     values, vectors = _varying(covariance)
     return float(((vectors.T @ shift) ** 2 / values).sum())
 

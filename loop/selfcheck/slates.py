@@ -256,7 +256,7 @@ def _of_generation(store: Store, generation: Generation, parent: Generation | No
 
 
 def _turn(generation: Generation, parent: Generation | None, in_bulk: bool) -> dict[str, Any]:
-    """Which picks the generation was trained on; older versions kept only the cuts."""
+    """The picks that trained the generation; older versions kept only the cuts."""
     after = parent.pick_cut if parent else 0
     if generation.metrics.get("turn"):
         after = generation.metrics["turn"]["after"]

@@ -26,7 +26,7 @@ FOREIGN = "in this replay they are another study's generator's"
 
 @dataclass
 class _Gathered:
-    """What is kept of the generations while they are read one after the other."""
+    """The data kept of the generations while they are read one after the other."""
 
     findings: list[Finding] = field(default_factory=list)
     blocks: list[Choices] = field(default_factory=list)

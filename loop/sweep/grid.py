@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep runs.
+    """The settings of a sweep.
 
     Attributes:
         preset: of every study.
@@ -167,7 +167,7 @@ def label(value: Any) -> str:
 
 
 def describe(sweep: Sweep) -> str:
-    """What is varied, in words: 'curation.k (3) x mix.lam (2) x 3 seeds'."""
+    """The varied settings, in words: 'curation.k (3) x mix.lam (2) x 3 seeds'."""
     seeds = f"{sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}"
     return " x ".join([*(f"{key} ({len(values)})" for key, values in sweep.grid.items()), seeds])
 

@@ -22,7 +22,7 @@ class OverSeeds(Estimate):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What one combination came to at its last generation; intervals are over seeds where there are two or more.
+    """The response of one combination at its last generation; intervals are over seeds where there are two or more.
 
     Attributes:
         values: the swept settings.
@@ -46,7 +46,7 @@ class Response:
 
 
 def responses(folder: Path, cells: Sequence[Cell], last: int) -> list[Response]:
-    """What each combination came to, from its studies that have reached generation `last`."""
+    """The responses of all combinations, from their studies that have reached generation `last`."""
     found = []
     for together in combinations(cells):
         evidence = [_evidence(folder / cell.name) for cell in together if (folder / cell.name).exists()]
@@ -57,7 +57,7 @@ def responses(folder: Path, cells: Sequence[Cell], last: int) -> list[Response]:
 
 
 def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> Response:
-    """What one combination came to at generation `last`, from its studies, one a seed."""
+    """The response of one combination at generation `last`, from its studies, one a seed."""
     ends = [(one.generations[0], one.generations[last]) for one in studies]
     predicted = [(first, end.predicted_from_start) for first, end in ends if end.predicted_from_start]
     carried = [found for one in studies if (found := transmission(one, last))]

@@ -25,7 +25,7 @@ SMALL = ("mlp", "resample")  # several threads don't pay for these
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a study is: `t` its latest generation, None for none (or no study yet)."""
+    """A study's progress: `t` its latest generation, None for none (or no study yet)."""
 
     t: int | None
     made: bool
@@ -37,7 +37,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a running study is at: making generation `t`, in a phase, `share` of it done."""
+    """A running study's step: making generation `t`, in a phase, `share` of it done."""
 
     t: int
     phase: str
@@ -65,7 +65,7 @@ class _Child:
 
 
 def standing(folder: Path, cell: Cell) -> Standing:
-    """How far a cell's study is.
+    """The progress of a cell's study.
 
     Raises:
         StudyExistsError: a study of other settings, or something else, has its name.
@@ -208,7 +208,7 @@ class _Pool:
 
 
 def command(path: Path, last: int, donor: Path | None) -> list[str]:
-    """What runs one study."""
+    """The command that runs one study."""
     return [sys.executable, "-m", "loop.sweep.cell", str(path), str(last), *([str(donor)] if donor else [])]
 
 

@@ -133,7 +133,7 @@ def _chunks(n: int, m: int) -> list[slice]:
 
 @dataclass(frozen=True, slots=True)
 class Curators:
-    """Who picks: rater types with shares, each with its own reward and rule.
+    """The users who pick: types with shares, each with its own reward and rule.
 
     Attributes:
         weights: share of the picks by each type; they add up to 1.

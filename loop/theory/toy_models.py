@@ -44,7 +44,7 @@ class Curve:
 
 
 class ToyModel(Protocol):
-    """What `curves` needs of a model."""
+    """The interface of a model for `curves`."""
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ class ToyModel(Protocol):
         ...
 
     def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
-        """What else theory tells at n = 1, 2, ..., by name, (generations,) each."""
+        """Other exact values at n = 1, 2, ..., by name, (generations,) each."""
         ...
 
     def simulate(

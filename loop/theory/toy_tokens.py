@@ -231,7 +231,7 @@ class CuratedModel:
         return policy_loop(s.rewards, s.truth, s.truth, policy, Curators.alike(s.rule), generations, *sizes)
 
     def promises(self, policy: DataPolicy, laws: np.ndarray) -> list[dict[str, float]]:
-        """What theory says of the population loop, for each of (generations + 1, size) laws; nothing of the first.
+        """The theory's promises on the population loop, for each of (generations + 1, size) laws; nothing of the first.
 
         `floor` under E_t[w]: C1 for every set, weighed as the policy weighs it; that is C1 itself for the pure loop and
         the sharp one-step C4 for the mixed one (the general case was derived). `c4_floor`: C4 as printed; `kl_ceiling`:
