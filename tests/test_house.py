@@ -91,6 +91,17 @@ def test_identifiers_are_words_of_the_field():
     assert not [(name, path) for name, path in used if name.lower().strip("_") in BANNED]
 
 
+def test_docstrings_open_with_a_noun_or_a_verb():
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    openings = {
+        (str(path.relative_to(ROOT)), (ast.get_docstring(node) or "x").split()[0])
+        for path, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+    }
+    assert not [one for one in openings if one[1] in ("How", "What", "Where", "Whether", "Which", "Who")]
+
+
 if __name__ == "__main__":
     for name, value in figures().items():
         print(f"{name}: {value:.3g}")  # noqa: T201
