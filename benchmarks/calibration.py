@@ -6,7 +6,7 @@
 
 Studies are population updates plus sampling noise, in memory (`simulated_studies.py`), and take the path of every
 report from measurements to verdicts. Full studies in SQLite, with a generator that copies its training set, check that
-both agree. Seeds are fixed; shares have their exact 95 % Monte-Carlo limits (Clopper and Pearson 1934).
+both agree. Seeds are fixed; shares have their exact 95% Monte-Carlo limits (Clopper and Pearson 1934).
 """
 
 import argparse
@@ -44,7 +44,7 @@ EQUALITIES = ("one step", "many steps", "transmission", "C6")
 LOOPS = ((2, INF), (4, INF), ("inf", INF), (2, 0.4), (4, 1.0), ("inf", 1.0))
 WITH_WIDTHS = 100  # studies of a row whose intervals are made through the whole report
 RATERS = (3, 5, 9, 10, 20, 50, 200)
-TRUTHS = {"honest": 1.0, "frozen": 0.0, "a quarter of the gain": 0.25, "110 % of the gain": 1.1}
+TRUTHS = {"honest": 1.0, "frozen": 0.0, "a quarter of the gain": 0.25, "110% of the gain": 1.1}
 BIG = {"samples": 10_000, "picks": 10_000, "real": 4_800}
 
 
@@ -91,7 +91,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Share:
-    """A share of n trials with its exact 95 % limits."""
+    """A share of n trials with its exact 95% limits."""
 
     hits: int
     n: int
@@ -190,9 +190,9 @@ def loops(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tupl
         "on [-2, 0] (bounded) or normal with a standard deviation of 0.5 (unbounded), unless the loop says otherwise.",
         "",
         *_table(heads, verdicts), "",
-        "## Loops with simulated users: 95 % intervals", "",
+        "## Loops with simulated users: 95% intervals", "",
         "Of the last generation: coverage in per cent with its limits, and the median width. Margins are those of "
-        "honest ones (truth: 0) at 95 %, not as corrected in reports; the ratio's truth is what the generator carries. "
+        "honest ones (truth: 0) at 95%, not as corrected in reports; the ratio's truth is what the generator carries. "
         "Predictions over many steps count where their verdict isn't refused for too few effective samples.",
         "",
         *_table(("generator", "loop", *names), intervals), "",
@@ -275,15 +275,15 @@ def _loop_criteria(rows: Sequence[tuple[str, Setting]], tallies: Sequence[Tally]
         return [(setting, tally) for (name, setting), tally in zip(rows, tallies, strict=True) if name == truth]
 
     worst = max((Share(tally.fails, tally.studies) for _, tally in where("honest")), key=lambda one: one.low)
-    said = "honest loops get a false “fails” in at most 5 % of studies, looked at after each generation"
-    yield f"{said} (worst row: {worst} %)", worst.low <= 0.05
+    said = "honest loops get a false “fails” in at most 5% of studies, looked at after each generation"
+    yield f"{said} (worst row: {worst}%)", worst.low <= 0.05
     held = sum(tally.untrue for _, tally in where("frozen"))
     yield f"a frozen generator “holds” on no claim of equality ({held} verdicts)", held == 0
     quarter = where("a quarter of the gain")
     told = [Share(tally.verdicts["transmission"]["holds"], tally.studies) for _, tally in quarter]
     least = 1 - max(one.low for one in told)
     yield (
-        f"a quarter of the gain gets “fails” or “can't tell” on transmission in at least 90 % (worst row: {least:.1%})",
+        f"a quarter of the gain gets “fails” or “can't tell” on transmission in at least 90% (worst row: {least:.1%})",
         least >= 0.9,
     )
     least_covered = min(
@@ -293,7 +293,7 @@ def _loop_criteria(rows: Sequence[tuple[str, Setting]], tallies: Sequence[Tally]
         key=lambda one: one[0].high,
     )  # fmt: skip
     share, name, loop = least_covered
-    yield f"every interval covers at least 93 % (worst: {name}, {loop}: {share} %)", share.high >= 0.93
+    yield f"every interval covers at least 93% (worst: {name}, {loop}: {share}%)", share.high >= 0.93
 
 
 def _interval_cell(tally: Tally, name: str) -> str:
@@ -342,17 +342,17 @@ def people(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tup
              "any verdict, %")  # fmt: skip
     text = [
         "## Win rates from people", "",
-        "The mean over raters of each one's share of pairs won. *Covered*: the 95 % interval holds the truth; where "
+        "The mean over raters of each one's share of pairs won. *Covered*: the 95% interval holds the truth; where "
         "the number is open, at all looks together, one after each rater. *Any verdict*: for some pair of generations, "
-        "at some look, by the intervals that share the report's 5 %; with a preference of 0.5 each is a false one, "
+        "at some look, by the intervals that share the report's 5%; with a preference of 0.5 each is a false one, "
         "else it is the power. Each rater makes 2 to 24 comparisons a pair.", "",
         *_table(heads, table), "",
     ]  # fmt: skip
     return text, [
-        ("intervals for a number set in advance cover at least 93 %", all(criteria["fixed"])),
-        ("and at most 99 % from 10 raters on", all(criteria["narrow"])),
-        ("always valid intervals cover at least 95 % at all looks together", all(criteria["valid"])),
-        ("people without a preference get a verdict in at most 5 % of reports, at all looks", all(criteria["false"])),
+        ("intervals for a number set in advance cover at least 93%", all(criteria["fixed"])),
+        ("and at most 99% from 10 raters on", all(criteria["narrow"])),
+        ("always valid intervals cover at least 95% at all looks together", all(criteria["valid"])),
+        ("people without a preference get a verdict in at most 5% of reports, at all looks", all(criteria["false"])),
     ]
 
 
@@ -392,7 +392,7 @@ def intervals(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[
         "tastes of their own.", "",
         *_table(("interval", "of", "draws", "covered, %", "median width"), table), "",
     ]  # fmt: skip
-    return text, [("the other intervals cover at least 93 %", met)]
+    return text, [("the other intervals cover at least 93%", met)]
 
 
 def _measure(task: tuple[int, Draws, range]) -> tuple[int, list[simulated_intervals.Found]]:
@@ -470,7 +470,7 @@ def _head(studies: int, minutes: float) -> list[str]:
         "# How well calibrated the verdicts are", "",
         "Every verdict and interval of a report, held against simulated studies whose truth is known. Written by "
         f"`make calibration` ({studies:,} studies a row, {minutes:.0f} minutes, {machine()}{commit()}); don't edit "
-        "it. Shares are in per cent with exact 95 % Monte-Carlo limits.", "",
+        "it. Shares are in per cent with exact 95% Monte-Carlo limits.", "",
     ]  # fmt: skip
 
 

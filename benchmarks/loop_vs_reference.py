@@ -8,7 +8,7 @@ A generation: sample N images, score them, pick one of each slate by Luce's rule
 ones. Here it is the code of `curate simulate` on a study, its database included (`versus/ours.py`); the plain way is
 what the libraries' own examples lead to (`versus/plain_way.py`). Both have the same weights, noise, classifier, real
 images and recipe, and each runs in a process of its own. Targets on two cores with the small UNet: the generation at
-least 6 times faster, sampling 30, FD within 3 %, and at most 15 s at the start; the step's ratio is reported, whatever
+least 6 times faster, sampling 30, FD within 3%, and at most 15 s at the start; the step's ratio is reported, whatever
 it is. On one H200 20 generations of the paper's size in under 45 minutes (`gpu_acceptance.py`).
 """
 

@@ -6,7 +6,7 @@
 
 Each row is measured in a process of its own; those of the first table several times, in turns, for the median: a
 machine that others use is slow for moments. Samples are drawn in the lots of `curate simulate`. Targets: a doubling
-within 10 % of twice the time, memory flat from the first full lot on, and no more than noise between the studies. The
+within 10% of twice the time, memory flat from the first full lot on, and no more than noise between the studies. The
 memory of the second table is the highest of two turns, the first of which reads and decodes all the stored picks.
 """
 

@@ -40,7 +40,7 @@ class Outcome:
 
     Attributes:
         verdict: whether any rate, at any look, got another verdict than "can't tell".
-        covered: by pair of generations, whether the 95 % interval held the truth, at all looks together.
+        covered: by pair of generations, whether the 95% interval held the truth, at all looks together.
         widths: of these intervals at the end; empty where they weren't made.
     """
 

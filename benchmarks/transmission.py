@@ -179,7 +179,7 @@ def first_generation(config: StudyConfig, real: torch.Tensor, cache: Path) -> Ge
 
 
 def print_table(title: str, runs: list[list[Row]]) -> None:
-    """Means over the seeds by generation, with the half of Student's 95 % interval from the spread between them."""
+    """Means over the seeds by generation, with the half of Student's 95% interval from the spread between them."""
     names = [field.name for field in fields(Row)]
     cells = {name: np.array([[getattr(row, name) for row in rows] for rows in runs]) for name in names}
     print(f"\n## {title}\n  t  transmission   sampling  learning        gain    ideal    NN      s")
@@ -198,7 +198,7 @@ def print_table(title: str, runs: list[list[Row]]) -> None:
 
 
 def _half(values: np.ndarray, errors: np.ndarray) -> float:
-    """Half of the 95 % interval of a mean over seeds: seeds differ by more than the error of each tells."""
+    """Half of the 95% interval of a mean over seeds: seeds differ by more than the error of each tells."""
     estimates = [Estimate.of(float(value), float(se)) for value, se in zip(values, errors, strict=True)]
     found = over_seeds(estimates)
     return (found.high - found.low) / 2

@@ -92,7 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     limits = 1.96 * (0.0475 / options.studies) ** 0.5
-    print(f"{options.studies} studies a row; a share of 95 % has 95 % limits of ± {limits:.1%}")
+    print(f"{options.studies} studies a row; a share of 95% has 95% limits of ± {limits:.1%}")
     heads = ("tastes", "comparisons of a rater", "raters", "fixed n, one look", "fixed n, every look",
              "always valid, every look", "width, fixed n", "width, always valid")  # fmt: skip
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")

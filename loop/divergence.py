@@ -118,7 +118,7 @@ def total_variation(found: np.ndarray, q: np.ndarray) -> dict[str, float]:
     - `value` is P(A) - Q(A) for the cells A where P is larger, chosen on the first half of the samples and measured on
       the second, and the other way round. No set has a larger difference than the total variation, so in expectation it
       is no larger. `se` is that of one half, which the mean's can't exceed, and `low` is Wilson's limit with it.
-    - `high` is the largest total variation under which so small a sum would be no surprise (2.5 %), if it were spread
+    - `high` is the largest total variation under which so small a sum would be no surprise (2.5%), if it were spread
       over the cells in the way that adds least to the sum: in proportion to each cell's own sampling error.
     """
     n, size = len(found), len(found) // 2
@@ -138,7 +138,7 @@ def total_variation(found: np.ndarray, q: np.ndarray) -> dict[str, float]:
 
 
 def _largest_hidden(seen: float, error: np.ndarray, n: int) -> float:
-    """The total variation u whose sum of |p - q| falls below what is seen in 2.5 % of samples, if it is well hidden.
+    """The total variation u whose sum of |p - q| falls below what is seen in 2.5% of samples, if it is well hidden.
 
     With each difference x standard errors, the sum's mean is that of folded normal variables, least for a given u. Half
     the sum changes by no more than 1/n with a sample, so its variance is 1/(4n) at most; small differences have less.

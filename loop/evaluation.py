@@ -384,7 +384,7 @@ def _compared(drawn: Drawn, stored: Evaluated, chosen: np.ndarray, t: int) -> Fi
 
 
 def _smallest_share(n: int, allowed: int) -> float:
-    """The share of changed samples of which more than `allowed` are among n in 80 % of draws."""
+    """The share of changed samples of which more than `allowed` are among n in 80% of draws."""
     return float(betaincinv(allowed + 1, n - allowed, POWER)) if n > allowed else 1.0
 
 

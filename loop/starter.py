@@ -31,7 +31,7 @@ def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float | None
     """Trains classifier and generator of a preset, writes both in half precision, and returns what was measured.
 
     Returns:
-        accuracy (held out), sure_ratio (share of samples over real data of which the classifier is over 90 % sure),
+        accuracy (held out), sure_ratio (share of samples over real data of which the classifier is over 90% sure),
         tv (class shares, samples to real) and nn_ratio (see `model.fidelity.nearest_ratio`).
     """
     config = configure(preset)
@@ -71,6 +71,6 @@ if __name__ == "__main__":
         tenth = 10 * done // total
         if shown.get(phase) != tenth:
             shown[phase] = tenth
-            sys.stderr.write(f"{phase}: {10 * tenth} %\n")
+            sys.stderr.write(f"{phase}: {10 * tenth}%\n")
 
     sys.stdout.write(json.dumps(rebuild("digits", STARTERS / "digits", show), indent=2) + "\n")

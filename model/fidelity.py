@@ -277,7 +277,7 @@ class Distances:
             where either set has no more than k; a point on the rim of a neighbourhood is out, as in Naeem's code.
         n: samples.
         n_real: real data.
-        fd_interval: 95 % over other samples as many, the real data as they are (delta method). FD falls with n, so it
+        fd_interval: 95% over other samples as many, the real data as they are (delta method). FD falls with n, so it
             is of the expected FD at this n, not of that of endless samples.
         kd_interval: the same, by the variance of a U-statistic.
         precision_interval: the same, Wilson's.
@@ -443,7 +443,7 @@ def _normal(value: float, error: float) -> Interval:
 
 
 def interval_of_share(share: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a probability from its share among n independent draws; sound near 0 and 1 too."""
+    """Wilson's 95% interval of a probability from its share among n independent draws; sound near 0 and 1 too."""
     centre, half = share + Z95**2 / (2 * n), Z95 * math.sqrt(share * (1 - share) / n + (Z95 / (2 * n)) ** 2)
     return (centre - half) / (1 + Z95**2 / n), (centre + half) / (1 + Z95**2 / n)
 

@@ -80,7 +80,7 @@ def rewards(arms: Sequence[Arm]) -> Figure:
         axes[0].legend(frameon=False, loc="lower right")
     seeds = len(arms[0].studies)
     figure.suptitle(
-        f"Marks: measured, mean of {seeds} seeds with 95 % intervals (dots: each seed); "
+        f"Marks: measured, mean of {seeds} seeds with 95% intervals (dots: each seed); "
         "dashed: predicted from generation 0 by the exact operator",
         x=0.01, ha="left", fontsize=9, color=FAINT,
     )  # fmt: skip

@@ -69,13 +69,13 @@ def _failed(arm: Arm, claim: str) -> str:
 
 
 def pm(one: OverSeeds, digits: int = 3) -> str:
-    """A mean over seeds with half its 95 % interval."""
+    """A mean over seeds with half its 95% interval."""
     return f"{one.value:.{digits}f} ± {(one.high - one.low) / 2:.{digits}f}"
 
 
 def percent(one: OverSeeds) -> str:
     """The same in per cent."""
-    return f"{100 * one.value:.1f} ± {50 * (one.high - one.low):.1f} %"
+    return f"{100 * one.value:.1f} ± {50 * (one.high - one.low):.1f}%"
 
 
 def _pure(arm: Arm) -> str:

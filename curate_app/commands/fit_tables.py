@@ -38,7 +38,7 @@ def print_report(found: ChoiceReport, study: str) -> None:
     for items in found.items:
         _print_items(items)
     out.print(_tests(found.tests))
-    _say("[dim]Each test raises a false alarm in 5 % of studies; docs/choice-model.md says what each can find.[/dim]")
+    _say("[dim]Each test raises a false alarm in 5% of studies; docs/choice-model.md says what each can find.[/dim]")
 
 
 def _say(text: str) -> None:
@@ -73,7 +73,7 @@ def _scale(part: Part, gamma: float) -> str:
         return f"The reward's scale: {part.problem}"
     value, (low, high) = float(part.fit.coefficients[0]), part.fit.intervals()[0]
     return (
-        f"Picks follow the recorded reward with factor {value:.3f} (95 % {low:.3f} to {high:.3f}); 1 is as declared, "
+        f"Picks follow the recorded reward with factor {value:.3f} (95% {low:.3f} to {high:.3f}); 1 is as declared, "
         f"where γ = {gamma:g}, so that γ is estimated as {value * gamma:.3g} ({low * gamma:.3g} to {high * gamma:.3g})."
     )
 
@@ -82,7 +82,7 @@ def _coefficients(fit: Fit, references: dict[str, str]) -> Table:
     beside = f" (beside {', '.join(references.values())})" if references else ""
     table = Table(title=f"Utilities{beside}", title_justify="left")
     table.add_column("")
-    for column in ("utility", "95 %", "odds ×"):
+    for column in ("utility", "95%", "odds ×"):
         table.add_column(column, justify="right")
     for name, value, (low, high) in zip(fit.names, fit.coefficients, fit.intervals(), strict=True):
         table.add_row(escape(name), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}", _odds(float(value)))
@@ -95,7 +95,7 @@ def _odds(utility: float) -> str:
 
 def _parts(parts: Sequence[Part]) -> Table:
     table = Table(title="Fitted apart", title_justify="left")
-    for column in ("", "picks", "", "utility", "95 %"):
+    for column in ("", "picks", "", "utility", "95%"):
         table.add_column(column, justify="left" if not column else "right")
     for part in parts:
         if part.fit is None:
@@ -115,7 +115,7 @@ def _print_items(items: Items) -> None:
         return
     table = Table(title=f"By {items.name}, as items of their own", title_justify="left")
     table.add_column("")
-    for column in ("shown", "picked", "picked from one of each", "utility", "95 %"):
+    for column in ("shown", "picked", "picked from one of each", "utility", "95%"):
         table.add_column(column, justify="right")
     for worth in items.worths:
         table.add_row(
@@ -164,7 +164,7 @@ def _utilities(axes: "Axes", fit: Fit) -> None:
     axes.plot(fit.coefficients, places, "o", color=INK, markersize=4)
     axes.set_yticks(places, fit.names, fontsize=8)
     axes.set_ylim(-0.7, len(fit.names) - 0.3)
-    axes.set_xlabel("utility (log odds), with 95 % intervals", fontsize=8)
+    axes.set_xlabel("utility (log odds), with 95% intervals", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 

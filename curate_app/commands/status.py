@@ -25,7 +25,7 @@ def print_status(study: Study, *, as_json: bool) -> None:
     title = f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns do
     extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
-    for column in ("t", "real", "curated", "mean reward,\n95 %", "largest\nclass", "NN"):
+    for column in ("t", "real", "curated", "mean reward,\n95%", "largest\nclass", "NN"):
         table.add_column(column, justify="right", no_wrap=True)
     if extractor:
         table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True)

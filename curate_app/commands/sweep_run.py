@@ -197,7 +197,7 @@ def _write_report(folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Se
     done = [folder / cell.name for cell in cells if standing(folder, cell).reaches(sweep.last)]
     studies = [Study.open(path) for path in done]
     caption = (
-        "Marks: measured, with 95 % intervals over seeds; dashed: predicted from generation 0 by the exact operator."
+        "Marks: measured, with 95% intervals over seeds; dashed: predicted from generation 0 by the exact operator."
     )
     if len(studies) < 2:
         return figures
@@ -232,7 +232,7 @@ def _print(
 
 def _table(answers: Sequence[Response]) -> Table:
     names = short_names(list(answers[0].values))
-    table = Table(title=f"Generation {answers[0].t}; 95 % intervals over seeds; predicted from generation 0")
+    table = Table(title=f"Generation {answers[0].t}; 95% intervals over seeds; predicted from generation 0")
     for name in (*names.values(), "seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission"):
         table.add_column(name, justify="right")
     for one in answers:

@@ -33,7 +33,7 @@ class Point:
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The 95 % interval; the value itself where it is exact."""
+        """The 95% interval; the value itself where it is exact."""
         return self.interval or (self.value - TWO_SE * self.se, self.value + TWO_SE * self.se)
 
 

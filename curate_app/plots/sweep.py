@@ -86,7 +86,7 @@ def _draw(figure: "Figure", keys: Sequence[str], found: Sequence[Response]) -> N
     over = f"over {seeds[-1]} seeds" if seeds[0] > 1 else "of one seed's samples"
     dots = " (dots: each seed)" if seeds[-1] > 1 else ""
     figure.suptitle(
-        f"Generation {found[0].t}: marks are measured, with 95 % intervals {over}{dots}; "
+        f"Generation {found[0].t}: marks are measured, with 95% intervals {over}{dots}; "
         "dashed lines are predicted from generation 0",
         x=0.01, ha="left", fontsize=9, color=FAINT,
     )  # fmt: skip

@@ -160,7 +160,7 @@ def _draw(figure: "Figure", model: Model, curves: Sequence[Curve], caption: str)
     figure.text(
         0.01,
         0.955,
-        f"{caption}; marks: simulated, with 95 % intervals; lines: exact",
+        f"{caption}; marks: simulated, with 95% intervals; lines: exact",
         fontsize=8,
         color=FAINT,
         ha="left",

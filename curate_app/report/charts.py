@@ -9,7 +9,7 @@ from curate_app.plots.svg import Chart, Line, Point, number
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
-MEASURED, ONE_STEP, FROM_START = "measured, with its 95 % interval", "predicted, one step", "predicted from t = 0"
+MEASURED, ONE_STEP, FROM_START = "measured, with its 95% interval", "predicted, one step", "predicted from t = 0"
 BOUND = "bound that a claim sets"
 Value = Callable[[Figures], Estimate]
 
@@ -91,7 +91,7 @@ def transmission(evidence: Evidence) -> Titled | None:
     if not points:
         return None
     said = ", ".join(f"{point.value:.2f} at generation {point.t}" for point in points)
-    line = Line("transmission", points, loud=True, look="marks", legend="transmission, 95 % interval", named=False)
+    line = Line("transmission", points, loud=True, look="marks", legend="transmission, 95% interval", named=False)
     chart = Chart("measured / predicted gain", f"Transmission: {said}.", [line], 1.0, "all of it")
     missing = sum(g.transmission is not None for g in evidence.generations) - len(points)
     note = f"{missing} left out: too small a predicted gain to divide by." if missing else ""
@@ -127,7 +127,7 @@ def divergences(evidence: Evidence) -> Titled | None:
     for hue, (key, name) in enumerate(names.items()):
         points = [Point(t, one["value"], one["se"]) for t, figures in found if (one := figures.get(key))]
         if points:
-            lines.append(Line(name, points, True, hue=hue, legend=f"{name}, 95 % interval", named=False))
+            lines.append(Line(name, points, True, hue=hue, legend=f"{name}, 95% interval", named=False))
     if not lines:
         return None
     spoken = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
@@ -192,7 +192,7 @@ def frechet(generations: Sequence[GenerationEvidence]) -> Titled | None:
     spoken = f"{name} is {number(points[0].value, 3)} at first, {number(points[-1].value, 3)} at last."
     note = f"Of {last.n:,} samples and {last.n_real:,} real images; other counts give other values."
     if last.fd_interval:
-        note += " The interval is of other samples as many (95 %)."
+        note += " The interval is of other samples as many (95%)."
     chart = Chart(name, spoken, [Line(name, points, loud=True, named=False)], floor=0.0)
     return Titled(f"{name}: distance from the real images", chart, note)
 
@@ -216,7 +216,7 @@ def fidelity(generations: Sequence[GenerationEvidence]) -> Titled | None:
     said = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
     chart = Chart("share (density: mean)", f"At the last generation: {said}.", lines, floor=0.0)
     title = f"Fidelity and diversity, by {measured[-1][1].features}"
-    return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage; all with 95 % intervals.")
+    return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage; all with 95% intervals.")
 
 
 def win_rates(found: Sequence[WinRate]) -> Titled | None:
@@ -226,7 +226,7 @@ def win_rates(found: Sequence[WinRate]) -> Titled | None:
         rates = [rate for rate in found if rate.against == against(rate.t) and (hue == 0 or rate.t > 1)]
         points = [Point(rate.t, rate.rate.value, interval=(rate.rate.low, rate.rate.high)) for rate in rates]
         lines.append(
-            Line(name, points, True, "marks", hue, f"against {name}, 95 % interval", named=False, aside=10.0 * hue - 5)
+            Line(name, points, True, "marks", hue, f"against {name}, 95% interval", named=False, aside=10.0 * hue - 5)
         )
     if not any(line.points for line in lines):
         return None
@@ -257,7 +257,7 @@ def share_of(generation: GenerationEvidence, label: int) -> float:
 
 
 def with_error(one: Estimate) -> str:
-    """A value with the half of its 95 % interval, both to the same decimal."""
+    """A value with the half of its 95% interval, both to the same decimal."""
     half = 1.96 * one.se
     if not half > 1e-12:
         return number(one.value)

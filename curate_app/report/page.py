@@ -21,7 +21,6 @@ SIGNS = {
     r"\blam\s?=\s?": "λ = ", r"\blam\b": "λ", r"\bbeta\b": "β", r"\|\|": "‖", r"\binf\b": "∞",
     r"(?<=[\w)])-(?=\d)": "−", r"(?<![\w.])-(?=[\d\w])": "−", r" - (?=\w)": " − ",
     r"\b(p|E|V|Var)_(ref|t|0)\b": r"\1<sub>\2</sub>", r"\^([3t])\b": r"<sup>\1</sup>",
-    r"(?<=\d) %": "\u00a0%",
 }  # fmt: skip
 STYLES = ("base.css", "charts.css", "report.css")
 

@@ -27,7 +27,7 @@ BLOCK = 10  # generations in one table
 HASH = 12
 MARGIN_HEADS = (
     "claim", "t", "verdict", "measured", "bound", "as printed", "margin", "corrected interval", "z", "p",
-    "bound asks for", "slack used", "could see", "samples for 10 %",
+    "bound asks for", "slack used", "could see", "samples for 10%",
 )  # fmt: skip
 ODD_SHOWN = 8  # self-checks told one by one
 MOST_SHARE = 10  # of a predicted gain

@@ -13,7 +13,7 @@ from loop.analysis.logit import Fit, fit, wald
 from loop.evidence.people import clustered_share
 
 LEVEL = 0.05  # each test tells of an effect that isn't there in so many studies
-POWER = 2.8  # standard errors between zero and an effect that is found in 80 % of studies: 1.96 + 0.84
+POWER = 2.8  # standard errors between zero and an effect that is found in 80% of studies: 1.96 + 0.84
 Verdict = Literal["found", "not found", "can't tell"]
 POSITION = "position bias"
 CONTEXT = "dependence on the slate (IIA)"
@@ -28,14 +28,14 @@ LEAST_REPEATS = 10
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """An effect size with its 95 % interval.
+    """An effect size with its 95% interval.
 
     Attributes:
         name: what it is, with its unit.
         value: the estimate.
         low: lower end.
         high: upper end.
-        detectable: how large an effect would be found in 80 % of studies like this one; None where that isn't known.
+        detectable: how large an effect would be found in 80% of studies like this one; None where that isn't known.
     """
 
     name: str
@@ -51,7 +51,7 @@ class AssumptionTest:
 
     Attributes:
         name: what was looked for.
-        verdict: 'found' where chance gives as much in less than 5 % of studies.
+        verdict: 'found' where chance gives as much in less than 5% of studies.
         n: picks (or repeats) it rests on.
         p: chance of as much or more where there is nothing to find; None where it can't be told.
         effects: the main one first.
@@ -146,7 +146,7 @@ def _fit_position(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: fl
 
 
 def _interval(effect: Effect) -> str:
-    return f"a utility of {effect.value:+.2f} (95 % {effect.low:+.2f} to {effect.high:+.2f})"
+    return f"a utility of {effect.value:+.2f} (95% {effect.low:+.2f} to {effect.high:+.2f})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,8 @@ def slate_dependence(
         len(slates),
         test.p,
         tuple(effects),
-        f"{said} {words(test.p)}; {strongest.name}: {strongest.value:+.2f} (95 % {strongest.low:+.2f} to "
-        f"{strongest.high:+.2f}; {strongest.detectable:.2f} would be found in 80 % of studies).",
+        f"{said} {words(test.p)}; {strongest.name}: {strongest.value:+.2f} (95% {strongest.low:+.2f} to "
+        f"{strongest.high:+.2f}; {strongest.detectable:.2f} would be found in 80% of studies).",
         {"statistic": test.statistic, "df": test.q},
     )
 
@@ -275,7 +275,7 @@ def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Assu
         m,
         p_value,
         (Effect("share of repeats answered alike", found.value, found.low, found.high),),
-        f"Of {m:,} repeats raters answered {found.value:.1%} alike on average (95 % {found.low:.1%} to "
+        f"Of {m:,} repeats raters answered {found.value:.1%} alike on average (95% {found.low:.1%} to "
         f"{found.high:.1%}); chance gives {chance:.1%} {words(p_value)}, Luce's rule with the fitted utilities "
         f"{expected:.1%}.",
         {"chance": chance, "expected": expected, "raters": raters},

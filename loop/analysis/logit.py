@@ -36,8 +36,8 @@ def leave_one_out(
     Nielsen and Webb 2023), which sees that the estimate hangs on a rater with many picks; the sandwich, evaluated where
     that rater pulled it, doesn't. Degrees of freedom are one less than the number of raters that as many picks each
     would make, `1 / sum_g w_g^2` with w_g the share of the information (Carter, Schnepel and Steigerwald 2017).
-    Simulated raters with 3 to 200 picks whose tastes differ by 0.8 were covered in 98, 96 and 93 % of studies with 5,
-    10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 90 %.
+    Simulated raters with 3 to 200 picks whose tastes differ by 0.8 were covered in 98, 96 and 93% of studies with 5,
+    10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 90%.
 
     Args:
         slates: n of them.
@@ -126,11 +126,11 @@ class Fit:
 
     @property
     def quantile(self) -> float:
-        """The reach of a 95 % interval in standard errors: Student's where it is by rater, else the normal's."""
+        """The reach of a 95% interval in standard errors: Student's where it is by rater, else the normal's."""
         return float(ndtri(0.975) if self.jackknife is None else stdtrit(self.freedom, 0.975))
 
     def intervals(self) -> np.ndarray:
-        """(d, 2) 95 % intervals."""
+        """(d, 2) 95% intervals."""
         half = self.quantile * self.se
         return np.stack([self.coefficients - half, self.coefficients + half], axis=1)
 
@@ -315,7 +315,7 @@ class Worth:
         picked: how often it was picked.
         worth: chance that it is picked from a slate with one of each item.
         utility: log worth less the mean of all items'.
-        low: lower end of the utility's 95 % interval, clustered by rater where there are enough.
+        low: lower end of the utility's 95% interval, clustered by rater where there are enough.
         high: upper end.
     """
 

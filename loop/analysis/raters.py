@@ -134,9 +134,9 @@ class RaterScale:
         p: the same times the number of raters, at most 1.
         p_own: chance of picks with as much taste of any kind by someone who picks at random.
         p_usual: chance of picks with as little taste of any kind by someone whose taste is as strong as the others'.
-        manner: 'at random' where p_usual times the number of raters is under 5 % and p_own isn't; of those who follow
+        manner: 'at random' where p_usual times the number of raters is under 5% and p_own isn't; of those who follow
             the common utilities less than the others, 'less sure' where they follow them somewhat, else 'other
-            tastes' where p_own is under 1 %, else 'unclear'.
+            tastes' where p_own is under 1%, else 'unclear'.
     """
 
     rater: int
@@ -187,7 +187,7 @@ def disagreement(slates: Slates, scores: np.ndarray, bread: np.ndarray, rng: np.
         len(slates),
         p,
         (effect,),
-        f"Picks of one rater are alike beyond the common utilities with correlation {icc:.3f} (95 % "
+        f"Picks of one rater are alike beyond the common utilities with correlation {icc:.3f} (95% "
         f"{effect.low:.3f} to {effect.high:.3f}) {words(p)}: {g} raters with {m:.0f} picks each are worth "
         f"{1 / max(1 + (m - 1) * icc, 1e-9):.0%} of as many independent picks.",
         {"raters": g, "picks_per_rater": m, "shuffles": shuffles, "design_effect": 1 + (m - 1) * icc},

@@ -199,13 +199,13 @@ def clustered_share(won: np.ndarray, all_: np.ndarray, level: float = PLAIN) -> 
     Wilson's interval for as many independent comparisons as would have the same variance (the idea of Korn and
     Graubard, Survey Methodology 24:193, 1998), with Student's t because few raters estimate that variance badly. A
     quarter of a rater more, who disagrees with the others as much as anyone can, is counted in the variance: without
-    it the interval covered 85 to 92 % where a few raters stray from many who agree. Where raters agree entirely, each
+    it the interval covered 85 to 92% where a few raters stray from many who agree. Where raters agree entirely, each
     counts once; one rater alone says nothing of others, so the interval is all. benchmarks/win_rates.py has coverages.
 
     Args:
         won: (raters,) comparisons won; they may be 0.
         all_: (raters,) comparisons, each at least 1.
-        level: of error, 0.05 for a 95 % interval.
+        level: of error, 0.05 for a 95% interval.
     """
     shares, raters = won / all_, len(won)
     value = float(shares.mean())
@@ -295,7 +295,7 @@ def with_reach(gain: Estimate, raters: int, kind: IntervalKind, level: float = P
 def fitted_gain(
     slates: Slates, labels: np.ndarray, now: np.ndarray, before: np.ndarray, names: Sequence[str] = ()
 ) -> Estimate:
-    """The mean fitted utility of some samples less that of others, with a 95 % interval for this number of raters.
+    """The mean fitted utility of some samples less that of others, with a 95% interval for this number of raters.
 
     The error is that of the utilities (delta method; clustered by rater, or taking picks as independent where that is
     larger, as it may be with few raters) and that of the samples, with Student's t for the number of raters.

@@ -127,10 +127,10 @@ def effective_size(law: np.ndarray, values: np.ndarray, counts: np.ndarray | int
 
 
 def skewed(value: float, influence: np.ndarray) -> Estimate:
-    """An estimate whose 95 % interval allows for the skewness of its error.
+    """An estimate whose 95% interval allows for the skewness of its error.
 
     A few samples of very high reward carry much of E[w] under a law that has been tilted several times. Without them
-    both the estimate and its standard error are too low, so symmetric intervals miss the truth above (they covered 92 %
+    both the estimate and its standard error are too low, so symmetric intervals miss the truth above (they covered 92%
     where 95 were wanted; docs/calibration.md). Hall's transformation (J. R. Stat. Soc. B 54:221, 1992) corrects for it.
 
     Args:

@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class Estimate(_Part):
-    """A value with its standard error (0 where it is exact) and its 95 % interval."""
+    """A value with its standard error (0 where it is exact) and its 95% interval."""
 
     value: float = Field(description="the estimate")
     se: float = Field(default=0.0, description="its standard error; 0 where it is exact")
@@ -87,13 +87,13 @@ class Distances(_Part):
     n_real: int = Field(description="real images")
     fd_interval: tuple[float, float] | None = Field(
         default=None,
-        description="95 % over other samples as many, the real images as they are: of the expected distance at this n. "
+        description="95% over other samples as many, the real images as they are: of the expected distance at this n. "
         "All intervals are None where an older version measured",
     )
     kd_interval: tuple[float, float] | None = Field(default=None, description="the same")
     precision_interval: tuple[float, float] | None = Field(default=None, description="the same")
     recall_interval: tuple[float, float] | None = Field(
-        default=None, description="95 % over other samples, or other real images; not both at once"
+        default=None, description="95% over other samples, or other real images; not both at once"
     )
     density_interval: tuple[float, float] | None = Field(default=None, description="as fd_interval")
     coverage_interval: tuple[float, float] | None = Field(default=None, description="as recall_interval")
@@ -186,7 +186,7 @@ class ClaimVerdict(_Part):
     visible: float | None = Field(
         default=None,
         description="the smallest true shortfall below the bound (of an equality: from the prediction) that gets "
-        "'fails' in 80 % of such studies",
+        "'fails' in 80% of such studies",
     )
     visible_share: float | None = Field(
         default=None, description="the same counted from the prediction, as a share of the predicted gain"
@@ -194,7 +194,7 @@ class ClaimVerdict(_Part):
     n_needed: int | None = Field(
         default=None,
         description="samples to measure a generation on, with picks in proportion, at which a tenth of the predicted "
-        "gain would be seen with 80 % power, and E[w] rests on enough effective samples",
+        "gain would be seen with 80% power, and E[w] rests on enough effective samples",
     )
 
 
@@ -205,7 +205,7 @@ class _PeoplesComparison(_Part):
     against: int = Field(description="the generation it is compared with")
     other: Estimate | None = Field(
         default=None,
-        description="with the plain 95 % interval of the other kind, to compare widths",
+        description="with the plain 95% interval of the other kind, to compare widths",
     )
     corrected: Estimate | None = Field(
         default=None,
@@ -231,7 +231,7 @@ class WinRate(_PeoplesComparison):
     indifference: float | None = Field(
         default=0.5, description="the rate at which neither is preferred; None in slates of more than two"
     )
-    rate: Estimate = Field(description="with its plain 95 % interval")
+    rate: Estimate = Field(description="with its plain 95% interval")
     interval_kind: IntervalKind = Field(
         default="always valid",
         description="of both intervals. always valid: right at every look, after however many raters; fixed n: right "
@@ -253,7 +253,7 @@ class UtilityGain(_PeoplesComparison):
     n: int = Field(description="picks: in audit slates, and for curation from samples of generation t or later")
     raters: int = Field(description="people who made the picks and have finished")
     gain: Estimate | None = Field(
-        default=None, description="of the mean utility, with its plain 95 % interval; None where it can't be known"
+        default=None, description="of the mean utility, with its plain 95% interval; None where it can't be known"
     )
     interval_kind: IntervalKind = Field(
         default="always valid in large numbers",
@@ -301,7 +301,7 @@ class Evidence(_Part):
         description="supremum of exp(r) that the reward declares, the bounds' w*; inf where it declares none"
     )
     comparisons: int = Field(
-        description="verdicts that share the 5 % of error: on claims, on people's choices and on fitted utilities"
+        description="verdicts that share the 5% of error: on claims, on people's choices and on fitted utilities"
     )
     real: Figures | None = Field(description="the real data's own figures; None where they weren't kept")
     generations: list[GenerationEvidence] = Field(description="in order of t")
@@ -334,8 +334,8 @@ writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...]}}`. In Py
 `loop.evidence.schema.Evidence.model_validate_json(text)` reads it, and
 `Evidence.model_json_schema()` is the same as a JSON Schema. Infinity is written `"inf"`; what isn't known is `null`.
 
-Rewards are `r`, and `w = exp(r)`. `E[w]` and `Var[w]` are over a generation's samples. Intervals are plain 95 % ones,
-except those of margins and of what is called corrected: all verdicts of a report share 5 % of error (Bonferroni), as
+Rewards are `r`, and `w = exp(r)`. `E[w]` and `Var[w]` are over a generation's samples. Intervals are plain 95% ones,
+except those of margins and of what is called corrected: all verdicts of a report share 5% of error (Bonferroni), as
 [decision 9](decisions/0009-verdicts-from-people.md) tells.
 
 This file is written from `loop/evidence/schema.py` by `python -m loop.evidence.schema`.

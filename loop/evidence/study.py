@@ -379,7 +379,7 @@ def _transmission(analysis: Analysis, ts: Sequence[int], trained: float | None =
 
 
 def ratio_of(numerator: np.ndarray, denominator: np.ndarray, noise: float = 0.0) -> Estimate | None:
-    """The ratio of two quantities with its 95 % interval; None where the interval has no end.
+    """The ratio of two quantities with its 95% interval; None where the interval has no end.
 
     The interval holds every ratio rho whose `numerator - rho denominator` is within 1.96 standard errors of 0 (Fieller,
     J. R. Stat. Soc. B 16:175, 1954).

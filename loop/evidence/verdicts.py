@@ -132,7 +132,7 @@ def _proportions(
     """The meaning of a verdict: the bound's demand, the share used of its slack, and the smallest visible shortfall.
 
     A true shortfall of `reach` = `(z + z_power) se` below the bound (of an equality: beyond the tolerance) gets "fails"
-    with a probability of 80 %. Of a predicted gain that may as well be none, or (for a bound) is a loss, there are no
+    with a probability of 80%. Of a predicted gain that may as well be none, or (for a bound) is a loss, there are no
     shares.
     """
     found: dict[str, Any] = {"visible": one.tolerance + reach}
@@ -228,9 +228,9 @@ def _could_see(claims: Sequence[ClaimVerdict]) -> list[str]:
     if best.visible_share > 1:
         seen = "would most likely not notice a generator that learned nothing at all"
     else:
-        seen = f"would notice a shortfall of {best.visible_share:.0%} of the predicted gain or more (80 % power)"
+        seen = f"would notice a shortfall of {best.visible_share:.0%} of the predicted gain or more (80% power)"
     return [
-        f"{where} {seen}, {so} To notice 10 % takes about {_rounded(best.n_needed or 0):,} samples to measure a "
+        f"{where} {seen}, {so} To notice 10% takes about {_rounded(best.n_needed or 0):,} samples to measure a "
         "generation on, and picks in proportion."
     ]
 
@@ -256,7 +256,7 @@ def _carried(evidence: Evidence) -> list[str]:
         return []
     ratio = found.ratio
     return [
-        f"Over all generations retraining realised {ratio.value:.2f} (95 %: {ratio.low:.2f} to {ratio.high:.2f}) of "
+        f"Over all generations retraining realised {ratio.value:.2f} (95%: {ratio.low:.2f} to {ratio.high:.2f}) of "
         "the predicted gain of E[w] (transmission)."
     ]
 

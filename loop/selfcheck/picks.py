@@ -25,7 +25,7 @@ LEAST_INFORMATION = 1e-18  # about beta; below it the rewards of a slate are equ
 FAR = 1e9  # of the tilt, in units of one standard deviation of the score
 LIMIT = 1e3  # of |beta|; beyond it stands for infinity
 GRID = np.concatenate([[-LIMIT, -30, -3, 0, 0.3, 0.7], [1, 1.5, 3, 10, 30, 100, LIMIT]])
-HALF_CHI2_95 = 1.9207  # half the 95 % point of chi-square with one degree of freedom
+HALF_CHI2_95 = 1.9207  # half the 95% point of chi-square with one degree of freedom
 LEAST_EFFECTIVE = 200  # fresh samples that carry the weight, as if all weighed the same
 
 
@@ -229,7 +229,7 @@ def _between(low: float, high: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maximum-likelihood beta with its 95 % likelihood interval; infinite where the likelihood has no maximum."""
+    """Maximum-likelihood beta with its 95% likelihood interval; infinite where the likelihood has no maximum."""
 
     beta: float
     low: float
@@ -260,7 +260,7 @@ def scale(blocks: Sequence[Choices], rule: DeclaredRule, t: int | None) -> Findi
             by_chi_square("scale", "a factor on the rewards off by {}", lambda size: (size * by_scale) ** 2, 1),
             by_chi_square("lapse", "a lapse of {} more", lambda size: (size * by_lapse) ** 2, 1, most=1 - rule.lapse),
         ),
-        passed="The 95 % interval leaves out 1, as those of one honest check in twenty do." if excluded else "",
+        passed="The 95% interval leaves out 1, as those of one honest check in twenty do." if excluded else "",
     )
 
 
@@ -312,7 +312,7 @@ def _told(found: Scale) -> str:
     if math.isinf(found.low) and math.isinf(found.high):
         return "the rewards in a slate differ too little to tell the factor on them"
     return (
-        f"factor {_number(found.beta)} on the declared rewards (95 % {_number(found.low)} to {_number(found.high)}; "
+        f"factor {_number(found.beta)} on the declared rewards (95% {_number(found.low)} to {_number(found.high)}; "
         "1 is as declared)"
     )
 

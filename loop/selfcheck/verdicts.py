@@ -23,7 +23,7 @@ class Detectable:
     Attributes:
         name: of its size, as a key of `figures`.
         words: with a place for the size.
-        size: the smallest that is found in 80 % of studies like this one, from the p-value under which nothing passes.
+        size: the smallest that is found in 80% of studies like this one, from the p-value under which nothing passes.
             Infinite where no possible size is.
     """
 
@@ -74,7 +74,7 @@ class Check:
         n: how many picks, slates or samples it rests on.
         p: p-value before any correction; None where nothing is left to chance.
         figures: statistics and effect sizes by name; plain numbers and lists. `threshold` is the p-value under which
-            the check doesn't pass, and each name that begins with `detectable_` a size found in 80 % of studies.
+            the check doesn't pass, and each name that begins with `detectable_` a size found in 80% of studies.
         sentence: what was compared, what was found, and what it would mean or, where it passed, what could have been
             found.
     """
@@ -130,7 +130,7 @@ def _power(sizes: Mapping[Detectable, float]) -> str:
 
 @cache
 def least_noncentrality(df: int, threshold: float) -> float:
-    """The noncentrality at which a chi-square of `df` degrees of freedom has a p-value under the threshold in 80 %."""
+    """The noncentrality at which a chi-square of `df` degrees of freedom has a p-value under the threshold in 80%."""
     if df == 1:
         return float((ndtri(POWER) - ndtri(threshold / 2)) ** 2)
     critical = chi2.isf(threshold, df)

@@ -80,7 +80,7 @@ def transmission(study: Evidence, last: int) -> Estimate | None:
 
 
 def over_seeds(values: Sequence[Estimate]) -> OverSeeds:
-    """The mean over seeds with Student's 95 % interval from their spread; one seed keeps its own interval."""
+    """The mean over seeds with Student's 95% interval from their spread; one seed keeps its own interval."""
     n, each = len(values), tuple(one.value for one in values)
     if n == 1:
         return OverSeeds(**values[0].model_dump(include=set(Estimate.model_fields)), each=each)

@@ -356,7 +356,7 @@ def test_a_single_person_speaks_for_nobody_else(evidence: Evidence):
 def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
     rate = WinRate(t=1, against=0, n=8, raters=3, rate=Estimate.of(0.75, 0.1), slate_sizes=[4])
     larger = rate.model_copy(update={"indifference": None})
-    cases = ((rate, "50 % is indifference", 0.5), (larger, "in slates of 4 50 % isn't indifference", None))
+    cases = ((rate, "50% is indifference", 0.5), (larger, "in slates of 4 50% isn't indifference", None))
     for one, said, drawn in cases:
         titled = win_rates([one])
         assert said in " ".join(lede(evidence.model_copy(update={"win_rates": [one]})))

@@ -184,7 +184,7 @@ def test_a_pass_with_an_interval_without_1_says_what_was_decided():
     for seed in range(100):
         check = judge([scale([users(300, np.random.default_rng(seed))], PLAIN, None)])[0]
         leaves_out = check.figures["low"] > 1 or check.figures["high"] < 1
-        assert ("The 95 % interval leaves out 1" in check.sentence) == leaves_out
+        assert ("The 95% interval leaves out 1" in check.sentence) == leaves_out
         if leaves_out:
             assert check.verdict == "pass" and check.p is not None and check.p > check.figures["threshold"]
             return

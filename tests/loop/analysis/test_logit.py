@@ -221,7 +221,7 @@ def test_a_direction_that_ties_everywhere_but_once_is_separated():
 
 @pytest.mark.parametrize("by_rater", [False, True])
 def test_intervals_with_a_ridge_hold_tastes_drawn_from_its_prior(by_rater: bool):
-    """Where tastes come from the prior, a posterior's 95 % interval holds them in 95 % of studies, separated or not."""
+    """Where tastes come from the prior, a posterior's 95% interval holds them in 95% of studies, separated or not."""
     held = []
     for seed in range(300):
         rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ def test_the_interval_is_where_no_bet_has_won(values: list[float]):
 
 
 def test_all_looks_together_cover_the_mean():
-    """A 95 % interval of a fixed sample misses in a third of these studies at some look; so may this in 5 %."""
+    """A 95% interval of a fixed sample misses in a third of these studies at some look; so may this in 5%."""
     rng = np.random.default_rng(0)
     missed, studies = 0, 400
     for _ in range(studies):

@@ -103,7 +103,7 @@ def test_picks_that_trained_a_generation_do_not_judge_it(two: Store, fill, measu
 
 
 def test_raters_at_random_do_not_seem_to_like_what_was_learned_from_others_at_random():
-    """Fresh picks: in 5 % of studies; the picks that trained it would say so far more often."""
+    """Fresh picks: in 5% of studies; the picks that trained it would say so far more often."""
     rng = np.random.default_rng(2)
     fresh = same = 0
     alike = np.full(10, 0.1)
