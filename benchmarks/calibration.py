@@ -31,7 +31,7 @@ from simulated_studies import Population, Setting, simulate
 from threadpoolctl import threadpool_limits
 
 from loop.evidence.schema import Estimate, Evidence
-from loop.evidence.study import Measurements, assess, build
+from loop.evidence.study import History, assess, build
 from loop.simulate import simulate as run_loop
 from loop.study import Study, configure
 
@@ -204,10 +204,10 @@ def _loop_studies(task: tuple[int, Setting, int, int]) -> tuple[int, Tally]:
     index, setting, start, n = task
     population, tally, began = Population.of(setting), Tally(), time.monotonic()
     for number in range(start, start + n):
-        measurements, truth = simulate(population, np.random.default_rng([index, number]))
-        evidence = assess(measurements)
+        history, truth = simulate(population, np.random.default_rng([index, number]))
+        evidence = assess(history)
         _count(tally, evidence, truth, setting)
-        tally.fails += any(map(_fails, [evidence, *(_earlier(measurements) if setting.carried == 1.0 else [])]))
+        tally.fails += any(map(_fails, [evidence, *(_earlier(history) if setting.carried == 1.0 else [])]))
     tally.seconds = time.monotonic() - began
     return index, tally
 
@@ -216,10 +216,10 @@ def _fails(evidence: Evidence) -> bool:
     return any(one.verdict == "fails" for one in evidence.claims)
 
 
-def _earlier(measurements: Measurements) -> Iterator[Evidence]:
+def _earlier(history: History) -> Iterator[Evidence]:
     """What a report said after each generation but the last."""
-    for n in range(2, len(measurements.generations)):
-        some = replace(measurements, generations=measurements.generations[:n], evaluations=measurements.evaluations[:n])
+    for n in range(2, len(history.generations)):
+        some = replace(history, generations=history.generations[:n], evaluations=history.evaluations[:n])
         yield assess(some)
 
 

@@ -104,10 +104,10 @@ def turn(options: argparse.Namespace, n: int) -> dict[str, Any]:
             generator = next_generation(study, evaluator, generator, users.curate(generator, t), silent)
             seconds = time.perf_counter() - began
         latest = study.store.latest_generation()
-        assert latest is not None and latest.t == 2
+        assert latest is not None and latest.t == 2 and latest.measurements.seconds
         study.store.close()
         size = (study.path / "study.db").stat().st_size / 1e6
-    trained = latest.metrics["seconds"]["train"]
+    trained = latest.measurements.seconds.train
     memory = peak_memory()["resident"]
     return {"n": n, "fine_tune_s": trained, "turn_s": seconds, "database_mb": size, "peak_mb": memory}
 

@@ -94,13 +94,13 @@ def report(args: argparse.Namespace) -> None:
     picks = to_tensor(np.stack([decode_png(store.image(row["image_sha256"]) or b"") for row in store.curation_picks()]))
     print("  t  share  nn(real)  nn(curated)  nn(people's picks)  curated")
     for generation in store.generations():
-        metrics = generation.metrics
-        sheet = decode_png(store.image(metrics["grid_sha256"]) or b"")
+        measurements, curated, nan = generation.measurements, generation.measurements.curated, float("nan")
+        sheet = decode_png(store.image(measurements.grid_sha256 or "") or b"")
         shown = np.stack([sheet[r : r + 8, c : c + 8] for r in range(0, 72, 9) for c in range(0, 72, 9)])
         ratio = nearest_ratio(to_tensor(shown), picks, spacing)
         print(
-            f"{generation.t:>3}  {metrics['class_shares'][args.target]:.3f}  {metrics['nn_ratio']:8.2f}  "
-            f"{metrics['nn_picks_ratio'] or float('nan'):11.2f}  {ratio:18.2f}  {json.dumps(metrics.get('curated'))}"
+            f"{generation.t:>3}  {measurements.class_shares[args.target]:.3f}  {measurements.nn_ratio or nan:8.2f}  "
+            f"{measurements.nn_picks_ratio or nan:11.2f}  {ratio:18.2f}  {json.dumps(curated and curated.as_json())}"
         )
 
 

@@ -66,7 +66,7 @@ def _cells(draws: Draws, rng: np.random.Generator) -> list[Found]:
     q = np.full(draws.size, 1 / draws.size)
     p = q * (1 + 2 * draws.apart * np.where(np.arange(draws.size) % 2, 1, -1))
     found = total_variation(rng.choice(draws.size, draws.n, p=p), q)
-    return [("total variation", found["low"], found["high"], draws.apart)]
+    return [("total variation", found.low or 0.0, found.high or 1.0, draws.apart)]
 
 
 def _raters(draws: Draws, rng: np.random.Generator) -> list[Found]:

@@ -6,14 +6,15 @@ data) the log-density ratios of its samples. `loop.evidence.study.assess` then t
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.stats import norm
 
+from data.measurements import CuratedCounts, DensityDivergence, Divergence, Mean, Measurements, TrainingFigures
 from data.records import Evaluated, Generation
 from loop.config import StudyConfig
-from loop.evidence.study import Measurements
+from loop.evidence.study import History
 from loop.study import configure
 from loop.theory import bounds
 from loop.theory.population import Curators, blend
@@ -121,8 +122,8 @@ class Population:
         return blend(self.real, [picked], self.config.policy.shares(self.setting.real, [self.setting.picks]))
 
 
-def simulate(population: Population, rng: np.random.Generator) -> tuple[Measurements, Truth]:
-    """One study's measurements and the truth behind them."""
+def simulate(population: Population, rng: np.random.Generator) -> tuple[History, Truth]:
+    """One study's history and the truth behind them."""
     setting, w = population.setting, population.w
     every = np.full(len(w), max(1, setting.real // len(w)))
     real = Evaluated(None, *_samples(population, every, rng))
@@ -138,7 +139,7 @@ def simulate(population: Population, rng: np.random.Generator) -> tuple[Measurem
         counts = rng.multinomial(setting.samples, law)
         evaluations.append(Evaluated(t, *_samples(population, counts, rng)))
         generations.append(_generation(population, t, law, counts, trained[t], rng))
-    return Measurements(population.config, generations, evaluations, real), _truth(population, laws)
+    return History(population.config, generations, evaluations, real), _truth(population, laws)
 
 
 def _samples(population: Population, counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -156,34 +157,38 @@ def _generation(
 ) -> Generation:
     setting, config = population.setting, population.config
     real_share, set_shares = config.policy.shares(setting.real, [setting.picks])
-    shares = [real_share, *set_shares]
-    metrics: dict[str, Any] = {"class_names": ["low", "high"]}
+    shares = (real_share, *set_shares)
+    measurements = Measurements(class_names=("low", "high"))
     if t:
-        metrics["curated"] = {"asked": setting.picks, "sim": setting.picks}
-        rows = [setting.real, setting.picks]
-        metrics["training"] = {"mean_w": trained, "rows": rows, "shares_asked": shares, "shares_achieved": shares}
+        rows = (setting.real, setting.picks)
+        measurements = measurements.extended(
+            curated=CuratedCounts(asked=setting.picks, sim=setting.picks),
+            training=TrainingFigures(mean_w=trained, rows=rows, shares_asked=shares, shares_achieved=shares),
+        )
         if config.policy.is_mixed:
-            metrics["divergence"] = {"space": "atoms", "density": _density(population, t, law, counts, rng)}
+            density = _density(population, t, law, counts, rng)
+            measurements = measurements.extended(divergence=Divergence(space="atoms", density=density))
     return Generation(
         t=t, parent_t=t - 1 if t else None, checkpoint="", checkpoint_sha256="", n_real=setting.real,
-        n_curated=setting.picks if t else 0, policy=str(config.policy), metrics=metrics,
+        n_curated=setting.picks if t else 0, policy=str(config.policy), measurements=measurements,
     )  # fmt: skip
 
 
-def _density(population: Population, t: int, law: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> dict:
+def _density(
+    population: Population, t: int, law: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> DensityDivergence:
     """Divergences as means of log ratios, of the generation's own samples and of as many draws of the real law."""
     ratio = np.log(np.maximum(law, 1e-300) / population.real)
     n, drawn = int(counts.sum()), rng.multinomial(population.setting.samples, population.real)
 
-    def mean(weights: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    def mean(weights: np.ndarray, values: np.ndarray) -> Mean:
         value = float(weights @ values / n)
-        return {"value": value, "se": float(np.sqrt((weights @ (values - value) ** 2) / n / (n - 1)))}
+        return Mean(value=value, se=float(np.sqrt((weights @ (values - value) ** 2) / n / (n - 1))))
 
-    found = {"n": n, "kl": mean(counts, ratio), "kl_reverse": mean(drawn, -ratio)}
-    k, lam = population.setting.k, population.setting.lam
+    k, lam, ceiling = population.setting.k, population.setting.lam, None
     if bounds.c5_applies(k, lam) and not population.setting.worse:
-        found["ceiling"] = {"value": bounds.c5_ceiling_sharp(k, lam), "se": 0.0}
-    return found
+        ceiling = Mean(value=bounds.c5_ceiling_sharp(k, lam))
+    return DensityDivergence(n=n, kl=mean(counts, ratio), kl_reverse=mean(drawn, -ratio), ceiling=ceiling)
 
 
 def _truth(population: Population, laws: list[np.ndarray]) -> Truth:

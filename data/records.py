@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data.measurements import Measurements
+
 Purpose = Literal["curation", "audit", "attention", "practice"]
 Outcome = Literal["pick", "none", "skip", "timeout"]
 RaterKind = Literal["human", "sim", "proxy"]
@@ -32,7 +34,8 @@ class Generation:
         n_curated: distinct curated samples in its training set.
         policy: how real and curated data were mixed, in words ("mix lam=1").
         pick_cut: the highest pick id used so far; the next generation's picks lie above it.
-        metrics: what was measured on fresh samples of it (see `loop.evaluation`).
+        config: the settings under which it was trained and measured.
+        measurements: of fresh samples of it, and of its training (see `loop.evaluation`).
     """
 
     t: int
@@ -44,7 +47,7 @@ class Generation:
     policy: str
     pick_cut: int = 0
     config: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    measurements: Measurements = field(default_factory=Measurements)
     created_at: str = ""
     published_at: str = ""
 

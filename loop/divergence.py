@@ -7,7 +7,6 @@ points that a flow drew both densities are known, its own and the real law's, an
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from scipy.special import ndtr
 
 from data.config import DataConfig
 from data.datasets import load, log_density, rectangle_masses
+from data.measurements import DensityDivergence, Divergence, Mean, TotalVariation
 from data.records import Evaluated
 from loop.theory.bounds import Ceiling
 from model.density import PointDensity
@@ -78,15 +78,19 @@ def cells(config: DataConfig, real: Evaluated, classes: int, *, copied: bool = F
     return Cells(name, mass, lambda found: _locate(tree, _points(found)))
 
 
-def divergence(cells: Cells, found: Evaluated) -> dict[str, Any]:
-    """Of a generation from the real data over cells; each estimate is {value, se}, in nats.
+def divergence(cells: Cells, samples: Evaluated, density: DensityDivergence | str | None = None) -> Divergence:
+    """The divergence of a generation from the real data over cells, in nats.
 
-    `cells`: how many have real mass. `empty`: those of them without a sample. `kl`: KL(p_t || p_ref), None where
-    samples lie in a cell that real data never do; `kl_reverse`: KL(p_ref || p_t), None where a cell is empty, since its
-    estimate is infinite there. The bias of counting n samples is taken off to first order (Miller 1955). `tv`: see
-    `total_variation`. `density`: None here; see `by_density`.
+    KL(p_t || p_ref) is None where samples lie in a cell that real data never do, KL(p_ref || p_t) where a cell is
+    empty, since its estimate is infinite there. The bias of counting n samples is taken off to first order (Miller
+    1955).
+
+    Args:
+        cells: the partition, with the real data's masses.
+        samples: of the generation.
+        density: the divergence by exact densities (see `by_density`), or why there is none.
     """
-    q, n, where = cells.real, len(found.labels), cells.of(found)
+    q, n, where = cells.real, len(samples.labels), cells.of(samples)
     counts = np.bincount(where, minlength=len(q))
     p, inside, known = counts / n, q > 0, (counts > 0) & (q > 0)
     empty, outside = int((inside & (counts == 0)).sum()), bool((counts[~inside] > 0).any())
@@ -99,19 +103,20 @@ def divergence(cells: Cells, found: Evaluated) -> dict[str, Any]:
         half = (counts[inside] + 0.5) / n  # the logarithm of a count and a half is nearly unbiased
         free, spread = int(inside.sum()) - 1, float(q[inside] @ (q[inside] / half)) - 1
         kl_reverse = _estimate(float(q[inside] @ np.log(q[inside] / half)), spread, free, n)
-    return {
-        "space": cells.name,
-        "cells": int(inside.sum()),
-        "empty": empty,
-        "kl": kl,
-        "kl_reverse": kl_reverse,
-        "tv": total_variation(where, q),
-        "density": None,
-    }
+    return Divergence(
+        space=cells.name,
+        cells=int(inside.sum()),
+        empty=empty,
+        kl=kl,
+        kl_reverse=kl_reverse,
+        tv=total_variation(where, q),
+        density=None if isinstance(density, str) else density,
+        **({"no_density": density} if isinstance(density, str) else {}),
+    )
 
 
-def total_variation(found: np.ndarray, q: np.ndarray) -> dict[str, float]:
-    """Of the law that (n,) cells are drawn from, from the known law q of all cells: {value, se, low, high}.
+def total_variation(cells: np.ndarray, q: np.ndarray) -> TotalVariation:
+    """The total variation of the law that (n,) cells are drawn from, from the known law q of all cells.
 
     Half the sum of |counts / n - q| is too large: sampling alone makes .032 of 128 cells and 20,000 samples. Instead,
 
@@ -121,8 +126,8 @@ def total_variation(found: np.ndarray, q: np.ndarray) -> dict[str, float]:
     - `high` is the largest total variation under which so small a sum would be no surprise (2.5%), if it were spread
       over the cells in the way that adds least to the sum: in proportion to each cell's own sampling error.
     """
-    n, size = len(found), len(found) // 2
-    first, second = (np.bincount(half, minlength=len(q)) for half in (found[:size], found[size:]))
+    n, size = len(cells), len(cells) // 2
+    first, second = (np.bincount(half, minlength=len(q)) for half in (cells[:size], cells[size:]))
     p_chosen = q_chosen = 0.0
     for chosen_on, measured_on in ((first, second), (second, first)):
         chosen = chosen_on / chosen_on.sum() > q
@@ -134,7 +139,7 @@ def total_variation(found: np.ndarray, q: np.ndarray) -> dict[str, float]:
     seen, error = 0.5 * float(np.abs(counts / n - q).sum()), np.sqrt(counts * (n - counts) / n**3)
     high = _largest_hidden(seen, error, n)
     value = min(max(0.0, p_chosen - q_chosen), high)
-    return {"value": value, "se": se, "low": min(low, value), "high": high}
+    return TotalVariation(value=value, se=se, low=min(low, value), high=high)
 
 
 def _largest_hidden(seen: float, error: np.ndarray, n: int) -> float:
@@ -182,30 +187,31 @@ def log_ratios(density: PointDensity, config: DataConfig, seeds: np.ndarray) -> 
     )
 
 
-def by_density(ratios: LogRatios, ceiling: Ceiling | None) -> dict[str, Any]:
-    """KL in both directions as means of log-ratios: `n`, `kl`, `kl_reverse`, `failed`, `ceiling`, each {value, se}.
+def by_density(ratios: LogRatios, ceiling: Ceiling | None) -> DensityDivergence:
+    """KL in both directions as means of log-ratios.
 
     Args:
         ratios: the generation's.
         ceiling: of `kl` from any p_0; None for generation 0, K = inf, and what isn't a mix with real data.
     """
-    return {
-        "n": len(ratios.own),
-        "kl": _mean(ratios.own),
-        "kl_reverse": _mean(-ratios.real),
-        "failed": ratios.failed,
-        "ceiling": None if ceiling is None else {"value": ceiling.value, "se": ceiling.se},
-    }
+    return DensityDivergence(
+        n=len(ratios.own),
+        kl=mean_of(ratios.own),
+        kl_reverse=mean_of(-ratios.real),
+        failed=ratios.failed,
+        ceiling=None if ceiling is None else Mean(value=ceiling.value, se=ceiling.se),
+    )
 
 
-def _mean(values: np.ndarray) -> dict[str, float]:
-    return {"value": float(values.mean()), "se": float(values.std(ddof=1) / np.sqrt(len(values)))}
+def mean_of(values: np.ndarray) -> Mean:
+    """The mean of (n,) independent values with its standard error."""
+    return Mean(value=float(values.mean()), se=float(values.std(ddof=1) / np.sqrt(len(values))))
 
 
-def _estimate(value: float, spread: float, free: int, n: int) -> dict[str, float]:
+def _estimate(value: float, spread: float, free: int, n: int) -> Mean:
     """Of a KL by the delta method; a spread of (cells - 1) / n comes from sampling alone, half of which is error."""
     variance = max(spread - free / (2 * n), free / (2 * n)) / n
-    return {"value": max(0.0, value), "se": float(np.sqrt(variance))}
+    return Mean(value=max(0.0, value), se=float(np.sqrt(variance)))
 
 
 def _points(found: Evaluated) -> np.ndarray:

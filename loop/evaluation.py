@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 from scipy.special import betaincinv
 
 from data.datasets import has_density
+from data.measurements import DensityDivergence, Distances, JudgeFigures, Measurements
 from data.records import Evaluated, Generation
 from loop.config import StudyConfig, build
 from loop.divergence import (
@@ -23,6 +24,7 @@ from loop.divergence import (
     cells,
     divergence,
     log_ratios,
+    mean_of,
     total_variation,
 )
 from loop.generators import generator_class, load_generator
@@ -77,8 +79,8 @@ class DistancesToReal:
             self._extractor = load_extractor(evaluation.features, Path(evaluation.features_file), device())
         self._reference: Reference | None = None
 
-    def of(self, x: torch.Tensor, scores: Scores, real: torch.Tensor, real_scores: Scores) -> dict[str, Any]:
-        """The distances by name (see `model.fidelity.Distances`), and whose features they rest on.
+    def of(self, x: torch.Tensor, scores: Scores, real: torch.Tensor, real_scores: Scores) -> Distances:
+        """The distances (see `model.fidelity.Distances`), and whose features they rest on.
 
         Args:
             x: (n, channels, height, width) in [-1, 1], the generation's.
@@ -89,7 +91,7 @@ class DistancesToReal:
         if self._reference is None:
             self._reference = self._refer_to(self._features(real, real_scores))
         found = self._reference.compare(self._features(x, scores))
-        return {"features": self._extractor.name if self._extractor else OWN, **found.as_json()}
+        return Distances(features=self._extractor.name if self._extractor else OWN, **found.as_json())
 
     def _refer_to(self, real: torch.Tensor) -> Reference:
         reference = Reference(real, self._neighbours)
@@ -117,9 +119,9 @@ class DistancesToReal:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measurements of one generation: the figures, a picture (sha256, png), and the samples behind them."""
+    """The measurements of one generation, a picture (sha256, png), and the samples behind them."""
 
-    metrics: dict[str, Any]
+    measurements: Measurements
     picture: tuple[str, bytes]
     samples: Evaluated
 
@@ -186,15 +188,16 @@ class Evaluator:
         """Median distance between nearest real data."""
         return typical_spacing(self.real_kept)
 
-    def of_real(self) -> dict[str, Any]:
+    def of_real(self) -> Measurements:
         """The same figures for the real data: what generation 0 should resemble."""
         scores = self.real_scores
-        return {
+        return Measurements(
+            n=len(self.real_kept),
             **reward_figures(scores.reward),
-            **self._shares(scores.labels),
-            "n": len(self.real_kept),
-            "judge": self._second_opinion(self.real, scores),
-        }
+            class_shares=self._shares(scores.labels),
+            class_names=self.scorer.label_names,
+            judge=self._second_opinion(self.real, scores),
+        )
 
     def real_samples(self) -> Evaluated:
         """The real data as they are kept for predictions."""
@@ -213,23 +216,23 @@ class Evaluator:
         drawn = draw_scored(generator, self.scorer, t, seeds)
         some = drawn.x[:NEAREST_SAMPLES]
         sheet = picture(drawn.x, self.study.real.x)
-        shares = self._shares(drawn.scores.labels)
-        real_shares = np.array(self._shares(self._real_labels)["class_shares"])
+        real_shares = np.array(self._shares(self._real_labels))
         kept = _kept(t, drawn.x, drawn.scores)
-        metrics = {
-            "n": len(drawn),
+        measurements = Measurements(
+            n=len(drawn),
             **reward_figures(drawn.scores.reward),
-            **shares,
-            "tv_real": total_variation(drawn.scores.labels, real_shares),
-            "judge": self._second_opinion(drawn.x, drawn.scores),
-            "divergence": {**divergence(self.cells, kept), **self._by_density(generator, t, seeds)},
-            "distances": self._distances(drawn.x, drawn.scores),
-            "nn_ratio": nearest_ratio(some, self.real_kept, self.spacing),
-            "nn_picks_ratio": None if picks is None else nearest_ratio(some, picks, self.spacing),
-            "grid_sha256": sheet[0],
-            "grid_columns": COLUMNS if drawn.x.ndim == 4 else None,
-        }
-        return Evaluation(metrics, sheet, kept)
+            class_shares=self._shares(drawn.scores.labels),
+            class_names=self.scorer.label_names,
+            tv_real=total_variation(drawn.scores.labels, real_shares),
+            judge=self._second_opinion(drawn.x, drawn.scores),
+            divergence=divergence(self.cells, kept, self._by_density(generator, t, seeds)),
+            distances=self._distances(drawn.x, drawn.scores),
+            nn_ratio=nearest_ratio(some, self.real_kept, self.spacing),
+            nn_picks_ratio=None if picks is None else nearest_ratio(some, picks, self.spacing),
+            grid_sha256=sheet[0],
+            grid_columns=COLUMNS if drawn.x.ndim == 4 else None,
+        )
+        return Evaluation(measurements, sheet, kept)
 
     @property
     def _real_labels(self) -> np.ndarray:
@@ -237,32 +240,32 @@ class Evaluator:
         real = self.study.real
         return real.labels if real.label_names == self.scorer.label_names else self.real_scores.labels
 
-    def _second_opinion(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
+    def _second_opinion(self, x: torch.Tensor, scores: Scores) -> JudgeFigures | None:
         """Class shares and mean reward by the judge, and the share of images on whose class both agree."""
         if self.judge is None:
             return None
         found = self.judge.score(x)
-        return {
-            "class_shares": self._shares(found.labels)["class_shares"],
-            "mean_reward": _mean(found.reward),
-            "agreement": float((found.labels == scores.labels).mean()),
-        }
+        return JudgeFigures(
+            class_shares=self._shares(found.labels),
+            mean_reward=mean_of(found.reward),
+            agreement=float((found.labels == scores.labels).mean()),
+        )
 
-    def _distances(self, x: torch.Tensor, scores: Scores) -> dict[str, Any] | None:
+    def _distances(self, x: torch.Tensor, scores: Scores) -> Distances | None:
         return self.distances.of(x, scores, self.real_kept, self.real_scores) if self.distances else None
 
-    def _by_density(self, generator: Generator, t: int, seeds: np.ndarray) -> dict[str, Any]:
-        """`density` (see `by_density`) where the generator's and the real law's are known, or `no_density`, why not."""
+    def _by_density(self, generator: Generator, t: int, seeds: np.ndarray) -> DensityDivergence | str:
+        """The divergence by exact densities where the generator's and the real law's are known; else why not."""
         config = self.study.config
         found = self._log_ratios(generator, seeds)
         if isinstance(found, str):
-            return {"no_density": found}
+            return found
         if t == 0:
             self.__dict__["first_log_ratios"] = found
         k, policy, ceiling = config.curation.k, config.policy, None
         if t and k != "inf" and policy.is_mixed and (first := self.first_log_ratios):
             ceiling = estimate_kl_ceiling(first.own, first.real, k, policy.lam, t)
-        return {"density": by_density(found, ceiling)}
+        return by_density(found, ceiling)
 
     @cached_property
     def first_log_ratios(self) -> LogRatios | None:
@@ -279,12 +282,8 @@ class Evaluator:
         density = PointDensity(generator.network, generator.sampling)
         return log_ratios(density, data, seeds[:DENSITY_SAMPLES])
 
-    def _shares(self, labels: np.ndarray) -> dict[str, Any]:
-        names = list(self.scorer.label_names)
-        return {
-            "class_shares": (np.bincount(labels, minlength=len(names)) / len(labels)).tolist(),
-            "class_names": names,
-        }
+    def _shares(self, labels: np.ndarray) -> tuple[float, ...]:
+        return tuple((np.bincount(labels, minlength=len(self.scorer.label_names)) / len(labels)).tolist())
 
 
 def _kept(t: int | None, x: torch.Tensor, scores: Scores) -> Evaluated:
@@ -298,11 +297,7 @@ def _kept(t: int | None, x: torch.Tensor, scores: Scores) -> Evaluated:
 def reward_figures(reward: np.ndarray) -> dict[str, Any]:
     """Means with standard errors of r and of w = exp(r), and the variance of w, from (n,) rewards."""
     w = np.exp(reward)
-    return {"mean_reward": _mean(reward), "mean_w": _mean(w), "var_w": float(w.var(ddof=1))}
-
-
-def _mean(values: np.ndarray) -> dict[str, float]:
-    return {"value": float(values.mean()), "se": float(values.std(ddof=1) / np.sqrt(len(values)))}
+    return {"mean_reward": mean_of(reward), "mean_w": mean_of(w), "var_w": float(w.var(ddof=1))}
 
 
 def redrawn_evaluation(study: Study, rng: np.random.Generator) -> list[Check]:
@@ -337,7 +332,7 @@ def _drawn(study: Study, last: Generation, stored: Evaluated, rng: np.random.Gen
     classifier = None
     if stored.points is None:
         classifier = Classifier.load(study.weights_path("classifier"))
-    names = tuple(last.metrics["class_names"]) if classifier is None else classifier.label_names
+    names = last.measurements.class_names if classifier is None else classifier.label_names
     generator = generator_class(config).load(study.checkpoint_path(last.t), config.train, config.sampling)
     n = len(stored.labels)
     seeds = derive_seeds(n, config.seed, STREAMS["evaluation"])
@@ -393,12 +388,12 @@ def _figures(study: Study, generations: list[Generation]) -> Finding:
     wrong, n = [], 0
     for generation in generations:
         stored = study.store.evaluation(generation.t)
-        if stored is None or not generation.metrics.get("mean_reward"):
+        if stored is None or not generation.measurements.mean_reward:
             continue
         n += len(stored.labels)
-        shares = generation.metrics["class_shares"]
+        shares = generation.measurements.class_shares
         counted = np.bincount(np.maximum(stored.labels, 0), minlength=len(shares)) / len(stored.labels)
-        mean = generation.metrics["mean_reward"]["value"]
+        mean = generation.measurements.mean_reward.value
         same = math.isclose(mean, float(stored.rewards[0].mean()), rel_tol=ROUNDING, abs_tol=ROUNDING)
         if not same or len(counted) != len(shares) or not np.allclose(counted, shares, atol=ROUNDING):
             wrong.append(str(generation.t))

@@ -8,17 +8,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from data.measurements import ProxyFit, Turn
 from data.records import Generation
 from loop.config import StudyConfig, build, known_keys, override, plain, put
 from loop.generators import load_generator
 from loop.raters.journey import finish
 from loop.raters.quality import refresh
-from loop.round import Turn, latest_t, next_generation
+from loop.round import latest_t, next_generation
 from loop.setup import copy_checkpoint, prepare_evaluator
 from loop.study import IMPORTED, Study, StudyExistsError, first_difference, only_worker
 from model.distributed import from_main, is_main
@@ -97,7 +97,7 @@ def begin(source: Study, out: Path, config: StudyConfig) -> Study:
 
 def turns(study: Study) -> list[Turn]:
     """The turns that train the generations of a replay, in order."""
-    return [Turn(**turn) for turn in study.store.status("replay")["turns"]]
+    return [Turn.model_validate(turn) for turn in study.store.status("replay")["turns"]]
 
 
 def run(study: Study, out: Path, report: Report) -> None:
@@ -146,7 +146,7 @@ def _check(source: Study, generations: Sequence[Generation]) -> None:
         )
     if len(generations) < 2:
         raise ValueError(f"{source.path} has no generation that picks trained, so there is nothing to replay yet.")
-    old = next((one.t for one in generations[1:] if "turn" not in one.metrics), None)
+    old = next((one.t for one in generations[1:] if one.measurements.turn is None), None)
     if old is not None:
         raise ValueError(f"Generation {old} of {source.path} doesn't say which picks trained it (an older version).")
 
@@ -163,7 +163,7 @@ def _fill(study: Study, source: Study) -> None:
         finish(store)
         log = source.store.status("origin").get("study", _name(source))
         store.set_status("origin", study=log)
-        store.set_status("replay", of=_name(source), turns=[asdict(turn) for turn in settled])
+        store.set_status("replay", of=_name(source), turns=[turn.as_json() for turn in settled])
         store.log(
             "curate", "replayed", of=_name(source), generations=last, changed=changes(source.config, study.config)
         )
@@ -181,16 +181,18 @@ def _settle(study: Study, source: Study, generations: Sequence[Generation]) -> l
         refresh(store, config.quality)
         store.clear_exclusions()
     for before, generation in pairwise(generations):
-        turn = Turn(**generation.metrics["turn"])
+        turn = generation.measurements.turn
+        assert turn is not None  # see `_check`
         if other_extend:
             after = 0 if extend == "accumulate" else before.pick_cut
-            turn = replace(turn, after=after, n_proxy=0, fit={}, proxy_session=None)
+            turn = turn.model_copy(update={"after": after, "n_proxy": 0, "fit": ProxyFit(), "proxy_session": None})
         if other_rule:
             since = turn.after if extend == "none" else 0
-            turn = replace(turn, excluded=store.exclude(turn.t, since, turn.cut, config.quality.rule))
+            excluded = store.exclude(turn.t, since, turn.cut, config.quality.rule)
+            turn = turn.model_copy(update={"excluded": excluded})
         picks = store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
         _check_turn(turn, picks, other_rule=other_rule, to_proxy=other_extend and extend == "proxy")
-        found.append(replace(turn, asked=picks) if other_extend else turn)
+        found.append(turn.model_copy(update={"asked": picks}) if other_extend else turn)
     return found
 
 

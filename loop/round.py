@@ -6,14 +6,14 @@ what was stored; a killed worker goes on from the kept round.
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
 from data.images import decode_png
+from data.measurements import CuratedCounts, Measurements, Seconds, TrainingFigures, Turn
 from data.records import Generation
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
@@ -29,34 +29,6 @@ from model.flow import Flow
 from model.interfaces import Generator, Report
 from model.noise import derive_seed
 from model.training_state import Snapshotter
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """The picks that train generation t, as they were settled; kept as the study's status 'turn'.
-
-    Attributes:
-        t: the generation to come.
-        after: curation picks of people and simulated users with a higher id than this ...
-        cut: ... and at most this are its curated set, ...
-        n_proxy: ... with this many picks that the proxy makes of generation t - 1.
-        asked: curated samples that the mix calls for.
-        fit: of the proxy: sha256 of the utilities (its rater's name), how many picks they rest on, their mean
-            log-likelihood; empty without.
-        proxy_session: under which the proxy picked.
-        request: id of the last 'retrain_requested' event that this turn answers; 0 for none.
-        excluded: picks that the declared rule on flags keeps out of this turn, by flag.
-    """
-
-    t: int
-    after: int
-    cut: int
-    asked: int
-    n_proxy: int = 0
-    fit: dict[str, Any] = field(default_factory=dict)
-    proxy_session: str | None = None
-    request: int = 0
-    excluded: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +71,12 @@ def earlier_sets(study: Study, t: int) -> list[Curated]:
     found = []
     for generation in study.store.generations():
         if 0 < generation.t < t:
-            if "turn" not in generation.metrics:
+            if generation.measurements.turn is None:
                 raise ValueError(
                     f"Generation {generation.t} doesn't say which picks trained it (an older version made it), so a "
                     "policy that accumulates can't go on from here; make a new study."
                 )
-            found.append(read_curated(study, Turn(**generation.metrics["turn"])))
+            found.append(read_curated(study, generation.measurements.turn))
     return found
 
 
@@ -122,16 +94,15 @@ def stored_pixels(study: Study, sha256: str) -> np.ndarray:
 
 def keep_turn(study: Study, turn: Turn) -> None:
     """Remembers the turn until its generation is published."""
-    study.store.set_status("turn", **asdict(turn))
+    study.store.set_status("turn", **turn.as_json())
 
 
 def kept_turn(study: Study, t: int) -> Turn | None:
     """The turn to generation t that a stopped worker had settled, unless all its raters have withdrawn since."""
-    kept = study.store.status("turn")
-    kept.pop("at", None)
-    if kept.get("t") != t:
+    status = study.store.status("turn")
+    if status.get("t") != t:
         return None
-    turn = Turn(**kept)
+    turn = Turn.model_validate(status)
     left = study.store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
     return turn if left else None
 
@@ -187,27 +158,27 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     snapshotter.done()
     child = load_generator(study, t)
     evaluation = evaluator.of(child, t, curated.x)
-    seconds = {"train": round(trained - started, 2), "evaluate": round(time.monotonic() - trained, 2)}
-    metrics = {
-        **evaluation.metrics,
-        "curated": {"asked": turn.asked, **curated.counts},
-        "training": training.figures(resumed=resumed),
-        "turn": asdict(turn),
-        "proxy": turn.fit,
-        "seconds": seconds,
-        "device": describe(),
-        "processes": processes(),
-    }
-    from_main(lambda: _publish(study, turn, training, evaluation, metrics, sha256))
+    seconds = Seconds(train=round(trained - started, 2), evaluate=round(time.monotonic() - trained, 2))
+    measurements = evaluation.measurements.extended(
+        curated=CuratedCounts(asked=turn.asked, **curated.counts),
+        training=training.figures(resumed=resumed),
+        turn=turn,
+        proxy=turn.fit,
+        seconds=seconds,
+        device=describe(),
+        processes=processes(),
+    )
+    from_main(lambda: _publish(study, turn, training, evaluation, measurements, sha256))
     report("publishing", 1, 1)
     return child
 
 
 def _publish(
-    study: Study, turn: Turn, training: "TrainingSet", evaluation: Evaluation, metrics: dict[str, Any], sha256: str
+    study: Study, turn: Turn, training: "TrainingSet", evaluation: Evaluation, measurements: Measurements, sha256: str
 ) -> None:
     """Stores the generation and all that belongs to it in one transaction."""
     store, config, t = study.store, study.config, turn.t
+    counts = measurements.curated or CuratedCounts()
     with store.write():
         store.add_images([evaluation.picture])
         store.publish(
@@ -217,16 +188,16 @@ def _publish(
                 checkpoint=study.checkpoint_path(t).name,
                 checkpoint_sha256=sha256,
                 n_real=training.composition.real,
-                n_curated=sum(metrics["curated"][kind] for kind in ("human", "sim", "proxy")),
+                n_curated=counts.total,
                 policy=f"{config.policy}, extend={config.curation.extend}",
                 pick_cut=turn.cut,
                 config=config.as_json(),
-                metrics=metrics,
+                measurements=measurements,
             )
         )
         store.add_evaluation(evaluation.samples)
         store.retire_slates(t)
-        store.log("worker", "generation_published", t=t, **metrics["curated"])
+        store.log("worker", "generation_published", t=t, **counts.as_json())
     evidence.keep(study)
 
 
@@ -244,21 +215,21 @@ class TrainingSet:
     composition: Composition
     rewards: tuple[np.ndarray, ...]
 
-    def figures(self, *, resumed: bool) -> dict[str, Any]:
-        """For the generation's metrics: shares asked and achieved, and the mean of r and w over what was trained on.
+    def figures(self, *, resumed: bool) -> TrainingFigures:
+        """Shares asked for and achieved, and the means of r and w over the training set.
 
         Args:
             resumed: training went on from a kept state, so that what was drawn before it isn't counted any more.
         """
         shares = self.mixture.shares
         used = [(share, rewards) for share, rewards in zip(shares, self.rewards, strict=True) if share]
-        return {
-            "rows": [self.composition.real, *self.composition.sets],
-            "shares_asked": list(shares),
-            "shares_achieved": list(shares if resumed else self.mixture.achieved()),
-            "mean_reward": float(sum(share * rewards.mean() for share, rewards in used)),
-            "mean_w": float(sum(share * np.exp(rewards).mean() for share, rewards in used)),
-        }
+        return TrainingFigures(
+            rows=(self.composition.real, *self.composition.sets),
+            shares_asked=tuple(shares),
+            shares_achieved=tuple(shares if resumed else self.mixture.achieved()),
+            mean_reward=float(sum(share * rewards.mean() for share, rewards in used)),
+            mean_w=float(sum(share * np.exp(rewards).mean() for share, rewards in used)),
+        )
 
 
 def training_set(study: Study, evaluator: Evaluator, curated: Curated, t: int) -> TrainingSet:

@@ -7,13 +7,13 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import model as model_package
 from data.config import DataConfig
 from data.datasets import RealData, load, load_test, sample_shape
+from data.measurements import Measurements
 from data.records import Generation
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
@@ -200,10 +200,10 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
     from_main(lambda: _publish_first(study, evaluator, evaluation, of_real))
 
 
-def _publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of_real: dict[str, Any]) -> None:
+def _publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of_real: Measurements) -> None:
     path = study.checkpoint_path(0)
     with study.store.write() as _:
-        study.store.set_status("real", **of_real)
+        study.store.set_status("real", **of_real.as_json())
         study.store.add_images([evaluation.picture])
         study.store.publish(
             Generation(
@@ -215,7 +215,7 @@ def _publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, o
                 n_curated=0,
                 policy="pretrained elsewhere" if study.config.network.file else "pretrained on real data",
                 config=study.config.as_json(),
-                metrics={**evaluation.metrics, "device": describe()},
+                measurements=evaluation.measurements.extended(device=describe()),
             )
         )
         study.store.add_evaluation(evaluator.real_samples())

@@ -260,8 +260,8 @@ def faults(study: Study) -> list[str]:
             continue
         path = study.checkpoints / generation.checkpoint
         found += _file_faults(path, generation.checkpoint_sha256, f"generation {generation.t}: checkpoint {path.name}")
-        asked = generation.metrics.get("curated")
-        if asked and sum(asked[kind] for kind in ("human", "sim", "proxy")) != generation.n_curated:
+        curated = generation.measurements.curated
+        if curated and curated.total != generation.n_curated:
             found.append(f"generation {generation.t}: the curated counts don't add up to {generation.n_curated}")
     shared = store.shared_samples()
     if shared:

@@ -10,12 +10,13 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample
 from data.store import Store
 from loop.config import StudyConfig
 from loop.pictures import to_tensor
 from loop.raters.quality import refresh
-from loop.round import Turn, keep_turn, kept_turn, latest_cut, open_requests, stored_pixels
+from loop.round import keep_turn, kept_turn, latest_cut, open_requests, stored_pixels
 from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
@@ -275,7 +276,7 @@ class SimulatedUsers:
             return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
 
         _pick_in_chunks(store, sessions, drawn, range(done, self.n, CHUNK), self.n, on_step)
-        return from_main(lambda: Turn(t + 1, latest_cut(self.study), store.last_pick(), self.n))
+        return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=self.n))
 
 
 class People:
@@ -303,8 +304,8 @@ class People:
             return draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
 
         _pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
-        fitted = {"sha256": utilities.sha256, "picks": utilities.n_picks, "log_likelihood": utilities.log_likelihood}
-        return replace(turn, fit=fitted, proxy_session=session)
+        fitted = ProxyFit(sha256=utilities.sha256, picks=utilities.n_picks, log_likelihood=utilities.log_likelihood)
+        return turn.model_copy(update={"fit": fitted, "proxy_session": session})
 
     def _begin(self, t: int) -> Turn:
         store, extend = self.study.store, self.study.config.curation.extend

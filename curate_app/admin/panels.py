@@ -16,6 +16,7 @@ from curate_app.plots.svg import Chart, Line, Point, number
 from curate_app.rater.page import class_name
 from curate_app.report.charts import BOUND, is_simulated, predictions
 from curate_app.report.tables import slate_sizes
+from data.measurements import CuratedCounts, Mean, Measurements
 from data.records import Generation
 from data.store import Store
 from loop.config import StudyConfig
@@ -196,22 +197,22 @@ class KeptEvidence:
 
 
 def reward_chart(
-    generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None = None
+    generations: Sequence[Generation], real: Measurements, evidence: Evidence | None = None
 ) -> Chart | None:
     """Mean reward with its interval and predictions; None before the first measurement."""
-    points = _points(generations, "mean_reward")
+    points = _points(generations, lambda measurements: measurements.mean_reward)
     if not points:
         return None
     a, b = points[0], points[-1]
     spoken = f"Mean reward from {number(a.value, 3)} at generation {a.t} to {number(b.value, 3)} at generation {b.t}."
     ahead = predictions(evidence.generations, lambda law: law.mean_reward) if evidence else []
     lines = [Line("generator", points, loud=True, legend=MEASURED if ahead else ""), *ahead]
-    return Chart("mean reward", spoken, lines, real.get("mean_reward", {}).get("value"), "real data")
+    return Chart("mean reward", spoken, lines, real.mean_reward.value if real.mean_reward else None, "real data")
 
 
-def weight_chart(generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None) -> Chart | None:
+def weight_chart(generations: Sequence[Generation], real: Measurements, evidence: Evidence | None) -> Chart | None:
     """E[w] with its predictions and floors; None where nothing was predicted, as of people's picks."""
-    points = _points(generations, "mean_w")
+    points = _points(generations, lambda measurements: measurements.mean_w)
     if (
         not points
         or evidence is None
@@ -232,30 +233,30 @@ def weight_chart(generations: Sequence[Generation], real: dict[str, Any], eviden
     ahead = predictions(evidence.generations, lambda law: law.mean_w)
     lines = [Line("generator", points, loud=True, legend=MEASURED), *ahead, *floors]
     spoken = f"E[w], w = exp(r), is {number(points[-1].value)} at generation {points[-1].t}."
-    return Chart("E[w]", spoken, lines, real.get("mean_w", {}).get("value"), "real data")
+    return Chart("E[w]", spoken, lines, real.mean_w.value if real.mean_w else None, "real data")
 
 
 def shares_chart(
-    generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None = None
+    generations: Sequence[Generation], real: Measurements, evidence: Evidence | None = None
 ) -> Chart | None:
     """The share of every class; the one that moved most is loud, and the real data's share of it is the reference."""
-    measured = [generation for generation in generations if generation.metrics.get("class_shares")]
+    measured = [generation for generation in generations if generation.measurements.class_shares]
     if not measured:
         return None
-    first, last = measured[0].metrics["class_shares"], measured[-1].metrics["class_shares"]
-    classes = range(min(len(generation.metrics["class_shares"]) for generation in measured))
+    first, last = measured[0].measurements.class_shares, measured[-1].measurements.class_shares
+    classes = range(min(len(generation.measurements.class_shares) for generation in measured))
     moved = max(classes, key=lambda label: abs(last[label] - first[label]))
     ahead = predictions(evidence.generations, lambda law: law.class_shares[moved]) if evidence else []
     lines = [
         Line(
             class_name(measured[-1], label),
-            [Point(generation.t, generation.metrics["class_shares"][label]) for generation in measured],
+            [Point(generation.t, generation.measurements.class_shares[label]) for generation in measured],
             loud=label == moved,
             legend="measured" if ahead and label == moved else "",
         )
         for label in classes
     ]
-    name, shares = class_name(measured[-1], moved), real.get("class_shares") or []
+    name, shares = class_name(measured[-1], moved), real.class_shares
     spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
     if abs(last[moved] - first[moved]) < MOVED:
         spoken = "The share of no class has moved by a percentage point."
@@ -263,11 +264,11 @@ def shares_chart(
     return Chart("share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0)
 
 
-def _points(generations: Sequence[Generation], key: str) -> list[Point]:
+def _points(generations: Sequence[Generation], mean: Callable[[Measurements], Mean | None]) -> list[Point]:
     return [
-        Point(generation.t, found["value"], found.get("se") or 0.0)
+        Point(generation.t, found.value, found.se)
         for generation in generations
-        if (found := generation.metrics.get(key)) and found.get("value") is not None
+        if (found := mean(generation.measurements))
     ]
 
 
@@ -292,7 +293,7 @@ def sheets(generations: Sequence[Generation]) -> str:
 
 
 def _row(generation: Generation, won: dict[tuple[int, int], WinRate]) -> dict[str, Any]:
-    t, seconds = generation.t, generation.metrics.get("seconds") or {}
+    t, seconds = generation.t, generation.measurements.seconds
     published = generation.published_at
     return {
         "t": t,
@@ -300,8 +301,8 @@ def _row(generation: Generation, won: dict[tuple[int, int], WinRate]) -> dict[st
         "day": f"{datetime.fromisoformat(published):%-d %b}" if published else "–",
         "time": published[11:16],
         "picks": _curated(generation) if t else "–",
-        "train": span(seconds.get("train")),
-        "evaluate": span(seconds.get("evaluate")),
+        "train": span(seconds.train if seconds else None),
+        "evaluate": span(seconds.evaluate if seconds else None),
         "parent": _rate(won.get((t, t - 1))),
         "first": _rate(won.get((t, 0))),
     }
@@ -332,12 +333,12 @@ def span(seconds: float | None) -> str:
 
 
 def _sheet(generation: Generation) -> dict[str, Any]:
-    metrics = generation.metrics
-    ratio = metrics.get("nn_ratio")
+    measurements = generation.measurements
+    ratio = measurements.nn_ratio
     return {
         "t": generation.t,
-        "image": metrics.get("grid_sha256"),
-        "points": metrics.get("grid_columns") is None,
+        "image": measurements.grid_sha256,
+        "points": measurements.grid_columns is None,
         "facts": [
             (SAY["fact_real"], f"{generation.n_real:,}"),
             (SAY["fact_curated"], _curated(generation)),
@@ -349,8 +350,8 @@ def _sheet(generation: Generation) -> dict[str, Any]:
 
 
 def _curated(generation: Generation) -> str:
-    curated = generation.metrics.get("curated") or {}
-    kinds = [f"{curated[kind]:,} {word}" for kind, word in SAY["kinds"].items() if curated.get(kind)]
+    curated = generation.measurements.curated or CuratedCounts()
+    kinds = [f"{n:,} {word}" for kind, word in SAY["kinds"].items() if (n := curated.of_kind(kind))]
     return " + ".join(kinds) or f"{generation.n_curated:,}"
 
 

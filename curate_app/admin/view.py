@@ -19,6 +19,7 @@ from curate_app.assets import TEXT, render
 from curate_app.plots.svg import draw
 from curate_app.report.charts import fidelity, frechet, second_opinion, transmission, win_rates
 from curate_app.report.page import findings, pretty
+from data.measurements import Measurements
 from data.records import Generation, Progress
 from loop.evidence.schema import Evidence, WinRate
 from loop.raters.journey import Controls, control_state
@@ -52,7 +53,8 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
     progress, latest = picks_progress(store, study.config), store.latest_cut() or (0, 0)
     counts = crowd(latest[0])
     with store.read():
-        generations, real, worker = store.generations(), store.status("real"), worker_status(store)
+        generations, worker = store.generations(), worker_status(store)
+        real = Measurements.model_validate(store.status("real"))
         events, controls = store.events(newest=EVENTS_READ), control_state(store)
         alarmed = store.status("flags").get("alarmed", [])
         raised = alarms(store, alarmed)
@@ -123,7 +125,7 @@ def notes(found: Sequence[tuple[str, str]]) -> str:
 
 
 def _charts(
-    generations: Sequence[Generation], real: dict[str, Any], evidence: Evidence | None, rates: Sequence[WinRate]
+    generations: Sequence[Generation], real: Measurements, evidence: Evidence | None, rates: Sequence[WinRate]
 ) -> list[dict[str, Any]]:
     found = [(one.title, one.chart) for one in (win_rates(rates),) if one]
     found += [

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from curate_app.console import out
+from data.measurements import Measurements
 from data.records import Generation
 from loop.raters.serving import picks_progress, worker_status
 from loop.selfcheck import VERDICTS, Check
@@ -22,19 +23,20 @@ def print_status(study: Study, *, as_json: bool) -> None:
     if as_json:
         out.print_json(json.dumps(found))
         return
+    generations = study.store.generations()
     title = f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns do
-    extractor = next((by["features"] for row in found["generations"] if (by := row["metrics"].get("distances"))), "")
+    extractor = next((by.features for one in generations if (by := one.measurements.distances)), "")
     for column in ("t", "real", "curated", "mean reward,\n95%", "largest\nclass", "NN"):
         table.add_column(column, justify="right", no_wrap=True)
     if extractor:
         table.add_column(f"FD\n({extractor})", justify="right", no_wrap=True)
-    judged = any(row["metrics"].get("judge") for row in found["generations"])
+    judged = any(one.measurements.judge for one in generations)
     if judged:
         table.add_column("judge's\nreward", justify="right", no_wrap=True)
-    for row in found["generations"]:
-        extra = [_distance(row["metrics"])] if extractor else []
-        table.add_row(*_cells(row), *extra, *([_judged(row["metrics"])] if judged else []))
+    for generation in generations:
+        extra = [_distance(generation.measurements)] if extractor else []
+        table.add_row(*_cells(generation), *extra, *([_judged(generation.measurements)] if judged else []))
     out.print(table)
     picks = ", ".join(f"{n:,} {kind}" for kind, n in found["picks"].items()) or "none"
     out.print(f"Picks: {picks}.  Worker: {found['worker']['phase']}.")
@@ -84,29 +86,28 @@ def _generation(generation: Generation) -> dict[str, Any]:
         "n_curated": generation.n_curated,
         "policy": generation.policy,
         "published_at": generation.published_at,
-        "metrics": generation.metrics,
+        "metrics": generation.measurements.as_json(),
     }
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    metrics = row["metrics"]
-    reward, shares = metrics.get("mean_reward"), metrics.get("class_shares") or [0.0]
-    top = max(range(len(shares)), key=shares.__getitem__)
+def _cells(generation: Generation) -> list[str]:
+    measurements = generation.measurements
+    reward, shares = measurements.mean_reward, measurements.class_shares or (0.0,)
+    top, ratio = max(range(len(shares)), key=shares.__getitem__), measurements.nn_ratio
     return [
-        str(row["t"]),
-        f"{row['n_real']:,}",
-        f"{row['n_curated']:,}",
-        f"{reward['value']:.3f} ± {1.96 * reward['se']:.3f}" if reward else "",
-        f"{metrics.get('class_names', [''])[top]} {shares[top]:.1%}",
-        f"{metrics['nn_ratio']:.2f}" if "nn_ratio" in metrics else "",
+        str(generation.t),
+        f"{generation.n_real:,}",
+        f"{generation.n_curated:,}",
+        f"{reward.value:.3f} ± {1.96 * reward.se:.3f}" if reward else "",
+        f"{(measurements.class_names or ('',))[top]} {shares[top]:.1%}",
+        "" if ratio is None else f"{ratio:.2f}",
     ]
 
 
-def _judged(metrics: dict[str, Any]) -> str:
-    found = metrics.get("judge")
-    return f"{found['mean_reward']['value']:.3f}" if found else ""
+def _judged(measurements: Measurements) -> str:
+    return f"{measurements.judge.mean_reward.value:.3f}" if measurements.judge else ""
 
 
-def _distance(metrics: dict[str, Any]) -> str:
-    value = (metrics.get("distances") or {}).get("fd")
-    return "" if value is None else f"{value:.4g}"
+def _distance(measurements: Measurements) -> str:
+    fd = measurements.distances.fd if measurements.distances else None
+    return "" if fd is None else f"{fd:.4g}"

@@ -64,7 +64,7 @@ def movement(generations: Sequence[Generation]) -> dict[str, Any]:
 
     Generations without a contact sheet are passed over; `first` and `latest` are None when there is none.
     """
-    shown = [generation for generation in generations if generation.metrics.get("grid_sha256")]
+    shown = [generation for generation in generations if generation.measurements.grid_sha256]
     if not shown:
         return {"first": None, "latest": None, "moved": None}
     first, latest = shown[0], shown[-1]
@@ -73,7 +73,7 @@ def movement(generations: Sequence[Generation]) -> dict[str, Any]:
 
 def grown(first: Generation, latest: Generation) -> dict[str, Any] | None:
     """The class whose share grew the most between two generations; None where none did, or shares are unknown."""
-    before, after = first.metrics.get("class_shares") or [], latest.metrics.get("class_shares") or []
+    before, after = first.measurements.class_shares, latest.measurements.class_shares
     if not before or len(before) != len(after):
         return None
     most = max(range(len(after)), key=lambda label: after[label] - before[label])
@@ -84,14 +84,14 @@ def grown(first: Generation, latest: Generation) -> dict[str, Any] | None:
 
 def class_name(generation: Generation, label: int) -> str:
     """The study's name of a class; its number where it has no name."""
-    names = generation.metrics.get("class_names") or []
+    names = generation.measurements.class_names
     return str(names[label]) if label < len(names) else str(label)
 
 
 def _sheet(generation: Generation) -> dict[str, Any]:
-    sha256 = generation.metrics["grid_sha256"]
-    columns = generation.metrics.get("grid_columns")
-    return {"t": generation.t, "grid": f"/img/{sha256}.png", "columns": columns}
+    measurements = generation.measurements
+    grid = f"/img/{measurements.grid_sha256}.png"
+    return {"t": generation.t, "grid": grid, "columns": measurements.grid_columns}
 
 
 def languages() -> dict[str, dict[str, Any]]:

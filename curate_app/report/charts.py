@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from curate_app.plots.svg import Chart, Line, Point, number
+from data.measurements import DensityDivergence, Divergence
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
@@ -125,7 +125,7 @@ def divergences(evidence: Evidence) -> Titled | None:
     found = [(g.t, figures) for g in evidence.generations if (figures := kl_figures(evidence, g))]
     lines = []
     for hue, (key, name) in enumerate(names.items()):
-        points = [Point(t, one["value"], one["se"]) for t, figures in found if (one := figures.get(key))]
+        points = [Point(t, one.value, one.se) for t, figures in found if (one := getattr(figures, key))]
         if points:
             lines.append(Line(name, points, True, hue=hue, legend=f"{name}, 95% interval", named=False))
     if not lines:
@@ -140,23 +140,24 @@ def divergences(evidence: Evidence) -> Titled | None:
     return Titled("Distance from the real data", chart, _divergence_note(evidence))
 
 
-def kl_figures(evidence: Evidence, generation: GenerationEvidence) -> dict[str, Any]:
+def kl_figures(evidence: Evidence, generation: GenerationEvidence) -> Divergence | DensityDivergence:
     """`kl` and `kl_reverse` of a generation: by densities where those of all generations are known, else over cells."""
-    known = all(g.divergence.get("density") for g in evidence.generations if g.divergence)
-    return generation.divergence.get("density") or {} if known else generation.divergence
+    known = all(g.divergence.density for g in evidence.generations if g.divergence.space)
+    return generation.divergence.density or Divergence() if known else generation.divergence
 
 
 def _divergence_note(evidence: Evidence) -> str:
     """A note on the space in which the divergences were measured."""
     last = evidence.generations[-1].divergence
-    if density := kl_figures(evidence, evidence.generations[-1]).get("n"):
-        return f"By the densities of {density:,} samples and as many draws of the real law, both of them exact."
-    space = next((g.divergence["space"] for g in evidence.generations if g.divergence.get("space")), "")
+    figures = kl_figures(evidence, evidence.generations[-1])
+    if isinstance(figures, DensityDivergence):
+        return f"By the densities of {figures.n:,} samples and as many draws of the real law, both of them exact."
+    space = next((g.divergence.space for g in evidence.generations if g.divergence.space), "")
     if not space:
         return ""
-    empty = [str(g.t) for g in evidence.generations if g.divergence.get("empty")]
+    empty = [str(g.t) for g in evidence.generations if g.divergence.empty]
     unknown = f" Some hold no sample at t = {', '.join(empty)}, which makes KL(real ‖ generation) infinite there."
-    why = f" {last['no_density'].capitalize()}." if evidence.class_names and last.get("no_density") else ""
+    why = f" {last.no_density.capitalize()}." if evidence.class_names and last.no_density else ""
     return f"Measured on {space}, so that both are lower bounds.{unknown if empty else ''}{why}"
 
 
@@ -240,7 +241,7 @@ def win_rates(found: Sequence[WinRate]) -> Titled | None:
 
 def is_simulated(evidence: Evidence) -> bool:
     """True if simulated users alone picked, so that the reward behind the picks is known."""
-    return not any(g.curated.get(kind) for g in evidence.generations for kind in ("human", "proxy"))
+    return not any(g.curated.human or g.curated.proxy for g in evidence.generations)
 
 
 def moved_classes(evidence: Evidence) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from curate_app.plots.svg import number as plain_number
 from curate_app.report.charts import kl_figures, moved_classes, with_error
+from data.measurements import DensityDivergence, TotalVariation
 from loop.evidence.schema import (
     CheckResult,
     ClaimVerdict,
@@ -234,7 +235,7 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     names = [f"share of {evidence.class_names[label]}" for label in moved]
     heads = ["t", "samples", "E[r]", "E[w]", "predicted E[w]", "Var[w]", *names, "KL", "KL reversed", "TV over cells"]
     by_features = [one.distances for one in evidence.generations if one.distances]
-    if not any(kl_figures(evidence, one).get("n") for one in evidence.generations):
+    if not any(isinstance(kl_figures(evidence, one), DensityDivergence) for one in evidence.generations):
         heads[-3:-1] = ["KL over cells", "KL reversed over cells"]
     rows = [[*_figures(evidence, one, moved), *_by_features(one, bool(by_features))] for one in evidence.generations]
     if evidence.real:
@@ -249,10 +250,7 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
 
 def _figures(evidence: Evidence, one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
     law, ahead = one.measured, one.predicted
-    far = [
-        with_error(Estimate.of(found["value"], found["se"])) if (found := kl_figures(evidence, one).get(key)) else ""
-        for key in ("kl", "kl_reverse")
-    ]
+    far = kl_figures(evidence, one)
     return [
         str(one.t),
         f"{one.n_evaluated:,}",
@@ -261,16 +259,14 @@ def _figures(evidence: Evidence, one: GenerationEvidence, moved: Sequence[int]) 
         with_error(ahead.mean_w) if ahead else "",
         with_error(law.var_w),
         *(with_error(law.class_shares[label]) for label in moved),
-        *far,
-        _total_variation(one.divergence.get("tv")),
+        *(with_error(Estimate.of(kl.value, kl.se)) if kl else "" for kl in (far.kl, far.kl_reverse)),
+        _total_variation(one.divergence.tv),
     ]
 
 
-def _total_variation(found: dict[str, float] | None) -> str:
+def _total_variation(tv: TotalVariation | None) -> str:
     """The value with its interval; nothing of an older study's, which was too large by what sampling alone makes."""
-    if not found or "low" not in found:
-        return ""
-    return "{value:.3f} ({low:.3f} to {high:.3f})".format(**found)
+    return "" if tv is None or tv.low is None else f"{tv.value:.3f} ({tv.low:.3f} to {tv.high:.3f})"
 
 
 def _by_features(one: GenerationEvidence, shown: bool) -> list[str]:
@@ -307,8 +303,8 @@ def training(evidence: Evidence) -> list[list[str]]:
         [
             str(one.t),
             f"{one.n_real:,}",
-            f"{one.curated['asked']:,}" if "asked" in one.curated else "",
-            " + ".join(f"{one.curated[kind]:,} {said}" for kind, said in KINDS.items() if one.curated.get(kind)),
+            f"{one.curated.asked:,}" if "asked" in one.curated.model_fields_set else "",
+            " + ".join(f"{n:,} {word}" for kind, word in KINDS.items() if (n := one.curated.of_kind(kind))),
             _shares(one.shares_asked),
             _shares(one.shares_achieved),
             one.checkpoint_sha256[:HASH],

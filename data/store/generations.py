@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data.measurements import read_measurements
 from data.records import Evaluated, Generation, timestamp
 from data.store.connection import Connection
 
@@ -71,7 +72,7 @@ class Generations(Connection):
                     generation.policy,
                     generation.pick_cut,
                     json.dumps(generation.config, sort_keys=True),
-                    json.dumps(generation.metrics),
+                    json.dumps(generation.measurements.as_json()),
                     generation.created_at or now,
                     now,
                 ],
@@ -112,8 +113,8 @@ class Generations(Connection):
 
 
 def _generation(row: dict) -> Generation:
-    config, metrics = json.loads(row.pop("config_json")), json.loads(row.pop("metrics_json"))
-    return Generation(**row, config=config, metrics=metrics)
+    config, measurements = json.loads(row.pop("config_json")), read_measurements(row.pop("metrics_json"), row["t"])
+    return Generation(**row, config=config, measurements=measurements)
 
 
 class Evaluations(Connection):

@@ -202,7 +202,7 @@ def _differ(log: Log, values: np.ndarray) -> bool:
 
 def _details(store: Store, asked: Asked) -> Details:
     generations = store.generations()
-    names = generations[0].metrics.get("class_names", ()) if generations else ()
+    names = generations[0].measurements.class_names if generations else ()
     if not NEEDS_DETAILS & set(asked.features) and asked.table is None:
         return Details(names)
     details = Details.stored(store.sample_details(asked.who.kinds), names)

@@ -5,12 +5,13 @@ Where a figure can't be trusted (too few samples behind it, or nothing to gain),
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from data.measurements import DensityDivergence, Divergence, Mean
 from loop.evidence.prediction import FromStart, Moments
 from loop.policies import DataPolicy
 from loop.theory import bounds
@@ -86,7 +87,7 @@ class Loop:
         pick_noise: standard error of E[w] (and of E[r]) of a training set that the finite number of picks makes.
         top_share: (B + 1,) share of samples with the highest reward; empty where that set has no mass.
         real: the real data's moments; None where they weren't kept.
-        divergence: of each generation, as `loop.divergence` gives it.
+        divergence: of each generation from the real data.
         w_sup: the supremum of w = exp(r) that the reward declares; inf where it declares none.
         effective: effective sample size behind E[w] of each generation, of its prediction and of what they rest on.
         own_picks: whether each generation is trained on picks from samples of the one before; in a replay with other
@@ -103,7 +104,7 @@ class Loop:
     pick_noise: list[tuple[float, float]]
     top_share: list[np.ndarray]
     real: Moments | None
-    divergence: list[dict[str, Any]]
+    divergence: list[Divergence]
     w_sup: float
     effective: list[float] = field(default_factory=list)
     own_picks: bool = True
@@ -216,35 +217,33 @@ def _c5(loop: Loop, claim: Claim) -> Iterator[Margin]:
     k, lam = loop.rule.k, loop.policy.lam
     paper = bounds.c5_ceiling(k, lam)
     for t, found in enumerate(loop.divergence):
-        density = found.get("density") or {}
-        ceiling = density.get("ceiling")
-        if t and ceiling:
-            margin = _below(claim, t, density["kl"], ceiling["value"], ceiling["se"])
-            yield replace(margin, paper_bound=paper, note=_learning(loop, "kl"))
-        elif t and loop.starts_at_real and found.get("kl"):
-            margin = _on_cells(claim, t, found, "kl", bounds.c5_ceiling_sharp(k, lam))
+        density = found.density
+        if t and density and density.ceiling:
+            margin = _below(claim, t, density.kl, density.ceiling)
+            yield replace(margin, paper_bound=paper, note=_learning(loop, lambda density: density.kl))
+        elif t and loop.starts_at_real and found.kl:
+            margin = _on_cells(claim, t, found, found.kl, Mean(value=bounds.c5_ceiling_sharp(k, lam)))
             yield replace(margin, paper_bound=paper)
 
 
 def _c5_reverse(loop: Loop, claim: Claim) -> Iterator[Margin]:
-    ceiling = bounds.c5_reverse_ceiling(loop.policy.lam)
+    ceiling = Mean(value=bounds.c5_reverse_ceiling(loop.policy.lam))
     for t, found in enumerate(loop.divergence):
-        density = found.get("density") or {}
-        if t and density.get("kl_reverse"):
-            margin = _below(claim, t, density["kl_reverse"], ceiling)
-            yield replace(margin, note=_learning(loop, "kl_reverse"))
-        elif t and "kl_reverse" in found:
-            yield _on_cells(claim, t, found, "kl_reverse", ceiling)
+        if t and found.density:
+            margin = _below(claim, t, found.density.kl_reverse, ceiling)
+            yield replace(margin, note=_learning(loop, lambda density: density.kl_reverse))
+        elif t and "kl_reverse" in found.model_fields_set:
+            yield _on_cells(claim, t, found, found.kl_reverse, ceiling, reverse=True)
 
 
-def _learning(loop: Loop, name: str) -> str:
+def _learning(loop: Loop, of: Callable[[DensityDivergence], Mean]) -> str:
     """The part of the generator's own error in a divergence that is too large."""
-    first = ((loop.divergence[0].get("density") or {}).get(name) or {}).get("value")
-    if first is None:
+    density = loop.divergence[0].density
+    if density is None:
         return ""
     return (
         f"the ceiling is for generators that learn their training set without error; here generation 0, trained on the "
-        f"real data alone, is already {first:.3g} away, and each round of training adds an error of its own"
+        f"real data alone, is already {of(density).value:.3g} away, and each round of training adds an error of its own"
     )
 
 
@@ -324,29 +323,31 @@ def _equal(
     )  # fmt: skip
 
 
-def _below(claim: Claim, t: int, found: dict[str, float], ceiling: float, ceiling_se: float = 0.0) -> Margin:
-    value, se = found["value"], found["se"]
-    return Margin(claim, t, (value, se), ceiling, (ceiling - value, math.hypot(se, ceiling_se)))
+def _below(claim: Claim, t: int, kl: Mean, ceiling: Mean) -> Margin:
+    margin = (ceiling.value - kl.value, math.hypot(kl.se, ceiling.se))
+    return Margin(claim, t, (kl.value, kl.se), ceiling.value, margin)
 
 
-def _on_cells(claim: Claim, t: int, divergence: dict[str, Any], name: str, ceiling: float) -> Margin:
+def _on_cells(
+    claim: Claim, t: int, divergence: Divergence, kl: Mean | None, ceiling: Mean, *, reverse: bool = False
+) -> Margin:
     """A divergence over cells is at most that of the laws (data processing): it can refute a ceiling, never confirm it.
 
     Over a cell in which no sample fell KL(p_ref || p_t) is infinite as counted, and unknown in truth.
     """
-    found, cells, empty = divergence[name], divergence.get("cells"), divergence.get("empty", 0)
+    cells, empty = divergence.cells, divergence.empty
     claim = replace(claim, kind="not above, by a lower bound")
-    where = f"{cells} cells" if cells else f"{divergence.get('space', 'cells')}"
+    where = f"{cells} cells" if cells else divergence.space or "cells"
     note = f"not refuted on {where}; a divergence over cells is at most the true one, so it can refute but not confirm"
-    if name == "kl_reverse" and "cells" not in divergence:
-        reason = "an older version measured it, which counted a cell without a sample as half of one"
-        return replace(_below(claim, t, found, ceiling), undecidable=reason)
-    if found is None or (name == "kl_reverse" and empty):
+    if kl is None or (reverse and empty):
         some = f"{empty} of " if empty else "some of "
         reason = f"no sample fell into {some}{where}, where KL(p_ref || p_t) as counted is infinite"
-        margin = _below(claim, t, found, ceiling) if found else Margin(claim, t, None, ceiling, None)
+        margin = _below(claim, t, kl, ceiling) if kl else Margin(claim, t, None, ceiling.value, None)
         return replace(margin, undecidable=reason)
-    return replace(_below(claim, t, found, ceiling), note=note)
+    if reverse and cells is None:
+        reason = "an older version measured it, which counted a cell without a sample as half of one"
+        return replace(_below(claim, t, kl, ceiling), undecidable=reason)
+    return replace(_below(claim, t, kl, ceiling), note=note)
 
 
 def _effective(loop: Loop, t: int) -> float:
@@ -417,7 +418,7 @@ def _needs_little_lam(loop: Loop) -> str:
 
 
 def _needs_ratio(loop: Loop) -> str:
-    if loop.starts_at_real or any((found.get("density") or {}).get("ceiling") for found in loop.divergence):
+    if loop.starts_at_real or any(one.density and one.density.ceiling for one in loop.divergence):
         return ""
     if len(loop.own) < 2:
         return "there is no generation after the first yet"

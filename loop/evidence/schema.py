@@ -4,11 +4,13 @@ import inspect
 import json
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from data.measurements import CuratedCounts, Distances, Divergence, SparseRecord
 
 VERSION = "curate-report/2"
 Z95 = 1.959964
@@ -70,35 +72,6 @@ class Transmission(_Part):
     learning: Estimate | None = Field(description="generation's E[w] less its training set's")
 
 
-class Distances(_Part):
-    """Distances of a generation's images from the real ones, by features: of `n` samples and `n_real` real images.
-
-    Those of the same features and the same counts can be compared: a Fréchet distance falls as samples are added.
-    """
-
-    features: str = Field(description="whose they are, such as vgg11, the study's classifier")
-    fd: float | None = Field(description="Fréchet distance; None where there are no more samples than features")
-    kd: float | None = Field(description="kernel distance, unbiased: a little below 0 where the sets hardly differ")
-    precision: float | None = Field(description="share of samples that lie among the real images")
-    recall: float | None = Field(description="share of real images that lie among the samples")
-    density: float | None = Field(description="how densely real images surround a sample; near 1 for real ones")
-    coverage: float | None = Field(description="share of real images with a sample nearby")
-    n: int = Field(description="samples")
-    n_real: int = Field(description="real images")
-    fd_interval: tuple[float, float] | None = Field(
-        default=None,
-        description="95% over other samples as many, the real images as they are: of the expected distance at this n. "
-        "All intervals are None where an older version measured",
-    )
-    kd_interval: tuple[float, float] | None = Field(default=None, description="the same")
-    precision_interval: tuple[float, float] | None = Field(default=None, description="the same")
-    recall_interval: tuple[float, float] | None = Field(
-        default=None, description="95% over other samples, or other real images; not both at once"
-    )
-    density_interval: tuple[float, float] | None = Field(default=None, description="as fd_interval")
-    coverage_interval: tuple[float, float] | None = Field(default=None, description="as recall_interval")
-
-
 class SecondOpinion(_Part):
     """The view of a second classifier, by which nobody picked, on a generation.
 
@@ -118,17 +91,13 @@ class GenerationEvidence(_Part):
     picture_sha256: str | None = Field(description="of the stored sample grid or scatter plot")
     n_evaluated: int = Field(description="fresh samples that it was measured on")
     n_real: int = Field(description="real data in its training set")
-    curated: dict[str, int] = Field(description="asked, and got by kind of rater; empty for generation 0")
+    curated: CuratedCounts = Field(description="the picks that trained it; empty for generation 0")
     shares_asked: list[float] = Field(description="of the real data and each set in what was trained on")
     shares_achieved: list[float] = Field(description="of the rows that training in fact drew")
     measured: Figures = Field(description="on the fresh samples")
     predicted: Figures | None = Field(description="from the generation before, one step; None for generation 0")
     predicted_from_start: Figures | None = Field(description="from generation 0, t steps")
-    divergence: dict[str, Any] = Field(
-        description="from the real data, over `cells` of `space` (of which `empty` hold no sample) and in `density` by "
-        "exact densities, for flows of points: kl, kl_reverse, tv and kl's ceiling from any p_0, {value, se} each; "
-        "over cells they are lower bounds, and None where their estimate is infinite"
-    )
+    divergence: Divergence = Field(description="from the real data; empty where none was measured")
     floors: dict[str, float] = Field(description="lower bounds on E[w] by claim")
     ceilings: dict[str, float] = Field(description="upper bounds on divergences by claim")
     transmission: Transmission | None = Field(description="None for generation 0, and where people picked")
@@ -367,7 +336,10 @@ def _parts(annotation: Any) -> list[type[BaseModel]]:
 
 def _section(model: type[BaseModel]) -> str:
     rows = "\n".join(_row(name, field) for name, field in model.model_fields.items())
-    return f"## {model.__name__}\n\n{inspect.getdoc(model)}\n\n| field | type | |\n|---|---|---|\n{rows}\n"
+    about = inspect.getdoc(model)
+    if issubclass(model, SparseRecord):
+        about = f"{about}\n\nA field that wasn't measured is left out."
+    return f"## {model.__name__}\n\n{about}\n\n| field | type | |\n|---|---|---|\n{rows}\n"
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -379,6 +351,8 @@ def _row(name: str, field: FieldInfo) -> str:
 def _type(annotation: Any) -> str:
     """A type as a reader of JSON would write it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
     if origin in (Union, UnionType):
         return " | ".join(map(_type, arguments))
     if origin is Literal:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import loop
+from data.measurements import CuratedCounts, JudgeFigures
 from data.records import Evaluated, Generation, timestamp
 from data.store import Store
 from loop.config import StudyConfig
@@ -49,8 +50,8 @@ MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures 
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """The basis of the evidence on the theory's claims, as the store holds it (or a simulation in memory makes it).
+class History:
+    """The history of a loop, as the store holds it or a simulation in memory makes it.
 
     Attributes:
         config: the study's.
@@ -69,14 +70,14 @@ class Measurements:
     @property
     def class_names(self) -> list[str]:
         """Names of classes or modes, by label."""
-        return list(self.generations[0].metrics.get("class_names", [])) if self.generations else []
+        return list(self.generations[0].measurements.class_names) if self.generations else []
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Measurements as moments by generation, with what theory predicts of each."""
+    """History as moments by generation, with what theory predicts of each."""
 
-    measurements: Measurements
+    history: History
     own: list[Moments]
     real: Moments | None
     predicted: list[Moments | None]
@@ -87,7 +88,7 @@ class Analysis:
     @property
     def generations(self) -> list[Generation]:
         """The records."""
-        return self.measurements.generations
+        return self.history.generations
 
 
 def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool = False) -> Evidence:
@@ -100,24 +101,24 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
             utilities, for a page that is refreshed.
     """
     with study.store.read():
-        measurements = read(study.store, study.config, quick)
-        rates = win_rates(study.store, study.config, len(measurements.generations) - 1)
-        names, evaluations = measurements.class_names, measurements.evaluations
+        history = read(study.store, study.config, quick)
+        rates = win_rates(study.store, study.config, len(history.generations) - 1)
+        names, evaluations = history.class_names, history.evaluations
         liked = [] if quick else utility_gains(study.store, study.config, evaluations, names)
-    return assess(measurements, rates, liked, quick=quick).model_copy(
+    return assess(history, rates, liked, quick=quick).model_copy(
         update={"study": study.path.resolve().name, "replay_of": study.replay_of, "checks": checks or []}
     )
 
 
 def assess(
-    measurements: Measurements,
+    history: History,
     rates: Sequence[WinRate] = (),
     liked: Sequence[UtilityGain] = (),
     *,
     quick: bool = False,
 ) -> Evidence:
-    """The evidence that follows from measurements and from people's choices, whoever made them."""
-    config, analysis = measurements.config, analyse(measurements, quick)
+    """The evidence that follows from a loop's history and from people's choices, whoever made them."""
+    config, analysis = history.config, analyse(history, quick)
     loop = _loop(analysis) if analysis.generations else None
     generations = _generations(analysis, loop) if loop else []
     margins = list(examine(loop)) if loop else []
@@ -134,7 +135,7 @@ def assess(
         k=config.curation.k,
         lam="inf" if math.isinf(config.mix.lam) else config.mix.lam,
         users=[{"name": type_.name, "share": type_.share} for type_ in user_types(config)],
-        class_names=measurements.class_names,
+        class_names=history.class_names,
         w_sup=loop.w_sup if loop and math.isfinite(loop.w_sup) else "inf",
         comparisons=max(1, comparisons + len(rates) + len(liked)),
         real=_figures(analysis.real) if analysis.real else None,
@@ -144,7 +145,7 @@ def assess(
         utility_gains=list(liked),
         checks=[],
         summary=[],
-        own_picks=measurements.own_picks,
+        own_picks=history.own_picks,
     )
     return evidence.model_copy(update={"summary": summary(evidence)})
 
@@ -173,8 +174,8 @@ def kept(study: Study) -> Evidence | None:
     return Evidence.model_validate({**found, "config": study.config.as_json()})
 
 
-def read(store: Store, config: StudyConfig, quick: bool = False) -> Measurements:
-    """The measurements of a study; joins a surrounding `read()`."""
+def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
+    """The history of a study; joins a surrounding `read()`."""
     generations, found = store.generations(), []
     for generation in generations:
         evaluation = store.evaluation(generation.t)
@@ -183,26 +184,26 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> Measurements
         found.append(_first(evaluation, QUICK_SAMPLES if quick else None))
     generations = generations[: len(found)]
     own_picks = all(t >= len(generations) - 1 for t in store.foreign_generations())
-    return Measurements(config, generations, found, store.evaluation(None), own_picks)
+    return History(config, generations, found, store.evaluation(None), own_picks)
 
 
-def analyse(measurements: Measurements, quick: bool = False) -> Analysis:
+def analyse(history: History, quick: bool = False) -> Analysis:
     """Moments with bootstrap replicates, one-step predictions, and (unless quick) those from generation 0."""
-    found, real, generations = measurements.evaluations, measurements.real, measurements.generations
+    found, real, generations = history.evaluations, history.real, history.generations
     replicates = _replicates(max((len(one.labels) for one in found), default=1), quick)
-    classes = len(measurements.class_names)
+    classes = len(history.class_names)
     masses = [prediction.replicate_masses(len(one.labels), replicates) for one in found]
     real_moments = None
     if real is not None:
         exact = np.full((len(real.labels), replicates + 1), 1 / len(real.labels))
         real_moments = prediction.measured(real, exact, classes)
     own = [prediction.measured(one, mass, classes) for one, mass in zip(found, masses, strict=True)]
-    known = [measurements.own_picks and _by_simulated_users(generation) for generation in generations]
-    predicted, noise, effective = _predict(measurements, known, masses, real_moments, classes)
+    known = [history.own_picks and _by_simulated_users(generation) for generation in generations]
+    predicted, noise, effective = _predict(history, known, masses, real_moments, classes)
     start = None
     if found and all(known) and not quick:
-        start = _from_start(measurements, classes)
-    return Analysis(measurements, own, real_moments, predicted, noise, start, effective)
+        start = _from_start(history, classes)
+    return Analysis(history, own, real_moments, predicted, noise, start, effective)
 
 
 def _replicates(n: int, quick: bool) -> int:
@@ -218,7 +219,7 @@ def _first(found: Evaluated, n: int | None) -> Evaluated:
 
 
 def _predict(
-    measurements: Measurements,
+    history: History,
     known: list[bool],
     masses: list[np.ndarray],
     real: Moments | None,
@@ -228,12 +229,12 @@ def _predict(
 
     Only where it is `known` by which reward picks were made from the samples that were measured.
     """
-    config, found = measurements.config, measurements.evaluations
+    config, found = history.config, history.evaluations
     predicted: list[Moments | None] = [None]
     noise = [(0.0, 0.0)]
     effective = [_effective(one, np.full(len(one.labels), 1 / len(one.labels))) for one in found]
     sets, sizes = [], []
-    for before, now in zip(range(len(found) - 1), measurements.generations[1:], strict=True):
+    for before, now in zip(range(len(found) - 1), history.generations[1:], strict=True):
         if not known[before + 1]:
             predicted.append(None)
             noise.append((0.0, 0.0))
@@ -242,10 +243,9 @@ def _predict(
         effective[before] = min(effective[before], _effective(found[before], law[:, 0]))
         sets.append(Moments(prediction.functions(found[before], classes) @ law))
         sizes.append(now.n_curated)
-        training = now.metrics.get("training")
+        training = now.measurements.training
         if config.policy.accumulates and training:  # what was drawn, rather than what was to be expected
-            shares = training["shares_asked"][0], tuple(training["shares_asked"][1:])
-            rows = training["rows"]
+            shares, rows = (training.shares_asked[0], training.shares_asked[1:]), training.rows
         else:
             shares, rows = config.policy.shares(now.n_real or 1, sizes), [now.n_real, *sizes]
         predicted.append(prediction.blend(real, sets, shares))
@@ -276,20 +276,18 @@ def _pick_noise(parts: Sequence[Moments | None], rows: Sequence[int], shares: Se
     return error(0), error(2)
 
 
-def _from_start(measurements: Measurements, classes: int) -> FromStart:
-    real, policy = measurements.real, measurements.config.policy
+def _from_start(history: History, classes: int) -> FromStart:
+    real, policy = history.real, history.config.policy
     n_real = len(real.labels) if real else 1
-    picks = [generation.n_curated for generation in measurements.generations[1:]]
-    return prediction.from_start(
-        measurements.evaluations[0], real, policy, curators(measurements.config), n_real, picks, classes
-    )
+    picks = [generation.n_curated for generation in history.generations[1:]]
+    return prediction.from_start(history.evaluations[0], real, policy, curators(history.config), n_real, picks, classes)
 
 
 def _loop(analysis: Analysis) -> Loop:
-    config, found = analysis.measurements.config, analysis.measurements.evaluations
-    rule, largest = luce_rule(config), config.reward.largest(max(1, len(analysis.measurements.class_names)))
-    divergence = [generation.metrics.get("divergence") or {} for generation in analysis.generations]
-    by_law = any(one.get("space", "").endswith(KNOWN_LAW) for one in divergence)
+    config, found = analysis.history.config, analysis.history.evaluations
+    rule, largest = luce_rule(config), config.reward.largest(max(1, len(analysis.history.class_names)))
+    divergence = [generation.measurements.divergence for generation in analysis.generations]
+    by_law = any(one.space.endswith(KNOWN_LAW) for one in divergence)
     plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)
     return Loop(
         rule=rule,
@@ -304,7 +302,7 @@ def _loop(analysis: Analysis) -> Loop:
         divergence=divergence,
         w_sup=math.exp(largest) if largest <= LARGEST_REWARD else math.inf,
         effective=analysis.effective,
-        own_picks=analysis.measurements.own_picks,
+        own_picks=analysis.history.own_picks,
         starts_at_real=config.network.kind == "resample" and not by_law,
     )
 
@@ -321,37 +319,39 @@ def _generations(analysis: Analysis, loop: Loop) -> list[GenerationEvidence]:
     simulated, start = _is_simulated(analysis.generations), analysis.from_start
     out = []
     for t, generation in enumerate(analysis.generations):
-        metrics, predicted = generation.metrics, analysis.predicted[t]
-        training = metrics.get("training") or {}
+        measurements, predicted = generation.measurements, analysis.predicted[t]
+        training, judge = measurements.training, measurements.judge
         out.append(
             GenerationEvidence(
                 t=t,
                 checkpoint_sha256=generation.checkpoint_sha256,
-                picture_sha256=metrics.get("grid_sha256"),
-                n_evaluated=len(analysis.measurements.evaluations[t].labels),
+                picture_sha256=measurements.grid_sha256,
+                n_evaluated=len(analysis.history.evaluations[t].labels),
                 n_real=generation.n_real,
-                curated=metrics.get("curated") or {},
-                shares_asked=training.get("shares_asked", []),
-                shares_achieved=training.get("shares_achieved", []),
+                curated=measurements.curated or CuratedCounts(),
+                shares_asked=list(training.shares_asked) if training else [],
+                shares_achieved=list(training.shares_achieved) if training else [],
                 measured=_figures(analysis.own[t]),
                 predicted=_figures(predicted) if predicted else None,
                 predicted_from_start=_figures_from_start(start, t) if start else None,
-                divergence=metrics.get("divergence") or {},
+                divergence=measurements.divergence,
                 floors=_floors(loop, t) if simulated else {},
                 ceilings=_ceilings(loop, t) if simulated and t else {},
-                transmission=_transmission(analysis, [t], training.get("mean_w")) if predicted else None,
+                transmission=_transmission(analysis, [t], training.mean_w if training else None) if predicted else None,
                 transmission_so_far=_transmission(analysis, range(1, t + 1)) if predicted else None,
-                distances=metrics.get("distances"),
-                judge=_second_opinion(metrics.get("judge")),
+                distances=measurements.distances,
+                judge=_second_opinion(judge) if judge else None,
             )
         )
     return out
 
 
-def _second_opinion(found: dict[str, Any] | None) -> SecondOpinion | None:
-    if not found:
-        return None
-    return SecondOpinion(**{**found, "mean_reward": Estimate.of(**found["mean_reward"])})
+def _second_opinion(judge: JudgeFigures) -> SecondOpinion:
+    return SecondOpinion(
+        mean_reward=Estimate.of(judge.mean_reward.value, judge.mean_reward.se),
+        class_shares=list(judge.class_shares),
+        agreement=judge.agreement,
+    )
 
 
 def _transmission(analysis: Analysis, ts: Sequence[int], trained: float | None = None) -> Transmission:
@@ -427,9 +427,9 @@ def _ceilings(loop: Loop, t: int) -> dict[str, float]:
         return {}
     found = {"C5 reversed": bounds.c5_reverse_ceiling(loop.policy.lam)}
     if loop.own_picks and bounds.c5_applies(loop.rule.k, loop.policy.lam):
-        ceiling = (loop.divergence[t].get("density") or {}).get("ceiling")
-        if ceiling:
-            found["C5"] = ceiling["value"]
+        density = loop.divergence[t].density
+        if density and density.ceiling:
+            found["C5"] = density.ceiling.value
         elif loop.starts_at_real:
             found["C5"] = bounds.c5_ceiling_sharp(loop.rule.k, loop.policy.lam)
     return found
@@ -455,8 +455,8 @@ def _is_simulated(generations: list[Generation]) -> bool:
 
 
 def _by_simulated_users(generation: Generation) -> bool:
-    counts = generation.metrics.get("curated") or {}
-    return not counts.get("human") and not counts.get("proxy")
+    counts = generation.measurements.curated
+    return counts is None or not (counts.human or counts.proxy)
 
 
 def evidence_of(study: Study, *, leave: bool = True) -> Evidence:

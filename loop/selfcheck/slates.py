@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -10,6 +9,7 @@ from scipy.special import ndtri
 from scipy.stats import f as f_law
 from scipy.stats import ks_2samp
 
+from data.measurements import CuratedCounts
 from data.records import Generation
 from data.store import Store
 from loop.selfcheck.rule import chi_square, noncentrality
@@ -17,6 +17,7 @@ from loop.selfcheck.verdicts import POWER, Detectable, Finding, by_chi_square
 
 LEAST_SLATES = 10
 LEAST_SAMPLES = 30
+KINDS = ("human", "sim", "proxy")
 
 
 def disjoint(n: int, shared: int, again: int, foreign: int) -> Finding:
@@ -181,7 +182,7 @@ def counts(store: Store, generations: Sequence[Generation]) -> list[Finding]:
     return [
         _of_generation(store, generation, kept.get(generation.t - 1), in_bulk)
         for generation in generations
-        if generation.metrics.get("curated")
+        if generation.measurements.curated
     ]
 
 
@@ -229,20 +230,19 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
 
 
 def _of_generation(store: Store, generation: Generation, parent: Generation | None, in_bulk: bool) -> Finding:
-    said: dict[str, int] = generation.metrics["curated"]
-    turn = _turn(generation, parent, in_bulk)
-    stored = store.stored_picks(turn["after"], turn["cut"], generation.t - 1)
+    curated = generation.measurements.curated or CuratedCounts()
+    stored = store.stored_picks(_after(generation, parent, in_bulk), generation.pick_cut, generation.t - 1)
     faults = []
-    for kind in ("human", "sim", "proxy"):
-        names = (turn["proxy"],) if kind == "proxy" else (None,)
+    for kind in KINDS:
+        names = (generation.measurements.proxy.sha256,) if kind == "proxy" else (None,)
         rows = [row for row in stored if row["kind"] == kind and row["name"] in names]
         most = sum(row["n"] for row in rows)
         least = sum(row["n"] for row in rows if not row["withdrawn"])  # someone may have withdrawn since
-        if not least <= said[kind] <= most:
-            faults.append(f"{said[kind]:,} {kind} picks trained it and {most:,} are stored")
-    total = sum(said[kind] for kind in ("human", "sim", "proxy"))
-    if (in_bulk or said["proxy"]) and total != said["asked"]:  # people alone give what they give
-        faults.append(f"{said['asked']:,} picks were asked for and {total:,} trained it")
+        if not least <= curated.of_kind(kind) <= most:
+            faults.append(f"{curated.of_kind(kind):,} {kind} picks trained it and {most:,} are stored")
+    total = curated.total
+    if (in_bulk or curated.proxy) and total != curated.asked:  # people alone give what they give
+        faults.append(f"{curated.asked:,} picks were asked for and {total:,} trained it")
     return Finding(
         "counts",
         generation.t,
@@ -251,16 +251,14 @@ def _of_generation(store: Store, generation: Generation, parent: Generation | No
         "; ".join(faults) or "they agree",
         "The generation was not trained on the picks that the study holds.",
         broken=bool(faults),
-        figures=dict(said),
+        figures=curated.as_json(),
     )
 
 
-def _turn(generation: Generation, parent: Generation | None, in_bulk: bool) -> dict[str, Any]:
-    """The picks that trained the generation; older versions kept only the cuts."""
-    after = parent.pick_cut if parent else 0
-    if generation.metrics.get("turn"):
-        after = generation.metrics["turn"]["after"]
-    elif generation.config.get("curation", {}).get("extend") == "accumulate" and not in_bulk:
-        after = 0
-    fit = generation.metrics.get("proxy") or {}
-    return {"after": after, "cut": generation.pick_cut, "proxy": fit.get("sha256")}
+def _after(generation: Generation, parent: Generation | None, in_bulk: bool) -> int:
+    """The id after which the picks that trained the generation lie; older versions kept only the cuts."""
+    if turn := generation.measurements.turn:
+        return turn.after
+    if generation.config.get("curation", {}).get("extend") == "accumulate" and not in_bulk:
+        return 0
+    return parent.pick_cut if parent else 0

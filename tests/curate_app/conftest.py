@@ -16,6 +16,7 @@ from playwright.sync_api import Error as PlaywrightError
 from curate_app.web.app import build_app
 from data.datasets import digits
 from data.images import contact_sheet, encode_png
+from data.measurements import Mean, Measurements
 from data.records import Generation, NewSlate, Sample
 from loop.study import Study, configure
 
@@ -32,14 +33,14 @@ def publish(
     k = study.config.curation.k
     assert isinstance(k, int)
     sheet, sheet_png = encode_png(contact_sheet(real.x[rng.choice(len(real), 16)], 8))
-    metrics = {
-        "mean_reward": {"value": 1.0 + 0.1 * t, "se": 0.01},
-        "class_shares": [share if label == 3 else (1 - share) / 9 for label in range(10)],
-        "class_names": list("0123456789"),
-        "nn_ratio": 0.9,
-        "grid_sha256": sheet,
-        "grid_columns": 8,
-    }
+    measurements = Measurements(
+        mean_reward=Mean(value=1.0 + 0.1 * t, se=0.01),
+        class_shares=tuple(share if label == 3 else (1 - share) / 9 for label in range(10)),
+        class_names=tuple("0123456789"),
+        nn_ratio=0.9,
+        grid_sha256=sheet,
+        grid_columns=8,
+    )
     made = []
     for index in range(slates + audit):
         chosen = rng.choice(len(real), k, replace=False)
@@ -50,7 +51,9 @@ def publish(
     with store.write():
         store.add_images([(sheet, sheet_png)])
         parent = t - 1 if t else None
-        store.publish(Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1797, 0, "mix lam=1", metrics=metrics))
+        store.publish(
+            Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1797, 0, "mix lam=1", measurements=measurements)
+        )
         for purpose in ("curation", "audit"):  # in two calls, as the worker does
             store.add_slates([slate for slate in made if slate.purpose == purpose], random_ids=random_ids)
 

@@ -6,6 +6,7 @@ import pytest
 
 from curate_app.admin.panels import CrowdCounts, alarms, crowd_panel, span, stages, timeline
 from curate_app.admin.view import panels, shown_events
+from data.measurements import CuratedCounts, Measurements, Seconds
 from data.records import Generation
 from loop.config import StudyConfig
 from loop.evidence.schema import Estimate, WinRate
@@ -86,9 +87,9 @@ def test_what_holds_is_said_in_the_head(study: Study):
 
 def test_the_timeline_says_who_wins_and_by_how_much():
     at = datetime(2026, 11, 21, 9, 5, tzinfo=UTC).isoformat()
-    metrics = {"seconds": {"train": 130.0, "evaluate": 4.2}, "curated": {"human": 30, "proxy": 1200}}
+    measurements = Measurements(seconds=Seconds(train=130.0, evaluate=4.2), curated=CuratedCounts(human=30, proxy=1200))
     first = Generation(0, None, "0", "ab", 10, 0, "", published_at=at)
-    second = Generation(1, 0, "1", "cd", 10, 1230, "", metrics=metrics, published_at=at)
+    second = Generation(1, 0, "1", "cd", 10, 1230, "", measurements=measurements, published_at=at)
     interval = Estimate(value=0.613, se=0.03, low=0.551, high=0.672)
     other = Estimate(value=0.613, se=0.03, low=0.578, high=0.648)
     rate = WinRate(t=1, against=0, n=1234, raters=56, under_way=3, rate=interval, other=other, verdict="holds")

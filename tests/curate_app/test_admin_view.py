@@ -18,7 +18,7 @@ def test_every_part_shows_what_a_simulated_study_came_to(
     simulate(study, 1, lambda phase, done, total: None)
     found = panels(study, CrowdCounts(study))
     for generation in study.store.generations():
-        assert generation.metrics["grid_sha256"] in found.sheets
-        assert f"{generation.metrics['nn_ratio']:.2f}" in found.sheets
+        assert generation.measurements.grid_sha256 in found.sheets
+        assert f"{generation.measurements.nn_ratio:.2f}" in found.sheets
     assert found.curves.count("<svg") >= 2 and "real data" in found.curves
     assert found.events.count("published") == 2

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from curate_app.admin.panels import reward_chart, shares_chart
 from curate_app.plots.svg import Chart, Line, Point, apart, draw, ticks
+from data.measurements import Mean, Measurements
 from data.records import Generation
 
 finite = st.floats(-1e6, 1e6)
 
 
-def generation(t: int, **metrics) -> Generation:
-    return Generation(t, None, "x", "x", 10, 0, "mix", metrics=metrics)
+def generation(t: int, **measurements) -> Generation:
+    return Generation(t, None, "x", "x", 10, 0, "mix", measurements=Measurements(**measurements))
 
 
 @pytest.mark.parametrize(
@@ -73,19 +74,19 @@ def test_names_from_the_study_are_escaped():
 
 
 def test_nothing_measured_draws_nothing():
-    assert reward_chart([], {}) is None
-    assert shares_chart([generation(0)], {}) is None
+    assert reward_chart([], Measurements()) is None
+    assert shares_chart([generation(0)], Measurements()) is None
     assert draw(Chart("y", "", [Line("a", [])])) == ""
 
 
 def test_the_reward_chart_has_a_point_for_each_measured_generation():
     found = reward_chart(
         [
-            generation(0, mean_reward={"value": 1.0, "se": 0.1}),
+            generation(0, mean_reward=Mean(value=1.0, se=0.1)),
             generation(1),
-            generation(2, mean_reward={"value": 3.0}),
+            generation(2, mean_reward=Mean(value=3.0)),
         ],
-        {"mean_reward": {"value": 1.5, "se": 0.1}},
+        Measurements(mean_reward=Mean(value=1.5, se=0.1)),
     )
     assert found is not None
     assert found.lines[0].points == [Point(0, 1.0, 0.1), Point(2, 3.0)]
@@ -97,7 +98,7 @@ def test_the_class_that_moved_most_is_loud_even_when_it_shrank():
     names = ["cat", "dog", "fox"]
     found = shares_chart(
         [generation(t, class_shares=row, class_names=names) for t, row in enumerate(shares)],
-        {"class_shares": [0.4, 0.3, 0.3]},
+        Measurements(class_shares=(0.4, 0.3, 0.3)),
     )
     assert found is not None
     assert [(line.name, line.loud) for line in found.lines] == [("cat", True), ("dog", False), ("fox", False)]
@@ -108,7 +109,7 @@ def test_the_class_that_moved_most_is_loud_even_when_it_shrank():
 @pytest.mark.parametrize("rows", [[[0.01, 0.99]], [[0.01, 0.99], [0.013, 0.987]]])
 def test_shares_that_have_not_moved_are_not_said_to_have(rows: list[list[float]]):
     found = shares_chart(
-        [generation(t, class_shares=row, class_names=["cat", "dog"]) for t, row in enumerate(rows)], {}
+        [generation(t, class_shares=row, class_names=["cat", "dog"]) for t, row in enumerate(rows)], Measurements()
     )
     assert found is not None
     assert found.spoken == "The share of no class has moved by a percentage point."

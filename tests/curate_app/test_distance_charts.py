@@ -6,8 +6,9 @@ import pytest
 
 from curate_app.commands.status import print_status
 from curate_app.report.charts import divergences, fidelity, frechet, second_opinion
+from data.measurements import CuratedCounts, Distances, Divergence, Mean, Measurements
 from data.records import Generation
-from loop.evidence.schema import Distances, Estimate, Evidence, Figures, GenerationEvidence, SecondOpinion
+from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, SecondOpinion
 from loop.study import Study, configure
 
 ONE = Estimate.of(1.0)
@@ -22,9 +23,9 @@ def distances(fd: float | None) -> Distances:
 
 def generation(t: int, found: Distances | None) -> GenerationEvidence:
     return GenerationEvidence(
-        t=t, checkpoint_sha256="", picture_sha256=None, n_evaluated=2_000, n_real=1_797, curated={}, shares_asked=[],
-        shares_achieved=[], measured=LAW, predicted=None, predicted_from_start=None, divergence={}, floors={},
-        ceilings={}, transmission=None, distances=found,
+        t=t, checkpoint_sha256="", picture_sha256=None, n_evaluated=2_000, n_real=1_797,
+        curated=CuratedCounts(), shares_asked=[], shares_achieved=[], measured=LAW, predicted=None,
+        predicted_from_start=None, divergence=Divergence(), floors={}, ceilings={}, transmission=None, distances=found,
     )  # fmt: skip
 
 
@@ -53,7 +54,8 @@ def test_divergences_are_drawn_by_densities_or_over_cells_as_they_were_measured(
     newer = {**older, "kl_reverse": None, "empty": 2, "density": None}
 
     def drawn(*found: dict) -> tuple[list[list[float]], str]:
-        ts = [generation(t, None).model_copy(update={"divergence": one}) for t, one in enumerate(found)]
+        measured = [Divergence.model_validate(one) for one in found]
+        ts = [generation(t, None).model_copy(update={"divergence": one}) for t, one in enumerate(measured)]
         chart = divergences(Evidence.model_construct(generations=ts, class_names=["a"]))
         assert chart is not None
         return [[point.value for point in line.points] for line in chart.chart.lines], chart.note
@@ -77,17 +79,19 @@ def test_what_is_not_known_is_not_drawn():
 
 def test_the_status_table_has_the_distance_where_it_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     study = Study.create(tmp_path / "study", configure("digits"))
-    older = {"mean_reward": {"value": 1.0, "se": 0.1}, "class_shares": [1.0], "class_names": ["0"]}
+    older = Measurements(mean_reward=Mean(value=1.0, se=0.1), class_shares=(1.0,), class_names=("0",))
 
-    def published(t: int, metrics: dict) -> str:
+    def published(t: int, measurements: Measurements) -> str:
         parent = t - 1 if t else None
         with study.store.write():
-            study.store.publish(Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1_797, 0, "mix", metrics=metrics))
+            study.store.publish(
+                Generation(t, parent, f"{t}.safetensors", "ab" * 32, 1_797, 0, "mix", measurements=measurements)
+            )
         print_status(study, as_json=False)
         return capsys.readouterr().out
 
     assert "FD" not in published(0, older)
-    shown = published(1, {**older, "distances": distances(0.1234567).model_dump()})
+    shown = published(1, older.extended(distances=distances(0.1234567)))
     assert "vgg11" in shown and "0.1235" in shown
     study.store.close()
 

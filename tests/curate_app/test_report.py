@@ -173,7 +173,7 @@ def test_a_study_of_people_shows_what_they_prefer_and_judges_no_reward(people: S
     found = write_report(people, tmp_path / "r.html")
     html = (tmp_path / "r.html").read_text()
     assert {one.verdict for one in found.claims} == {"not applicable"}
-    assert found.generations[1].curated["human"] == 8 and found.generations[1].curated["proxy"] == 52
+    assert found.generations[1].curated.human == 8 and found.generations[1].curated.proxy == 52
     assert "What people prefer" in html and "people chose generation 1 over generation 0" in html
     assert "8 by people + 52 by proxy" in html and "not what people like" in html
     assert "E[w], what the theorem is about" not in html and "Transmission:" not in html

@@ -71,9 +71,9 @@ def test_the_json_tells_what_failed_and_what_came_of_the_others(swept: tuple[Pat
     assert ["loss is nan" in (row["error"] or "") for row in told["studies"]] == [True, False, False]
     for one, row in zip(told["responses"], told["studies"][1:], strict=True):
         with closing(Study.open(home / row["path"]).store) as store:
-            metrics = store.generations()[1].metrics
-        assert one["values"] == row["values"] and one["seeds"] == 1
-        assert one["mean_reward"]["value"] == pytest.approx(metrics["mean_reward"]["value"])
+            mean_reward = store.generations()[1].measurements.mean_reward
+        assert mean_reward and one["values"] == row["values"] and one["seeds"] == 1
+        assert one["mean_reward"]["value"] == pytest.approx(mean_reward.value)
     names = {"dose-response.svg", "dose-response.png", "report.html", "report.json"}
     assert {Path(file).name for file in told["files"]} == names
     assert all((home / file).exists() for file in told["files"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import PickRefusedError, storage_fault
+from data.measurements import Measurements
 from data.records import Generation, Pick, Sample, timestamp
 from data.store import Store
 
@@ -288,10 +289,10 @@ def test_the_same_panel_ids_are_the_same_rater_and_session(store: Store):
 def test_a_generation_is_published_once(store: Store):
     with pytest.raises(sqlite3.IntegrityError):
         store.publish(Generation(0, None, "x", "y", 1, 0, ""))
-    store.publish(Generation(1, 0, "c", "ab" * 32, 10, 5, "mix", 7, {"seed": 1}, {"n": 2}))
+    store.publish(Generation(1, 0, "c", "ab" * 32, 10, 5, "mix", 7, {"seed": 1}, Measurements(n=2)))
     latest = store.latest_generation()
     assert latest is not None and store.latest_cut() == (1, 7)
-    assert (latest.config, latest.metrics, latest.n_curated) == ({"seed": 1}, {"n": 2}, 5)
+    assert (latest.config, latest.measurements, latest.n_curated) == ({"seed": 1}, Measurements(n=2), 5)
 
 
 def test_status_is_replaced_and_events_kept_in_order(store: Store):

@@ -32,7 +32,8 @@ def test_a_digits_study_keeps_the_distances_that_its_samples_have(simulated_digi
     for generation in study.store.generations():
         images = draw(load_generator(study, generation.t), seeds)
         wanted = reference.compare(torch.from_numpy(classifier.judge(images).features)).as_json()
-        found = generation.metrics["distances"]
+        assert generation.measurements.distances is not None
+        found = generation.measurements.distances.as_json()
         assert found.pop("features") == "vgg11" and found.keys() == wanted.keys()
         for name, value in wanted.items():
             assert found[name] == pytest.approx(value, rel=1e-6), name
@@ -41,7 +42,7 @@ def test_a_digits_study_keeps_the_distances_that_its_samples_have(simulated_digi
 
 def test_points_have_no_distances_and_take_no_features(make: Make, run):
     study = run(make("moons", "train.pretrain_steps=5"), generations=0)
-    assert study.store.generations()[0].metrics["distances"] is None
+    assert study.store.generations()[0].measurements.distances is None
     with pytest.raises(ValueError, match=r"evaluation.features 'inception' is for images"):
         configure("moons", ["evaluation.features=inception", "evaluation.features_file=w.pth"])
 
@@ -55,7 +56,7 @@ def test_too_few_samples_for_a_covariance_leave_the_other_figures(simulated_digi
     width = classifier.judge(real[:1]).features.shape[1]
     few = scorer.score(real[:width])
     found = DistancesToReal(study.config, scorer, study.path / "kept").of(real[:width], few, real, scores)
-    assert found["fd"] is None and found["precision"] == 1 and found["kd"] is not None
+    assert found.fd is None and found.precision == 1 and found.kd is not None
 
 
 def test_what_all_pairs_of_real_features_say_is_kept_and_found_again(

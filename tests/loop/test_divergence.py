@@ -1,6 +1,5 @@
 """Divergences from the real data: over cells, total variation that covers, and by exact densities."""
 
-import json
 import math
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import torch
 
 from data.config import DataConfig
 from data.datasets import load, log_density
+from data.measurements import Mean, TotalVariation
 from data.records import Evaluated
 from loop.divergence import LogRatios, by_density, cells, divergence, log_ratios, total_variation
 from loop.evaluation import Evaluator
@@ -45,10 +45,10 @@ def test_cells_have_the_laws_own_masses_and_the_real_law_no_divergence(moon_cell
     assert moon_cells.real.sum() == pytest.approx(1) and (z**2).mean() == pytest.approx(1, abs=0.4)
     found = [divergence(moon_cells, points(part)) for part in np.split(draws[:200_000], 40)]
     for key in ("kl", "kl_reverse"):
-        values, errors = np.array([(one[key]["value"], one[key]["se"]) for one in found]).T
+        values, errors = np.array([(kl.value, kl.se) for one in found if (kl := getattr(one, key))]).T
         assert values.mean() < 1e-3 and errors.mean() == pytest.approx(math.sqrt(2 * 127) / 10_000, rel=0.1)
         assert np.mean(values <= 1.96 * errors) >= 0.9
-    assert {(one["cells"], one["empty"]) for one in found} == {(128, 0)}
+    assert {(one.cells, one.empty) for one in found} == {(128, 0)}
 
 
 def test_known_divergences_over_classes_are_covered():
@@ -58,7 +58,7 @@ def test_known_divergences_over_classes_are_covered():
     rng = np.random.default_rng(3)
     found = [divergence(space, classes(rng.choice(4, 2_000, p=p))) for _ in range(200)]
     for key, wanted in exact.items():
-        z = np.array([(one[key]["value"] - wanted) / one[key]["se"] for one in found])
+        z = np.array([(getattr(one, key).value - wanted) / getattr(one, key).se for one in found])
         assert abs(z.mean()) < 0.4 and np.mean(abs(z) < 1.96) > 0.9
 
 
@@ -67,15 +67,17 @@ def test_an_empty_cell_leaves_the_reverse_unknown_and_a_new_class_the_other(moon
     np.random.default_rng(0).shuffle(upper)
     found = divergence(moon_cells, points(upper))
     assert (
-        found["empty"] > 30
-        and found["kl_reverse"] is None
-        and found["kl"]["value"] == pytest.approx(math.log(2), abs=0.1)
+        found.empty > 30
+        and found.kl_reverse is None
+        and found.kl
+        and found.kl.value == pytest.approx(math.log(2), abs=0.1)
     )
-    assert found["density"] is None and found["tv"]["low"] < 0.5 < found["tv"]["high"] + 0.02
+    assert found.density is None and found.tv and found.tv.low is not None and found.tv.high is not None
+    assert found.tv.low < 0.5 < found.tv.high + 0.02
     three = cells(MOONS, classes(np.array([0, 1] * 5)), 3)
-    assert divergence(three, classes(np.array([0, 1, 2] * 50)))["kl"] is None
+    assert divergence(three, classes(np.array([0, 1, 2] * 50))).kl is None
     both = divergence(three, classes(np.array([0, 1] * 50)))
-    assert (both["cells"], both["empty"], both["kl"]["value"]) == (2, 0, 0.0)
+    assert both.kl and (both.cells, both.empty, both.kl.value) == (2, 0, 0.0)
 
 
 @pytest.mark.parametrize("n", [2_000, 20_000])
@@ -90,9 +92,10 @@ def test_total_variation_covers_whatever_the_truth(m: int, n: int):
     for name, p in laws.items():
         truth = 0.5 * np.abs(p - q).sum()
         found = [total_variation(rng.choice(m, n, p=p), q) for _ in range(150)]
-        assert np.mean([one["low"] <= truth <= one["high"] for one in found]) >= 0.92, name
-        assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for one in found)
-        assert np.mean([one["value"] for one in found]) <= truth + 0.3 / math.sqrt(n), name  # 0 is the least
+        ends = np.array([(one.low, one.value, one.high) for one in found])
+        assert np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 2])) >= 0.92, name
+        assert (ends >= 0).all() and (np.diff(ends) >= 0).all() and (ends <= 1).all()
+        assert np.mean(ends[:, 1]) <= truth + 0.3 / math.sqrt(n), name  # 0 is the least
 
 
 def test_copies_of_real_points_are_held_against_these_points():
@@ -101,8 +104,9 @@ def test_copies_of_real_points_are_held_against_these_points():
     again = points(real[np.random.default_rng(0).integers(400, size=20_000)])
     by_law = divergence(cells(MOONS, points(real), 2), again)
     by_points = divergence(cells(MOONS, points(real), 2, copied=True), again)
-    assert by_law["kl"]["value"] > 0.1
-    assert by_points["kl"]["value"] < 3 * by_points["kl"]["se"] and by_points["cells"] <= 128
+    assert by_law.kl and by_law.kl.value > 0.1
+    assert by_points.kl and by_points.kl.value < 3 * by_points.kl.se
+    assert by_points.cells and by_points.cells <= 128
 
 
 def test_mean_log_ratios_are_divergences():
@@ -110,22 +114,23 @@ def test_mean_log_ratios_are_divergences():
     x, y = rng.normal(0.5, 1, 4_000), rng.normal(0, 1, 4_000)  # KL of N(1/2, 1) and N(0, 1) is 1/8 both ways
     ratios = LogRatios(0.5 * x - 0.125, 0.5 * y - 0.125, 3)
     found = by_density(ratios, ceiling := estimate_kl_ceiling(ratios.own, ratios.real, 2, 0.5, 2))
-    for key in ("kl", "kl_reverse"):
-        assert found[key]["value"] == pytest.approx(0.125, abs=4 * found[key]["se"]) and found[key]["se"] < 0.01
-    assert found["ceiling"] == {"value": ceiling.value, "se": ceiling.se}
-    assert (found["n"], found["failed"]) == (4_000, 3)
-    assert by_density(ratios, None)["ceiling"] is None
+    for kl in (found.kl, found.kl_reverse):
+        assert kl.value == pytest.approx(0.125, abs=4 * kl.se) and kl.se < 0.01
+    assert found.ceiling == Mean(value=ceiling.value, se=ceiling.se)
+    assert (found.n, found.failed) == (4_000, 3)
+    assert by_density(ratios, None).ceiling is None
 
 
 def test_a_moons_study_keeps_exact_divergences_and_goes_on_with_the_same_ceilings(make: Make, run):
     study = run(make("moons", "mix.lam=0.5", "sampling.steps=6", "curation.picks=100"), generations=1)
     evaluator = prepare_evaluator(study, lambda *_: None)
     assert isinstance(evaluator, Evaluator)
-    first, second = (g.metrics["divergence"] for g in study.store.generations())
-    assert first["density"]["ceiling"] is None and second["density"]["ceiling"]["value"] > 0
+    stored = [generation.measurements.divergence for generation in study.store.generations()]
+    first, second = (divergence.density for divergence in stored)
+    assert first and second and first.ceiling is None and second.ceiling and second.ceiling.value > 0
     again = evaluator.of(load_generator(study, 1), 1, None)  # generation 0's ratios from its checkpoint
-    assert json.loads(json.dumps(again.metrics["divergence"])) == second
-    assert first["density"]["n"] == 200 and first["density"]["failed"] == 0
+    assert again.measurements.divergence == stored[1]
+    assert first.n == 200 and first.failed == 0
     own = study.store.evaluation(1)
     assert own is not None and own.points is not None
     flow = load_generator(study, 1)
@@ -133,24 +138,25 @@ def test_a_moons_study_keeps_exact_divergences_and_goes_on_with_the_same_ceiling
     density = PointDensity(flow.network, flow.sampling)
     mapped, close = density.at(torch.from_numpy(own.points.copy()))
     ratio = mapped.log_density.numpy() - log_density(study.config.data, own.points)
-    assert close.all() and second["density"]["kl"]["value"] == pytest.approx(ratio.mean(), abs=1e-3)
+    assert close.all() and second.kl.value == pytest.approx(ratio.mean(), abs=1e-3)
 
 
 def test_without_both_densities_there_is_a_reason(make: Make, run):
     for settings in (("network.kind=resample",), ("data.noise=0.0",)):
         study = run(make("moons", "train.pretrain_steps=5", *settings), generations=0)
-        found = study.store.generations()[0].metrics["divergence"]
-        assert found["density"] is None and "aren't both known" in found["no_density"]
+        found = study.store.generations()[0].measurements.divergence
+        assert found.density is None and "aren't both known" in found.no_density
     coarse = run(make("moons", "sampling.steps=1", "sampling.grid=early", "sampling.solver=euler"), generations=0)
     flow = load_generator(coarse, 0)
     assert isinstance(flow, Flow)
     density = PointDensity(flow.network, flow.sampling)
-    found = coarse.store.generations()[0].metrics["divergence"]
+    found = coarse.store.generations()[0].measurements.divergence
     said = log_ratios(density, coarse.config.data, np.arange(50))
     assert isinstance(said, LogRatios) or "folds the plane" in said or "no noise was found" in said
-    assert (found["density"] is None) == ("no_density" in found)
+    assert (found.density is None) == bool(found.no_density)
 
 
 def test_tv_real_is_of_classes_with_its_interval(simulated_digits: Study):
-    found = simulated_digits.store.generations()[0].metrics["tv_real"]
-    assert set(found) == {"value", "se", "low", "high"} and found["low"] <= found["value"] <= found["high"]
+    found = simulated_digits.store.generations()[0].measurements.tv_real
+    assert isinstance(found, TotalVariation) and found.low is not None and found.high is not None
+    assert set(found.as_json()) == {"value", "se", "low", "high"} and found.low <= found.value <= found.high

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.measurements import TotalVariation
 from loop.setup import imported
 from model.classifier import Classifier, vgg11
 from model.config import ClassifierConfig
@@ -88,5 +89,6 @@ def test_a_file_may_know_other_classes_than_the_data_have(make, run, tmp_path: P
     other = untrained(tmp_path / "other.safetensors", (1, 8, 8), ("round", "edged", "both"))
     study = run(make("digits", f"classifier.file={other}", "reward.target=1"), 1)
     for generation in study.store.generations():
-        metrics = generation.metrics
-        assert metrics["class_names"] == ["round", "edged", "both"] and 0 <= metrics["tv_real"]["value"] <= 1
+        measurements = generation.measurements
+        assert measurements.class_names == ("round", "edged", "both")
+        assert isinstance(measurements.tv_real, TotalVariation) and 0 <= measurements.tv_real.value <= 1

@@ -28,9 +28,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory, tiny_digits: tuple[str, ...
 def test_every_generation_is_judged_by_a_classifier_of_its_own(judged: Study):
     assert judged.weights_path("judge").read_bytes() != judged.classifier_path.read_bytes()
     for generation in judged.store.generations():
-        found, own = generation.metrics["judge"], generation.metrics["mean_reward"]
-        assert sum(found["class_shares"]) == pytest.approx(1) and 0 <= found["agreement"] <= 1
-        assert found["mean_reward"]["value"] != own["value"]
+        found, own = generation.measurements.judge, generation.measurements.mean_reward
+        assert found and sum(found.class_shares) == pytest.approx(1) and 0 <= found.agreement <= 1
+        assert own and found.mean_reward.value != own.value
     assert judged.store.status("real")["judge"]["agreement"] <= 1
     assert faults(judged) == []
 

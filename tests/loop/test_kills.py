@@ -160,7 +160,7 @@ def state(study: Study) -> dict[str, Any]:
     """What must not depend on a kill: weights, what trained them, and how many picked what."""
     rows = [(row.t, row.checkpoint_sha256, row.pick_cut, row.n_curated) for row in study.store.generations()]
     kinds = [(row["kind"], row["purpose"], row["t"], row["n"]) for row in study.store.pick_counts()]
-    curated = [row.metrics.get("curated") for row in study.store.generations()]
+    curated = [row.measurements.curated for row in study.store.generations()]
     return {"generations": rows, "counts": kinds, "curated": curated}
 
 

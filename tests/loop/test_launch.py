@@ -95,10 +95,11 @@ def test_two_processes_pick_as_one_and_train_to_the_same_shares(
     assert len(picks) == len(others) == 200
     assert np.mean([a[:2] == b[:2] for a, b in zip(picks, others, strict=True)]) >= 0.999
     np.testing.assert_allclose([row[2] for row in picks], [row[2] for row in others], atol=1e-4)
-    rewards = [study.store.generations()[1].metrics["mean_reward"] for study in (one, two)]
-    apart = abs(rewards[0]["value"] - rewards[1]["value"])
-    assert apart <= 3 * np.hypot(rewards[0]["se"], rewards[1]["se"])
-    assert two.store.generations()[1].metrics["processes"] == 2
+    rewards = [study.store.generations()[1].measurements.mean_reward for study in (one, two)]
+    assert rewards[0] and rewards[1]
+    apart = abs(rewards[0].value - rewards[1].value)
+    assert apart <= 3 * np.hypot(rewards[0].se, rewards[1].se)
+    assert two.store.generations()[1].measurements.processes == 2
 
 
 def test_a_study_begins_on_two_processes(images: Path, tmp_path: Path):

@@ -67,7 +67,8 @@ def other(source: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def test_with_unchanged_settings_every_checkpoint_and_figure_is_the_same(source: Study, unchanged: Study, fingerprint):
     assert fingerprint(unchanged) == fingerprint(source)
     for old, new in zip(source.store.generations(), unchanged.store.generations(), strict=True):
-        measured = [{key: value for key, value in one.metrics.items() if key != "seconds"} for one in (old, new)]
+        stored = [one.measurements.as_json() for one in (old, new)]
+        measured = [{key: value for key, value in one.items() if key != "seconds"} for one in stored]
         assert measured[0] == measured[1] and (old.config, old.policy) == (new.config, new.policy)
         kept = [study.store.evaluation(old.t) for study in (source, unchanged)]
         assert kept[0] is not None and kept[1] is not None and np.array_equal(kept[0].rewards, kept[1].rewards)
@@ -81,7 +82,8 @@ def test_another_mix_gives_other_weights_from_the_same_generation_0_and_picks(so
     assert weights(other)[0] == weights(source)[0] and not set(weights(other)[1:]) & set(weights(source))
     assert [row.pick_cut for row in new] == [row.pick_cut for row in old]
     assert [row.n_curated for row in new] == [row.n_curated for row in old]
-    assert new[1].metrics["training"]["shares_asked"] == [1 / 3, 2 / 3] and new[1].policy.startswith("mix lam=2")
+    assert new[1].measurements.training and new[1].measurements.training.shares_asked == (1 / 3, 2 / 3)
+    assert new[1].policy.startswith("mix lam=2")
     assert list(other.store.curation_picks()) == list(source.store.curation_picks())
     assert faults(other) == []
     assert other.store.value("PRAGMA foreign_key_check") is None
@@ -115,10 +117,11 @@ def test_the_long_table_of_a_replay_names_the_generators_that_drew(source: Study
 @pytest.mark.parametrize("setting", ["mix.policy=accumulate", "curation.extend=accumulate", "train.finetune_seed=1"])
 def test_other_policies_and_randomness(source: Study, tmp_path: Path, setting: str):
     study = replayed(source, tmp_path / "new", setting)
-    sets = study.store.generations()[2].metrics["training"]["rows"]
-    assert sets == {"mix.policy=accumulate": [300, 200, 200], "curation.extend=accumulate": [300, 400]}.get(
-        setting, [300, 200]
-    )
+    training = study.store.generations()[2].measurements.training
+    assert training and list(training.rows) == {
+        "mix.policy=accumulate": [300, 200, 200],
+        "curation.extend=accumulate": [300, 400],
+    }.get(setting, [300, 200])
     assert weights(study)[-1] != weights(source)[-1] and faults(study) == []
     assert {one.verdict for one in self_checks(study.store, study.config)} <= {"pass", "not applicable"}
     study.store.close()
@@ -202,7 +205,8 @@ def test_a_proxys_picks_train_again_but_not_under_another_rule(make: Make, peopl
     with pytest.raises(ValueError, match="The proxy learned from picks"):
         begin(source, tmp_path / "new", replayed_config(source.config, ["quality.exclude_picks=['too_fast']"], {}))
     study = replayed(source, tmp_path / "plain", "quality.exclude_picks=['too_fast']", "curation.extend=none")
-    assert study.store.generations()[1].metrics["curated"] == {"asked": 12, "human": 12, "sim": 0, "proxy": 0}
+    curated = study.store.generations()[1].measurements.curated
+    assert curated and curated.as_json() == {"asked": 12, "human": 12, "sim": 0, "proxy": 0}
     study.store.close()
 
 

@@ -29,15 +29,15 @@ def test_a_moons_study_has_what_was_asked_for_and_moves_where_the_reward_is(make
     assert [(row.t, row.parent_t, row.n_real, row.n_curated) for row in generations] == [
         (0, None, 300, 0), (1, 0, 0, 200), (2, 1, 0, 200),
     ]  # fmt: skip
-    assert [row.metrics.get("curated") for row in generations[1:]] == [
+    assert [row.measurements.curated and row.measurements.curated.as_json() for row in generations[1:]] == [
         {"asked": 200, "human": 0, "sim": 200, "proxy": 0}
     ] * 2
     assert study.store.count_slates("curation", 0) == 200 == study.store.count_slates("curation", 1)
     assert study.store.value("SELECT count(*) FROM sample") == 2 * 200 * 2
     assert study.store.value("SELECT count(DISTINCT seed) FROM sample") == 800
     assert faults(study) == []
-    rewards = [row.metrics["mean_reward"] for row in generations]
-    assert rewards[2]["value"] > rewards[0]["value"] + 4 * (rewards[0]["se"] + rewards[2]["se"])
+    first, last = generations[0].measurements.mean_reward, generations[2].measurements.mean_reward
+    assert first and last and last.value > first.value + 4 * (first.se + last.se)
     slates = list(study.store.rows("SELECT id FROM slate WHERE t = 0"))
     shown = list(study.store.slate_samples([row["id"] for row in slates]))
     chosen = [row["reward"] for row in picked(study) if row["t"] == 0]
@@ -74,9 +74,10 @@ def test_the_picked_samples_images_are_kept_and_are_what_their_seeds_give(simula
 def test_each_generation_keeps_its_settings_figures_and_picture(simulated_digits: Study):
     for row in simulated_digits.store.generations():
         assert row.config == json.loads(json.dumps(simulated_digits.config.as_json()))
-        assert sum(row.metrics["class_shares"]) == pytest.approx(1) and row.metrics["n"] == 200
-        assert simulated_digits.store.image(row.metrics["grid_sha256"]) is not None
-        assert row.metrics["nn_ratio"] > 0
+        assert sum(row.measurements.class_shares) == pytest.approx(1) and row.measurements.n == 200
+        assert row.measurements.grid_sha256
+        assert simulated_digits.store.image(row.measurements.grid_sha256) is not None
+        assert row.measurements.nn_ratio and row.measurements.nn_ratio > 0
     assert simulated_digits.store.status("real")["n"] == 300
 
 

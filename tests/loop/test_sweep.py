@@ -313,8 +313,8 @@ def test_a_copied_generation_0_gives_the_same_study(make: Callable[..., Study], 
     phases = []
     simulate(copied, 1, lambda phase, done, total: phases.append(phase), donor)
     assert "pretraining" not in phases and fingerprint(copied) == fingerprint(wanted)
-    metrics = [study.store.generations()[0].metrics for study in (copied, wanted)]
-    assert metrics[0] == metrics[1]
+    measurements = [study.store.generations()[0].measurements for study in (copied, wanted)]
+    assert measurements[0] == measurements[1]
 
 
 @pytest.mark.parametrize("setting", ["seed", "data.n=200", "network.width=16", "train.pretrain_lr=1e-3"])
@@ -370,9 +370,11 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_studies(
     found = responses(tmp_path / "sweep", cells, 2)
     assert [one.values for one in found] == [{"curation.k": 2}]
     for one, cell in zip(found, cells, strict=True):
-        metrics = Study.open(tmp_path / "sweep" / cell.name).store.generations()
-        assert one.mean_reward.value == pytest.approx(metrics[2].metrics["mean_reward"]["value"])
-        gain = metrics[2].metrics["mean_w"]["value"] - metrics[0].metrics["mean_w"]["value"]
+        generations = Study.open(tmp_path / "sweep" / cell.name).store.generations()
+        first, last = generations[0].measurements, generations[2].measurements
+        assert first.mean_w and last.mean_w and last.mean_reward
+        assert one.mean_reward.value == pytest.approx(last.mean_reward.value)
+        gain = last.mean_w.value - first.mean_w.value
         assert one.gain.value == pytest.approx(gain) and one.gain_predicted is not None
 
 

@@ -42,7 +42,9 @@ def latest_t(study: Study) -> int:
 
 
 def curated(study: Study, t: int) -> dict[str, int]:
-    return study.store.generations()[t].metrics["curated"]
+    counts = study.store.generations()[t].measurements.curated
+    assert counts is not None
+    return counts.as_json()
 
 
 def test_it_publishes_a_first_generation_and_fills_the_pool(study: Study):
@@ -99,7 +101,8 @@ def test_flagged_picks_do_not_train_where_the_rule_says_so(make: Make, people):
         study.store.record_pick(bob, Pick(slate.id, "pick", 0, rt_ms=1_000))
     assert latest_t(work(study)) == 1
     assert curated(study, 1)["human"] == 8
-    assert study.store.generations()[1].metrics["turn"]["excluded"] == {"too_fast": 8}
+    turn = study.store.generations()[1].measurements.turn
+    assert turn and turn.excluded == {"too_fast": 8}
     assert study.store.value("SELECT count(*) FROM pick") == 16 and faults(study) == []
     assert [check.verdict for check in self_checks(study.store, study.config)].count("fail") == 0
 
@@ -123,8 +126,9 @@ def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, peopl
     assert kinds == {"human": 8, "proxy": 52}
     (event,) = study.store.events(kinds=("turn_started",))
     assert event["detail"] == {"t": 1, "picks": 8, "n_proxy": 52, "excluded": {}}
-    fit = study.store.generations()[1].metrics["proxy"]
-    assert len(fit["sha256"]) == 64 and fit["picks"] == 8 and fit["log_likelihood"] < 0
+    fit = study.store.generations()[1].measurements.proxy
+    assert fit.sha256 and len(fit.sha256) == 64 and fit.picks == 8
+    assert fit.log_likelihood is not None and fit.log_likelihood < 0
     assert study.store.generations()[1].pick_cut == mine[-1]
     assert picks_progress(study.store, study.config).done == 0  # the proxy's are no one's progress
     assert faults(study) == []
@@ -132,7 +136,7 @@ def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, peopl
     people(study, 8)
     work(study)
     assert curated(study, 2) == {"asked": 60, "human": 8, "sim": 0, "proxy": 52}
-    assert study.store.generations()[2].metrics["proxy"]["picks"] == 16  # the fit rests on all picks so far
+    assert study.store.generations()[2].measurements.proxy.picks == 16  # the fit rests on all picks so far
 
 
 @pytest.mark.parametrize(("extend", "second"), [("none", 8), ("accumulate", 16)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data.measurements import DensityDivergence, Divergence, Mean
 from loop.evidence.claims import ALL, Inapplicable, Loop, Margin, examine
 from loop.evidence.prediction import FromStart, Moments
 from loop.evidence.schema import ClaimVerdict, GenerationEvidence
@@ -42,11 +43,11 @@ def loop(mean_w: Sequence[float], se: float = 1e-3, **other) -> Loop:
     return Loop(**(given | other))
 
 
-def _divergence(value: float, se: float = 0.001, ceiling: float = 0.4) -> dict:
+def _divergence(value: float, se: float = 0.001, ceiling: float = 0.4) -> Divergence:
     """Exact densities that give this KL, both ways."""
-    figures = {name: {"value": value, "se": se} for name in ("kl", "kl_reverse")}
-    density = figures | {"ceiling": {"value": ceiling, "se": se}}
-    return {**figures, "cells": 128, "empty": 0, "density": density}
+    kl = Mean(value=value, se=se)
+    density = DensityDivergence(n=1, kl=kl, kl_reverse=kl, ceiling=Mean(value=ceiling, se=se))
+    return Divergence(kl=kl, kl_reverse=kl, cells=128, empty=0, density=density)
 
 
 def verdicts_of(given: Loop) -> list[ClaimVerdict]:
@@ -125,21 +126,22 @@ def test_the_ceilings_of_a_mix_where_densities_are_known():
 def test_a_divergence_over_cells_refutes_but_never_confirms():
     """The cells' KL is at most the laws': equal laws by class may be far apart."""
     for value, word in ((0.0, "not refuted"), (0.405, "not refuted"), (0.41, "fails")):
-        cells = {"space": "predicted classes", "cells": 10, "empty": 0, "kl_reverse": {"value": value, "se": 0.001}}
+        reverse = Mean(value=value, se=0.001)
+        cells = Divergence(space="predicted classes", cells=10, empty=0, kl_reverse=reverse)
         given = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2)
         found = [one for one in verdicts_of(given) if one.claim == "C5 reversed"]
         assert [one.verdict for one in found] == [word]
         assert word == "fails" or "on 10 cells" in found[0].reason
         assert words(given, "C5") == ["not applicable"]  # p_0 isn't p_ref
     for value, word in ((0.1, "not refuted"), (0.15, "fails")):  # a ratio in [2/3, 2] has a KL of 0.144 at most
-        cells["kl"] = {"value": value, "se": 0.001}
-        control = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2, starts_at_real=True)
+        both = Divergence(**dict(cells), kl=Mean(value=value, se=0.001))
+        control = loop([0.3, 0.35], policy=MIXED, divergence=[both] * 2, starts_at_real=True)
         assert words(control, "C5") == [word]
 
 
 def test_an_empty_cell_makes_a_reversed_divergence_unknown():
-    for reverse in (None, {"value": 0.386, "se": 0.01}):
-        cells = {"space": "predicted classes", "cells": 10, "empty": 1, "kl_reverse": reverse}
+    for reverse in (None, Mean(value=0.386, se=0.01)):
+        cells = Divergence(space="predicted classes", cells=10, empty=1, kl_reverse=reverse)
         given = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2)
         found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
         assert found.verdict == "can't tell" and "no sample fell into 1 of 10 cells" in found.reason
@@ -254,14 +256,14 @@ def test_few_effective_samples_at_any_step_are_few_for_all_steps_together():
 
 
 def test_what_has_no_finite_estimate_is_told_without_figures():
-    cells = {"space": "predicted classes", "cells": 10, "empty": 1, "kl_reverse": None}
+    cells = Divergence(space="predicted classes", cells=10, empty=1, kl_reverse=None)
     given = loop([0.3, 0.35], policy=MIXED, divergence=[cells] * 2)
     found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
     assert found.bound == pytest.approx(math.log(1.5)) and found.measured is found.margin is None
 
 
 def test_an_older_versions_reversed_divergence_tells_nothing():
-    older = {"space": "128 cells of the known density", "kl_reverse": {"value": 0.9, "se": 0.01}}
+    older = Divergence(space="128 cells of the known density", kl_reverse=Mean(value=0.9, se=0.01))
     given = loop([0.3, 0.35], policy=MIXED, divergence=[older] * 2)
     found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
     assert found.verdict == "can't tell" and "older version" in found.reason

@@ -87,7 +87,7 @@ def test_it_is_the_same_after_a_trip_through_json_and_is_kept_for_the_page(simul
     assert quick.generations[2].predicted and not quick.generations[2].predicted_from_start
     assert quick.generations[2].measured == evidence.generations[2].measured  # of few samples, the same intervals
     assert evidence.generations[2].measured.mean_reward.value == pytest.approx(
-        simulated_moons.store.generations()[2].metrics["mean_reward"]["value"]
+        simulated_moons.store.generations()[2].measurements.mean_reward.value
     )
 
 
