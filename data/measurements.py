@@ -225,6 +225,11 @@ class Measurements(SparseRecord):
     device: str = Field(default="", description="that it was trained and measured on, in words")
     processes: int = Field(default=1, description="processes that trained it together")
 
+    @property
+    def by_simulated_users(self) -> bool:
+        """True if neither people nor the proxy made any of the picks that trained it."""
+        return self.curated is None or not (self.curated.human or self.curated.proxy)
+
     @model_validator(mode="after")
     def shares_have_names(self) -> Self:
         """Checks that there are as many class shares as names.

@@ -17,7 +17,7 @@ from data.measurements import CuratedCounts, Measurements, Seconds, TrainingFigu
 from data.records import Generation
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
-from loop.evidence import study as evidence
+from loop.evidence.study import store_quick_evidence
 from loop.generators import load_generator
 from loop.pictures import to_bytes
 from loop.policies import Composition
@@ -198,7 +198,7 @@ def _publish(
         store.add_evaluation(evaluation.samples)
         store.retire_slates(t)
         store.log("worker", "generation_published", t=t, **counts.as_json())
-    evidence.keep(study)
+    store_quick_evidence(study)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from data.store import Store
 from loop.config import StudyConfig
 from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import Evidence, WinRate
-from loop.evidence.study import kept
+from loop.evidence.study import stored_quick_evidence
 from loop.raters.config import FLAGS
 from loop.study import Study
 
@@ -192,7 +192,7 @@ class KeptEvidence:
         """The evidence; None before the first generation, or where another version left it."""
         at = self._study.store.status("evidence").get("at")
         if at != self._read[0]:
-            self._read = (at, kept(self._study))
+            self._read = (at, stored_quick_evidence(self._study))
         return self._read[1]
 
 

@@ -1,4 +1,4 @@
-"""The error that a report's verdicts share, and intervals that hold at every look (confidence sequences)."""
+"""The error that a report's verdicts share, and intervals: at every look (confidence sequences), and of ratios."""
 
 import math
 from collections.abc import Collection
@@ -7,6 +7,8 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 from scipy.stats import t as t_law
+
+from loop.evidence.schema import Z95, Estimate
 
 LEVEL = 0.05
 CLAIMS, WIN_RATES, UTILITY_GAINS = 0.2 * LEVEL, 0.4 * LEVEL, 0.4 * LEVEL  # where people picked
@@ -111,3 +113,27 @@ def reach_of_asymptotic(clusters: int, level: float) -> float:
     spread = clusters * tuned
     reach = math.sqrt((spread + 1) / spread * 2 * math.log(math.sqrt(spread + 1) / level))
     return float(t_law.isf(norm.sf(reach), clusters - 1))
+
+
+def ratio_of(numerator: np.ndarray, denominator: np.ndarray, noise: float = 0.0) -> Estimate | None:
+    """The ratio of two quantities with its 95% interval; None where the interval has no end.
+
+    The interval holds every ratio rho whose `numerator - rho denominator` is within 1.96 standard errors of 0 (Fieller,
+    J. R. Stat. Soc. B 16:175, 1954).
+
+    Args:
+        numerator: (B + 1,) the quantity and its bootstrap replicates.
+        denominator: (B + 1,) likewise, from the same resamples.
+        noise: a further standard error of the numerator.
+    """
+    a, b = float(numerator[0]), float(denominator[0])
+    (var_a, cov), (_, var_b) = np.cov(numerator[1:], denominator[1:]) if len(numerator) > 2 else np.zeros((2, 2))
+    var_a, z2 = var_a + noise**2, Z95**2
+    leading = b**2 - z2 * var_b
+    if leading <= 0:
+        return None
+    middle, last = a * b - z2 * cov, a**2 - z2 * var_a
+    half = math.sqrt(max(0.0, middle**2 - leading * last)) / leading
+    value = a / b
+    se = math.sqrt(max(0.0, var_a - 2 * value * cov + value**2 * var_b)) / abs(b)
+    return Estimate(value=value, se=se, low=middle / leading - half, high=middle / leading + half)

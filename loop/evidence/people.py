@@ -1,4 +1,8 @@
-"""People's verdicts on the generations: win rates in audit slates, and gains of the utilities fitted to their picks."""
+"""People's verdicts on the generations: win rates in audit slates, and gains of the utilities fitted to their picks.
+
+`raters_of` says whose choices count at a moment. A win rate is a mean over raters; a gain is a difference of fitted
+utilities. Both have intervals that are right at every look, or once, after a number of raters that was set in advance.
+"""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -129,11 +133,23 @@ def rates_of(
         if session in known
     ]
     rows = np.array(counts, dtype=np.int64).reshape(-1, 6)
-    found = (_rate(rows, raters, t, s, error_level(t, s, level, raters.last)) for t, s in comparisons(latest, foreign))
-    return [rate for rate in found if rate]
+    rates = (
+        win_rate(rows, raters, t, against, error_level(t, against, level, raters.last))
+        for t, against in comparisons(latest, foreign)
+    )
+    return [rate for rate in rates if rate]
 
 
-def _rate(rows: np.ndarray, raters: Raters, t: int, against: int, level: float) -> WinRate | None:
+def win_rate(rows: np.ndarray, raters: Raters, t: int, against: int, level: float) -> WinRate | None:
+    """The win rate of generation t against another; None where nobody who has finished compared them.
+
+    Args:
+        rows: (m, 6) whole numbers: rater, K, t that won, t that lost, comparisons, 1 for raters who count.
+        raters: those who count.
+        t: the generation.
+        against: the other.
+        level: of error of the corrected interval.
+    """
     rows = rows[((rows[:, 2] == t) & (rows[:, 3] == against)) | ((rows[:, 2] == against) & (rows[:, 3] == t))]
     finished = rows[:, 5] == 1
     under_way, rows = len(np.unique(rows[~finished, 0])), rows[finished]
@@ -144,24 +160,24 @@ def _rate(rows: np.ndarray, raters: Raters, t: int, against: int, level: float) 
     sizes = np.unique(rows[:, 1]).tolist()
     ids, place = np.unique(rows[:, 0], return_inverse=True)
     won = np.bincount(place, rows[:, 4] * (rows[:, 2] == t), len(ids))
-    all_ = np.bincount(place, rows[:, 4], len(ids))
+    compared = np.bincount(place, rows[:, 4], len(ids))
     other: IntervalKind = "fixed n" if raters.kind == "always valid" else "always valid"
-    corrected = mean_share(won, all_, raters.kind, level)
+    corrected = mean_share(won, compared, raters.kind, level)
     reason = raters.waiting
     if sizes != [2]:
         reason = "In slates of more than two a rate of 0.5 isn't indifference, so it has no line to be held against."
     return WinRate(
         t=t,
         against=against,
-        n=int(all_.sum()),
+        n=int(compared.sum()),
         raters=len(ids),
         under_way=under_way,
         slate_sizes=sizes,
         estimand=estimand(sizes),
         indifference=0.5 if sizes == [2] else None,
-        rate=mean_share(won, all_, raters.kind),
+        rate=mean_share(won, compared, raters.kind),
         interval_kind=raters.kind,
-        other=mean_share(won, all_, other),
+        other=mean_share(won, compared, other),
         corrected=corrected,
         level=level,
         verdict="can't tell" if reason else side_of(corrected, 0.5),
@@ -177,23 +193,23 @@ def estimand(sizes: Collection[int]) -> str:
     return f"mean over raters of each one's share of picked-against-unpicked pairs won, in slates of {between}"
 
 
-def mean_share(won: np.ndarray, all_: np.ndarray, kind: IntervalKind, level: float = PLAIN) -> Estimate:
+def mean_share(won: np.ndarray, compared: np.ndarray, kind: IntervalKind, level: float = PLAIN) -> Estimate:
     """The mean over raters of each one's share of comparisons won, with an interval of a kind.
 
     Args:
         won: (raters,) comparisons won; they may be 0.
-        all_: (raters,) comparisons, each at least 1.
+        compared: (raters,) comparisons, each at least 1.
         kind: of interval.
         level: of error.
     """
-    fixed = clustered_share(won, all_, level)
+    fixed = clustered_share(won, compared, level)
     if kind == "fixed n" or len(won) < 2:
         return fixed
-    low, high = always_valid(won / all_, level)
+    low, high = always_valid(won / compared, level)
     return fixed.model_copy(update={"low": low, "high": high})
 
 
-def clustered_share(won: np.ndarray, all_: np.ndarray, level: float = PLAIN) -> Estimate:
+def clustered_share(won: np.ndarray, compared: np.ndarray, level: float = PLAIN) -> Estimate:
     """The mean over raters of each one's share of comparisons won, with an interval for this number of raters.
 
     Wilson's interval for as many independent comparisons as would have the same variance (the idea of Korn and
@@ -204,17 +220,17 @@ def clustered_share(won: np.ndarray, all_: np.ndarray, level: float = PLAIN) -> 
 
     Args:
         won: (raters,) comparisons won; they may be 0.
-        all_: (raters,) comparisons, each at least 1.
+        compared: (raters,) comparisons, each at least 1.
         level: of error, 0.05 for a 95% interval.
     """
-    shares, raters = won / all_, len(won)
+    shares, raters = won / compared, len(won)
     value = float(shares.mean())
     if raters < 2:
         return Estimate(value=value, se=0.5, low=0.0, high=1.0)
     spread = value * (1 - value)
     squares = float(((shares - value) ** 2).sum()) + DISSENT * spread
     variance = squares / (raters - 1 + DISSENT) / raters
-    independent = min(float(all_.sum()), spread / variance) if variance else float(raters)
+    independent = min(float(compared.sum()), spread / variance) if variance else float(raters)
     quantile = float(stdtrit(raters - 1, 1 - level / 2))
     ratio = quantile**2 / independent
     centre = (value + ratio / 2) / (1 + ratio)
@@ -229,7 +245,7 @@ class UnknownGainError(ValueError):
 def utility_gains(
     store: Store,
     config: StudyConfig,
-    found: Sequence[Evaluated],
+    evaluations: Sequence[Evaluated],
     class_names: Sequence[str],
     level: float = UTILITY_GAINS,
 ) -> list[UtilityGain]:
@@ -242,7 +258,7 @@ def utility_gains(
     Args:
         store: holds the picks.
         config: the study's.
-        found: the samples of generations 0, 1, ...
+        evaluations: the samples of generations 0, 1, ...
         class_names: by label, for messages.
         level: of error that all gains share.
 
@@ -250,14 +266,25 @@ def utility_gains(
         Nothing where nobody picked.
     """
     log, raters = read_log(store, Who()), raters_of(store, config)
-    if not len(log.slates) or len(found) < 2:
+    if not len(log.slates) or len(evaluations) < 2:
         return []
-    return [gain for t in range(1, len(found)) for gain in _gains(log, raters, found, t, class_names, level)]
+    labels = [samples.labels for samples in evaluations]
+    return [gain for t in range(1, len(labels)) for gain in gains_of(log, raters, labels, t, class_names, level)]
 
 
-def _gains(
-    log: Log, raters: Raters, found: Sequence[Evaluated], t: int, names: Sequence[str], level: float
+def gains_of(
+    log: Log, raters: Raters, evaluated: Sequence[np.ndarray], t: int, names: Sequence[str], level: float
 ) -> Iterator[UtilityGain]:
+    """The gains of generation t over generation 0 and over the one before.
+
+    Args:
+        log: people's picks.
+        raters: those who count.
+        evaluated: (n,) classes of the samples of generations 0, 1, ...
+        t: the generation, from 1.
+        names: of classes, for messages.
+        level: of error that the gains of all generations share.
+    """
     fresh = (log.answers["purpose"] == PURPOSES.index("audit")) | (log.answers["t"] >= t)
     slates, rows = log.slates.keep(fresh & np.isin(log.slates.raters, sorted(raters.ids)))
     labels, people = log.items["label"][rows], len(np.unique(slates.raters))
@@ -266,7 +293,7 @@ def _gains(
     for against in sorted({0, t - 1}):
         share, gain, reason = error_level(t, against, level, raters.last), None, raters.waiting
         try:
-            gain = fitted_gain(slates, labels, found[t].labels, found[against].labels, names)
+            gain = fitted_gain(slates, labels, evaluated[t], evaluated[against], names)
         except UnknownGainError as error:
             reason = str(error)
         corrected = gain and with_reach(gain, people, shown, share)
@@ -310,8 +337,8 @@ def fitted_gain(
     Raises:
         UnknownGainError: there is no telling, and why.
     """
-    classes, utilities = _fit(slates, labels)
-    shares, errors = zip(*(_shares(one, classes, names) for one in (now, before)), strict=True)
+    classes, utilities = fit_classes(slates, labels)
+    shares, errors = zip(*(class_shares(samples, classes, names) for samples in (now, before)), strict=True)
     weights = (shares[0] - shares[1])[1:]
     value = float(weights @ utilities.coefficients)
     variance = float(utilities.spread(weights[None])[0]) ** 2
@@ -320,18 +347,26 @@ def fitted_gain(
     return with_reach(Estimate.of(value, math.sqrt(variance)), utilities.raters, "fixed n")
 
 
-def _fit(slates: Slates, labels: np.ndarray) -> tuple[np.ndarray, Fit]:
-    """The classes, the one that is shown most first, and the utilities of the others relative to it."""
+def fit_classes(slates: Slates, labels: np.ndarray) -> tuple[np.ndarray, Fit]:
+    """The classes, the one that is shown most first, and the utilities of the others relative to it.
+
+    Args:
+        slates: n picks.
+        labels: (rows,) classes of the samples in them.
+
+    Raises:
+        UnknownGainError: the picks don't determine the utilities.
+    """
     raters = len(np.unique(slates.raters))
     if raters < 2:
         who = "one person" if raters else "nobody"
         raise UnknownGainError(f"Apart from picks that trained it, {who} picked; a gain needs at least two people.")
     if (labels < 0).any():
         raise UnknownGainError("The samples have no classes that utilities could be fitted to.")
-    found, counts = np.unique(labels, return_counts=True)
-    if len(found) < 2:
+    shown, counts = np.unique(labels, return_counts=True)
+    if len(shown) < 2:
         raise UnknownGainError("All samples in the picks that did not train it are of one class.")
-    classes = found[np.argsort(-counts, kind="stable")]
+    classes = shown[np.argsort(-counts, kind="stable")]
     columns = (labels[:, None] == classes[1:]).astype(float)
     try:
         return classes, fit(slates, columns, [str(label) for label in classes[1:]])
@@ -342,8 +377,17 @@ def _fit(slates: Slates, labels: np.ndarray) -> tuple[np.ndarray, Fit]:
         ) from None
 
 
-def _shares(labels: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(classes,) shares of a generation's samples, and their covariance."""
+def class_shares(labels: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(classes,) shares of a generation's samples, and their covariance.
+
+    Args:
+        labels: (n,) classes of the samples.
+        classes: those that have utilities.
+        names: of classes, for messages.
+
+    Raises:
+        UnknownGainError: more than a few samples are of classes that have none.
+    """
     known = np.isin(labels, classes)
     if (~known).mean() > RARE:
         missing = ", ".join(class_name(int(label), names) for label in np.unique(labels[~known]))

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from data.records import Evaluated
-from loop.evidence.schema import Estimate
+from loop.evidence.schema import Estimate, Figures
 from loop.policies import DataPolicy
 from loop.theory import population
 from loop.theory.population import Curators, policy_loop
@@ -22,6 +22,7 @@ REPLICATES = 200
 START_REPLICATES = 100  # many steps over real and generated support: each replicate costs a loop
 GROUPS = 100  # of generation 0's samples, each left out once: each costs a loop
 LEAST_GROUPS = 10  # from which a skewness says anything
+ROUNDING = 1e-9  # of E[w]: a smaller difference is none (K = 1, or a reward that is the same for all)
 STRAIGHT = 1e-6  # skewness under which the transformation is the identity
 
 
@@ -55,12 +56,33 @@ class Moments:
         """(classes, B + 1)."""
         return self.values[4:]
 
+    def figures(self) -> Figures:
+        """The figures with the intervals of normal errors."""
+        return Figures(
+            mean_w=Estimate.of(*value_and_se(self.mean_w)),
+            var_w=Estimate.of(*value_and_se(self.var_w)),
+            mean_reward=Estimate.of(*value_and_se(self.mean_reward)),
+            class_shares=[Estimate.of(*value_and_se(share)) for share in self.shares],
+        )
 
-def functions(found: Evaluated, classes: int) -> np.ndarray:
+
+def value_and_se(values: np.ndarray) -> tuple[float, float]:
+    """A quantity (first entry) and the spread of its bootstrap replicates (the others)."""
+    return float(values[0]), float(values[1:].std(ddof=1)) if len(values) > 2 else 0.0
+
+
+def difference_and_se(difference: np.ndarray, scale: float) -> tuple[float, float]:
+    """A difference of figures of some scale with its standard error; nothing but rounding errors is none."""
+    value, se = value_and_se(difference)
+    least = ROUNDING * abs(scale)
+    return (value if abs(value) > least else 0.0), (se if se > least else 0.0)
+
+
+def functions(samples: Evaluated, classes: int) -> np.ndarray:
     """(4 + classes, n) w, w^2, r, r^2 and the indicator of each class."""
-    r = found.rewards[0]
+    r = samples.rewards[0]
     w = np.exp(r)
-    return np.concatenate([np.stack([w, w**2, r, r**2]), np.eye(classes)[found.labels].T])
+    return np.concatenate([np.stack([w, w**2, r, r**2]), np.eye(classes)[samples.labels].T])
 
 
 @lru_cache(maxsize=4)
@@ -79,25 +101,30 @@ def replicate_masses(n: int, replicates: int, seed: int = 0) -> np.ndarray:
     return masses
 
 
-def measured(found: Evaluated, masses: np.ndarray, classes: int) -> Moments:
+def measured(samples: Evaluated, masses: np.ndarray, classes: int) -> Moments:
     """The moments of a generation as it was measured."""
-    return Moments(functions(found, classes) @ masses)
+    return Moments(functions(samples, classes) @ masses)
 
 
-def law_of_picks(found: Evaluated, masses: np.ndarray, curators: Curators) -> np.ndarray:
-    """(n, B + 1) the law of what the curators pick from a generation, on its n samples, by the exact operator.
+def law_of_picks(samples: Evaluated, masses: np.ndarray, curators: Curators) -> np.ndarray:
+    """(n, B + 1) the law of the curators' picks from a generation, on its n samples, by the exact operator.
 
     Args:
-        found: what the generation was measured on.
+        samples: that the generation was measured on.
         masses: (n, B + 1).
-        curators: who picks.
+        curators: those who pick.
     """
-    return curators.pick(_operative(found), masses)
+    return curators.pick(operative_rewards(samples), masses)
 
 
-def picked(found: Evaluated, masses: np.ndarray, curators: Curators, classes: int) -> Moments:
-    """The moments of what the curators pick from a generation; arguments as of `law_of_picks`."""
-    return Moments(functions(found, classes) @ law_of_picks(found, masses, curators))
+def picked(samples: Evaluated, masses: np.ndarray, curators: Curators, classes: int) -> Moments:
+    """The moments of the curators' picks from a generation; arguments as of `law_of_picks`."""
+    return Moments(functions(samples, classes) @ law_of_picks(samples, masses, curators))
+
+
+def operative_rewards(samples: Evaluated) -> np.ndarray:
+    """(types, n) the rewards by which users judge: the study's alone where all users pick by it."""
+    return samples.rewards[1:] if len(samples.rewards) > 1 else samples.rewards
 
 
 def blend(real: Moments | None, sets: Sequence[Moments], shares: tuple[float, Sequence[float]]) -> Moments:
@@ -124,6 +151,25 @@ def effective_size(law: np.ndarray, values: np.ndarray, counts: np.ndarray | int
     """
     contributions = law * values
     return float(contributions.sum() ** 2 / (contributions**2 / counts).sum())
+
+
+def effective_samples(samples: Evaluated, law: np.ndarray) -> float:
+    """The `effective_size` behind E[w] under a law: (n,) masses of a generation's samples."""
+    return effective_size(law, np.exp(samples.rewards[0] - samples.rewards[0].max()))
+
+
+def pick_noise(parts: Sequence[Moments | None], rows: Sequence[int], shares: Sequence[float]) -> tuple[float, float]:
+    """Standard errors of E[w] and E[r] over a training set, from the finite number of rows of its parts.
+
+    A part that is None is there as a whole and has no error: the real data, which the theorem takes as they are.
+    """
+    of_w = of_reward = 0.0
+    for part, n, share in zip(parts, rows, shares, strict=True):
+        if part is not None and n and share:
+            w, w2, r, r2 = part.values[:4, 0]
+            of_w += share**2 * max(0.0, float(w2 - w**2)) / n
+            of_reward += share**2 * max(0.0, float(r2 - r**2)) / n
+    return math.sqrt(of_w), math.sqrt(of_reward)
 
 
 def skewed(value: float, influence: np.ndarray) -> Estimate:
@@ -171,6 +217,11 @@ class FromStart:
     effective: np.ndarray
     influence: np.ndarray
 
+    def figures(self, t: int) -> Figures:
+        """The figures of generation t; the interval of E[w] allows for the skewness of its error."""
+        figures = self.moments[t].figures()
+        return figures.model_copy(update={"mean_w": skewed(figures.mean_w.value, self.influence[t])})
+
 
 def from_start(
     first: Evaluated,
@@ -195,24 +246,24 @@ def from_start(
         replicates: of the bootstrap over generation 0's samples, and of loops with finitely many picks.
     """
     resampled = replicate_masses(len(first.labels), replicates)
-    masses = np.concatenate([resampled, _without_each_group(len(first.labels))], axis=1)
-    rewards, values = _operative(first), functions(first, classes)
+    masses = np.concatenate([resampled, jackknife_masses(len(first.labels))], axis=1)
+    rewards, values = operative_rewards(first), functions(first, classes)
     p_ref = np.zeros_like(masses)
     if policy.uses_real:
         if real is None:
             raise ValueError("the real data's rewards weren't kept; they are part of what is trained on")
         n = len(real.labels)
-        rewards = np.concatenate([rewards, _operative(real)], axis=1)
+        rewards = np.concatenate([rewards, operative_rewards(real)], axis=1)
         values = np.concatenate([values, functions(real, classes)], axis=1)
         p_ref = np.concatenate([p_ref, np.full((n, masses.shape[1]), 1 / n)])
         masses = np.concatenate([masses, np.zeros((n, masses.shape[1]))])
-    first_of, counts, (masses, p_ref) = _merged(np.concatenate([rewards, values]), [masses, p_ref])
+    first_of, counts, (masses, p_ref) = merged_support(np.concatenate([rewards, values]), [masses, p_ref])
     rewards, values = rewards[:, first_of], values[:, first_of]
     laws = policy_loop(rewards, masses, p_ref, policy, curators, len(picks), n_real, picks)
     w, columns = values[0], resampled.shape[1]
     exact = w @ np.stack([law[:, 0] for law in laws], axis=1)
     without = np.stack([w @ law[:, columns:] for law in laws])
-    noisy = _noisy_loops(rewards, masses[:, :1], p_ref[:, :1], policy, curators, n_real, picks, replicates)
+    noisy = loops_of_finite_picks(rewards, masses[:, :1], p_ref[:, :1], policy, curators, n_real, picks, replicates)
     errors = np.stack([w @ law for law in noisy]) - exact[:, None]
     return FromStart(
         moments=[Moments(values @ law[:, :columns]) for law in laws],
@@ -222,14 +273,14 @@ def from_start(
     )
 
 
-def _without_each_group(n: int) -> np.ndarray:
+def jackknife_masses(n: int) -> np.ndarray:
     """(n, groups) masses of n samples with every `groups`-th left out, from the first, the second ..."""
     groups = min(n, GROUPS)
-    kept = (np.arange(n)[:, None] % groups != np.arange(groups)).astype(float)
-    return kept / np.maximum(kept.sum(axis=0), 1)
+    present = (np.arange(n)[:, None] % groups != np.arange(groups)).astype(float)
+    return present / np.maximum(present.sum(axis=0), 1)
 
 
-def _merged(points: np.ndarray, laws: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+def merged_support(points: np.ndarray, laws: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Samples that are alike in everything that counts as one point of the support.
 
     Args:
@@ -246,7 +297,7 @@ def _merged(points: np.ndarray, laws: Sequence[np.ndarray]) -> tuple[np.ndarray,
     return order[starts], counts, [np.add.reduceat(law[order], starts, axis=0) for law in laws]
 
 
-def _noisy_loops(
+def loops_of_finite_picks(
     rewards: np.ndarray,
     p0: np.ndarray,
     p_ref: np.ndarray,
@@ -273,8 +324,3 @@ def _noisy_loops(
         law = population.blend(p_ref, sets, policy.shares(n_real, picks[: t + 1]))
         laws.append(drawn(law, n_real) if policy.is_random else law)
     return laws
-
-
-def _operative(found: Evaluated) -> np.ndarray:
-    """(types, n): the study's reward alone where all users pick by it."""
-    return found.rewards[1:] if len(found.rewards) > 1 else found.rewards

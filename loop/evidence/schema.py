@@ -7,10 +7,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from data.measurements import CuratedCounts, Distances, Divergence, SparseRecord
+from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, SparseRecord
 
 VERSION = "curate-report/2"
 Z95 = 1.959964
@@ -36,14 +35,17 @@ class Estimate(_Part):
         """An estimate with the interval of a normal error."""
         return cls(value=value, se=se, low=value - Z95 * se, high=value + Z95 * se)
 
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {1.96 * self.se:.2g}"
 
-def side_of(one: Estimate, line: float) -> VerdictWord:
+
+def side_of(estimate: Estimate, line: float) -> VerdictWord:
     """The side of a line on which the whole interval lies: above (holds), below (fails), or neither."""
-    return "holds" if one.low > line else "fails" if one.high < line else "can't tell"
+    return "holds" if estimate.low > line else "fails" if estimate.high < line else "can't tell"
 
 
 class Figures(_Part):
-    """Of one law of samples. `w = exp(r)`; class shares are in the order of `class_names`."""
+    """Figures of one law of samples: of the reward r, of w = exp(r), and of the classes."""
 
     mean_w: Estimate = Field(description="E[w]")
     var_w: Estimate = Field(description="Var[w]")
@@ -81,6 +83,12 @@ class SecondOpinion(_Part):
     mean_reward: Estimate = Field(description="the study's reward with this classifier's probabilities")
     class_shares: list[float] = Field(description="by class")
     agreement: float = Field(description="share of samples that both classifiers put in the same class")
+
+    @classmethod
+    def of(cls, judge: JudgeFigures) -> "SecondOpinion":
+        """The stored figures, with an interval."""
+        mean_reward = Estimate.of(judge.mean_reward.value, judge.mean_reward.se)
+        return cls(mean_reward=mean_reward, class_shares=list(judge.class_shares), agreement=judge.agreement)
 
 
 class GenerationEvidence(_Part):
@@ -167,11 +175,13 @@ class ClaimVerdict(_Part):
     )
 
 
-class _PeoplesComparison(_Part):
-    """Two generations compared by people."""
+class PeoplesVerdict(_Part):
+    """A comparison of two generations by people: what was measured, with its intervals, and the verdict on it."""
 
     t: int = Field(description="the generation")
     against: int = Field(description="the generation it is compared with")
+    n: int = Field(description="the choices that it rests on")
+    raters: int = Field(description="people who made these choices and have finished")
     other: Estimate | None = Field(
         default=None,
         description="with the plain 95% interval of the other kind, to compare widths",
@@ -181,9 +191,21 @@ class _PeoplesComparison(_Part):
         description="with the interval of the verdict, which shares its error with all other verdicts",
     )
     level: float = Field(default=0.05, description="error level of the corrected interval")
+    interval_kind: IntervalKind = Field(
+        default="always valid",
+        description="of both intervals. always valid: right at every look, after however many raters; always valid in "
+        "large numbers: the same, as raters grow many; fixed n: right once, after as many raters as were set before "
+        "the first pick",
+    )
+    verdict: VerdictWord = Field(
+        default="can't tell",
+        description="holds where the corrected interval lies above the line at which neither is preferred, fails where "
+        "it lies below: 1/2 of a win rate, 0 of a gain",
+    )
+    reason: str = Field(default="", description="why there is no verdict; may be empty")
 
 
-class WinRate(_PeoplesComparison):
+class WinRate(PeoplesVerdict):
     """People's choices between two generations in audit slates, by raters who have finished.
 
     The rate is the mean over raters of each one's share of comparisons that the generation won. In slates of two, 0.5
@@ -191,7 +213,6 @@ class WinRate(_PeoplesComparison):
     """
 
     n: int = Field(description="comparisons: a picked sample of one generation with an unpicked one of the other")
-    raters: int = Field(description="people who made the comparisons")
     under_way: int = Field(default=0, description="people who compare them at present, and don't count yet")
     slate_sizes: list[int] = Field(
         default=[2], description="samples in the slates that count: pairs alone, where there are any"
@@ -201,18 +222,9 @@ class WinRate(_PeoplesComparison):
         default=0.5, description="the rate at which neither is preferred; None in slates of more than two"
     )
     rate: Estimate = Field(description="with its plain 95% interval")
-    interval_kind: IntervalKind = Field(
-        default="always valid",
-        description="of both intervals. always valid: right at every look, after however many raters; fixed n: right "
-        "once, after as many raters as were set before the first pick",
-    )
-    verdict: VerdictWord = Field(
-        default="can't tell", description="holds where the corrected interval lies above 1/2, fails where it lies below"
-    )
-    reason: str = Field(default="", description="why there can't be a verdict; may be empty")
 
 
-class UtilityGain(_PeoplesComparison):
+class UtilityGain(PeoplesVerdict):
     """By how much a generation's samples are more to people's liking than another's.
 
     Luce utilities of classes are fitted to people's picks that did not train the generation; the gain is the difference
@@ -220,19 +232,13 @@ class UtilityGain(_PeoplesComparison):
     """
 
     n: int = Field(description="picks: in audit slates, and for curation from samples of generation t or later")
-    raters: int = Field(description="people who made the picks and have finished")
     gain: Estimate | None = Field(
         default=None, description="of the mean utility, with its plain 95% interval; None where it can't be known"
     )
     interval_kind: IntervalKind = Field(
         default="always valid in large numbers",
-        description="of both intervals. always valid in large numbers: right at every look, as raters grow many; "
-        "fixed n: right once, after as many raters as were set before the first pick",
+        description="of both intervals: always valid in large numbers, or fixed n",
     )
-    verdict: VerdictWord = Field(
-        default="can't tell", description="holds where the corrected interval lies above 0, fails where it lies below"
-    )
-    reason: str = Field(default="", description="why there is no gain or can't be a verdict; may be empty")
 
 
 class CheckResult(_Part):
@@ -312,53 +318,53 @@ This file is written from `loop/evidence/schema.py` by `python -m loop.evidence.
 
 
 def document() -> str:
-    """The whole file."""
-    return "\n".join([HEAD, *map(_section, _models())])
+    """The text of docs/report-schema.md."""
+    return "\n".join([HEAD, *map(section, models())])
 
 
-def _models() -> list[type[BaseModel]]:
-    """Evidence first, then its parts in the order in which they are met."""
-    found: list[type[BaseModel]] = []
+def models() -> list[type[BaseModel]]:
+    """Evidence and its parts, in the order in which they are met."""
+    ordered: list[type[BaseModel]] = []
     waiting: list[type[BaseModel]] = [Evidence]
     while waiting:
         model = waiting.pop(0)
-        if model not in found:
-            found.append(model)
-            waiting += [part for field in model.model_fields.values() for part in _parts(field.annotation)]
-    return found
+        if model not in ordered:
+            ordered.append(model)
+            waiting += [part for field in model.model_fields.values() for part in models_in(field.annotation)]
+    return ordered
 
 
-def _parts(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type is made of: those of `list[A] | B | None` are A and B."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [part for argument in get_args(annotation) for part in _parts(argument)]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
-def _section(model: type[BaseModel]) -> str:
-    rows = "\n".join(_row(name, field) for name, field in model.model_fields.items())
-    about = inspect.getdoc(model)
+def section(model: type[BaseModel]) -> str:
+    """A model's part of the document: its docstring and a table of its fields."""
+    about, rows = inspect.getdoc(model), []
     if issubclass(model, SparseRecord):
         about = f"{about}\n\nA field that wasn't measured is left out."
-    return f"## {model.__name__}\n\n{about}\n\n| field | type | |\n|---|---|---|\n{rows}\n"
+    for name, field in model.model_fields.items():
+        default = "" if field.default is PydanticUndefined else f" Default: `{json.dumps(field.default)}`."
+        cells = (f"`{name}`", f"`{json_type(field.annotation)}`", f"{field.description or ''}.{default}")
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    table = "\n".join(rows)
+    return f"## {model.__name__}\n\n{about}\n\n| field | type | |\n|---|---|---|\n{table}\n"
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    default = "" if field.default is PydanticUndefined else f" Default: `{json.dumps(field.default)}`."
-    cells = (f"`{name}`", f"`{_type(field.annotation)}`", f"{field.description or ''}.{default}")
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _type(annotation: Any) -> str:
+def json_type(annotation: Any) -> str:
     """A type as a reader of JSON would write it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type(arguments[0])
+        return json_type(arguments[0])
     if origin in (Union, UnionType):
-        return " | ".join(map(_type, arguments))
+        return " | ".join(map(json_type, arguments))
     if origin is Literal:
-        return " | ".join(json.dumps(one) for one in arguments)
+        return " | ".join(json.dumps(value) for value in arguments)
     if origin in (list, dict):
-        return f"{origin.__name__}[{', '.join(map(_type, arguments))}]"
+        return f"{origin.__name__}[{', '.join(map(json_type, arguments))}]"
     return {NoneType: "null", Any: "any"}.get(annotation) or annotation.__name__
 
 

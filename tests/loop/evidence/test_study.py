@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from loop.evidence.schema import VERSION, Evidence
-from loop.evidence.study import build, kept
+from loop.evidence.study import build, stored_quick_evidence
 from loop.study import Study, configure
 
 
@@ -82,7 +82,7 @@ def test_it_is_the_same_after_a_trip_through_json_and_is_kept_for_the_page(simul
     evidence = build(simulated_moons)
     assert evidence.schema_version == VERSION and Evidence.model_validate_json(evidence.model_dump_json()) == evidence
     assert [generation.t for generation in evidence.generations] == [0, 1, 2]
-    quick = kept(simulated_moons)
+    quick = stored_quick_evidence(simulated_moons)
     assert quick and [generation.t for generation in quick.generations] == [0, 1, 2]
     assert quick.generations[2].predicted and not quick.generations[2].predicted_from_start
     assert quick.generations[2].measured == evidence.generations[2].measured  # of few samples, the same intervals
