@@ -91,7 +91,7 @@ class Loop:
         from_start: many steps from generation 0; None where it wasn't computed.
         pick_noise: standard error of E[w] (and of E[r]) of a training set that the finite number of picks makes.
         top_share: (B + 1,) share of samples with the highest reward; empty where that set has no mass.
-        real: the real data's moments; None where they weren't kept.
+        real: the real data's moments; None where they weren't stored.
         divergence: of each generation from the real data.
         w_sup: the supremum of w = exp(r) that the reward declares; inf where it declares none.
         effective: effective sample size behind E[w] of each generation, of its prediction and of what they rest on.
@@ -129,7 +129,7 @@ class Loop:
                 "made from samples of another study's generators"
             )
         if policy.is_mixed and self.real is None:
-            reasons["real data"] = "the real data's rewards weren't kept"
+            reasons["real data"] = "the real data's rewards weren't stored"
         if not self.plain:
             reasons["plain users"] = "it speaks of users who all pick by one known reward, without lapses or a bias"
         if not policy.is_pure:

@@ -133,7 +133,7 @@ def blend(real: Moments | None, sets: Sequence[Moments], shares: tuple[float, Se
     total = sum(share * set_.values for share, set_ in zip(set_shares, sets, strict=True) if share)
     if real_share:
         if real is None:
-            raise ValueError("the real data's rewards weren't kept; they are part of what is trained on")
+            raise ValueError("the real data's rewards weren't stored; they are part of what is trained on")
         total = total + real_share * real.values
     return Moments(np.asarray(total))
 
@@ -251,7 +251,7 @@ def from_start(
     p_ref = np.zeros_like(masses)
     if policy.uses_real:
         if real is None:
-            raise ValueError("the real data's rewards weren't kept; they are part of what is trained on")
+            raise ValueError("the real data's rewards weren't stored; they are part of what is trained on")
         n = len(real.labels)
         rewards = np.concatenate([rewards, operative_rewards(real)], axis=1)
         values = np.concatenate([values, functions(real, classes)], axis=1)

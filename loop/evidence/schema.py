@@ -70,7 +70,7 @@ class Transmission(_Part):
         description="measured less predicted gain, with the error that finitely many picks add"
     )
     z: float = Field(description="difference over its standard error")
-    sampling: Estimate | None = Field(description="None where the training set's rewards weren't kept")
+    sampling: Estimate | None = Field(description="None where the training set's rewards weren't stored")
     learning: Estimate | None = Field(description="generation's E[w] less its training set's")
 
 
@@ -92,7 +92,7 @@ class SecondOpinion(_Part):
 
 
 class GenerationEvidence(_Part):
-    """One generation."""
+    """The evidence on one generation: what was measured, what was predicted, and the bounds."""
 
     t: int = Field(description="0 is the first, before any pick")
     checkpoint_sha256: str = Field(description="of the generator's weights")
@@ -100,8 +100,10 @@ class GenerationEvidence(_Part):
     n_evaluated: int = Field(description="fresh samples that it was measured on")
     n_real: int = Field(description="real data in its training set")
     curated: CuratedCounts = Field(description="the picks that trained it; empty for generation 0")
-    shares_asked: list[float] = Field(description="of the real data and each set in what was trained on")
-    shares_achieved: list[float] = Field(description="of the rows that training in fact drew")
+    shares_asked: list[float] = Field(
+        description="of the real data and of each curated set in the training set, by the data policy"
+    )
+    shares_achieved: list[float] = Field(description="the same, of the rows that training in fact drew")
     measured: Figures = Field(description="on the fresh samples")
     predicted: Figures | None = Field(description="from the generation before, one step; None for generation 0")
     predicted_from_start: Figures | None = Field(description="from generation 0, t steps")
@@ -132,8 +134,8 @@ class ClaimVerdict(_Part):
         "not refuted where only a lower bound of what is claimed about was measured and it doesn't fail"
     )
     reason: str = Field(
-        description="why it isn't applicable, why nothing can be told or only not refuted, or what a failure is made "
-        "of; may be empty"
+        description="why it isn't applicable, why no verdict or only 'not refuted' is possible, or the parts of a "
+        "failure; may be empty"
     )
     measured: Estimate | None = Field(default=None, description="what is claimed about")
     bound: float | None = Field(default=None, description="floor, ceiling or predicted value")
@@ -248,7 +250,7 @@ class CheckResult(_Part):
     verdict: Literal["pass", "suspicious", "fail", "not applicable"] = Field(
         description="fail: an honest study would get it once in a million; suspicious: once in a thousand"
     )
-    sentence: str = Field(description="what was compared and found, and what it would mean")
+    sentence: str = Field(description="the comparison, its outcome, and its meaning")
     n: int = Field(default=0, description="picks, slates or samples that it rests on")
     p: float | None = Field(default=None, description="before correction; None where nothing is left to chance")
     figures: dict[str, float] = Field(default={}, description="statistics and effect sizes by name")
@@ -256,7 +258,7 @@ class CheckResult(_Part):
 
 
 class Evidence(_Part):
-    """All that is known about one study's loop."""
+    """The evidence on one study's loop, as a report holds it."""
 
     schema_version: str = Field(
         default=VERSION,
@@ -265,7 +267,7 @@ class Evidence(_Part):
     study: str = Field(description="its folder's name")
     created_at: str = Field(description="of the report, UTC")
     preset: str = Field(description="that the study was made from; may be empty")
-    seed: int = Field(description="everything random in the study comes from it")
+    seed: int = Field(description="of everything random in the study")
     config: dict[str, Any] = Field(description="all settings, as in study.toml")
     policy: str = Field(description="what trains a generation, in words")
     k: int | Literal["inf"] = Field(description="samples in a slate")
@@ -278,7 +280,7 @@ class Evidence(_Part):
     comparisons: int = Field(
         description="verdicts that share the 5% of error: on claims, on people's choices and on fitted utilities"
     )
-    real: Figures | None = Field(description="the real data's own figures; None where they weren't kept")
+    real: Figures | None = Field(description="the real data's own figures; None where they weren't stored")
     generations: list[GenerationEvidence] = Field(description="in order of t")
     claims: list[ClaimVerdict] = Field(description="by claim, then t")
     win_rates: list[WinRate] = Field(description="of people; empty where nobody compared generations")
@@ -287,7 +289,7 @@ class Evidence(_Part):
     )
     checks: list[CheckResult] = Field(description="of the stored picks and slates")
     summary: list[str] = Field(
-        description="sentences: how the reward moved, what was transmitted, then one for each claim"
+        description="sentences: the change of the reward, the transmission, then one for each claim"
     )
     replay_of: str = Field(default="", description="of a replay: the study whose log trained its generations")
     own_picks: bool = Field(
@@ -296,7 +298,7 @@ class Evidence(_Part):
         "with other settings, and then what assumes it isn't claimed",
     )
     unmeasured: int = Field(
-        default=0, description="published generations that aren't in here: an older version kept no samples of them"
+        default=0, description="published generations that aren't in here: an older version stored no samples of them"
     )
     software: dict[str, str] = Field(default={}, description="versions of what made the report, by name")
 
@@ -311,7 +313,7 @@ writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...]}}`. In Py
 
 Rewards are `r`, and `w = exp(r)`. `E[w]` and `Var[w]` are over a generation's samples. Intervals are plain 95% ones,
 except those of margins and of what is called corrected: all verdicts of a report share 5% of error (Bonferroni), as
-[decision 9](decisions/0009-verdicts-from-people.md) tells.
+[decision 9](decisions/0009-verdicts-from-people.md) says.
 
 This file is written from `loop/evidence/schema.py` by `python -m loop.evidence.schema`.
 """

@@ -55,7 +55,7 @@ class History:
         config: the study's.
         generations: those that were measured, in order of t.
         evaluations: the samples of each.
-        real: the real data's rewards and labels; None where they weren't kept.
+        real: the real data's rewards and labels; None where they weren't stored.
         own_picks: whether each generation was trained on picks from samples of the one before.
     """
 
@@ -83,7 +83,7 @@ class Analysis:
     Attributes:
         history: the loop's.
         own: moments as measured.
-        real: the real data's; None where they weren't kept.
+        real: the real data's; None where they weren't stored.
         steps: the predictions of one step.
         from_start: those of many steps; None where they weren't worked out.
     """
@@ -224,10 +224,10 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
     Args:
         history: the loop's.
         masses: (n, B + 1) of each generation's samples.
-        real: the real data's moments; None where they weren't kept.
+        real: the real data's moments; None where they weren't stored.
 
     Raises:
-        ValueError: the policy trains on real data whose rewards weren't kept.
+        ValueError: the policy trains on real data whose rewards weren't stored.
     """
     config, evaluations, classes = history.config, history.evaluations, len(history.class_names)
     moments: list[Moments | None] = [None]
