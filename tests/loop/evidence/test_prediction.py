@@ -71,7 +71,7 @@ def test_one_step_blends_real_data_and_sets_by_their_shares():
     ref = prediction.measured(real, np.full((100, 4), 0.01), 2)
     blended = prediction.blend(ref, [picked, picked], (0.5, (0.2, 0.3)))
     assert blended.mean_w == pytest.approx(0.5 * ref.mean_w + 0.5 * picked.mean_w)
-    with pytest.raises(ValueError, match="weren't kept"):
+    with pytest.raises(ValueError, match="weren't stored"):
         prediction.blend(None, [picked], (0.5, (0.5,)))
 
 
