@@ -179,7 +179,10 @@ def overall(verdicts: Iterable[VerdictWord]) -> VerdictWord:
     """One word for a claim at all its generations: the worst that occurs."""
     words = set(verdicts)
     order: tuple[VerdictWord, ...] = ("fails", "can't tell", "not refuted", "holds")
-    return next((word for word in order if word in words), "not applicable")
+    for word in order:
+        if word in words:
+            return word
+    return "not applicable"
 
 
 def summary(evidence: Evidence) -> list[str]:

@@ -365,7 +365,7 @@ def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
 
 def test_the_schema_is_documented_as_it_is():
     assert schema.PATH.read_text(encoding="utf-8") == schema.document(), "run python -m loop.evidence.schema"
-    assert all(field.description for model in schema._models() for field in model.model_fields.values())
+    assert all(field.description for model in schema.models() for field in model.model_fields.values())
 
 
 @pytest.mark.browser

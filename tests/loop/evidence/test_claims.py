@@ -134,7 +134,7 @@ def test_a_divergence_over_cells_refutes_but_never_confirms():
         assert word == "fails" or "on 10 cells" in found[0].reason
         assert words(given, "C5") == ["not applicable"]  # p_0 isn't p_ref
     for value, word in ((0.1, "not refuted"), (0.15, "fails")):  # a ratio in [2/3, 2] has a KL of 0.144 at most
-        both = Divergence(**dict(cells), kl=Mean(value=value, se=0.001))
+        both = cells.model_copy(update={"kl": Mean(value=value, se=0.001)})
         control = loop([0.3, 0.35], policy=MIXED, divergence=[both] * 2, starts_at_real=True)
         assert words(control, "C5") == [word]
 

@@ -86,9 +86,8 @@ def test_it_is_the_same_after_a_trip_through_json_and_is_kept_for_the_page(simul
     assert quick and [generation.t for generation in quick.generations] == [0, 1, 2]
     assert quick.generations[2].predicted and not quick.generations[2].predicted_from_start
     assert quick.generations[2].measured == evidence.generations[2].measured  # of few samples, the same intervals
-    assert evidence.generations[2].measured.mean_reward.value == pytest.approx(
-        simulated_moons.store.generations()[2].measurements.mean_reward.value
-    )
+    stored = simulated_moons.store.generations()[2].measurements.mean_reward
+    assert stored and evidence.generations[2].measured.mean_reward.value == pytest.approx(stored.value)
 
 
 def test_a_study_that_an_older_version_measured_has_no_evidence_and_says_so(copy_of, simulated_moons: Study):
