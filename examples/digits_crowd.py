@@ -13,8 +13,8 @@ from pathlib import Path
 
 from curate_app.commands.fit_tables import print_report
 from curate_app.report.files import write_report
-from loop.analysis.log import Who
-from loop.analysis.report import Asked, choice_report
+from loop.analysis.log import AnswerFilter
+from loop.analysis.report import FitOptions, choice_report
 from loop.evidence.schema import Evidence
 from loop.simulate import simulate
 from loop.study import Study, open_or_create
@@ -53,7 +53,7 @@ def print_shares(evidence: Evidence) -> None:
 
 def print_utilities(study: Study) -> None:
     """What `curate fit STUDY --features class --ridge 1` prints."""
-    asked = Asked(Who(kinds=("sim",)), features=("class",), ridge=1.0)
+    asked = FitOptions(AnswerFilter(kinds=("sim",)), features=("class",), ridge=1.0)
     print_report(choice_report(study.store, study.config, asked), study.path.name)
 
 

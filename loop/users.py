@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample
 from data.store import Store
+from loop.analysis.log import Slates
+from loop.analysis.logit import Likelihood
 from loop.config import StudyConfig
 from loop.pictures import to_tensor
 from loop.raters.quality import refresh
@@ -74,7 +74,7 @@ def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
     Raises:
         ValueError: no slates, or a ridge that isn't positive.
 
-    Source: McFadden 1974 (conditional logit); Luce 1959 for the choice rule.
+    Source: the conditional logit of `loop.analysis.logit`.
     """
     if len(picks) == 0 or ridge <= 0:
         raise ValueError(f"a fit needs at least one pick and a positive ridge; got {len(picks)} and {ridge}")
@@ -82,19 +82,11 @@ def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
     mean = features.reshape(-1, d).mean(axis=0)
     spread = features.reshape(-1, d).std(axis=0)
     scale = np.where(spread > 1e-8, spread, 1.0) * np.sqrt(d)
-    z = (features - mean) / scale
-    rows = np.arange(len(picks))
-
-    def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
-        utilities = z @ coefficients
-        value = -log_softmax(utilities, axis=1)[rows, picks].sum() + ridge / 2 * coefficients @ coefficients
-        residual = softmax(utilities, axis=1)
-        residual[rows, picks] -= 1
-        return value, np.einsum("nk,nkd->d", residual, z) + ridge * coefficients
-
-    found = minimize(loss, np.zeros(d), jac=True, method="L-BFGS-B", options={"maxiter": 2_000, "gtol": 1e-7})
-    likelihood = log_softmax(z @ found.x, axis=1)[rows, picks].mean()
-    return Utilities(mean, scale, found.x, len(picks), float(likelihood))
+    likelihood = Likelihood(
+        Slates.of_equal_size(features.shape[1], picks), ((features - mean) / scale).reshape(-1, d), np.full(d, ridge)
+    )
+    best = likelihood.maximum()
+    return Utilities(mean, scale, best, len(picks), likelihood.log_likelihood(best) / len(picks))
 
 
 @dataclass(frozen=True, slots=True)

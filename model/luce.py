@@ -108,6 +108,18 @@ def probabilities(rewards: np.ndarray) -> np.ndarray:
     return softmax(_checked(rewards), axis=1)
 
 
+def log_probabilities(utilities: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(rows,) the log-probability of each sample in its slate, for slates of any K, one after another.
+
+    Args:
+        utilities: (rows,) of all samples, slate by slate.
+        sizes: (n,) K of each slate; they add up to the number of rows.
+    """
+    starts = np.cumsum(sizes) - sizes
+    shifted = utilities - np.repeat(np.maximum.reduceat(utilities, starts), sizes)
+    return shifted - np.repeat(np.log(np.add.reduceat(np.exp(shifted), starts)), sizes)
+
+
 def pick(rewards: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(n,) the picked position in each of n slates, from (n, K) rewards, by the Gumbel-max identity.
 

@@ -23,7 +23,7 @@ from benchmarks.paper_2d.words import answer, failures, findings, pm, verdict_ro
 from curate_app.commands.sweep_run import run_sweep
 from curate_app.console import is_debug, out, run
 from curate_app.processes import worker_threads
-from loop.sweep.grid import asked_for
+from loop.sweep.grid import requested_sweep
 from loop.sweep.run import standing
 
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ def main() -> None:
 
 def _run(folder: Path, name: str, asked: argparse.Namespace, jobs: int) -> None:
     planned = sweep_of(name, asked.seeds, asked.settings)
-    sweep = asked_for(folder, name, planned.grid, asked.seeds, asked.settings, None)
+    sweep = requested_sweep(folder, name, planned.grid, asked.seeds, asked.settings, None)
     missing = [cell for cell in sweep.cells() if not standing(folder, cell).reaches(sweep.last)]
     began = time.monotonic()
     try:

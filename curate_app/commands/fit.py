@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 if TYPE_CHECKING:
-    from loop.analysis.log import Who
+    from loop.analysis.log import AnswerFilter
     from loop.analysis.plan import Plan, Setting
     from loop.study import Study
 
@@ -62,7 +62,7 @@ def fit(
     from curate_app.commands.fit_tables import print_report, save
     from curate_app.commands.options import check_destination
     from curate_app.console import out as console
-    from loop.analysis.report import Asked, choice_report
+    from loop.analysis.report import FitOptions, choice_report
     from loop.study import Study
 
     opened = Study.open(study)
@@ -71,7 +71,7 @@ def fit(
             raise ValueError(f"{out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
         check_destination(out, force)
     names = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
-    asked = Asked(_who(opened, kind, purpose, without), names, ridge, by_generation, table)
+    asked = FitOptions(_who(opened, kind, purpose, without), names, ridge, by_generation, table)
     found = choice_report(opened.store, opened.config, asked)
     text = json.dumps({"study": opened.path.name, **found.as_json()}, indent=1, allow_nan=False)
     if out is not None and out.suffix.lower() == ".json":
@@ -86,9 +86,11 @@ def fit(
         console.print(f"Wrote {out}.", markup=False, highlight=False, soft_wrap=True)
 
 
-def _who(study: "Study", kind: list[str] | None, purpose: list[str] | None, without: list[str] | None) -> "Who":
+def _who(
+    study: "Study", kind: list[str] | None, purpose: list[str] | None, without: list[str] | None
+) -> "AnswerFilter":
     from data.records import PURPOSES, RaterKind
-    from loop.analysis.log import Who
+    from loop.analysis.log import AnswerFilter
     from loop.raters.config import FLAGS
 
     people = any(row["kind"] == "human" for row in study.store.pick_counts())
@@ -96,9 +98,9 @@ def _who(study: "Study", kind: list[str] | None, purpose: list[str] | None, with
     purposes = _chosen("--purpose", purpose or ["curation", "audit"], PURPOSES)
     if without is None:
         rule = study.config.quality.rule
-        return Who(cast(tuple, kinds), cast(tuple, purposes), rule.picks, rule.raters)
+        return AnswerFilter(cast(tuple, kinds), cast(tuple, purposes), rule.picks, rule.raters)
     flags = () if without == ["none"] else _chosen("--without", without, (*FLAGS, "lapse", "none"))
-    return Who(cast(tuple, kinds), cast(tuple, purposes), flags, flags)
+    return AnswerFilter(cast(tuple, kinds), cast(tuple, purposes), flags, flags)
 
 
 def _chosen(option: str, given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def print_report(found: ChoiceReport, study: str) -> None:
     _say(f"[bold]{escape(study)}[/bold]  {escape(_counted(found))}")
     if found.fit.names:
         out.print(_coefficients(found.fit, found.design.references))
-    _say(escape(_about(found.fit, "human" in found.who.kinds)))
+    _say(escape(_about(found.fit, "human" in found.counting.kinds)))
     for name, why in found.design.left_out.items():
         _say(escape(f"Left out: '{name}' {why}."))
     _say(escape(_scale(found.scale, found.gamma)))
@@ -46,7 +46,7 @@ def _say(text: str) -> None:
 
 
 def _counted(found: ChoiceReport) -> str:
-    kinds, purposes = " and ".join(found.who.kinds), " and ".join(found.who.purposes)
+    kinds, purposes = " and ".join(found.counting.kinds), " and ".join(found.counting.purposes)
     raters = f"{found.fit.raters:,} {kinds} rater{'s' if found.fit.raters != 1 else ''}"
     left = ", ".join(f"{n:,} {words}" for words, n in found.left_out.items())
     return f"{found.fit.n:,} picks of {raters} in {purposes} slates." + (f" Not counted: {left}." if left else "")

@@ -38,8 +38,8 @@ def sweep(
     Example: `curate sweep s --preset moons --grid curation.k=2,4,8 --grid mix.lam=inf,1 --seeds 3`
     """
     from curate_app.commands.sweep_run import run_sweep
-    from loop.sweep.grid import asked_for, parse_grid
+    from loop.sweep.grid import parse_grid, requested_sweep
 
-    asked = asked_for(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations)
+    asked = requested_sweep(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations)
     if not run_sweep(folder, asked, jobs, as_json=json_):
         raise typer.Exit(1)

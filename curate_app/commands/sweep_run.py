@@ -18,7 +18,7 @@ from loop.evidence.schema import Estimate
 from loop.study import ERRORS, Study
 from loop.sweep.grid import Cell, Sweep, describe, label, only_sweep, read, remove, short_names, write
 from loop.sweep.results import Response, responses
-from loop.sweep.run import Ended, Report, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
+from loop.sweep.run import Ended, OnEvent, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -69,7 +69,7 @@ class Work:
 
 
 @contextmanager
-def sweep_progress(cells: Sequence[Cell], found: dict[str, Standing], last: int, quiet: bool) -> Iterator[Report]:
+def sweep_progress(cells: Sequence[Cell], found: dict[str, Standing], last: int, quiet: bool) -> Iterator[OnEvent]:
     """Shows one bar over the sweep, and a line for each study that ends; gives the function to report to.
 
     Args:
@@ -140,7 +140,7 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
     threads, jobs = threads_and_jobs(cells, jobs, cores, int(given) if given.isdecimal() and int(given) else None)
     if not as_json:
         out.print(_plan(folder, sweep, found, min(jobs, len(cells))), highlight=False, markup=False)
-    is_new = read(folder) is None and not any(state.made for state in found.values())
+    is_new = read(folder) is None and not any(state.exists for state in found.values())
     folder.mkdir(parents=True, exist_ok=True)
     with only_sweep(folder):
         write(folder, sweep)

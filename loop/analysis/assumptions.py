@@ -1,4 +1,8 @@
-"""Tests of what Luce's rule assumes: no favoured position, independence of irrelevant alternatives, retest."""
+"""Tests of what Luce's rule assumes: no favoured position, independence of irrelevant alternatives, consistency.
+
+Each gives an `AssumptionTest`. Its p-value is the probability of a statistic as extreme or more in a study whose picks
+follow the assumption; its verdict is 'found' where that is under 5%.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +16,9 @@ from loop.analysis.log import Repeats, Slates
 from loop.analysis.logit import Fit, fit, wald
 from loop.evidence.people import clustered_share
 
-LEVEL = 0.05  # each test tells of an effect that isn't there in so many studies
-POWER = 2.8  # standard errors between zero and an effect that is found in 80% of studies: 1.96 + 0.84
-Verdict = Literal["found", "not found", "can't tell"]
+LEVEL = 0.05  # share of studies without an effect in which a test finds one
+DETECTABLE = 2.8  # standard errors from zero of an effect that is found in 80% of studies: 1.96 + 0.84
+TestVerdict = Literal["found", "not found", "can't tell"]
 POSITION = "position bias"
 CONTEXT = "dependence on the slate (IIA)"
 WORDS = {
@@ -31,11 +35,11 @@ class Effect:
     """An effect size with its 95% interval.
 
     Attributes:
-        name: what it is, with its unit.
+        name: of the quantity, with its unit.
         value: the estimate.
         low: lower end.
         high: upper end.
-        detectable: how large an effect would be found in 80% of studies like this one; None where that isn't known.
+        detectable: the size that is found in 80% of studies like this one; None where that isn't known.
     """
 
     name: str
@@ -50,17 +54,17 @@ class AssumptionTest:
     """The outcome of one test.
 
     Attributes:
-        name: what was looked for.
-        verdict: 'found' where chance gives as much in less than 5% of studies.
+        name: of the departure that was looked for.
+        verdict: 'found' where p is under `LEVEL`, "can't tell" where the test can't be made or has too little power.
         n: picks (or repeats) it rests on.
-        p: chance of as much or more where there is nothing to find; None where it can't be told.
+        p: probability of a statistic as extreme or more if there is no such departure; None without a test.
         effects: the main one first.
-        sentence: all that in words.
+        sentence: the outcome in words.
         figures: more numbers by name; plain values and lists.
     """
 
     name: str
-    verdict: Verdict
+    verdict: TestVerdict
     n: int
     p: float | None
     effects: tuple[Effect, ...]
@@ -68,26 +72,27 @@ class AssumptionTest:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
-def verdict(p: float) -> Verdict:
-    """The word for a p-value."""
+def verdict_of(p: float) -> TestVerdict:
+    """The verdict on a p-value."""
     return "found" if p < LEVEL else "not found"
 
 
-def cannot_tell(name: str, n: int, why: str) -> AssumptionTest:
-    """A test that can't be made."""
-    return AssumptionTest(name, "can't tell", n, None, (), why)
+def undecided(name: str, n: int, reason: str) -> AssumptionTest:
+    """A test that can't be made, with the reason as a sentence."""
+    return AssumptionTest(name, "can't tell", n, None, (), reason)
 
 
-def words(p: float) -> str:
-    """A p-value in brackets."""
+def in_brackets(p: float) -> str:
+    """A p-value as it stands in a sentence."""
     return "(p < 0.0001)" if p < 1e-4 else f"(p = {p:.2g})"
 
 
 def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridge: float = 0.0) -> AssumptionTest:
     """Tests that all positions have the same utility, beside the utilities of the samples.
 
-    Samples stand in random order, so a position's effect can't come from what a fit leaves out; where the columns don't
-    allow a fit, the test is made without them.
+    A Wald test that the coefficients of K - 1 columns, one for each position but the first, are all 0 (see
+    `logit.wald`). Samples stand in random order, so a position's effect can't come from what a fit leaves out; where
+    the columns of the samples don't allow a fit, the test is made without them.
 
     Args:
         slates: n of them.
@@ -95,36 +100,34 @@ def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridg
         names: of the columns, for messages.
         ridge: on the samples' columns; the positions' are left alone.
     """
+    k = int(slates.sizes.max(initial=0))
+    columns = (slates.positions[:, None] == np.arange(1, k)).astype(float)
+    positions = [f"position {j + 1}" for j in range(1, k)]
+    names = [*positions, *(names or [f"column {j + 1}" for j in range(x.shape[1])])]
     try:
-        found = _fit_position(slates, x, names or [f"column {j + 1}" for j in range(x.shape[1])], ridge)
-        k = int(slates.sizes.max())
-        contrasts = np.eye(k) - 1 / k
-        test = wald(found, np.eye(len(found.coefficients))[: k - 1])
+        try:
+            fitted = fit(slates, np.hstack([columns, x]), names, ridge, free=len(positions))
+        except NotIdentifiedError:
+            fitted = fit(slates, columns, positions, ridge, free=len(positions))
+        test = wald(fitted, np.eye(len(fitted.coefficients))[: k - 1])
     except NotIdentifiedError as error:
-        return cannot_tell(POSITION, len(slates), str(error))
-    effects = contrasts[:, 1:] @ found.coefficients[: k - 1]
-    se = found.spread(np.pad(contrasts[:, 1:], ((0, 0), (0, len(found.coefficients) - k + 1))))
-    intervals = effects[:, None] + found.quantile * se[:, None] * np.array([-1, 1])
-    most = int(np.abs(effects).argmax())
+        return undecided(POSITION, len(slates), str(error))
+    contrasts = np.eye(k)[:, 1:] - 1 / k  # each position beside the mean of all; the first has utility 0
+    effects = contrasts @ fitted.coefficients[: k - 1]
+    se = fitted.se_of(np.pad(contrasts, ((0, 0), (0, len(fitted.coefficients) - k + 1))))
+    intervals = effects[:, None] + fitted.quantile * se[:, None] * np.array([-1, 1])
+    strongest = int(np.abs(effects).argmax())
+    value, (low, high) = float(effects[strongest]), intervals[strongest].tolist()
     shares = np.exp(effects) / np.exp(effects).sum()
-    main = Effect(
-        f"utility of position {most + 1} beside the mean of all",
-        float(effects[most]),
-        float(intervals[most, 0]),
-        float(intervals[most, 1]),
-        detectable=float(POWER * se[most]),
-    )
-    told = (
-        f"Samples of equal utility would be picked at position {most + 1} in {shares[most]:.1%} of slates of {k} "
-        f"(fair: {1 / k:.1%})"
-    )
+    name = f"utility of position {strongest + 1} beside the mean of all"
     return AssumptionTest(
         POSITION,
-        verdict(test.p),
+        verdict_of(test.p),
         len(slates),
         test.p,
-        (main,),
-        f"{told}; {_interval(main)} {words(test.p)}.",
+        (Effect(name, value, low, high, detectable=float(DETECTABLE * se[strongest])),),
+        f"Samples of equal utility would be picked at position {strongest + 1} in {shares[strongest]:.1%} of slates of "
+        f"{k} (fair: {1 / k:.1%}); a utility of {value:+.2f} (95% {low:+.2f} to {high:+.2f}) {in_brackets(test.p)}.",
         {
             "statistic": test.statistic,
             "df": test.q,
@@ -135,23 +138,16 @@ def position_bias(slates: Slates, x: np.ndarray, names: Sequence[str] = (), ridg
     )
 
 
-def _fit_position(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float) -> Fit:
-    k = int(slates.sizes.max(initial=0))
-    columns = (slates.positions[:, None] == np.arange(1, k)).astype(float)
-    positions = [f"position {j + 1}" for j in range(1, k)]
-    try:
-        return fit(slates, np.hstack([columns, x]), [*positions, *names], ridge, free=len(positions))
-    except NotIdentifiedError:
-        return fit(slates, columns, positions, ridge, free=len(positions))
-
-
-def _interval(effect: Effect) -> str:
-    return f"a utility of {effect.value:+.2f} (95% {effect.low:+.2f} to {effect.high:+.2f})"
-
-
 @dataclass(frozen=True, slots=True)
-class _Context:
-    """Added columns by name, and the controls that keep a curved utility or a rare class from looking like context."""
+class Context:
+    """Columns about the other samples of a slate, and controls.
+
+    Attributes:
+        names: of the added columns, keys of `WORDS`.
+        added: (rows, a) that are tested.
+        control_names: of the controls.
+        controls: (rows, c) that keep a curved utility or a rare class from looking like an effect of context.
+    """
 
     names: list[str]
     added: np.ndarray
@@ -159,97 +155,104 @@ class _Context:
     controls: np.ndarray
 
 
+def context_columns(
+    slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]
+) -> Context:
+    """The context of each sample.
+
+    With u the centred utilities and v = u / sd(u): 'context' is u times the mean v of the slate's other samples, 'size'
+    (where K varies) u times log2 K, and 'similar' (with labels) the number of others of its class.
+
+    Args:
+        slates: n of them.
+        utilities: (rows,) fitted.
+        labels: (rows,) classes; None where there are none.
+        class_names: by label, for messages.
+
+    Source: the diagnostic columns of McFadden, Train and Tye 1977, "An application of diagnostic tests for the
+    independence from irrelevant alternatives property".
+    """
+    u = utilities - utilities.mean()
+    v = u / (u.std() or 1.0)
+    others = (slates.per_sample(slates.total(v)) - v) / slates.per_sample(slates.sizes - 1)
+    names, added = ["context"], [u * others]
+    control_names, controls = ["the square of the utility"], [v**2]
+    if len(np.unique(slates.sizes)) > 1:
+        names.append("size")
+        added.append(u * slates.per_sample(np.log2(slates.sizes)))
+    if labels is not None:
+        classes = np.unique(labels)
+        marks = (labels[:, None] == classes).astype(float)
+        names.append("similar")
+        added.append((marks * slates.per_sample(slates.total(marks))).sum(axis=1) - 1)
+        control_names += [f"class {class_name(int(label), class_names)}" for label in classes]
+        controls += list(marks.T)
+    return Context(names, np.stack(added, axis=1), control_names, np.stack(controls, axis=1))
+
+
+def fit_with_context(slates: Slates, x: np.ndarray, fitted: Fit, context: Context) -> tuple[Fit, list[str]]:
+    """The fit with columns of context, which stand first in it, and the names of those that can be estimated.
+
+    A column of context that follows from the samples' own and the controls is left out.
+    """
+    base = np.hstack([x, context.controls])
+    names = [*fitted.names, *context.control_names, *context.names]
+    columns = np.hstack([base, context.added])
+    estimated, _ = estimable(slates.centred(columns), names)
+    added = [j for j in estimated if j >= base.shape[1]]
+    order = [*added, *(j for j in estimated if j < base.shape[1])]
+    full = fit(slates, columns[:, order], [names[j] for j in order], fitted.ridge, free=len(added))
+    return full, [names[j] for j in added]
+
+
 def slate_dependence(
-    slates: Slates, x: np.ndarray, found: Fit, labels: np.ndarray | None, class_names: Sequence[str] = ()
+    slates: Slates, x: np.ndarray, fitted: Fit, labels: np.ndarray | None, class_names: Sequence[str] = ()
 ) -> AssumptionTest:
-    """Tests that the other samples of a slate count for nothing (independence of irrelevant alternatives).
+    """Tests that the odds of two samples don't depend on the others of the slate (independence of irrelevant ones).
+
+    A Wald test that the coefficients of the `context_columns` are all 0.
 
     Args:
         slates: n of them.
         x: (rows, d) the columns of the fit.
-        found: Luce's rule fitted to them; its ridge is kept for all columns but those about context.
+        fitted: Luce's rule fitted to them; its ridge applies to all columns but those of context.
         labels: (rows,) classes, by which samples are alike; None where there are none.
         class_names: by label, for messages.
     """
-    context = _context_columns(slates, x @ found.coefficients, labels, class_names)
     try:
-        full, names = _fit_context(slates, x, found, context)
+        context = context_columns(slates, x @ fitted.coefficients, labels, class_names)
+        full, names = fit_with_context(slates, x, fitted, context)
         if not names:
-            return cannot_tell(
-                CONTEXT,
-                len(slates),
-                "What else stands in the slates follows from the samples themselves; this test needs K = 3 or more.",
-            )
+            reason = "What else stands in a slate follows from the sample itself; this test needs K = 3 or more."
+            return undecided(CONTEXT, len(slates), reason)
         test = wald(full, np.eye(len(full.coefficients))[: len(names)])
     except NotIdentifiedError as error:
-        return cannot_tell(CONTEXT, len(slates), str(error))
-    intervals = full.intervals()
+        return undecided(CONTEXT, len(slates), str(error))
     effects = [
-        Effect(
-            WORDS[name],
-            float(full.coefficients[j]),
-            float(intervals[j, 0]),
-            float(intervals[j, 1]),
-            detectable=float(POWER * full.se[j]),
-        )
-        for j, name in enumerate(names)
+        Effect(WORDS[name], float(value), float(low), float(high), detectable=float(DETECTABLE * se))
+        for name, value, (low, high), se in zip(names, full.coefficients, full.intervals(), full.se, strict=False)
     ]
     effects.sort(key=lambda effect: -abs(effect.value) / (effect.detectable or 1))
-    strongest = effects[0]
-    said = (
-        "The odds of two samples depend on the others"
-        if verdict(test.p) == "found"
-        else "Luce's rule isn't contradicted"
-    )
+    strongest, verdict = effects[0], verdict_of(test.p)
+    outcome = "The odds of two samples depend on the others" if verdict == "found" else "Luce's rule isn't contradicted"
     return AssumptionTest(
         CONTEXT,
-        verdict(test.p),
+        verdict,
         len(slates),
         test.p,
         tuple(effects),
-        f"{said} {words(test.p)}; {strongest.name}: {strongest.value:+.2f} (95% {strongest.low:+.2f} to "
+        f"{outcome} {in_brackets(test.p)}; {strongest.name}: {strongest.value:+.2f} (95% {strongest.low:+.2f} to "
         f"{strongest.high:+.2f}; {strongest.detectable:.2f} would be found in 80% of studies).",
         {"statistic": test.statistic, "df": test.q},
     )
 
 
-def _fit_context(slates: Slates, x: np.ndarray, found: Fit, context: _Context) -> tuple[Fit, list[str]]:
-    """The context after all else, so that it is dropped where it follows from the rest; first in the result."""
-    base = np.hstack([x, context.controls])
-    names = [*found.names, *context.control_names, *context.names]
-    all_ = np.hstack([base, context.added])
-    kept, _ = estimable(slates.centred(all_), names)
-    added = [j for j in kept if j >= base.shape[1]]
-    order = [*added, *(j for j in kept if j < base.shape[1])]
-    full = fit(slates, all_[:, order], [names[j] for j in order], found.ridge, free=len(added))
-    return full, [names[j] for j in added]
-
-
-def _context_columns(
-    slates: Slates, utilities: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]
-) -> _Context:
-    u = utilities - utilities.mean()
-    v = u / (u.std() or 1.0)
-    others = (slates.spread(slates.total(v)) - v) / slates.spread(slates.sizes - 1)
-    names, added = ["context"], [u * others]
-    control_names, controls = ["the square of the utility"], [v**2]
-    if len(np.unique(slates.sizes)) > 1:
-        names.append("size")
-        added.append(u * slates.spread(np.log2(slates.sizes)))
-    if labels is not None:
-        classes = np.unique(labels)
-        marks = (labels[:, None] == classes).astype(float)
-        names.append("similar")
-        added.append((marks * slates.spread(slates.total(marks))).sum(axis=1) - 1)
-        control_names += [f"class {class_name(int(label), class_names)}" for label in classes]
-        controls += list(marks.T)
-    return _Context(names, np.stack(added, axis=1), control_names, np.stack(controls, axis=1))
-
-
 def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> AssumptionTest:
-    """The share of repeats answered alike, beside chance (1 / K) and what Luce's rule expects (the sum of p squared).
+    """Tests that slates shown again are answered alike no more often than by picks at random.
 
-    More than Luce's rule expects means tastes that the features leave out; chance means picks that say nothing.
+    The statistic is the mean over raters of each one's share of repeats answered alike, less chance (the mean of
+    1 / K), in standard errors; the one-sided p-value is Student's with raters - 1 degrees of freedom. Luce's rule with
+    the fitted utilities expects the mean of `sum_j p_j^2`: more than that means tastes that the features leave out.
 
     Args:
         slates: n of them.
@@ -258,25 +261,25 @@ def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Assu
     """
     m = len(repeats.first)
     if m < LEAST_REPEATS:
-        return cannot_tell(RETEST, m, f"{m} repeated slates were answered; this needs {LEAST_REPEATS} or more.")
+        return undecided(RETEST, m, f"{m} repeated slates were answered; this needs {LEAST_REPEATS} or more.")
     same = slates.picked[repeats.first] == repeats.again
     p = np.exp(slates.log_probabilities(utilities))
     expected = float(slates.total(p**2)[repeats.first].mean())
     chance = float((1 / slates.sizes[repeats.first]).mean())
-    _, place = np.unique(slates.raters[repeats.first], return_inverse=True)
-    raters = int(place.max()) + 1
+    _, cluster = np.unique(slates.raters[repeats.first], return_inverse=True)
+    raters = int(cluster.max()) + 1
     if raters == 1:
-        place, raters = np.arange(m), m  # one rater's repeats speak of that rater
-    found = clustered_share(np.bincount(place, same, raters), np.bincount(place, minlength=raters).astype(float))
-    p_value = float(stdtr(raters - 1, -(found.value - chance) / found.se))
+        cluster, raters = np.arange(m), m  # one rater's repeats speak of that rater
+    share = clustered_share(np.bincount(cluster, same, raters), np.bincount(cluster, minlength=raters).astype(float))
+    p_value = float(stdtr(raters - 1, -(share.value - chance) / share.se))
     return AssumptionTest(
         RETEST,
-        verdict(p_value),
+        verdict_of(p_value),
         m,
         p_value,
-        (Effect("share of repeats answered alike", found.value, found.low, found.high),),
-        f"Of {m:,} repeats raters answered {found.value:.1%} alike on average (95% {found.low:.1%} to "
-        f"{found.high:.1%}); chance gives {chance:.1%} {words(p_value)}, Luce's rule with the fitted utilities "
+        (Effect("share of repeats answered alike", share.value, share.low, share.high),),
+        f"Of {m:,} repeats raters answered {share.value:.1%} alike on average (95% {share.low:.1%} to "
+        f"{share.high:.1%}); chance gives {chance:.1%} {in_brackets(p_value)}, Luce's rule with the fitted utilities "
         f"{expected:.1%}.",
         {"chance": chance, "expected": expected, "raters": raters},
     )

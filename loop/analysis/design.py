@@ -1,4 +1,4 @@
-"""Features by name, as columns of numbers: what a utility may depend on, and which columns a fit can estimate."""
+"""Features by name, as columns of numbers that a utility may depend on, and checks that a fit can estimate them."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from loop.analysis.log import Log
 
 LEAST_PICKS = 10
 COLLINEAR = 1e-9  # share of a column's variance within slates that the others leave unexplained
-ABOVE = 1e-7  # of a difference's length: what is less against a direction counts as rounding
+ABOVE = 1e-7  # share of a difference's length; less than that against a direction counts as rounding
 FEATURES = {
     "class": "one column for each class (or mode) but the one that is shown most",
     "generation": "one column for each generation but the oldest",
@@ -43,13 +43,18 @@ class Details:
     @classmethod
     def stored(cls, rows: Iterable[tuple], class_names: Sequence[str]) -> Self:
         """Class probabilities, and x and y of points, from `Store.sample_details`."""
-        found = cls(class_names)
-        for sample, _, point, more in rows:
-            for j, value in enumerate(json.loads(more).get("probs") or () if more else ()):
-                found.probabilities.setdefault(j, {})[sample] = value
+        details = cls(class_names)
+        for sample, _, point, reward in rows:
+            for j, value in enumerate(json.loads(reward).get("probs") or () if reward else ()):
+                details.probabilities.setdefault(j, {})[sample] = value
             for name, value in zip("xy", json.loads(point) if point else (), strict=False):
-                found.columns.setdefault(name, {})[sample] = value
-        return found
+                details.columns.setdefault(name, {})[sample] = value
+        return details
+
+    def probability_columns(self, samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """(m, classes) class probabilities of (m,) sample ids, NaN where unknown, and the names of the classes."""
+        x = np.stack([looked_up(samples, column) for column in self.probabilities.values()], axis=1)
+        return x, [class_name(label, self.class_names) for label in self.probabilities]
 
 
 def table_columns(path: Path, rows: Iterable[tuple]) -> dict[str, dict[int, float]]:
@@ -70,30 +75,27 @@ def table_columns(path: Path, rows: Iterable[tuple]) -> dict[str, dict[int, floa
         header = reader.fieldnames or []
         key = next((name for name in ("sample_id", "image_sha256") if name in header), None)
         if key is None:
-            raise ValueError(f"{path} needs a column sample_id or image_sha256, by which samples are known.")
+            raise ValueError(f"{path} needs a column sample_id or image_sha256, to tell samples apart.")
         for sample, image, _, _ in rows:
             ids.setdefault(str(sample) if key == "sample_id" else image, []).append(sample)
         columns: dict[str, dict[int, float]] = {name: {} for name in header if name != key}
         for row in reader:
             for name, column in columns.items():
-                value = _number(row[name], path, reader.line_num, name)
+                try:
+                    value = float(row[name] or "")
+                except ValueError:
+                    wrong = f"{path}, line {reader.line_num}: '{name}' must be a number, not '{row[name]}'."
+                    raise ValueError(wrong) from None
                 column.update((sample, value) for sample in ids.get(row[key] or "", ()))
     return columns
 
 
-def _number(text: str | None, path: Path, line: int, name: str) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        raise ValueError(f"{path}, line {line}: '{name}' must be a number, not '{text}'.") from None
-
-
 class NotIdentifiedError(ValueError):
-    """The picks don't determine what was asked for; the message says why and what to do."""
+    """Raised where picks don't determine a requested quantity; the message gives the reason and the remedy."""
 
 
 class SeparatedError(NotIdentifiedError):
-    """No finite utilities are best, because some columns separate what was picked from what wasn't.
+    """Raised where no finite utilities are best, because columns separate picked samples from the others.
 
     Attributes:
         columns: their names.
@@ -105,7 +107,7 @@ class SeparatedError(NotIdentifiedError):
 
     @property
     def reason(self) -> str:
-        """The same without a full stop or advice."""
+        """The message without advice or a full stop."""
         most = "most of it, or the least" if len(self.columns) == 1 else "most of them, or of a weighted sum of them"
         return (
             f"The picks are separated by {listed(self.columns)}: what was picked always had the {most}, so no finite "
@@ -147,29 +149,35 @@ def check_estimable(centred: np.ndarray, names: Sequence[str], ridge: float) -> 
 
 
 def estimable(centred: np.ndarray, names: Sequence[str]) -> tuple[list[int], dict[str, str]]:
-    """The columns that can be estimated together, first come first served, and why the others can't.
+    """The columns that can be estimated together, taken in their order, and why the others can't.
+
+    A column is left out where it is constant within slates, or where the ones before it leave less than `COLLINEAR` of
+    its sum of squares unexplained (by least squares).
 
     Args:
         centred: (rows, d) columns less their slate's mean.
         names: of the columns.
+
+    Returns:
+        Indices of the columns that can be estimated, and a reason for each of the others by name.
     """
     size = np.abs(centred).max(axis=0, initial=0.0)
     z = centred / np.where(size > 0, size, 1.0)
     gram = z.T @ z
-    kept: list[int] = []
+    chosen: list[int] = []
     problems: dict[str, str] = {}
     for j, name in enumerate(names):
         if size[j] < 1e-12:
             problems[name] = "never differs between the samples of a slate"
             continue
-        inner = gram[np.ix_(kept, kept)]
-        weights = np.linalg.lstsq(inner, gram[kept, j], rcond=1e-14)[0] if kept else np.zeros(0)
-        if gram[j, j] - gram[kept, j] @ weights < COLLINEAR * gram[j, j]:
-            others = [names[i] for i, weight in zip(kept, weights, strict=True) if abs(weight) > 1e-6]
+        inner = gram[np.ix_(chosen, chosen)]
+        weights = np.linalg.lstsq(inner, gram[chosen, j], rcond=1e-14)[0] if chosen else np.zeros(0)
+        if gram[j, j] - gram[chosen, j] @ weights < COLLINEAR * gram[j, j]:
+            others = [names[i] for i, weight in zip(chosen, weights, strict=True) if abs(weight) > 1e-6]
             problems[name] = f"follows from {', '.join(others)} within slates (collinear)"
         else:
-            kept.append(j)
-    return kept, problems
+            chosen.append(j)
+    return chosen, problems
 
 
 def separating(differences: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -189,14 +197,14 @@ def separating(differences: np.ndarray, names: Sequence[str]) -> list[str]:
     rows = differences[lengths > 0] / lengths[lengths > 0, None]
     if not rows.size:
         return []
-    below, above = rows.min(axis=0), rows.max(axis=0)
-    alone = ((below >= -ABOVE) & (above > ABOVE)) | ((above <= ABOVE) & (below < -ABOVE))
+    least, most = rows.min(axis=0), rows.max(axis=0)
+    alone = ((least >= -ABOVE) & (most > ABOVE)) | ((most <= ABOVE) & (least < -ABOVE))
     if alone.any():
-        return [name for name, guilty in zip(names, alone, strict=True) if guilty]
+        return [name for name, separates in zip(names, alone, strict=True) if separates]
     rows = np.unique(rows.round(12), axis=0)
     along = rows.mean(axis=0)
-    # b is written as the difference of two non-negative vectors, and its scale is set by what it gains on the average
-    found = linprog(
+    # b is written as the difference of two non-negative vectors, and its scale is set by its gain on the average
+    solution = linprog(
         np.ones(2 * rows.shape[1]),
         A_ub=-np.hstack([rows, -rows]),
         b_ub=np.zeros(len(rows)),
@@ -204,9 +212,9 @@ def separating(differences: np.ndarray, names: Sequence[str]) -> list[str]:
         b_eq=[1.0],
         method="highs",
     )
-    if found.status != 0:  # infeasible: no direction gains anything
+    if solution.status != 0:  # infeasible: no direction gains anything
         return []
-    parts = np.abs(found.x[: len(along)] - found.x[len(along) :])
+    parts = np.abs(solution.x[: len(along)] - solution.x[len(along) :])
     return [name for name, part in zip(names, parts, strict=True) if part > 1e-6 * parts.max()]
 
 
@@ -224,8 +232,8 @@ class Design:
     Attributes:
         names: (d,) of the columns.
         x: (rows, d).
-        references: what the columns of a feature are relative to, by feature.
-        left_out: columns that can't be estimated, with why.
+        references: the value that the columns of a feature are relative to, by feature.
+        left_out: columns that can't be estimated, each with the reason.
     """
 
     names: tuple[str, ...]
@@ -238,14 +246,14 @@ def design(log: Log, features: Sequence[str], details: Details) -> Design:
     """The columns of some features; those that can't be estimated are left out and named.
 
     Raises:
-        ValueError: a feature that there isn't, or that isn't known of every sample.
+        ValueError: an unknown feature, or one that some samples lack.
     """
     names: list[str] = []
     left_out: dict[str, str] = {}
     parts: list[np.ndarray] = [np.zeros((len(log.items), 0))]
     references: dict[str, str] = {}
     for feature in features:
-        columns = _columns(log, feature, details)
+        columns = feature_columns(log, feature, details)
         if not columns.names:
             left_out[feature] = "is the same of all samples"
         elif columns.reference:
@@ -256,12 +264,20 @@ def design(log: Log, features: Sequence[str], details: Details) -> Design:
     if not np.isfinite(x).all():
         missing = [name for name, column in zip(names, x.T, strict=True) if not np.isfinite(column).all()]
         raise ValueError(f"'{missing[0]}' isn't known of every sample that was shown; leave it out of --features.")
-    kept, problems = estimable(log.slates.centred(x), names) if len(log.slates) else ([], {})
-    return Design(tuple(names[j] for j in kept), x[:, kept], references, left_out | problems)
+    chosen, problems = estimable(log.slates.centred(x), names) if len(log.slates) else ([], {})
+    return Design(tuple(names[j] for j in chosen), x[:, chosen], references, left_out | problems)
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class Columns:
+    """The columns of one feature.
+
+    Attributes:
+        names: d of them; none where the feature is the same of all samples.
+        x: (rows, d).
+        reference: the value or class that has no column, which the others are relative to; empty for none.
+    """
+
     names: list[str]
     x: np.ndarray
     reference: str = ""
@@ -272,51 +288,59 @@ def class_name(label: int, names: Sequence[str]) -> str:
     return names[label] if 0 <= label < len(names) else str(label)
 
 
-def _columns(log: Log, feature: str, details: Details) -> _Columns:
+def looked_up(samples: np.ndarray, column: Mapping[int, float]) -> np.ndarray:
+    """(m,) values of (m,) sample ids; NaN where there is none."""
+    ids, place = np.unique(samples, return_inverse=True)
+    return np.array([column.get(int(sample), np.nan) for sample in ids])[place]
+
+
+def feature_columns(log: Log, feature: str, details: Details) -> Columns:
+    """The columns of one feature, by its name in `FEATURES` or in the details' columns.
+
+    Raises:
+        ValueError: an unknown feature, or one that these samples don't have.
+    """
     items, slates = log.items, log.slates
     if feature == "class":
         if (items["label"] < 0).any():
             raise ValueError("These samples have no classes; leave 'class' out of --features.")
-        return _dummies(items["label"], "class {}", details.class_names, most_frequent=True)
+        return dummies(items["label"], "class {}", details.class_names, most_frequent=True)
     if feature == "generation":
-        return _dummies(items["t"], "generation {}", ())
+        return dummies(items["t"], "generation {}", ())
     if feature == "position":
-        return _dummies(slates.positions + 1, "position {}", ())
+        return dummies(slates.positions + 1, "position {}", ())
     if feature in ("reward", "operative_reward"):
-        return _Columns([feature], items["reward" if feature == "reward" else "operative"][:, None])
+        return Columns([feature], items["reward" if feature == "reward" else "operative"][:, None])
     if feature == "probs":
-        return _probabilities(items, details)
+        if not details.probabilities:
+            raise ValueError("These samples have no class probabilities; leave 'probs' out of --features.")
+        x, classes = details.probability_columns(items["sample"])
+        names = [f"probability of {name}" for name in classes]
+        reference = int(x.mean(axis=0).argmax())
+        others = [j for j in range(len(names)) if j != reference]
+        return Columns([names[j] for j in others], x[:, others], names[reference])
     if feature in details.columns:
-        return _Columns([feature], _looked_up(items, details.columns[feature])[:, None])
+        return Columns([feature], looked_up(items["sample"], details.columns[feature])[:, None])
     known = dict.fromkeys([*FEATURES, *details.columns])
     raise ValueError(f"There is no feature '{feature}'; choose from {', '.join(known)}, or give a --table with it.")
 
 
-def _dummies(values: np.ndarray, words: str, names: Sequence[str], most_frequent: bool = False) -> _Columns:
-    """A column for each value but the reference: the most frequent or the smallest."""
-    found, counts = np.unique(values, return_counts=True)
-    if not len(found):
-        return _Columns([], np.zeros((0, 0)))
-    reference = found[counts.argmax()] if most_frequent else found[0]
-    others = found[found != reference]
-    return _Columns(
+def dummies(values: np.ndarray, words: str, names: Sequence[str], most_frequent: bool = False) -> Columns:
+    """A column of 0 and 1 for each value but the reference: the most frequent one, or the smallest.
+
+    Args:
+        values: (rows,) whole numbers.
+        words: of a column, with a place for the value.
+        names: of values; may be empty.
+        most_frequent: takes the most frequent value as the reference.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if not len(distinct):
+        return Columns([], np.zeros((0, 0)))
+    reference = distinct[counts.argmax()] if most_frequent else distinct[0]
+    others = distinct[distinct != reference]
+    return Columns(
         [words.format(class_name(int(value), names)) for value in others],
         (values[:, None] == others).astype(float),
         words.format(class_name(int(reference), names)),
     )
-
-
-def _probabilities(items: np.ndarray, details: Details) -> _Columns:
-    by_class = details.probabilities
-    if not by_class:
-        raise ValueError("These samples have no class probabilities; leave 'probs' out of --features.")
-    x = np.stack([_looked_up(items, column) for column in by_class.values()], axis=1)
-    names = [f"probability of {class_name(label, details.class_names)}" for label in by_class]
-    most = int(x.mean(axis=0).argmax())
-    kept = [j for j in range(len(names)) if j != most]
-    return _Columns([names[j] for j in kept], x[:, kept], names[most])
-
-
-def _looked_up(items: np.ndarray, column: Mapping[int, float]) -> np.ndarray:
-    samples, place = np.unique(items["sample"], return_inverse=True)
-    return np.array([column.get(int(sample), np.nan) for sample in samples])[place]

@@ -1,6 +1,5 @@
 """The answers of a study that a fit counts, and answered slates as flat arrays."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from data.records import OUTCOMES, PURPOSES, Purpose, RaterKind
 from data.store import Store
+from model.luce import log_probabilities
 
 ANSWER = np.dtype(
     [("slate", "i8"), ("k", "i4"), ("t", "i4"), ("purpose", "i1"), ("outcome", "i1"), ("position", "i4"),
@@ -22,13 +22,13 @@ WORDS = {"none": "'none of these'", "skip": "skipped", "timeout": "timed out"}
 
 @dataclass(frozen=True, slots=True)
 class Slates:
-    """n slates of K samples each, K differing; their samples are consecutive rows of every array about samples.
+    """Answered slates of any K; their samples are consecutive rows of every array about samples.
 
     Attributes:
         sizes: (n,) K, each at least 2.
         picked: (n,) the picked position, in [0, K).
-        raters: (n,) who picked, any whole numbers.
-        independent: whether picks are independent whoever made them, as simulated users' are.
+        raters: (n,) ids of the raters, any whole numbers.
+        independent: True if picks are independent whoever made them, as simulated users' are.
     """
 
     sizes: np.ndarray
@@ -48,7 +48,7 @@ class Slates:
     @property
     def starts(self) -> np.ndarray:
         """(n,) the first row of each slate."""
-        return np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
+        return (np.cumsum(self.sizes) - self.sizes).astype(np.int64)
 
     @property
     def rows(self) -> np.ndarray:
@@ -58,7 +58,7 @@ class Slates:
     @property
     def positions(self) -> np.ndarray:
         """(rows,) the position of each sample in its slate, from 0."""
-        return np.arange(int(self.sizes.sum())) - self.spread(self.starts)
+        return np.arange(int(self.sizes.sum())) - self.per_sample(self.starts)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """(n, ...) sums over each slate of (rows, ...) values."""
@@ -66,30 +66,34 @@ class Slates:
             return np.zeros((0, *values.shape[1:]))
         return np.add.reduceat(values, self.starts, axis=0)
 
-    def spread(self, values: np.ndarray) -> np.ndarray:
+    def per_sample(self, values: np.ndarray) -> np.ndarray:
         """(rows, ...) each slate's value at all its samples."""
         return np.repeat(values, self.sizes, axis=0)
 
     def centred(self, values: np.ndarray) -> np.ndarray:
         """(rows, ...) values less their slate's mean; exactly 0 where they are equal."""
         sizes = self.sizes.reshape(-1, *[1] * (values.ndim - 1))
-        apart = values - self.spread(values[self.starts])
-        return apart - self.spread(self.total(apart) / sizes)
+        shifted = values - self.per_sample(values[self.starts])
+        return shifted - self.per_sample(self.total(shifted) / sizes)
+
+    def vary_in(self, values: np.ndarray) -> bool:
+        """True if any slate shows two different ones of (rows,) values."""
+        starts = self.starts
+        return bool((np.maximum.reduceat(values, starts) != np.minimum.reduceat(values, starts)).any())
 
     def log_probabilities(self, utilities: np.ndarray) -> np.ndarray:
         """(rows,) log of Luce's probability of each sample in its slate, from (rows,) utilities."""
-        shifted = utilities - self.spread(np.maximum.reduceat(utilities, self.starts))
-        return shifted - self.spread(np.log(self.total(np.exp(shifted))))
+        return log_probabilities(utilities, self.sizes)
 
-    def keep(self, chosen: np.ndarray) -> tuple["Slates", np.ndarray]:
+    def subset(self, chosen: np.ndarray) -> tuple["Slates", np.ndarray]:
         """The slates where the (n,) mask is true, and the (rows,) mask of their samples."""
-        kept = Slates(self.sizes[chosen], self.picked[chosen], self.raters[chosen], self.independent)
-        return kept, self.spread(chosen)
+        slates = Slates(self.sizes[chosen], self.picked[chosen], self.raters[chosen], self.independent)
+        return slates, self.per_sample(chosen)
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """Whose answers count.
+class AnswerFilter:
+    """The answers that count.
 
     Attributes:
         kinds: of raters.
@@ -109,7 +113,7 @@ class Repeats:
     """Slates that the same rater saw again in another order.
 
     Attributes:
-        first: (m,) which of the log's slates it was.
+        first: (m,) index of each among the log's slates.
         again: (m,) position, in the order of the first showing, of the sample that was picked the second time.
     """
 
@@ -136,61 +140,65 @@ class Log:
     repeats: Repeats
 
 
-def read_log(store: Store, who: Who) -> Log:
-    """Reads a study's answers; they are consistent with one moment."""
+def read_log(store: Store, counting: AnswerFilter) -> Log:
+    """The answers of a study that count, as they are at one moment."""
     with store.read():
-        answers = np.fromiter(store.chosen_answers(who.kinds, who.pick_flags, who.rater_flags), dtype=ANSWER)
-        items = np.fromiter(_numbers(store.chosen_items(who.kinds)), dtype=ITEM)
-    ids, starts, counts = np.unique(items["slate"], return_index=True, return_counts=True)
-    held = np.zeros(len(answers), dtype=np.int64)
+        given = store.chosen_answers(counting.kinds, counting.pick_flags, counting.rater_flags)
+        answers = np.fromiter(given, dtype=ANSWER)
+        samples = (tuple(np.nan if v is None else v for v in row) for row in store.chosen_items(counting.kinds))
+        items = np.fromiter(samples, dtype=ITEM)
+    ids, starts, stored = np.unique(items["slate"], return_index=True, return_counts=True)
     place = np.searchsorted(ids, answers["slate"])
-    there = place < len(ids)
-    there[there] = ids[place[there]] == answers["slate"][there]
-    held[there] = counts[place[there]]
-    counted, left_out = _counted(answers, held, who)
-    chosen = answers[counted]
-    rows = _rows(starts[place[counted]], held[counted])
-    slates = Slates(held[counted], chosen["position"].astype(np.int64), chosen["rater"], "human" not in who.kinds)
-    return Log(slates, chosen, items[rows], left_out, _repeats(answers, chosen, items, starts, ids))
+    present = place < len(ids)
+    present[present] = ids[place[present]] == answers["slate"][present]
+    sizes = np.zeros(len(answers), dtype=np.int64)  # samples that are stored of each answered slate
+    sizes[present] = stored[place[present]]
+    counted, left_out = select_answers(answers, sizes, counting)
+    chosen, sizes = answers[counted], sizes[counted]
+    first_rows = np.cumsum(sizes) - sizes
+    rows = np.repeat(starts[place[counted]] - first_rows, sizes) + np.arange(int(sizes.sum()))
+    slates = Slates(sizes, chosen["position"].astype(np.int64), chosen["rater"], "human" not in counting.kinds)
+    return Log(slates, chosen, items[rows], left_out, repeated_slates(answers, chosen, items))
 
 
-def _numbers(rows: Iterable[tuple]) -> Iterable[tuple]:
-    """The rows with NaN for None."""
-    for row in rows:
-        yield tuple(np.nan if value is None else value for value in row)
+def select_answers(answers: np.ndarray, sizes: np.ndarray, counting: AnswerFilter) -> tuple[np.ndarray, dict[str, int]]:
+    """The answers that count, and how many don't for each reason; the first that applies.
 
+    Args:
+        answers: (a,) `ANSWER` rows.
+        sizes: (a,) samples that are stored of each one's slate.
+        counting: says which count.
 
-def _counted(answers: np.ndarray, held: np.ndarray, who: Who) -> tuple[np.ndarray, dict[str, int]]:
-    """(all answers,) which count, and how many of the others there are for each first reason."""
-    wanted = np.isin(answers["purpose"], [PURPOSES.index(purpose) for purpose in who.purposes])
+    Returns:
+        An (a,) mask, and numbers by reason, of answers to slates with the filter's purposes.
+    """
+    counted = np.isin(answers["purpose"], [PURPOSES.index(purpose) for purpose in counting.purposes])
     reasons = {
         "of sessions that withdrew": answers["withdrawn"],
         "flagged": answers["flagged"],
         **{WORDS[name]: answers["outcome"] == i for i, name in enumerate(OUTCOMES) if name in WORDS},
         "from slates of infinite K": answers["k"] == 0,
         "from slates of K = 1, where nothing is chosen": answers["k"] == 1,
-        "from slates that lack samples": (held != answers["k"]) & (answers["k"] > 1),
+        "from slates that lack samples": (sizes != answers["k"]) & (answers["k"] > 1),
     }
-    counted, left_out = wanted.copy(), {}
-    for words, holds in reasons.items():
-        n = int((counted & holds).sum())
+    left_out = {}
+    for reason, applies in reasons.items():
+        n = int((counted & applies).sum())
         if n:
-            left_out[words] = n
-        counted &= ~holds
+            left_out[reason] = n
+        counted &= ~applies
     return counted, left_out
 
 
-def _rows(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The indices of runs that start at `starts` and are `sizes` long."""
-    ends = np.cumsum(sizes)
-    offsets = np.repeat(starts - np.concatenate([[0], ends[:-1]])[: len(starts)], sizes)
-    return np.arange(int(sizes.sum())) + offsets
+def repeated_slates(answers: np.ndarray, counted: np.ndarray, items: np.ndarray) -> Repeats:
+    """Second answers to slates that count. Flags don't matter here, because being inconsistent is one.
 
-
-def _repeats(
-    answers: np.ndarray, counted: np.ndarray, items: np.ndarray, starts: np.ndarray, ids: np.ndarray
-) -> Repeats:
-    """Second answers to slates that count; flags don't matter, because being inconsistent is one."""
+    Args:
+        answers: all `ANSWER` rows.
+        counted: (n,) those that count.
+        items: all `ITEM` rows, sorted by slate and position.
+    """
+    ids, starts = np.unique(items["slate"], return_index=True)
     again = answers[answers["repeats"] & (answers["outcome"] == OUTCOMES.index("pick"))]
     again = again[np.isin(again["copy_of"], counted["slate"])]
     first = np.searchsorted(counted["slate"], again["copy_of"])

@@ -1,12 +1,12 @@
-"""The conditional logit: Luce's rule with utilities linear in given columns, and the worth of coarse items.
+"""The conditional logit: Luce's rule with utilities linear in given columns, and the worths of coarse items.
 
-Slates may be of any K. Intervals are clustered by rater; with few raters they are Student's.
+The one such fit of this code: `curate fit`, the report's utility gains and the proxy user (`loop.users`) all maximise
+the same `Likelihood`. Slates may be of any K. Intervals are clustered by rater, and Student's where raters are few.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -18,48 +18,119 @@ from scipy.stats import f as f_law
 from loop.analysis.design import NotIdentifiedError, SeparatedError, check_enough, check_estimable, listed, separating
 from loop.analysis.log import Slates
 
-LEAST_RATERS = 10  # fewer clusters than this estimate no variance worth the name
+LEAST_RATERS = 10  # the sandwich needs as many clusters; fewer estimate no variance worth the name
 ITERATIONS = 200
 CONVERGED = 1e-10  # of Newton's decrement, twice the log-likelihood that is still to be gained
 CONDITIONED = 1e-9  # least eigenvalue of the information, as a share of the largest and of the picks
 ADVICE = "add --ridge 1, leave the feature out, or collect more picks"
 MM_ITERATIONS = 20_000
-CLOSE = 1e-10
+MM_CONVERGED = 1e-10  # largest change of a log worth in one iteration
 
 
-def leave_one_out(
-    slates: Slates, z: np.ndarray, p: np.ndarray, scores: np.ndarray, information: np.ndarray, place: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """The covariance of coefficients by leaving out each rater in turn, and the degrees of freedom of its intervals.
+@dataclass(frozen=True)
+class Likelihood:
+    """The log-likelihood of picks, less a quadratic penalty: `sum log P(pick) - sum_j prior_j b_j^2 / 2`.
 
-    `(G - 1) / G sum_g (A - A_g)^-1 s_g s_g' (A - A_g)^-1`, the jackknife by one step of Newton (CV3 of MacKinnon,
-    Nielsen and Webb 2023), which sees that the estimate hangs on a rater with many picks; the sandwich, evaluated where
-    that rater pulled it, doesn't. Degrees of freedom are one less than the number of raters that as many picks each
-    would make, `1 / sum_g w_g^2` with w_g the share of the information (Carter, Schnepel and Steigerwald 2017).
-    Simulated raters with 3 to 200 picks whose tastes differ by 0.8 were covered in 98, 96 and 93% of studies with 5,
-    10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 90%.
+    P is Luce's rule with the utilities `z b`. The function is concave; with a positive prior on every coefficient it
+    has exactly one maximum, the mode of a posterior with independent normal priors of variance `1 / prior_j`.
 
-    Args:
+    Attributes:
         slates: n of them.
-        z: (rows, d) centred columns.
-        p: (rows,) probabilities.
-        scores: (n, d) gradients of each pick's log-probability.
-        information: (d, d) A, of all picks, with the prior's.
-        place: (n,) of each slate's rater, 0 to G - 1, G at least 2.
+        z: (rows, d) columns of all samples.
+        prior: (d,) precisions; 0 for a coefficient without a prior.
+
+    Source: McFadden 1974, "Conditional logit analysis of qualitative choice behavior".
     """
-    g, d = int(place.max()) + 1, z.shape[1]
-    means, rows = slates.total(p[:, None] * z), slates.spread(place)
-    own, sums = np.zeros((g, d, d)), np.zeros((g, d))
-    for j in range(d):
-        sums[:, j] = np.bincount(place, scores[:, j], g)
-        for k in range(j + 1):
-            product = np.bincount(rows, p * z[:, j] * z[:, k], g) - np.bincount(place, means[:, j] * means[:, k], g)
-            own[:, j, k] = own[:, k, j] = product
-    others = np.linalg.pinv(information - own, rcond=1e-9, hermitian=True)
-    steps = np.einsum("gij,gj->gi", others, sums)
-    shares = np.einsum("ij,gji->g", np.linalg.inv(information), own) / max(d, 1)
-    effective = shares.sum() ** 2 / (shares**2).sum() if d and shares.any() else g
-    return (g - 1) / g * steps.T @ steps, max(1.0, effective - 1)
+
+    slates: Slates
+    z: np.ndarray
+    prior: np.ndarray
+
+    def value(self, b: np.ndarray) -> float:
+        """The penalised log-likelihood at (d,) coefficients."""
+        return self.log_likelihood(b) - float(self.prior @ b**2 / 2)
+
+    def log_likelihood(self, b: np.ndarray) -> float:
+        """The log-probability of all picks, without the penalty."""
+        return float(self.slates.log_probabilities(self.z @ b)[self.slates.rows].sum())
+
+    def probabilities(self, b: np.ndarray) -> np.ndarray:
+        """(rows,) the probability of each sample in its slate."""
+        return np.exp(self.slates.log_probabilities(self.z @ b))
+
+    def scores(self, p: np.ndarray) -> np.ndarray:
+        """(n, d) gradients of the picks' log-probabilities, `z_picked - sum_j p_j z_j`, from (rows,) probabilities."""
+        return self.z[self.slates.rows] - self.slates.total(p[:, None] * self.z)
+
+    def gradient(self, b: np.ndarray) -> np.ndarray:
+        """(d,) the gradient of `value`."""
+        return self.scores(self.probabilities(b)).sum(axis=0) - self.prior * b
+
+    def information(self, p: np.ndarray) -> np.ndarray:
+        """(d, d) minus the Hessian of `value`, from (rows,) probabilities.
+
+        Without the prior it is the covariance of the picked sample's columns, summed over slates.
+        """
+        means = self.slates.total(p[:, None] * self.z)
+        return self.z.T @ (p[:, None] * self.z) - means.T @ means + np.diag(self.prior)
+
+    def maximum(self) -> np.ndarray:
+        """(d,) the best coefficients by Newton's method with a line search; far out where no finite ones are best."""
+        b, definite = np.zeros(self.z.shape[1]), bool((self.prior > 0).all())
+        value = self.value(b)
+        for _ in range(ITERATIONS):
+            p = self.probabilities(b)
+            gradient = self.scores(p).sum(axis=0) - self.prior * b
+            information = self.information(p)
+            if definite:
+                step = np.linalg.solve(information, gradient)
+            else:
+                step = np.linalg.lstsq(information, gradient, rcond=1e-14)[0]
+            decrement = float(gradient @ step)
+            if decrement < CONVERGED:
+                return b + step
+            length = 1.0
+            while (new := self.value(b + length * step)) < value + 1e-4 * length * decrement:
+                length /= 2
+                if length < 1e-8:  # the rest is rounding
+                    return b
+            b, value = b + length * step, new
+        return b
+
+    def has_maximum_near(self, b: np.ndarray) -> bool:
+        """True if a finite maximum is certain to exist within a small step of (d,) coefficients.
+
+        Along any direction in which utilities of a slate differ by at most 1 per unit, the curvature of the likelihood
+        falls no faster than exp(-length). So where Newton's decrement is less than the curvature of every such
+        direction, which is at least the smallest eigenvalue over the largest squared difference, the maximum is near.
+        Below `CONDITIONED` rounding would decide. Source: Bach 2010, "Self-concordant analysis for logistic
+        regression", proposition 2.
+        """
+        if not len(b):
+            return True
+        information = self.information(self.probabilities(b))
+        values = np.linalg.eigvalsh(information)
+        if values[0] < CONDITIONED * max(values[-1], len(self.slates)):
+            return False
+        gradient = self.gradient(b)
+        decrement = float(gradient @ np.linalg.solve(information, gradient))
+        return decrement < 0.01 * values[0] / (4 * float((self.z**2).sum(axis=1).max()))
+
+    def unidentified(self, b: np.ndarray, names: Sequence[str]) -> NotIdentifiedError:
+        """The error that says in which of (d,) named columns it lies that no finite coefficients are best near b."""
+        free = np.flatnonzero(self.prior == 0)
+        picked = self.slates.per_sample(self.z[self.slates.rows][:, free])
+        unpicked = np.delete(picked - self.z[:, free], self.slates.rows, axis=0)
+        separated = separating(unpicked, [names[int(j)] for j in free])
+        advice = "leave the feature out, or collect more picks" if self.prior.any() else ADVICE
+        if separated:
+            return SeparatedError(separated, advice)
+        weakest = np.abs(np.linalg.eigh(self.information(self.probabilities(b)))[1][:, 0])
+        blurred = [name for name, part in zip(names, weakest, strict=True) if part > 0.2 * weakest.max()]
+        return NotIdentifiedError(
+            f"The picks hardly determine the utility of {listed(blurred)}: the best fit is so extreme that it is lost "
+            f"in rounding; {advice}."
+        )
 
 
 @dataclass(frozen=True)
@@ -70,14 +141,14 @@ class Fit:
         names: of the d columns.
         coefficients: (d,) utility per unit of each column.
         plain: (d, d) covariance that takes picks as independent: the inverse of the observed information.
-        clustered: (d, d) covariance that takes each rater's picks as one cluster; None with a single rater.
+        clustered: (d, d) `sandwich` covariance, each rater's picks a cluster; None with a single rater.
         n: picks.
         raters: distinct raters.
         log_likelihood: of all picks.
         chance: log-likelihood of picking at random.
         ridge: strength of the prior on the standardised columns; 0 for none.
-        jackknife: (d, d) covariance by leaving out each rater in turn, which intervals go by where it is larger than
-            the plain one; None with a single rater, and where picks are independent whoever made them.
+        jackknife: (d, d) covariance by `leave_one_out`, which intervals go by where it is larger than the plain one;
+            None with a single rater, and where picks are independent whoever made them.
         freedom: degrees of freedom of Student's t of these intervals.
     """
 
@@ -93,8 +164,8 @@ class Fit:
     jackknife: np.ndarray | None = None
     freedom: float = 0.0
 
-    def spread(self, combinations: np.ndarray) -> np.ndarray:
-        """(q,) standard errors of (q, d) combinations of the coefficients, the larger of those by rater and plain."""
+    def se_of(self, combinations: np.ndarray) -> np.ndarray:
+        """(q,) standard errors of (q, d) combinations of the coefficients, the larger of jackknife and plain."""
         matrices = [self.plain] if self.jackknife is None else [self.plain, self.jackknife]
         variances = [np.einsum("qi,ij,qj->q", combinations, matrix, combinations) for matrix in matrices]
         return np.sqrt(np.max(variances, axis=0))
@@ -112,7 +183,7 @@ class Fit:
     @cached_property
     def se(self) -> np.ndarray:
         """(d,) standard errors that intervals go by."""
-        return self.spread(np.eye(len(self.names)))
+        return self.se_of(np.eye(len(self.names)))
 
     @property
     def fit_share(self) -> float:
@@ -121,27 +192,18 @@ class Fit:
 
     @property
     def p(self) -> float:
-        """Chance of as good a fit by columns that mean nothing (likelihood ratio)."""
+        """The likelihood ratio test's p-value of the hypothesis that all coefficients are 0 (chi-square on d)."""
         return float(chi2.sf(2 * (self.log_likelihood - self.chance), max(len(self.names), 1)))
 
     @property
     def quantile(self) -> float:
-        """The reach of a 95% interval in standard errors: Student's where it is by rater, else the normal's."""
+        """Half a 95% interval's length in standard errors: Student's t where it is by rater, else the normal's."""
         return float(ndtri(0.975) if self.jackknife is None else stdtrit(self.freedom, 0.975))
 
     def intervals(self) -> np.ndarray:
         """(d, 2) 95% intervals."""
         half = self.quantile * self.se
         return np.stack([self.coefficients - half, self.coefficients + half], axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Wald:
-    """A test that q combinations of coefficients are all zero."""
-
-    statistic: float
-    q: int
-    p: float
 
 
 def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0, free: int = 0) -> Fit:
@@ -155,7 +217,7 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
             deviation within slates: the mode of the posterior whose prior for each is normal with variance 1 / ridge.
             Then `plain` is the posterior's covariance by its curvature at the mode, and `clustered` adds what raters'
             picks vary beyond that.
-        free: how many of the first columns the ridge leaves alone.
+        free: number of the first columns that the ridge leaves alone.
 
     Raises:
         NotIdentifiedError: too few picks, columns that don't differ within slates or follow from others, or (as a
@@ -164,145 +226,139 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
     check_enough(len(slates), x.shape[1], ridge)
     centred = slates.centred(x)
     scale = check_estimable(centred, names, ridge)
-    z = centred / scale
     prior = np.where(np.arange(x.shape[1]) < free, 0.0, ridge)
-    b = _newton(slates, z, prior)
-    p, each = _scores(slates, z, b)
-    information = _information(slates, z, p) + np.diag(prior)
-    if not _is_best(slates, z, information, each.sum(axis=0) - prior * b):
-        _say_why(slates, z, names, prior, information)
-    bread = np.linalg.inv(information) if len(b) else information
+    likelihood = Likelihood(slates, centred / scale, prior)
+    b = likelihood.maximum()
+    if not likelihood.has_maximum_near(b):
+        raise likelihood.unidentified(b, names)
+    p = likelihood.probabilities(b)
+    pick_scores, information = likelihood.scores(p), likelihood.information(p)
+    inverse = np.linalg.inv(information) if len(b) else information
     raters, cluster = np.unique(slates.raters, return_inverse=True)
     units = np.outer(scale, scale)
-    jackknife, freedom = None, 0.0
+    clustered, jackknife, freedom = None, None, 0.0
+    if len(raters) > 1:
+        clustered = sandwich(inverse, pick_scores, cluster, prior) / units
     if len(raters) > 1 and not slates.independent:
-        jackknife, freedom = leave_one_out(slates, z, p, each, information, cluster)
+        jackknife, freedom = leave_one_out(slates, likelihood.z, p, pick_scores, information, cluster)
+        jackknife = jackknife / units
     return Fit(
         names=tuple(names),
         coefficients=b / scale,
-        plain=bread / units,
-        clustered=_sandwich(bread, each, cluster, len(raters), prior) / units if len(raters) > 1 else None,
+        plain=inverse / units,
+        clustered=clustered,
         n=len(slates),
         raters=len(raters),
-        log_likelihood=float(slates.log_probabilities(z @ b)[slates.rows].sum()),
+        log_likelihood=likelihood.log_likelihood(b),
         chance=-float(np.log(slates.sizes).sum()),
         ridge=ridge,
-        jackknife=None if jackknife is None else jackknife / units,
+        jackknife=jackknife,
         freedom=freedom,
     )
 
 
-def scores(slates: Slates, x: np.ndarray, found: Fit) -> np.ndarray:
-    """(n, d) the gradient of each pick's log-probability in the coefficients."""
-    return _scores(slates, slates.centred(x), found.coefficients)[1]
-
-
-def wald(found: Fit, combinations: np.ndarray) -> Wald:
-    """Tests that (q, d) combinations of the coefficients are all zero.
-
-    With clusters the statistic is Hotelling's, which knows that G raters estimate the covariance:
-    `W (G - q) / (q (G - 1))` against F(q, G - q).
-    """
-    value, q = combinations @ found.coefficients, len(combinations)
-    try:
-        w = float(value @ np.linalg.solve(combinations @ found.covariance @ combinations.T, value))
-    except np.linalg.LinAlgError:
-        why = f"{found.n} picks of {found.raters} raters don't determine {q} effects at once"
-        raise NotIdentifiedError(why) from None
-    if not found.by_rater:
-        return Wald(w, q, float(chi2.sf(w, q)))
-    g = found.raters
-    if g <= q:
-        raise NotIdentifiedError(f"{g} raters are too few to test {q} effects at once")
-    return Wald(w, q, float(f_law.sf(w * (g - q) / (q * (g - 1)), q, g - q)))
-
-
-def _newton(slates: Slates, z: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """The best coefficients, if there are any."""
-    b = np.zeros(z.shape[1])
-    value = _objective(slates, z, b, prior)
-    for _ in range(ITERATIONS):
-        p, each = _scores(slates, z, b)
-        gradient = each.sum(axis=0) - prior * b
-        step = np.linalg.lstsq(_information(slates, z, p) + np.diag(prior), gradient, rcond=1e-14)[0]
-        decrement = float(gradient @ step)
-        if decrement < CONVERGED:
-            return b + step
-        length = 1.0
-        while (new := _objective(slates, z, b + length * step, prior)) < value + 1e-4 * length * decrement:
-            length /= 2
-            if length < 1e-8:  # the rest is rounding
-                return b
-        b, value = b + length * step, new
-    return b
-
-
-def _objective(slates: Slates, z: np.ndarray, b: np.ndarray, prior: np.ndarray) -> float:
-    return float(slates.log_probabilities(z @ b)[slates.rows].sum() - prior @ b**2 / 2)
-
-
-def _scores(slates: Slates, z: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(rows,) probabilities and the (n, d) gradients of each pick's log-probability."""
-    p = np.exp(slates.log_probabilities(z @ b))
-    return p, z[slates.rows] - slates.total(p[:, None] * z)
-
-
-def _information(slates: Slates, z: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """(d, d) minus the Hessian of the log-likelihood: the covariance of the picked sample's columns, summed."""
-    means = slates.total(p[:, None] * z)
-    return z.T @ (p[:, None] * z) - means.T @ means
-
-
-def _sandwich(bread: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int, prior: np.ndarray) -> np.ndarray:
-    """The covariance by G clusters, with the factor G / (G - 1); with a prior no less than its posterior's.
+def sandwich(inverse: np.ndarray, scores: np.ndarray, cluster: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """The (d, d) covariance of coefficients by clusters, `G / (G - 1) A^-1 (sum_g s_g s_g') A^-1`.
 
     Where a prior alone keeps coefficients finite, picks hardly vary about what is fitted, and a sandwich would call
-    that certainty. So no direction gets less variance than the posterior gives it. Source: Liang and Zeger 1986.
+    that certainty. So with a prior no direction gets less variance than the posterior gives it.
+
+    Args:
+        inverse: (d, d) A^-1, of the information with the prior's.
+        scores: (n, d) gradients of each pick's log-probability.
+        cluster: (n,) of each pick, 0 to G - 1, G at least 2.
+        prior: (d,) precisions.
+
+    Source: Liang and Zeger 1986, "Longitudinal data analysis using generalized linear models".
     """
+    g = int(cluster.max()) + 1
     sums = np.zeros((g, scores.shape[1]))
     np.add.at(sums, cluster, scores)
     meat = g / (g - 1) * sums.T @ sums
     if not prior.any():
-        return bread @ meat @ bread
-    root = np.linalg.cholesky(bread)
+        return inverse @ meat @ inverse
+    root = np.linalg.cholesky(inverse)
     values, vectors = np.linalg.eigh(root.T @ (meat + np.diag(prior)) @ root)
     return root @ (vectors * np.maximum(values, 1.0)) @ vectors.T @ root.T
 
 
-def _is_best(slates: Slates, z: np.ndarray, information: np.ndarray, gradient: np.ndarray) -> bool:
-    """True if a finite best fit is certain to exist within a small step.
+def leave_one_out(
+    slates: Slates, z: np.ndarray, p: np.ndarray, scores: np.ndarray, information: np.ndarray, cluster: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The covariance of coefficients by leaving out each rater in turn, and the degrees of freedom of its intervals.
 
-    Along any direction in which utilities of a slate differ by at most 1 per unit, the curvature of the likelihood
-    falls no faster than exp(-length). So where Newton's decrement is less than the curvature of every such direction,
-    which is at least the smallest eigenvalue over the largest squared difference, the maximum is near. Below
-    `CONDITIONED` rounding would decide. Source: Bach 2010, "Self-concordant analysis for logistic regression",
-    proposition 2.
+    `(G - 1) / G sum_g (A - A_g)^-1 s_g s_g' (A - A_g)^-1`, the jackknife by one step of Newton (CV3 of MacKinnon,
+    Nielsen and Webb 2023), which sees that the estimate hangs on a rater with many picks; the sandwich, evaluated where
+    that rater pulled it, doesn't. Degrees of freedom are one less than the number of raters that as many picks each
+    would make, `1 / sum_g w_g^2` with w_g the share of the information (Carter, Schnepel and Steigerwald 2017).
+    Simulated raters with 3 to 200 picks whose tastes differ by 0.8 were covered in 98, 96 and 93% of studies with 5,
+    10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 90%.
+
+    Args:
+        slates: n of them.
+        z: (rows, d) centred columns.
+        p: (rows,) probabilities.
+        scores: (n, d) gradients of each pick's log-probability.
+        information: (d, d) A, of all picks, with the prior's.
+        cluster: (n,) of each slate's rater, 0 to G - 1, G at least 2.
     """
-    if not len(information):
-        return True
-    values = np.linalg.eigvalsh(information)
-    if values[0] < CONDITIONED * max(values[-1], len(slates)):
-        return False
-    decrement = float(gradient @ np.linalg.solve(information, gradient))
-    return decrement < 0.01 * values[0] / (4 * float((z**2).sum(axis=1).max()))
+    g, d = int(cluster.max()) + 1, z.shape[1]
+    means, rows = slates.total(p[:, None] * z), slates.per_sample(cluster)
+    own, sums = np.zeros((g, d, d)), np.zeros((g, d))  # A_g and s_g
+    for j in range(d):
+        sums[:, j] = np.bincount(cluster, scores[:, j], g)
+        for k in range(j + 1):
+            product = np.bincount(rows, p * z[:, j] * z[:, k], g) - np.bincount(cluster, means[:, j] * means[:, k], g)
+            own[:, j, k] = own[:, k, j] = product
+    inverses = np.linalg.pinv(information - own, rcond=1e-9, hermitian=True)
+    steps = np.einsum("gij,gj->gi", inverses, sums)
+    shares = np.einsum("ij,gji->g", np.linalg.inv(information), own) / max(d, 1)
+    effective = shares.sum() ** 2 / (shares**2).sum() if d and shares.any() else g
+    return (g - 1) / g * steps.T @ steps, max(1.0, effective - 1)
 
 
-def _say_why(
-    slates: Slates, z: np.ndarray, names: Sequence[str], prior: np.ndarray, information: np.ndarray
-) -> NoReturn:
-    """Raises the reason for which there is no best fit, with the columns it lies in."""
-    free = np.flatnonzero(prior == 0)
-    others = np.delete(slates.spread(z[slates.rows][:, free]) - z[:, free], slates.rows, axis=0)
-    guilty = separating(others, [names[int(j)] for j in free])
-    advice = "leave the feature out, or collect more picks" if prior.any() else ADVICE
-    if guilty:
-        raise SeparatedError(guilty, advice)
-    weakest = np.abs(np.linalg.eigh(information)[1][:, 0])
-    blurred = [name for name, part in zip(names, weakest, strict=True) if part > 0.2 * weakest.max()]
-    raise NotIdentifiedError(
-        f"The picks hardly determine the utility of {listed(blurred)}: the best fit is so extreme that it is lost in "
-        f"rounding; {advice}."
-    )
+def scores(slates: Slates, x: np.ndarray, fitted: Fit) -> np.ndarray:
+    """(n, d) the gradient of each pick's log-probability in the coefficients of a fit on (rows, d) columns."""
+    likelihood = Likelihood(slates, slates.centred(x), np.zeros(x.shape[1]))
+    return likelihood.scores(likelihood.probabilities(fitted.coefficients))
+
+
+@dataclass(frozen=True, slots=True)
+class Wald:
+    """A test that q combinations of coefficients are all zero.
+
+    Attributes:
+        statistic: W, the combinations' squared length in units of their covariance.
+        q: combinations.
+        p: of a W as large or larger if all of them are zero.
+    """
+
+    statistic: float
+    q: int
+    p: float
+
+
+def wald(fitted: Fit, combinations: np.ndarray) -> Wald:
+    """Tests that (q, d) combinations of the coefficients are all zero.
+
+    Without clusters W is held against chi-square on q. With G clusters it is Hotelling's, which knows that G raters
+    estimate the covariance: `W (G - q) / (q (G - 1))` against F(q, G - q).
+
+    Raises:
+        NotIdentifiedError: a covariance that has no inverse, or no more raters than combinations.
+    """
+    value, q = combinations @ fitted.coefficients, len(combinations)
+    try:
+        w = float(value @ np.linalg.solve(combinations @ fitted.covariance @ combinations.T, value))
+    except np.linalg.LinAlgError:
+        why = f"{fitted.n} picks of {fitted.raters} raters don't determine {q} effects at once"
+        raise NotIdentifiedError(why) from None
+    if not fitted.by_rater:
+        return Wald(w, q, float(chi2.sf(w, q)))
+    g = fitted.raters
+    if g <= q:
+        raise NotIdentifiedError(f"{g} raters are too few to test {q} effects at once")
+    return Wald(w, q, float(f_law.sf(w * (g - q) / (q * (g - 1)), q, g - q)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +367,8 @@ class Worth:
 
     Attributes:
         name: of the item.
-        shown: how often it stood in a slate.
-        picked: how often it was picked.
+        shown: times that it stood in a slate.
+        picked: times that it was picked.
         worth: chance that it is picked from a slate with one of each item.
         utility: log worth less the mean of all items'.
         low: lower end of the utility's 95% interval, clustered by rater where there are enough.
@@ -331,6 +387,9 @@ class Worth:
 def worths(slates: Slates, item: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """(m,) the most likely worths, which add up to 1.
 
+    `P(item i from S) = n_i w_i / sum_j n_j w_j` where slate S shows item j n_j times. They are finite and unique where
+    every item won against every other, if by way of others (the graph of wins is strongly connected).
+
     Args:
         slates: n of them.
         item: (rows,) which of the m items each sample is; all of 0 to m - 1 occur.
@@ -338,30 +397,42 @@ def worths(slates: Slates, item: np.ndarray, names: Sequence[str]) -> np.ndarray
 
     Raises:
         NotIdentifiedError: an item, or a set of items, never won against the others (or always did).
+
+    Source: the MM algorithm of Hunter 2004, "MM algorithms for generalized Bradley-Terry models"; Ford 1957 for the
+    condition.
     """
     m = len(names)
     counts = slates.total((item[:, None] == np.arange(m)).astype(float))
     won = item[slates.rows]
     mixed = (counts > 0).sum(axis=1) > 1
     counts, won = counts[mixed], won[mixed]
-    _check_connected(counts, won, names)
+    edges = np.zeros((m, m))
+    np.add.at(edges, won, (counts > 0).astype(float))
+    parts, part = connected_components(coo_matrix(edges), directed=True, connection="strong")
+    if m < 2 or parts > 1:
+        smallest = part == np.bincount(part).argmin()
+        apart = ", ".join([name for name, isolated in zip(names, smallest, strict=True) if isolated][:4])
+        raise NotIdentifiedError(
+            f"{apart}: never picked beside the rest, or always, or never shown with it, so there are no finite worths "
+            "yet; collect more picks."
+        )
     wins, w = np.bincount(won, minlength=m), np.full(m, 1 / m)
     for _ in range(MM_ITERATIONS):
         new = wins / (counts / (counts @ w)[:, None]).sum(axis=0)
         new /= new.sum()
-        if np.abs(np.log(new / w)).max() < CLOSE:
+        if np.abs(np.log(new / w)).max() < MM_CONVERGED:
             return new
         w = new
     return w
 
 
 def item_table(slates: Slates, item: np.ndarray, names: Sequence[str]) -> list[Worth]:
-    """All items with their intervals; errors as in `worths`."""
+    """All items with their intervals; arguments and errors as in `worths`."""
     w = worths(slates, item, names)
     m = len(w)
     contrasts = (np.eye(m) - 1 / m)[:, 1:]
-    found = fit(slates, (item[:, None] == np.arange(1, m)).astype(float), names[1:])
-    half = found.quantile * found.spread(contrasts)
+    fitted = fit(slates, (item[:, None] == np.arange(1, m)).astype(float), names[1:])
+    half = fitted.quantile * fitted.se_of(contrasts)
     utility = np.log(w) - np.log(w).mean()
     shown, picked = np.bincount(item, minlength=m), np.bincount(item[slates.rows], minlength=m)
     return [
@@ -369,18 +440,3 @@ def item_table(slates: Slates, item: np.ndarray, names: Sequence[str]) -> list[W
               float(utility[i] - half[i]), float(utility[i] + half[i]))
         for i in range(m)
     ]  # fmt: skip
-
-
-def _check_connected(counts: np.ndarray, won: np.ndarray, names: Sequence[str]) -> None:
-    """Every item must have won against every other, if by way of others."""
-    m = len(names)
-    edges = np.zeros((m, m))
-    np.add.at(edges, won, (counts > 0).astype(float))
-    parts, part = connected_components(coo_matrix(edges), directed=True, connection="strong")
-    if m < 2 or parts > 1:
-        least = np.bincount(part).argmin()
-        apart = ", ".join([name for name, lonely in zip(names, part == least, strict=True) if lonely][:4])
-        raise NotIdentifiedError(
-            f"{apart}: never picked beside the rest, or always, or never shown with it, so there are no finite worths "
-            "yet; collect more picks."
-        )

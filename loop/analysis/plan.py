@@ -1,4 +1,4 @@
-"""Numbers of raters and picks for an audit win rate, and the power of given ones; clustering by rater counts.
+"""Numbers of raters and picks that show an audit win rate, and the power of given numbers; raters are clusters.
 
 The tests are those of the report: an interval of the win rate lies off 0.5. For a number of raters set in advance it is
 `loop.evidence.people.clustered_share`, each rater a cluster, whose m comparisons count as `m / (1 + (m - 1) icc)` (the
@@ -16,7 +16,7 @@ from scipy.stats import t as t_law
 from loop.evidence.intervals import BETS, log_growth
 
 MOST_RATERS = 1_000_000
-STUDIES = 400  # simulated for the power of a confidence sequence: to 2.5 points
+STUDIES = 400  # simulated for the power of a confidence sequence, whose standard error is 2.5 points
 MOST_WATCHED = 5_000  # raters in each of them
 BLOCK = 50
 
@@ -49,15 +49,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Numbers that go together.
+    """Raters and picks, with the effect that they show and the power.
 
     Attributes:
-        raters: how many.
+        raters: number.
         picks: audit picks of each.
         effect: the true win rate.
         power: chance that the interval lies off 0.5.
         comparisons: independent comparisons that one rater's picks are worth, before clustering.
-        design_effect: how many times as many clustered comparisons as independent ones are needed.
+        design_effect: factor by which clustering raises the number of comparisons that are needed.
     """
 
     raters: int
@@ -78,16 +78,16 @@ def worth_of_pick(effect: float, setting: Setting) -> float:
 
     The odds of a sample of t to one of any earlier generation are taken as `effect : 1 - effect`.
     """
-    ours = -(-setting.k // 2)
-    places = setting.k - ours
+    latest = -(-setting.k // 2)  # samples of t
+    rest = setting.k - latest
     total = np.zeros(2)  # pairs, and their squared deviations, averaged over the slates of one round
     others = min(setting.generations, 2)
     for first in range(others):
-        theirs = sum((first + j) % others == 0 for j in range(places))
+        earlier = sum((first + j) % others == 0 for j in range(rest))  # samples of the one generation
         odds = effect / (1 - effect)
-        win, loss = ours * odds / (ours * odds + places), theirs / (ours * odds + places)
-        total += [win * theirs + loss * ours,
-                  win * (theirs * (1 - effect)) ** 2 + loss * (ours * effect) ** 2]  # fmt: skip
+        win, loss = latest * odds / (latest * odds + rest), earlier / (latest * odds + rest)
+        total += [win * earlier + loss * latest,
+                  win * (earlier * (1 - effect)) ** 2 + loss * (latest * effect) ** 2]  # fmt: skip
     pairs, squares = total / others
     return float(effect * (1 - effect) * pairs**2 / squares)
 
@@ -95,7 +95,8 @@ def worth_of_pick(effect: float, setting: Setting) -> float:
 def power(raters: int, picks: float, effect: float, setting: Setting) -> Plan:
     """The chance that so many raters with so many audit picks each show a win rate.
 
-    Source: noncentral t with raters - 1 degrees of freedom; Wilson's interval has the spread of 0.5.
+    The test statistic is noncentral t with raters - 1 degrees of freedom; at 0.5 Wilson's interval has the spread of
+    0.5, which is why the critical value is scaled by `0.5 / sqrt(effect (1 - effect))`.
 
     Raises:
         ValueError: numbers out of range.
@@ -108,8 +109,8 @@ def power(raters: int, picks: float, effect: float, setting: Setting) -> Plan:
     independent = raters * comparisons / design_effect
     se = math.sqrt(effect * (1 - effect) / independent)
     crit = float(t_law.isf(setting.level / 2, raters - 1)) * 0.5 / math.sqrt(effect * (1 - effect))
-    found = float(nct.sf(crit, raters - 1, abs(effect - 0.5) / se))
-    return Plan(raters, picks, effect, found, comparisons, design_effect)
+    chance = float(nct.sf(crit, raters - 1, abs(effect - 0.5) / se))
+    return Plan(raters, picks, effect, chance, comparisons, design_effect)
 
 
 def raters_needed(wanted: float, picks: float, effect: float, setting: Setting) -> Plan:
@@ -171,20 +172,28 @@ def first_verdicts(
 
 
 def watched_power(raters: int, picks: float, effect: float, setting: Setting) -> float:
-    """The chance that a study that is looked at after each rater has a verdict after so many at the latest."""
+    """The chance that a study that is looked at after each rater has a verdict after so many at the latest.
+
+    Raises:
+        ValueError: numbers out of range.
+    """
     if raters > MOST_WATCHED:
         raise ValueError(f"the power at every look is simulated up to {MOST_WATCHED:,} raters, not {raters:,}")
-    return float(np.isfinite(first_verdicts(picks, effect, setting, 1.1, raters)).mean())
+    never = 1.1  # a share of studies that stops no simulation
+    return float(np.isfinite(first_verdicts(picks, effect, setting, never, raters)).mean())
 
 
 def watched_raters(wanted: float, picks: float, effect: float, setting: Setting) -> int | None:
-    """The raters after which such a study has a verdict with the wanted power; None for more than 5,000."""
+    """The raters after which a study that is looked at after each has a verdict with the wanted power.
+
+    None for more than `MOST_WATCHED`. Errors as in `first_verdicts`.
+    """
     first = np.sort(first_verdicts(picks, effect, setting, wanted))
     needed = first[math.ceil(wanted * STUDIES) - 1]
     return int(needed) if math.isfinite(needed) else None
 
 
 def check_effect(effect: float) -> None:
-    """Raises ValueError for what is no win rate to look for."""
+    """Raises ValueError unless the effect is a win rate from 0.01 to 0.99 other than 0.5."""
     if not 0.01 <= effect <= 0.99 or abs(effect - 0.5) < 0.001:
         raise ValueError(f"effect is a win rate between 0.01 and 0.99 other than 0.5 (no preference), not {effect:g}")

@@ -19,27 +19,27 @@ from loop.analysis.design import (
     estimable,
     table_columns,
 )
-from loop.analysis.log import Log, Who, read_log
+from loop.analysis.log import AnswerFilter, Log, read_log
 from loop.analysis.logit import Fit, Worth, fit, item_table, scores
-from loop.analysis.raters import RaterScale, disagreement, rater_findings
+from loop.analysis.raters import RaterScale, disagreement, rater_tests
 from loop.config import StudyConfig
 
 NEEDS_DETAILS = {"probs", "x", "y"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The questions put to `curate fit`.
+class FitOptions:
+    """The options of `curate fit`.
 
     Attributes:
-        who: counts.
+        counting: the answers that count.
         features: by name; empty for the study's usual ones.
         ridge: of the main fit and of the parts'.
         by_generation: fits each generation's slates apart, too.
         table: a CSV file with more columns about samples.
     """
 
-    who: Who
+    counting: AnswerFilter
     features: tuple[str, ...] = ()
     ridge: float = 0.0
     by_generation: bool = False
@@ -67,12 +67,12 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceReport:
-    """All of it.
+    """The analysis of a study's picks.
 
     Attributes:
-        who: counted.
+        counting: the answers that count.
         features: that utilities depend on.
-        design: their columns, with what was left out.
+        design: their columns, and those that were left out.
         left_out: answers that don't count, by reason.
         fit: the utilities.
         scale: the fit on the reward alone, whose coefficient is 1 where picks follow the declared reward.
@@ -80,10 +80,10 @@ class ChoiceReport:
         parts: fits of single generations and of single types of rater.
         items: coarse items.
         tests: of the model.
-        raters: how strongly each follows the common utilities.
+        raters: the strength with which each follows the common utilities.
     """
 
-    who: Who
+    counting: AnswerFilter
     features: tuple[str, ...]
     design: Design
     left_out: dict[str, int]
@@ -96,9 +96,9 @@ class ChoiceReport:
     raters: tuple[RaterScale, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as plain values, for JSON."""
         return {
-            "who": asdict(self.who),
+            "who": asdict(self.counting),
             "features": self.features,
             "picks": self.fit.n,
             "left_out": self.left_out,
@@ -116,28 +116,28 @@ class ChoiceReport:
         }
 
 
-def fit_json(found: Fit) -> dict[str, Any]:
+def fit_json(fitted: Fit) -> dict[str, Any]:
     """A fit as plain values; `clustered_se` is None with a single rater."""
-    plain = np.sqrt(np.diag(found.plain))
-    clustered = None if found.clustered is None else np.sqrt(np.diag(found.clustered))
+    plain = np.sqrt(np.diag(fitted.plain))
+    clustered = None if fitted.clustered is None else np.sqrt(np.diag(fitted.clustered))
     return {
-        "picks": found.n,
-        "raters": found.raters,
-        "clustered": found.jackknife is not None,
-        "ridge": found.ridge,
-        "log_likelihood": found.log_likelihood,
-        "chance": found.chance,
+        "picks": fitted.n,
+        "raters": fitted.raters,
+        "clustered": fitted.jackknife is not None,
+        "ridge": fitted.ridge,
+        "log_likelihood": fitted.log_likelihood,
+        "chance": fitted.chance,
         "coefficients": [
             {
                 "name": name,
-                "value": float(found.coefficients[j]),
-                "se": float(found.se[j]),
+                "value": float(fitted.coefficients[j]),
+                "se": float(fitted.se[j]),
                 "low": float(low),
                 "high": float(high),
                 "plain_se": float(plain[j]),
                 "clustered_se": None if clustered is None else float(clustered[j]),
             }
-            for j, (name, (low, high)) in enumerate(zip(found.names, found.intervals(), strict=True))
+            for j, (name, (low, high)) in enumerate(zip(fitted.names, fitted.intervals(), strict=True))
         ],
     }
 
@@ -152,140 +152,132 @@ def part_json(part: Part) -> dict[str, Any]:
     }
 
 
-def choice_report(store: Store, config: StudyConfig, asked: Asked) -> ChoiceReport:
-    """Reads the picks of a study and says what they say.
+def choice_report(store: Store, config: StudyConfig, options: FitOptions) -> ChoiceReport:
+    """The analysis of a study's picks.
 
     Raises:
         NotIdentifiedError: no picks, or picks that determine no utilities; the message says what to do.
         ValueError: an unknown feature, or a table that can't be read.
     """
-    log = read_log(store, asked.who)
+    counting = options.counting
+    log = read_log(store, counting)
     if not len(log.slates):
-        raise NotIdentifiedError(_nothing(asked.who, log.left_out))
-    features = asked.features or _usual(log, asked.who)
-    details = _details(store, asked)
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in log.left_out.items())
+        uncounted = f" ({reasons} don't count)" if reasons else ""
+        raise NotIdentifiedError(
+            f"There are no picks of {' or '.join(counting.kinds)} raters in {' or '.join(counting.purposes)} slates"
+            f"{uncounted}; choose others with --kind and --purpose, or collect some."
+        )
+    features = options.features or usual_features(log, counting)
+    details = sample_details(store, options)
     columns = design(log, features, details)
-    found = fit(log.slates, columns.x, columns.names, asked.ridge)
-    tests, raters = _tests(log, columns, found, features, details)
+    fitted = fit(log.slates, columns.x, columns.names, options.ridge)
+    tests, raters = run_tests(log, columns, fitted, features, details)
     return ChoiceReport(
-        who=asked.who,
+        counting=counting,
         features=tuple(features),
         design=columns,
         left_out=log.left_out,
-        fit=found,
-        scale=_scale(log, asked.who),
+        fit=fitted,
+        scale=reward_scale(log, counting),
         gamma=config.reward.gamma,
-        parts=tuple(_parts(store, log, columns, asked)),
-        items=tuple(_items(log, details)),
+        parts=tuple(fit_parts(store, log, columns, options)),
+        items=tuple(coarse_items(log, details)),
         tests=tests,
         raters=tuple(raters),
     )
 
 
-def _usual(log: Log, who: Who) -> tuple[str, ...]:
-    """Simulated users go by a reward; of people nothing is known but what class and which generation they see."""
-    if set(who.kinds) == {"sim"} and np.isfinite(log.items["operative"]).all():
+def usual_features(log: Log, counting: AnswerFilter) -> tuple[str, ...]:
+    """The reward that simulated users go by; for people, of whom no reward is known, classes and generations."""
+    if set(counting.kinds) == {"sim"} and np.isfinite(log.items["operative"]).all():
         return ("operative_reward",)
-    wanted = []
+    features = []
     if (log.items["label"] >= 0).all():
-        wanted.append("class")
-    if _differ(log, log.items["t"]):
-        wanted.append("generation")
-    return tuple(wanted)
+        features.append("class")
+    if log.slates.vary_in(log.items["t"]):
+        features.append("generation")
+    return tuple(features)
 
 
-def _differ(log: Log, values: np.ndarray) -> bool:
-    """True if any slate shows two values."""
-    starts = log.slates.starts
-    return bool((np.maximum.reduceat(values, starts) != np.minimum.reduceat(values, starts)).any())
-
-
-def _details(store: Store, asked: Asked) -> Details:
+def sample_details(store: Store, options: FitOptions) -> Details:
+    """Names of the classes, and the further columns that the features need."""
     generations = store.generations()
     names = generations[0].measurements.class_names if generations else ()
-    if not NEEDS_DETAILS & set(asked.features) and asked.table is None:
+    if not NEEDS_DETAILS & set(options.features) and options.table is None:
         return Details(names)
-    details = Details.stored(store.sample_details(asked.who.kinds), names)
-    if asked.table is not None:
-        details.columns.update(table_columns(asked.table, store.sample_details(asked.who.kinds)))
+    kinds = options.counting.kinds
+    details = Details.stored(store.sample_details(kinds), names)
+    if options.table is not None:
+        details.columns.update(table_columns(options.table, store.sample_details(kinds)))
     return details
 
 
-def _tests(
-    log: Log, columns: Design, found: Fit, features: Sequence[str], details: Details
+def run_tests(
+    log: Log, columns: Design, fitted: Fit, features: Sequence[str], details: Details
 ) -> tuple[tuple[AssumptionTest, ...], list[RaterScale]]:
-    slates, utilities = log.slates, columns.x @ found.coefficients
+    """All tests of the model, and each rater's figures."""
+    slates, utilities = log.slates, columns.x @ fitted.coefficients
     samples = design(log, [name for name in features if name != "position"], details)
     labels = log.items["label"] if (log.items["label"] >= 0).all() else None
-    at_random, differing, raters = rater_findings(slates, samples.x, utilities, informative=found.p < 0.05)
+    at_random, differing, raters = rater_tests(slates, samples.x, utilities, informative=fitted.p < 0.05)
     tests = (
-        position_bias(slates, samples.x, samples.names, found.ridge),
-        slate_dependence(slates, columns.x, found, labels, details.class_names),
+        position_bias(slates, samples.x, samples.names, fitted.ridge),
+        slate_dependence(slates, columns.x, fitted, labels, details.class_names),
         consistency(slates, utilities, log.repeats),
-        disagreement(slates, scores(slates, columns.x, found), found.plain, np.random.default_rng(0)),
+        disagreement(slates, scores(slates, columns.x, fitted), fitted.plain, np.random.default_rng(0)),
         at_random,
         differing,
     )
     return tests, raters
 
 
-def _scale(log: Log, who: Who) -> Part:
-    """The coefficient of the reward alone."""
-    reward = log.items["operative" if set(who.kinds) == {"sim"} else "reward"]
+def reward_scale(log: Log, counting: AnswerFilter) -> Part:
+    """The fit on the reward alone, whose coefficient is the factor on the declared reward; never with a ridge.
+
+    A ridge would pull the factor away from the 1 that it is compared with.
+    """
+    n, reward = len(log.slates), log.items["operative" if set(counting.kinds) == {"sim"} else "reward"]
     if not np.isfinite(reward).all():
-        return Part("reward", len(log.slates), None, "no reward is recorded of some samples")
+        return Part("reward", n, None, "no reward is recorded of some samples")
     try:
-        return Part("reward", len(log.slates), fit(log.slates, reward[:, None], ("reward",)))
-    except SeparatedError as error:  # a ridge would pull the factor away from the 1 that it is compared with
-        return Part("reward", len(log.slates), None, f"{error.reason.replace('utilities are', 'factor is')}.")
+        return Part("reward", n, fit(log.slates, reward[:, None], ("reward",)))
+    except SeparatedError as error:
+        return Part("reward", n, None, f"{error.reason.replace('utilities are', 'factor is')}.")
     except NotIdentifiedError as error:
-        return Part("reward", len(log.slates), None, str(error))
+        return Part("reward", n, None, str(error))
 
 
-def _parts(store: Store, log: Log, columns: Design, asked: Asked) -> list[Part]:
+def fit_parts(store: Store, log: Log, columns: Design, options: FitOptions) -> list[Part]:
+    """Fits of each generation's slates, where that is requested, and of each type of rater, where there are several."""
     kinds = store.rater_types()
     types = np.array([kinds[int(rater)][1] or "" for rater in log.answers["rater"]])
     groups = [("rater type", types)] if len(np.unique(types)) > 1 else []
-    if asked.by_generation:
+    if options.by_generation:
         groups.insert(0, ("generation", log.answers["t"]))
-    return [
-        _some(log, columns, values == value, f"{what} {value if value != '' else '(none)'}", asked.ridge)
-        for what, values in groups
-        for value in np.unique(values).tolist()
-    ]
-
-
-def _some(log: Log, columns: Design, chosen: np.ndarray, name: str, ridge: float) -> Part:
-    slates, rows = log.slates.keep(chosen)
-    x = columns.x[rows]
-    kept, _ = estimable(slates.centred(x), columns.names)
-    return _part(name, slates, x[:, kept], [columns.names[j] for j in kept], ridge)
-
-
-def _part(name: str, slates: Any, x: np.ndarray, names: Sequence[str], ridge: float) -> Part:
-    try:
-        return Part(name, len(slates), fit(slates, x, names, ridge))
-    except NotIdentifiedError as error:
-        return Part(name, len(slates), None, str(error))
-
-
-def _items(log: Log, details: Details) -> list[Items]:
-    found = []
-    for name, values in (("class", log.items["label"]), ("generation", log.items["t"])):
-        if (values >= 0).all() and _differ(log, values):
-            known, item = np.unique(values, return_inverse=True)
-            names = [class_name(value, details.class_names if name == "class" else ()) for value in known.tolist()]
+    parts = []
+    for group, values in groups:
+        for value in np.unique(values).tolist():
+            slates, rows = log.slates.subset(values == value)
+            name, x = f"{group} {value if value != '' else '(none)'}", columns.x[rows]
+            chosen, _ = estimable(slates.centred(x), columns.names)
             try:
-                found.append(Items(name, tuple(item_table(log.slates, item, names))))
+                fitted = fit(slates, x[:, chosen], [columns.names[j] for j in chosen], options.ridge)
+                parts.append(Part(name, len(slates), fitted))
             except NotIdentifiedError as error:
-                found.append(Items(name, (), str(error)))
-    return found
+                parts.append(Part(name, len(slates), None, str(error)))
+    return parts
 
 
-def _nothing(who: Who, left_out: dict[str, int]) -> str:
-    reasons = ", ".join(f"{n:,} {words}" for words, n in left_out.items())
-    rest = f" ({reasons} don't count)" if reasons else ""
-    return (
-        f"There are no picks of {' or '.join(who.kinds)} raters in {' or '.join(who.purposes)} slates{rest}; "
-        "choose others with --kind and --purpose, or collect some."
-    )
+def coarse_items(log: Log, details: Details) -> list[Items]:
+    """The worths of classes and of generations, where slates show several."""
+    tables = []
+    for name, values in (("class", log.items["label"]), ("generation", log.items["t"])):
+        if (values >= 0).all() and log.slates.vary_in(values):
+            distinct, item = np.unique(values, return_inverse=True)
+            names = [class_name(value, details.class_names if name == "class" else ()) for value in distinct.tolist()]
+            try:
+                tables.append(Items(name, tuple(item_table(log.slates, item, names))))
+            except NotIdentifiedError as error:
+                tables.append(Items(name, (), str(error)))
+    return tables

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from data.records import PURPOSES, Evaluated
 from data.store import Store
 from loop.analysis.design import NotIdentifiedError, class_name
-from loop.analysis.log import Log, Slates, Who, read_log
+from loop.analysis.log import AnswerFilter, Log, Slates, read_log
 from loop.analysis.logit import Fit, fit
 from loop.config import StudyConfig
 from loop.evidence.intervals import (
@@ -265,7 +265,7 @@ def utility_gains(
     Returns:
         Nothing where nobody picked.
     """
-    log, raters = read_log(store, Who()), raters_of(store, config)
+    log, raters = read_log(store, AnswerFilter()), raters_of(store, config)
     if not len(log.slates) or len(evaluations) < 2:
         return []
     labels = [samples.labels for samples in evaluations]
@@ -286,7 +286,7 @@ def gains_of(
         level: of error that the gains of all generations share.
     """
     fresh = (log.answers["purpose"] == PURPOSES.index("audit")) | (log.answers["t"] >= t)
-    slates, rows = log.slates.keep(fresh & np.isin(log.slates.raters, sorted(raters.ids)))
+    slates, rows = log.slates.subset(fresh & np.isin(log.slates.raters, sorted(raters.ids)))
     labels, people = log.items["label"][rows], len(np.unique(slates.raters))
     shown: IntervalKind = "fixed n" if raters.kind == "fixed n" else "always valid in large numbers"
     other: IntervalKind = "always valid in large numbers" if raters.kind == "fixed n" else "fixed n"
@@ -341,7 +341,7 @@ def fitted_gain(
     shares, errors = zip(*(class_shares(samples, classes, names) for samples in (now, before)), strict=True)
     weights = (shares[0] - shares[1])[1:]
     value = float(weights @ utilities.coefficients)
-    variance = float(utilities.spread(weights[None])[0]) ** 2
+    variance = float(utilities.se_of(weights[None])[0]) ** 2
     worth = np.concatenate([[0.0], utilities.coefficients])
     variance += sum(float(worth @ matrix @ worth) for matrix in errors)
     return with_reach(Estimate.of(value, math.sqrt(variance)), utilities.raters, "fixed n")

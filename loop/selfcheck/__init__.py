@@ -4,6 +4,6 @@
 """
 
 from loop.selfcheck.study import self_checks
-from loop.selfcheck.verdicts import VERDICTS, Check, Verdict
+from loop.selfcheck.verdicts import VERDICTS, Check, CheckVerdict
 
-__all__ = ["VERDICTS", "Check", "Verdict", "self_checks"]
+__all__ = ["VERDICTS", "Check", "CheckVerdict", "self_checks"]

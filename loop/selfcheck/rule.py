@@ -17,8 +17,8 @@ LEAST_VARIANCE = 10.0  # of a count, so that it is nearly normal and a single od
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """Slates of one size K with what was picked.
+class AnsweredSlates:
+    """Slates of one size K with their picks.
 
     Attributes:
         rewards: (n, K) finite, by which the user judged, in display order.
@@ -40,34 +40,35 @@ def read_items(store: Store, t: int) -> np.ndarray:
 def whole_slates(items: np.ndarray) -> dict[int, np.ndarray]:
     """The (n, K) items of the slates that hold all their K samples, for every finite K that occurs."""
     _, starts, counts = np.unique(items["slate"], return_index=True, return_counts=True)
-    found = {}
+    slates = {}
     for k in np.unique(items["k"]):
         whole = starts[(items["k"][starts] == k) & (counts == k)]
         whole = whole[items["position"][whole + k - 1] == k - 1]
         if k >= 1 and len(whole):
-            found[int(k)] = items[whole[:, None] + np.arange(k)]
-    return found
+            slates[int(k)] = items[whole[:, None] + np.arange(k)]
+    return slates
 
 
-def choices_of(slates: Mapping[int, np.ndarray], raters: np.ndarray) -> list[Choices]:
+def answered_by(slates: Mapping[int, np.ndarray], raters: np.ndarray) -> list[AnsweredSlates]:
     """The answered slates of raters with these ids, a block for each K of 2 or more."""
     blocks = []
     for k, items in slates.items():
         if k < 2:
             continue
         first = items[:, 0]
-        keep = np.isin(first["rater"], raters) & (first["picked"] >= 0) & (first["picked"] < k)
-        keep &= np.isfinite(items["operative"]).all(axis=1)
-        if keep.any():
-            blocks.append(Choices(items["operative"][keep], first["picked"][keep]))
+        usable = np.isin(first["rater"], raters) & (first["picked"] >= 0) & (first["picked"] < k)
+        usable &= np.isfinite(items["operative"]).all(axis=1)
+        if usable.any():
+            blocks.append(AnsweredSlates(items["operative"][usable], first["picked"][usable]))
     return blocks
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredRule:
-    """`P(pick j) = lapse / K + (1 - lapse) softmax_j(r + bias)`: how simulated users are said to pick.
+    """`P(pick j) = lapse / K + (1 - lapse) softmax_j(r + bias)`: the rule by which simulated users are said to pick.
 
     Written apart from `model.luce.LuceRule` on purpose: a check that shared the users' code would share its faults.
+    So nothing in these checks may import it.
 
     Attributes:
         lapse: share of picks made at random.
@@ -77,8 +78,8 @@ class DeclaredRule:
     lapse: float = 0.0
     bias: tuple[float, ...] = ()
 
-    def fits(self, block: Choices) -> bool:
-        """True if the bias speaks of slates of this size."""
+    def fits(self, block: AnsweredSlates) -> bool:
+        """True if there is no bias, or one entry of it for each position of these slates."""
         return not self.bias or len(self.bias) == block.rewards.shape[1]
 
     def luce(self, rewards: np.ndarray) -> np.ndarray:
@@ -95,8 +96,8 @@ class DeclaredRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Picks counted in B bins of (slate, position) pairs, and what the rule expects.
+class BinCounts:
+    """Picks counted in B bins of (slate, position) pairs, and their law under the rule.
 
     Attributes:
         observed: (B,) picks.
@@ -110,6 +111,24 @@ class Tally:
     covariance: np.ndarray
     items: np.ndarray
 
+    @property
+    def worst(self) -> int:
+        """The bin with the largest gap between observed and expected."""
+        return int(np.abs(self.observed - self.expected).argmax())
+
+    def figures(self, test: "ChiSquare") -> dict[str, object]:
+        """The counts and their test as plain values; 'misplaced' is the share of picks that are in the wrong bin."""
+        gap = np.abs(self.observed - self.expected)
+        return {
+            "chi_square": test.value,
+            "df": test.df,
+            "misplaced": float(gap.sum() / 2 / self.observed.sum()),
+            "bins": [
+                {"items": int(i), "expected": float(e), "observed": int(o)}
+                for i, e, o in zip(self.items, self.expected, self.observed, strict=True)
+            ],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ChiSquare:
@@ -120,9 +139,9 @@ class ChiSquare:
     p: float
 
 
-def tally(
-    blocks: Sequence[tuple[Choices, np.ndarray]], bin_of: Callable[[np.ndarray], np.ndarray], n_bins: int
-) -> Tally:
+def count_by_bin(
+    blocks: Sequence[tuple[AnsweredSlates, np.ndarray]], bin_of: Callable[[np.ndarray], np.ndarray], n_bins: int
+) -> BinCounts:
     """Counts picks in bins that depend on the slates alone, not on what was picked.
 
     Args:
@@ -132,37 +151,38 @@ def tally(
     """
     observed, expected, items = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins)
     covariance = np.zeros((n_bins, n_bins))
-    for choices, p in blocks:
-        rows, bins = np.arange(len(choices)), bin_of(p)
+    for slates, p in blocks:
+        rows, bins = np.arange(len(slates)), bin_of(p)
         cells = (rows[:, None] * n_bins + bins).ravel()
         shares = np.bincount(cells, weights=p.ravel(), minlength=len(rows) * n_bins).reshape(-1, n_bins)
-        observed += np.bincount(bins[rows, choices.picked], minlength=n_bins)
+        observed += np.bincount(bins[rows, slates.picked], minlength=n_bins)
         expected += shares.sum(axis=0)
         covariance -= shares.T @ shares
         items += np.bincount(bins.ravel(), minlength=n_bins)
-    return Tally(observed, expected, covariance + np.diag(expected), items)
+    return BinCounts(observed, expected, covariance + np.diag(expected), items)
 
 
 def chi_square(difference: np.ndarray, covariance: np.ndarray) -> ChiSquare:
-    """The chi-square of (B,) counts less their expectation, in the directions in which they vary enough.
+    """Pearson's test of (B,) counts less their expectation, `d' V^+ d`, in the directions in which they vary enough.
 
-    A pseudo-inverse: counts that add up have directions without variance. Directions of less variance than
-    `LEAST_VARIANCE` are left out too, since a chi-square is not the law of rare counts.
+    V^+ is a pseudo-inverse: counts that add up have directions without variance. Directions of less variance than
+    `LEAST_VARIANCE` are left out too, since a chi-square is not the law of rare counts. Its p-value is that of as large
+    a value or larger under chi-square on the number of directions.
     """
-    values, vectors = _varying(covariance)
+    values, vectors = varying_directions(covariance)
     value = float(((vectors.T @ difference) ** 2 / values).sum())
     df = len(values)
     return ChiSquare(value, df, float(chi2.sf(value, df)) if df else 1.0)
 
 
 def noncentrality(shift: np.ndarray, covariance: np.ndarray) -> float:
-    """The addition of a (B,) shift of the counts' expectation to `chi_square`, on the average."""
-    values, vectors = _varying(covariance)
+    """The amount that a (B,) shift of the counts' expectation adds to `chi_square` on the average."""
+    values, vectors = varying_directions(covariance)
     return float(((vectors.T @ shift) ** 2 / values).sum())
 
 
-def _varying(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def varying_directions(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(m,) variances of at least `LEAST_VARIANCE` and their (B, m) directions."""
     values, vectors = np.linalg.eigh(covariance)
-    keep = values >= LEAST_VARIANCE
-    return values[keep], vectors[:, keep]
+    enough = values >= LEAST_VARIANCE
+    return values[enough], vectors[:, enough]

@@ -1,4 +1,4 @@
-"""Checks that slates are plain draws of their generation, and as many as were asked for."""
+"""Checks that slates are plain draws of their generation, and that picks are as many as were requested."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ KINDS = ("human", "sim", "proxy")
 
 
 def disjoint(n: int, shared: int, again: int, foreign: int) -> Finding:
-    """No sample in two curation slates, no draw under two names, none of another generation.
+    """A rule without exceptions: no sample in two slates, no draw under two names, none of another generation.
 
     Args:
         n: samples in curation slates of finite K.
@@ -46,12 +46,13 @@ def disjoint(n: int, shared: int, again: int, foreign: int) -> Finding:
 def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> Finding:
     """Rewards of the samples in slates against those of fresh samples of the same generation.
 
+    The two-sample Kolmogorov-Smirnov test, whose p-value is that of as large a difference of the distributions or
+    larger if both are one; ties make it cautious.
+
     Args:
         shown: (n,) rewards.
         fresh: (m,) rewards.
         t: the generation.
-
-    Source: the two-sample Kolmogorov-Smirnov test; ties make it cautious.
     """
     compared = f"Rewards of {len(shown):,} samples in slates against {len(fresh):,} fresh ones"
     if min(len(shown), len(fresh)) < LEAST_SAMPLES:
@@ -60,7 +61,10 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
     distance, p = map(float, test)
 
     def difference(threshold: float) -> float:
-        """Kolmogorov's limit, and how far a share of a half strays; cautious where the distributions differ twice."""
+        """The size found with power: Kolmogorov's limit, and the error of a share of a half.
+
+        Cautious where the distributions differ twice.
+        """
         spread = math.sqrt(1 / len(shown) + 1 / len(fresh))
         least = spread * (math.sqrt(-math.log(threshold / 2) / 2) + float(ndtri(POWER)) / 2)
         return least if least < 1 else math.inf
@@ -80,18 +84,18 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
 
 
 def exchangeable(slates: Mapping[int, np.ndarray], t: int | None) -> list[Finding]:
-    """Tests that rewards differ between slates, and between positions, as much as chance lets them.
+    """Tests that rewards differ between slates, and between positions, as much as chance lets them (`variance_ratio`).
 
     Args:
         slates: (n, K) rewards by K.
         t: the generation.
     """
-    found = []
+    findings = []
     for k, rewards in slates.items():
         if k >= 2 and len(rewards) >= LEAST_SLATES:
             scores = normal_scores(rewards)
-            found += [_between_slates(scores, k, t), _between_positions(scores, k, t)]
-    return found
+            findings += [between_slates(scores, t), between_positions(scores, t)]
+    return findings
 
 
 def normal_scores(rewards: np.ndarray) -> np.ndarray:
@@ -109,7 +113,10 @@ def normal_scores(rewards: np.ndarray) -> np.ndarray:
 
 
 def variance_ratio(scores: np.ndarray) -> tuple[float, float]:
-    """(F, two-sided p) of the variance between the rows of (n, K) scores over that within them."""
+    """(F, two-sided p) of the variance between the rows of (n, K) scores over that within them.
+
+    One-way analysis of variance: F has n - 1 and n (K - 1) degrees of freedom if all scores are independent draws.
+    """
     n, k = scores.shape
     means = scores.mean(axis=1, keepdims=True)
     within = float(((scores - means) ** 2).sum()) / (n * (k - 1))
@@ -119,8 +126,9 @@ def variance_ratio(scores: np.ndarray) -> tuple[float, float]:
     return ratio, float(min(1.0, 2 * min(law.sf(ratio), law.cdf(ratio))))
 
 
-def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
-    n, (ratio, p) = len(scores), variance_ratio(scores)
+def between_slates(scores: np.ndarray, t: int | None) -> Finding:
+    """The variance of (n, K) normal scores between slates over that within them."""
+    (n, k), (ratio, p) = scores.shape, variance_ratio(scores)
     alike = (ratio - 1) / (ratio + k - 1) if np.isfinite(ratio) else 1.0
     law = f_law(n - 1, n * (k - 1))
 
@@ -128,7 +136,7 @@ def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
         factor = float(law.isf(threshold / 2) / law.ppf(1 - POWER))
         return (factor - 1) / (factor + k - 1)
 
-    more = (
+    meaning = (
         "Samples of one slate are alike, as in slates cut from a sorted list (top-k); slates must be plain draws."
         if ratio > 1
         else "Slates resemble each other more than plain draws do, as if each were composed on purpose."
@@ -139,15 +147,16 @@ def _between_slates(scores: np.ndarray, k: int, t: int | None) -> Finding:
         n,
         f"Rewards between {n:,} slates of {k} against those within",
         f"variance ratio {ratio:.3f}, correlation of samples in a slate {alike:+.4f}, expected 1 and 0",
-        more,
+        meaning,
         p=p,
         figures={"f": float(ratio), "correlation": float(alike)},
         detectable=(Detectable("correlation", "a correlation of {} between the samples of a slate", correlation),),
     )
 
 
-def _between_positions(scores: np.ndarray, k: int, t: int | None) -> Finding:
-    n, (ratio, p) = len(scores), variance_ratio(scores.T)
+def between_positions(scores: np.ndarray, t: int | None) -> Finding:
+    """The variance of (n, K) normal scores between positions over that within them."""
+    (n, k), (ratio, p) = scores.shape, variance_ratio(scores.T)
     means = scores.mean(axis=0)
     worst = int(np.abs(means).argmax())
     return Finding(
@@ -169,25 +178,24 @@ def _between_positions(scores: np.ndarray, k: int, t: int | None) -> Finding:
 
 def drawn_again(items: np.ndarray) -> int:
     """The number of samples with generation and seed of another sample."""
-    order = np.lexsort((items["seed"], items["t"]))
-    some = items[order]
-    same = (some["t"][1:] == some["t"][:-1]) & (some["seed"][1:] == some["seed"][:-1])
-    return int((same & (some["sample"][1:] != some["sample"][:-1])).sum())
+    rows = items[np.lexsort((items["seed"], items["t"]))]
+    same = (rows["t"][1:] == rows["t"][:-1]) & (rows["seed"][1:] == rows["seed"][:-1])
+    return int((same & (rows["sample"][1:] != rows["sample"][:-1])).sum())
 
 
 def counts(store: Store, generations: Sequence[Generation]) -> list[Finding]:
     """The picks that each generation says it was trained on, against those in the database."""
-    kept = {generation.t: generation for generation in generations}
+    by_t = {generation.t: generation for generation in generations}
     in_bulk = not store.raters().get("human") and not store.events(kinds=("simulate_requested",))
     return [
-        _of_generation(store, generation, kept.get(generation.t - 1), in_bulk)
+        count_of(store, generation, by_t.get(generation.t - 1), in_bulk)
         for generation in generations
         if generation.measurements.curated
     ]
 
 
 def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
-    """Picks by type of simulated user against the declared shares.
+    """Picks by type of simulated user against the declared shares: Pearson's chi-square (`rule.chi_square`).
 
     Args:
         picks: by type.
@@ -199,8 +207,8 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
     compared = f"{n:,} simulated picks counted by the type of user"
     unknown = [name for name in names if picks.get(name) and not declared.get(name)]
     if unknown:
-        found, meaning = f"{', '.join(unknown)} is no declared type", "Users picked whom the settings don't name."
-        return Finding("rater types", None, n, compared, found, meaning, broken=True)
+        outcome, meaning = f"{', '.join(unknown)} is no declared type", "Users picked whom the settings don't name."
+        return Finding("rater types", None, n, compared, outcome, meaning, broken=True)
     covariance = n * (np.diag(p) - np.outer(p, p))
     test = chi_square(observed - n * p, covariance)
     if not test.df:
@@ -211,7 +219,7 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
         for i, share in enumerate(p)
         if 0 < share < 1
     ]
-    told = ", ".join(
+    by_type = ", ".join(
         f"{name or 'honest'} {o / n:.1%} of {q:.1%}" for name, o, q in zip(names, observed, p, strict=True)
     )
     return Finding(
@@ -219,7 +227,7 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
         None,
         n,
         compared,
-        f"chi-square {test.value:.1f} on {test.df} degrees of freedom; {told}",
+        f"chi-square {test.value:.1f} on {test.df} degrees of freedom; {by_type}",
         "The types don't give the shares that the settings declare.",
         p=test.p,
         figures={"chi_square": test.value, "df": test.df, "observed": dict(zip(names, observed.tolist(), strict=True))},
@@ -229,17 +237,32 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
     )
 
 
-def _of_generation(store: Store, generation: Generation, parent: Generation | None, in_bulk: bool) -> Finding:
-    curated = generation.measurements.curated or CuratedCounts()
-    stored = store.stored_picks(_after(generation, parent, in_bulk), generation.pick_cut, generation.t - 1)
+def count_of(store: Store, generation: Generation, parent: Generation | None, in_bulk: bool) -> Finding:
+    """The picks that one generation says it was trained on, against those in the database.
+
+    Args:
+        store: the study's.
+        generation: any but the first.
+        parent: the generation before, if it is stored.
+        in_bulk: simulated users alone picked, as many as were requested.
+    """
+    measurements = generation.measurements
+    curated = measurements.curated or CuratedCounts()
+    after = parent.pick_cut if parent else 0
+    if measurements.turn:
+        after = measurements.turn.after
+    elif generation.config.get("curation", {}).get("extend") == "accumulate" and not in_bulk:
+        after = 0  # older versions stored the cuts alone
+    stored = store.stored_picks(after, generation.pick_cut, generation.t - 1)
     faults = []
     for kind in KINDS:
-        names = (generation.measurements.proxy.sha256,) if kind == "proxy" else (None,)
-        rows = [row for row in stored if row["kind"] == kind and row["name"] in names]
+        name = measurements.proxy.sha256 if kind == "proxy" else None
+        rows = [row for row in stored if row["kind"] == kind and row["name"] == name]
         most = sum(row["n"] for row in rows)
         least = sum(row["n"] for row in rows if not row["withdrawn"])  # someone may have withdrawn since
-        if not least <= curated.of_kind(kind) <= most:
-            faults.append(f"{curated.of_kind(kind):,} {kind} picks trained it and {most:,} are stored")
+        reported = curated.of_kind(kind)
+        if not least <= reported <= most:
+            faults.append(f"{reported:,} {kind} picks trained it and {most:,} are stored")
     total = curated.total
     if (in_bulk or curated.proxy) and total != curated.asked:  # people alone give what they give
         faults.append(f"{curated.asked:,} picks were asked for and {total:,} trained it")
@@ -253,12 +276,3 @@ def _of_generation(store: Store, generation: Generation, parent: Generation | No
         broken=bool(faults),
         figures=curated.as_json(),
     )
-
-
-def _after(generation: Generation, parent: Generation | None, in_bulk: bool) -> int:
-    """The id after which the picks that trained the generation lie; older versions kept only the cuts."""
-    if turn := generation.measurements.turn:
-        return turn.after
-    if generation.config.get("curation", {}).get("extend") == "accumulate" and not in_bulk:
-        return 0
-    return parent.pick_cut if parent else 0

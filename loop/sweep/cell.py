@@ -1,7 +1,7 @@
 """One study of a sweep in a process of its own: `python -m loop.sweep.cell STUDY LAST [DONOR]`.
 
-It tells how far it is on standard output, one JSON object a line, and ends with its parent: standard input is a pipe
-from the process that runs the sweep, and whoever closes it (a kill -9 does) ends this process at once.
+It prints its progress on standard output, one JSON object a line, and ends with its parent: standard input is a pipe
+from the process that runs the sweep, and closing it (as a kill -9 does) ends this process at once.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loop.study import Study, WorkerRunningError, only_worker
 
-PATIENCE_S = 20.0  # the process of a sweep that was just killed lets go of its study within moments
+PATIENCE_S = 20.0  # until when the process of a sweep that was just killed has let go of its study
 EVERY_S = 0.2  # between two lines
 
 
@@ -27,40 +27,28 @@ def main(path: Path, last: int, donor: Path | None) -> None:
         last: generation.
         donor: the study to copy generation 0 from.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     from loop.evidence.study import evidence_of  # these take seconds, in which the parent may end
     from loop.simulate import simulate
 
-    _await_lock(path)
+    await_lock(path)
     study = Study.open(path)
-    report = _reporter(study)
+    report = progress_printer(study)
     simulate(study, last, report, Study.open(donor) if donor else None)
     report("judging", 0, 1)
     evidence_of(study)
     study.store.close()
 
 
-def _reporter(study: Study) -> Callable[[str, int, int], None]:
-    """Says as {"t": generation at hand, "phase", "share"} how far the study is; not more often than is of use."""
-    latest = study.store.latest_cut()
-    t, told = latest[0] + 1 if latest else 0, 0.0
-    before = ""
-
-    def report(phase: str, done: int, total: int) -> None:
-        nonlocal t, told, before
-        if phase == "curating":
-            t = max(t, 1)
-        if phase != before or done == total or time.monotonic() - told > EVERY_S:
-            _say(t=t, phase=phase, share=done / total if total else 0.0)
-            told, before = time.monotonic(), phase
-        if phase == "publishing" and done == total:
-            t += 1
-
-    return report
+def end_with_parent() -> None:
+    """Ends this process once its standard input is closed, as suddenly as kill -9; a study goes on after either."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
-def _await_lock(path: Path) -> None:
-    """Returns when no other process works on the study; raises WorkerRunningError if one keeps at it."""
+def await_lock(path: Path) -> None:
+    """Returns when no other process works on the study; raises WorkerRunningError if one still does at the end."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -72,20 +60,36 @@ def _await_lock(path: Path) -> None:
             time.sleep(0.1)
 
 
-def _say(**line: object) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
+def progress_printer(study: Study) -> Callable[[str, int, int], None]:
+    """A function of phase, steps done and all steps that prints {"t": generation at hand, "phase", "share"}.
+
+    It prints at a change of phase, at a phase's end, and otherwise every `EVERY_S` seconds.
+    """
+    latest = study.store.latest_cut()
+    t, printed_at, last_phase = latest[0] + 1 if latest else 0, 0.0, ""
+
+    def report(phase: str, done: int, total: int) -> None:
+        nonlocal t, printed_at, last_phase
+        if phase == "curating":
+            t = max(t, 1)
+        if phase != last_phase or done == total or time.monotonic() - printed_at > EVERY_S:
+            print_line(t=t, phase=phase, share=done / total if total else 0.0)
+            printed_at, last_phase = time.monotonic(), phase
+        if phase == "publishing" and done == total:
+            t += 1
+
+    return report
+
+
+def print_line(**values: object) -> None:
+    """Prints a JSON object for the process that runs the sweep."""
+    sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(1)  # as sudden as kill -9, after which a study goes on too
 
 
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
     except (ValueError, OSError, RuntimeError, sqlite3.Error) as error:
-        _say(error=" ".join(str(error).split()) or type(error).__name__)
+        print_line(error=" ".join(str(error).split()) or type(error).__name__)
         raise

@@ -84,18 +84,23 @@ class Sweep:
             ValueError: an unknown or doubly given setting, no values, two that are the same, a combination that
                 doesn't fit, or too many studies.
         """
-        self._check()
-        combined = [self._combination(values) for values in itertools.product(*self.grid.values())]
-        self._refuse_equal_values(combined)
+        self.check()
+        combined = []
+        for values in itertools.product(*self.grid.values()):
+            given = dict(zip(self.grid, values, strict=True))
+            option = " ".join(f"{key}={as_toml(value)}" for key, value in given.items())
+            combined.append(build(put(self.base, given, "--grid"), f"--grid {option}"))
+        self.check_distinct(combined)
         short = short_names(self.grid)
         cells = []
         for seed, config in itertools.product(range(self.seeds), combined):
-            values = {key: _of(config, key) for key in self.grid}
+            values = {key: setting_of(config, key) for key in self.grid}
             words = [*(f"{short[key]}={label(value)}" for key, value in values.items()), f"seed={seed}"]
             cells.append(Cell(",".join(words), values, config.model_copy(update={"seed": seed})))
         return cells
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises ValueError for keys that can't be swept, keys without values, or too many studies."""
         if self.seeds < 1:
             raise ValueError(f"--seeds must be 1 or more, not {self.seeds}.")
         if not self.grid:
@@ -114,20 +119,18 @@ class Sweep:
         if n > MOST_STUDIES:
             raise ValueError(f"That would be {n:,} studies; a sweep has {MOST_STUDIES:,} at the most.")
 
-    def _combination(self, values: Sequence[Any]) -> StudyConfig:
-        given = dict(zip(self.grid, values, strict=True))
-        said = " ".join(f"{key}={_toml(value)}" for key, value in given.items())
-        return build(put(self.base, given, "--grid"), f"--grid {said}")
-
-    def _refuse_equal_values(self, combined: Sequence[StudyConfig]) -> None:
+    def check_distinct(self, combined: Sequence[StudyConfig]) -> None:
+        """Raises ValueError where two values of a setting are the same in the configurations of all combinations."""
         step = len(combined)
         for key, values in self.grid.items():
             step //= len(values)
             seen: dict[str, Any] = {}
             for index, value in enumerate(values):
-                resolved = repr(_of(combined[index * step], key))
+                resolved = repr(setting_of(combined[index * step], key))
                 if resolved in seen:
-                    raise ValueError(f"--grid {key}: {_toml(seen[resolved])} and {_toml(value)} are the same value.")
+                    raise ValueError(
+                        f"--grid {key}: {as_toml(seen[resolved])} and {as_toml(value)} are the same value."
+                    )
                 seen[resolved] = value
 
 
@@ -144,7 +147,7 @@ def parse_grid(options: Sequence[str]) -> dict[str, list[Any]]:
             raise ValueError(f"--grid {option}: write it as key=value,value, for example --grid curation.k=2,4,8")
         if key in grid:
             raise ValueError(f"--grid {key} is given twice; put all its values into one --grid.")
-        grid[key] = _values(key, text)
+        grid[key] = parse_values(key, text)
     return grid
 
 
@@ -167,20 +170,25 @@ def label(value: Any) -> str:
 
 
 def describe(sweep: Sweep) -> str:
-    """The varied settings, in words: 'curation.k (3) x mix.lam (2) x 3 seeds'."""
+    """The swept settings, in words: 'curation.k (3) x mix.lam (2) x 3 seeds'."""
     seeds = f"{sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}"
     return " x ".join([*(f"{key} ({len(values)})" for key, values in sweep.grid.items()), seeds])
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return "_".join(_plain(each) for each in value) or "none"
+        return "_".join(_plain(item) for item in value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).removesuffix(".0")
 
 
-def _values(key: str, text: str) -> list[Any]:
+def parse_values(key: str, text: str) -> list[Any]:
+    """The values of one key of the command line: TOML values, or else words, separated by commas.
+
+    Raises:
+        ValueError: an empty value.
+    """
     if not text:
         return []
     for array in (text, f"[{text}]") if text.startswith("[") else (f"[{text}]",):
@@ -194,23 +202,25 @@ def _values(key: str, text: str) -> list[Any]:
     return [read_value(piece) for piece in pieces]
 
 
-def _of(config: StudyConfig, key: str) -> Any:
-    found: Any = config.model_dump()
+def setting_of(config: StudyConfig, key: str) -> Any:
+    """The value of a setting by its full name."""
+    value: Any = config.model_dump()
     for part in key.split("."):
-        found = found[part]
-    return found
+        value = value[part]
+    return value
 
 
-def _toml(value: Any) -> str:
+def as_toml(value: Any) -> str:
+    """A value as it stands in TOML, words without their quotation marks."""
     return value if isinstance(value, str) else tomlkit.item(value).as_string()
 
 
 def combinations(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """The cells that differ only in their seed, together."""
-    together: dict[tuple[str, ...], list[Cell]] = {}
+    """Groups of the cells that differ only in their seed."""
+    groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        together.setdefault(tuple(cell.labels.values()), []).append(cell)
-    yield from together.values()
+        groups.setdefault(tuple(cell.labels.values()), []).append(cell)
+    yield from groups.values()
 
 
 class SweepRunningError(ValueError):
@@ -227,13 +237,13 @@ def read(folder: Path) -> Sweep | None:
     if not file.exists():
         return None
     try:
-        found = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
+        values = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
         return Sweep(
-            preset=str(found["preset"]),
-            grid={key: list(values) for key, values in found["grid"].items()},
-            seeds=int(found["seeds"]),
-            settings=tuple(found["settings"]),
-            generations=found.get("generations"),
+            preset=str(values["preset"]),
+            grid={key: list(swept) for key, swept in values["grid"].items()},
+            seeds=int(values["seeds"]),
+            settings=tuple(values["settings"]),
+            generations=values.get("generations"),
         )
     except (ParseError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} can't be read ({error}); restore it, or choose another folder.") from error
@@ -279,7 +289,7 @@ def only_sweep(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def asked_for(
+def requested_sweep(
     folder: Path,
     preset: str | None,
     grid: Mapping[str, Sequence[Any]],
@@ -287,7 +297,7 @@ def asked_for(
     settings: Sequence[str],
     generations: int | None,
 ) -> Sweep:
-    """The sweep that a command asks for in a folder: what is left out is as recorded there.
+    """The sweep that a command requests in a folder; options that are left out are as recorded there.
 
     It may extend the recorded one by values, seeds and generations, and is otherwise the same.
 
@@ -295,47 +305,48 @@ def asked_for(
         ValueError: something else is at the folder, there is nothing to go on with, or another sweep is recorded.
     """
     if (folder / "study.toml").exists() or (folder.exists() and not folder.is_dir()):
-        what = "a study" if folder.is_dir() else "a file"
-        raise ValueError(f"There is {what} at {folder}; a sweep needs a folder of its own.")
-    known = read(folder)
-    if known is None:
+        there = "a study" if folder.is_dir() else "a file"
+        raise ValueError(f"There is {there} at {folder}; a sweep needs a folder of its own.")
+    recorded = read(folder)
+    if recorded is None:
         if preset is None:
             raise ValueError(f"There is no sweep at {folder}; name a preset to begin one, such as --preset moons.")
         return Sweep(preset, grid, seeds if seeds is not None else 1, tuple(settings), generations)
-    asked = Sweep(
-        preset or known.preset,
-        grid or known.grid,
-        seeds if seeds is not None else known.seeds,
-        tuple(settings) or known.settings,
-        generations if generations is not None else known.generations,
+    requested = Sweep(
+        preset or recorded.preset,
+        grid or recorded.grid,
+        seeds if seeds is not None else recorded.seeds,
+        tuple(settings) or recorded.settings,
+        generations if generations is not None else recorded.generations,
     )
-    difference = _no_extension(known, asked)
-    if difference:
+    conflict = conflict_with(recorded, requested)
+    if conflict:
         raise ValueError(
-            f"There is another sweep at {folder}: {difference}; ask for that and more, or choose another folder."
+            f"There is another sweep at {folder}: {conflict}; ask for that and more, or choose another folder."
         )
-    return replace(asked, grid={key: _joined(values, asked.grid[key]) for key, values in known.grid.items()})
+    joined = {}
+    for key, values in recorded.grid.items():
+        names = {label(value) for value in values}
+        joined[key] = [*values, *(value for value in requested.grid[key] if label(value) not in names)]
+    return replace(requested, grid=joined)
 
 
-def _no_extension(known: Sweep, asked: Sweep) -> str | None:
-    """Why a sweep isn't the known one and more, in words; None if it is."""
-    if asked.preset != known.preset:
-        return f"its preset is {known.preset}"
-    if override(PRESETS[asked.preset], asked.settings) != override(PRESETS[known.preset], known.settings):
-        return f"its settings are {' '.join(f'--set {each}' for each in known.settings) or 'those of the preset alone'}"
-    if set(asked.grid) != set(known.grid):
-        return f"it varies {' and '.join(known.grid)}"
-    for key, values in known.grid.items():
+def conflict_with(recorded: Sweep, requested: Sweep) -> str | None:
+    """The reason why a requested sweep is no extension of the recorded one, in words; None if it is one."""
+    if requested.preset != recorded.preset:
+        return f"its preset is {recorded.preset}"
+    preset = PRESETS[recorded.preset]
+    if override(preset, requested.settings) != override(preset, recorded.settings):
+        settings = " ".join(f"--set {setting}" for setting in recorded.settings)
+        return f"its settings are {settings or 'those of the preset alone'}"
+    if set(requested.grid) != set(recorded.grid):
+        return f"it varies {' and '.join(recorded.grid)}"
+    for key, values in recorded.grid.items():
         names = [label(value) for value in values]
-        if not set(names) <= {label(value) for value in asked.grid[key]}:
+        if not set(names) <= {label(value) for value in requested.grid[key]}:
             return f"{key} takes {', '.join(names)}"
-    if asked.seeds < known.seeds:
-        return f"it has {known.seeds} seeds"
-    if asked.last < known.last:
-        return f"its last generation is {known.last}"
+    if requested.seeds < recorded.seeds:
+        return f"it has {recorded.seeds} seeds"
+    if requested.last < recorded.last:
+        return f"its last generation is {recorded.last}"
     return None
-
-
-def _joined(known: Sequence[Any], asked: Sequence[Any]) -> list[Any]:
-    names = {label(value) for value in known}
-    return [*known, *(value for value in asked if label(value) not in names)]

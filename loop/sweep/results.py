@@ -1,7 +1,8 @@
-"""Doses and responses: what each combination of a sweep came to at the last generation, over its seeds."""
+"""Doses and responses: the measurements of each combination of a sweep at the last generation, over its seeds."""
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from loop.sweep.grid import Cell, combinations
 
 
 class OverSeeds(Estimate):
-    """A mean over seeds, with what each of them gave."""
+    """A mean over seeds, with the value of each."""
 
     each: tuple[float, ...]
 
@@ -26,7 +27,7 @@ class Response:
 
     Attributes:
         values: the swept settings.
-        seeds: how many studies it rests on.
+        seeds: studies that it rests on.
         t: the generation.
         mean_reward: E[r].
         gain: of E[w], w = exp(r), since generation 0.
@@ -47,26 +48,35 @@ class Response:
 
 def responses(folder: Path, cells: Sequence[Cell], last: int) -> list[Response]:
     """The responses of all combinations, from their studies that have reached generation `last`."""
-    found = []
-    for together in combinations(cells):
-        evidence = [_evidence(folder / cell.name) for cell in together if (folder / cell.name).exists()]
-        reached = [one for one in evidence if len(one.generations) > last]
+    rows = []
+    for group in combinations(cells):
+        evidence = []
+        for cell in group:
+            if (folder / cell.name).exists():
+                study = Study.open(folder / cell.name)
+                with closing(study.store):
+                    evidence.append(evidence_of(study))
+        reached = [study for study in evidence if len(study.generations) > last]
         if reached:
-            found.append(response(dict(together[0].values), reached, last))
-    return found
+            rows.append(response(dict(group[0].values), reached, last))
+    return rows
 
 
 def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> Response:
-    """The response of one combination at generation `last`, from its studies, one a seed."""
-    ends = [(one.generations[0], one.generations[last]) for one in studies]
+    """The response of one combination at generation `last`, from the studies of its seeds."""
+    ends = [(study.generations[0], study.generations[last]) for study in studies]
+    gains = []
+    for first, end in ends:
+        now, before = end.measured.mean_w, first.measured.mean_w
+        gains.append(Estimate.of(now.value - before.value, math.hypot(now.se, before.se)))
     predicted = [(first, end.predicted_from_start) for first, end in ends if end.predicted_from_start]
-    carried = [found for one in studies if (found := transmission(one, last))]
+    carried = [ratio for study in studies if (ratio := transmission(study, last))]
     return Response(
         values=values,
         seeds=len(studies),
         t=last,
         mean_reward=over_seeds([end.measured.mean_reward for _, end in ends]),
-        gain=over_seeds([_difference(end.measured.mean_w, first.measured.mean_w) for first, end in ends]),
+        gain=over_seeds(gains),
         transmission=over_seeds(carried) if carried else None,
         mean_reward_predicted=_mean([end.mean_reward.value for _, end in predicted]),
         gain_predicted=_mean([end.mean_w.value - first.measured.mean_w.value for first, end in predicted]),
@@ -75,31 +85,19 @@ def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> 
 
 def transmission(study: Evidence, last: int) -> Estimate | None:
     """Measured over predicted gain of E[w], each summed over the generations; None if there was little to gain."""
-    found = study.generations[last].transmission_so_far
-    return found.ratio if found else None
+    so_far = study.generations[last].transmission_so_far
+    return so_far.ratio if so_far else None
 
 
 def over_seeds(values: Sequence[Estimate]) -> OverSeeds:
     """The mean over seeds with Student's 95% interval from their spread; one seed keeps its own interval."""
-    n, each = len(values), tuple(one.value for one in values)
+    n, each = len(values), tuple(estimate.value for estimate in values)
     if n == 1:
         return OverSeeds(**values[0].model_dump(include=set(Estimate.model_fields)), each=each)
     mean = sum(each) / n
     se = math.sqrt(sum((value - mean) ** 2 for value in each) / (n - 1) / n)
     reach = float(student_t.ppf(0.975, n - 1)) * se
     return OverSeeds(value=mean, se=se, low=mean - reach, high=mean + reach, each=each)
-
-
-def _evidence(path: Path) -> Evidence:
-    study = Study.open(path)
-    try:
-        return evidence_of(study)
-    finally:
-        study.store.close()
-
-
-def _difference(a: Estimate, b: Estimate) -> Estimate:
-    return Estimate.of(a.value - b.value, math.hypot(a.se, b.se))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -25,10 +25,10 @@ SMALL = ("mlp", "resample")  # several threads don't pay for these
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A study's progress: `t` its latest generation, None for none (or no study yet)."""
+    """A study's progress: `t` its latest generation, None for none; `exists` is False where there is no study yet."""
 
     t: int | None
-    made: bool
+    exists: bool
 
     def reaches(self, last: int) -> bool:
         """True if generation `last` is there."""
@@ -37,7 +37,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A running study's step: making generation `t`, in a phase, `share` of it done."""
+    """A running study's step: a phase on the way to generation `t`, `share` of it done."""
 
     t: int
     phase: str
@@ -46,22 +46,59 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A study's process ended; `error` says why it failed, None when all its generations are there."""
+    """The end of a study's process; `error` says why it failed, None when all its generations are there."""
 
     seconds: float
     error: str | None
 
 
-Report = Callable[[Cell, Step | Ended], None]
+OnEvent = Callable[[Cell, Step | Ended], None]
 
 
 @dataclass
-class _Child:
+class StudyProcess:
+    """A study's process.
+
+    Attributes:
+        cell: the study.
+        process: with a pipe to its standard input; closing that ends it.
+        log: file with its standard error.
+        began: seconds of the monotonic clock at its start.
+        error: the last that it reported; empty for none.
+    """
+
     cell: Cell
     process: subprocess.Popen[bytes]
     log: Path
     began: float = field(default_factory=time.monotonic)
     error: str = ""
+
+    def failure(self) -> str | None:
+        """Waits for the end of the process; gives the reason why it failed, None if it didn't."""
+        code = self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+        if code == 0:
+            self.log.unlink(missing_ok=True)
+            return None
+        if self.error:
+            return self.error
+        if code < 0:
+            return f"its process was ended by {signal.Signals(-code).name}"
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"its process ended with code {code}"
+
+    def stop(self) -> None:
+        """Ends the process, by force after five seconds."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.unlink(missing_ok=True)
 
 
 def standing(folder: Path, cell: Cell) -> Standing:
@@ -72,7 +109,7 @@ def standing(folder: Path, cell: Cell) -> Standing:
     """
     path = folder / cell.name
     if not path.exists():
-        return Standing(None, made=False)
+        return Standing(None, exists=False)
     study = Study.open(path)
     same = {"generations": 0}
     difference = first_difference({**study.config.model_dump(), **same}, {**cell.config.model_dump(), **same})
@@ -82,11 +119,11 @@ def standing(folder: Path, cell: Cell) -> Standing:
         )
     latest = study.store.latest_cut()
     study.store.close()
-    return Standing(latest[0] if latest else None, made=True)
+    return Standing(latest[0] if latest else None, exists=True)
 
 
 def threads_and_jobs(cells: Iterable[Cell], jobs: int | None, cores: int, given: int | None) -> tuple[int, int]:
-    """Threads of each study, and how many studies at a time: never more threads than cores unless it is asked for.
+    """Threads of each study, and studies at a time: no more threads than cores in all, unless more are requested.
 
     Args:
         cells: to be run.
@@ -99,7 +136,7 @@ def threads_and_jobs(cells: Iterable[Cell], jobs: int | None, cores: int, given:
     return threads, jobs or max(1, cores // threads)
 
 
-def run(folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int, report: Report) -> dict[str, str]:
+def run(folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int, on_event: OnEvent) -> dict[str, str]:
     """Runs every study that isn't at generation `last` yet; a failing one doesn't stop the others.
 
     However this ends, the studies' processes end with it, and the same call goes on.
@@ -110,27 +147,27 @@ def run(folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int,
         last: generation of each.
         jobs: studies at a time.
         threads: of each study.
-        report: called with a study and what it is at, or how it ended.
+        on_event: called with a study and its step or end.
 
     Returns:
-        What went wrong, by the name of the study.
+        Errors by the name of the study.
     """
-    pool = _Pool(folder, last, threads, list(cells))
+    pool = ProcessPool(folder, last, threads, list(cells))
     failed: dict[str, str] = {}
     try:
         while pool.fill(jobs):
-            cell, what = pool.happened()
-            if isinstance(what, Ended) and what.error:
-                failed[cell.name] = what.error
-            if what:
-                report(cell, what)
+            cell, event = pool.next_event()
+            if isinstance(event, Ended) and event.error:
+                failed[cell.name] = event.error
+            if event:
+                on_event(cell, event)
     finally:
         pool.stop()
     return failed
 
 
 def discard_unbegun(folder: Path, cells: Iterable[Cell]) -> bool:
-    """Removes the studies in which nothing was made yet; says whether none is left."""
+    """Removes the studies without any generation; True if none is left."""
     paths = [folder / cell.name for cell in cells]
     for path in paths:
         if path.exists():
@@ -140,53 +177,35 @@ def discard_unbegun(folder: Path, cells: Iterable[Cell]) -> bool:
     return not any(path.exists() for path in paths)
 
 
-class _Pool:
+class ProcessPool:
     """The studies' processes: those that run, and the cells that wait for one."""
 
     def __init__(self, folder: Path, last: int, threads: int, cells: list[Cell]):
         self.folder, self.last, self.threads = folder, last, threads
-        found = {cell.name: standing(folder, cell) for cell in cells}
-        self.waiting = [cell for cell in cells if not found[cell.name].reaches(last)]
-        self.begun = {name for name, state in found.items() if state.t is not None}
+        states = {cell.name: standing(folder, cell) for cell in cells}
+        self.waiting = [cell for cell in cells if not states[cell.name].reaches(last)]
+        self.begun = {name for name, state in states.items() if state.t is not None}
         self.donors = {cell.config.pretraining: folder / cell.name for cell in cells if cell.name in self.begun}
-        self.running: dict[str, _Child] = {}
+        self.running: dict[str, StudyProcess] = {}
         self.events: queue.Queue[tuple[str, dict[str, Any] | None]] = queue.Queue()
 
     def fill(self, jobs: int) -> bool:
-        """Starts as many studies as may run; says whether any runs."""
-        while len(self.running) < jobs and (cell := self._next()):
+        """Starts as many studies as may run; True if any runs."""
+        while len(self.running) < jobs and (cell := self.next_cell()):
             self.waiting.remove(cell)
-            self.running[cell.name] = self._start(cell)
+            self.running[cell.name] = self.start(cell)
         return bool(self.running)
 
-    def happened(self) -> tuple[Cell, Step | Ended | None]:
-        """Waits for the next line of a study, or its end."""
-        name, line = self.events.get()
-        child = self.running[name]
-        if line is None:
-            del self.running[name]
-            return child.cell, Ended(time.monotonic() - child.began, _error(child))
-        if "error" in line:
-            child.error = str(line["error"])
-            return child.cell, None
-        if line["t"] > 0:
-            self.donors.setdefault(child.cell.config.pretraining, self.folder / name)
-        return child.cell, Step(**line)
-
-    def stop(self) -> None:
-        """Ends what still runs."""
-        for child in self.running.values():
-            _stop(child)
-
-    def _next(self) -> Cell | None:
+    def next_cell(self) -> Cell | None:
         """The first study that can start: all but those whose generation 0 another one is just making."""
-        being_made = {child.cell.config.pretraining for child in self.running.values()} - set(self.donors)
+        pretraining = {study.cell.config.pretraining for study in self.running.values()} - set(self.donors)
         for cell in self.waiting:
-            if cell.name in self.begun or cell.config.pretraining not in being_made:
+            if cell.name in self.begun or cell.config.pretraining not in pretraining:
                 return cell
         return None
 
-    def _start(self, cell: Cell) -> _Child:
+    def start(self, cell: Cell) -> StudyProcess:
+        """Starts a study's process, and a thread that puts its lines among the events."""
         path, donor = self.folder / cell.name, None
         if not path.exists():
             Study.create(path, cell.config).store.close()
@@ -203,8 +222,27 @@ class _Pool:
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends its studies
             )
         assert process.stdout is not None
-        threading.Thread(target=_listen, args=(cell.name, process.stdout, self.events), daemon=True).start()
-        return _Child(cell, process, log)
+        threading.Thread(target=queue_lines, args=(cell.name, process.stdout, self.events), daemon=True).start()
+        return StudyProcess(cell, process, log)
+
+    def next_event(self) -> tuple[Cell, Step | Ended | None]:
+        """Waits for the next line of a study, or its end; None for a line that reports an error."""
+        name, line = self.events.get()
+        study = self.running[name]
+        if line is None:
+            del self.running[name]
+            return study.cell, Ended(time.monotonic() - study.began, study.failure())
+        if "error" in line:
+            study.error = str(line["error"])
+            return study.cell, None
+        if line["t"] > 0:
+            self.donors.setdefault(study.cell.config.pretraining, self.folder / name)
+        return study.cell, Step(**line)
+
+    def stop(self) -> None:
+        """Ends the processes that still run."""
+        for study in self.running.values():
+            study.stop()
 
 
 def command(path: Path, last: int, donor: Path | None) -> list[str]:
@@ -212,38 +250,11 @@ def command(path: Path, last: int, donor: Path | None) -> list[str]:
     return [sys.executable, "-m", "loop.sweep.cell", str(path), str(last), *([str(donor)] if donor else [])]
 
 
-def _listen(name: str, lines: IO[bytes], events: queue.Queue) -> None:
+def queue_lines(name: str, lines: IO[bytes], events: queue.Queue) -> None:
+    """Puts a study's lines into a queue as (name, JSON object), and (name, None) at their end."""
     for line in lines:
         with suppress(ValueError):  # a user's own generator may print
-            found = json.loads(line)
-            if isinstance(found, dict) and ("error" in found or "phase" in found):
-                events.put((name, found))
+            values = json.loads(line)
+            if isinstance(values, dict) and ("error" in values or "phase" in values):
+                events.put((name, values))
     events.put((name, None))
-
-
-def _error(child: _Child) -> str | None:
-    """Why a study's process failed; None if it didn't."""
-    code = child.process.wait()
-    if child.process.stdin:
-        child.process.stdin.close()
-    if code == 0:
-        child.log.unlink(missing_ok=True)
-        return None
-    if child.error:
-        return child.error
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    lines = child.log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"its process ended with code {code}"
-
-
-def _stop(child: _Child) -> None:
-    if child.process.stdin:
-        child.process.stdin.close()
-    child.process.terminate()
-    try:
-        child.process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        child.process.kill()
-        child.process.wait()
-    child.log.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Bounds on the curated loop, as numbers that a measurement can be held against; C5 from any p_0."""
+"""Bounds on the curated loop, as numbers that a measurement can be held against.
+
+C1, C2, C4, C5 and C6 are claims of Ferbach et al. 2024; "derived" marks what was derived for this project.
+"""
 
 import math
 from dataclasses import dataclass
@@ -78,7 +81,7 @@ def c5_ceiling_sharp(k: K, lam: float) -> float:
 
     The density ratio p_t / p_ref lies in [m, M] = [1 / (1 + lam), 1 / (1 - lam (K - 1))]; of all laws with such a ratio
     the one that has M on a share a = (1 - m) / (M - m) of p_ref and m elsewhere is the farthest. From any other p_0 see
-    `loop.theory.bounds`.
+    `kl_ceiling`.
 
     Raises:
         ValueError: lam isn't under 1 / (K - 1).
@@ -111,7 +114,7 @@ def c2_gap(rewards: np.ndarray, p: np.ndarray) -> float:
 
 
 def c2_tail_ratio(gap: float, k: K) -> float:
-    """C2: what P(next level) shrinks by at each step of the pure loop in the end, `K e^-D / (K - 1 + e^-D)`. Derived.
+    """C2: the factor of P(next level) at each step of the pure loop in the end, `K e^-D / (K - 1 + e^-D)`. Derived.
 
     Args:
         gap: D > 0, from the highest reward to the next.

@@ -1,4 +1,4 @@
-"""The exact operator H^K on a finite support, for users who lapse or favour positions, and the loop of it."""
+"""The exact operator H^K on a finite support, for users who lapse or favour positions, and the loops that it drives."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
     Args:
         rewards: (n,) r(x_i); only differences matter.
         p: (n,) masses that add up to 1, or (n, B) for B laws on the same support (bootstrap replicates).
-        rule: how the user picks.
+        rule: by which the user picks.
 
     Raises:
         ValueError: rewards that aren't finite, or masses that are negative, not finite or not one for each reward.
@@ -40,13 +40,13 @@ def h(rewards: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
     gathered = masses[order]
     if len(levels) < len(rewards):  # equal rewards are one point of the support
         gathered = np.add.reduceat(gathered, np.searchsorted(place[order], np.arange(len(levels))), axis=0)
-    chosen = _luce(np.maximum(levels - levels[-1], -FARTHEST), gathered, rule)
-    out = (rule.lapse + (1 - rule.lapse) * chosen)[place]
-    return out[:, 0] if p.ndim == 1 else out
+    attentive = h_without_lapses(np.maximum(levels - levels[-1], -FARTHEST), gathered, rule)
+    values = (rule.lapse + (1 - rule.lapse) * attentive)[place]
+    return values[:, 0] if p.ndim == 1 else values
 
 
 def step(rewards: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
-    """(n,) or (n, B): the law of the picked sample, p * H, with mass 1: errors would grow K-fold a step."""
+    """(n,) or (n, B): the law of the picked sample, p * H, scaled to mass 1, as errors would grow K-fold a step."""
     picked = p * h(rewards, p, rule)
     return picked / picked.sum(axis=0)
 
@@ -69,25 +69,25 @@ def population_step(
     ) + np.zeros_like(p)
 
 
-def _luce(r: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
-    """(n, B) H of rewards r <= 0, sorted, without lapses."""
+def h_without_lapses(r: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
+    """(n, B) H of sorted rewards r <= 0 under (n, B) masses, of users who never lapse."""
     if rule.k == 1:
         return np.ones_like(p)
     if rule.k == "inf":
         w = np.exp(r)[:, None]
         return w / (w * p).sum(axis=0)
     if rule.position_bias and len(set(rule.position_bias)) > 1:
-        return _biased(r, p, np.asarray(rule.position_bias))
+        return h_with_bias(r, p, np.asarray(rule.position_bias))
     log_u = _nodes(r, rule.k)
-    phi = _phi(r, p, log_u)
+    phi = laplace(r, p, log_u)
     return _transform(r, log_u, phi ** (rule.k - 1) * (rule.k * NODE_STEP))
 
 
-def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """(n, B) the same with utilities added by position; positions are exchangeable before them."""
+def h_with_bias(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """(n, B) the same for users who add a (K,) utility to whatever stands at each position of a random order."""
     bias = bias - bias.max()
     log_u = _nodes(r, len(bias), spread=float(np.ptp(bias)))
-    phis = [_phi(r, p, log_u + b) for b in bias]
+    phis = [laplace(r, p, log_u + b) for b in bias]
     total = np.zeros_like(p)
     for j, b in enumerate(bias):
         others = np.prod([phi for i, phi in enumerate(phis) if i != j], axis=0)
@@ -96,7 +96,10 @@ def _biased(r: np.ndarray, p: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def _nodes(r: np.ndarray, k: int, spread: float = 0.0) -> np.ndarray:
-    """(m,) log u: for each level from where exp(-w u) is still 1 for all K samples to where it is 0; not in between."""
+    """(m,) nodes of log u, for each level from where exp(-w u) is still 1 for all K samples to where it is 0.
+
+    Between levels far apart there are none.
+    """
     below, above = TAIL + math.log(k), 4.0 + spread
     at = -r[::-1]
     cuts = np.flatnonzero(np.diff(at) > below + above) + 1
@@ -104,16 +107,16 @@ def _nodes(r: np.ndarray, k: int, spread: float = 0.0) -> np.ndarray:
     return np.concatenate([np.arange(group[0] - below, group[-1] + above, NODE_STEP) for group in groups])
 
 
-def _phi(r: np.ndarray, p: np.ndarray, log_u: np.ndarray) -> np.ndarray:
-    """(m, B) sum_i p_i exp(-w_i u)."""
-    out = np.zeros((len(log_u), p.shape[1]))
+def laplace(r: np.ndarray, p: np.ndarray, log_u: np.ndarray) -> np.ndarray:
+    """(m, B) phi(u) = sum_i p_i exp(-w_i u) at (m,) log u, the Laplace transform of the weights w = exp(r)."""
+    phi = np.zeros((len(log_u), p.shape[1]))
     for part in _chunks(len(r), len(log_u)):
-        out += np.exp(-np.exp(_log_wu(r[part], log_u))).T @ p[part]
-    return out
+        phi += np.exp(-np.exp(_log_wu(r[part], log_u))).T @ p[part]
+    return phi
 
 
 def _transform(r: np.ndarray, log_u: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """(n, B) sum over nodes of w_i u exp(-w_i u) inner(u)."""
+    """(n, B) sum over nodes of w_i u exp(-w_i u) inner(u), from (m, B) values of inner."""
     parts = []
     for part in _chunks(len(r), len(log_u)):
         log_wu = _log_wu(r[part], log_u)
@@ -122,11 +125,12 @@ def _transform(r: np.ndarray, log_u: np.ndarray, inner: np.ndarray) -> np.ndarra
 
 
 def _log_wu(r: np.ndarray, log_u: np.ndarray) -> np.ndarray:
-    """(n, m) log(w u), where it matters: exp(-exp(7)) is 0."""
+    """(n, m) log(w u), cut off at 7, from where on exp(-w u) is 0."""
     return np.minimum(r[:, None] + log_u[None], 7.0)
 
 
 def _chunks(n: int, m: int) -> list[slice]:
+    """Parts of n rows that with m nodes each hold at most `CHUNK` entries."""
     size = max(1, CHUNK // m)
     return [slice(start, start + size) for start in range(0, n, size)]
 
@@ -136,8 +140,9 @@ class Curators:
     """The users who pick: types with shares, each with its own reward and rule.
 
     Attributes:
+        rules: of each type.
         weights: share of the picks by each type; they add up to 1.
-        rules: how each type picks.
+        names: of the types.
 
     Raises:
         ValueError: weights that aren't shares, or not one per rule.
@@ -196,11 +201,11 @@ def policy_loop(
         rewards: (n,) or (types, n).
         p0: (n,) or (n, B), generation 0.
         p_ref: (n,) or (n, B), the real data on the same support.
-        policy: what trains each generation.
-        curators: who picks.
+        policy: composes the training sets.
+        curators: the users who pick.
         steps: generations after the first.
-        n_real: real data, and
-        n_set: picks a generation, or of each; they matter to the accumulating policies alone.
+        n_real: size of the real data; it matters to the accumulating policies alone, and so does the next.
+        n_set: picks of every generation, or of each.
     """
     sizes = [n_set] * steps if isinstance(n_set, int) else n_set
     laws, sets = [p0], []
@@ -211,7 +216,7 @@ def policy_loop(
 
 
 def blend(p_ref: np.ndarray, sets: Sequence[np.ndarray], shares: tuple[float, tuple[float, ...]]) -> np.ndarray:
-    """The law of a training set: real data and the generations' sets by their shares; its mass is 1 exactly."""
+    """(n,) or (n, B): the law of a training set of mass 1, from the real data's and the sets' laws by their shares."""
     real_share, set_shares = shares
     law = real_share * p_ref + sum(share * set_ for share, set_ in zip(set_shares, sets, strict=True) if share)
     return law / law.sum(axis=0)

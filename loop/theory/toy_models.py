@@ -9,8 +9,8 @@ import numpy as np
 
 from loop.policies import POLICY_KINDS, DataPolicy
 
-Report = Callable[[float], None]  # told which share of the work is done
-BLOCK = 4_000_000  # numbers that the repetitions simulated at once may hold
+OnProgress = Callable[[float], None]  # called with the share of the work that is done
+BLOCK = 4_000_000  # numbers that the repetitions of one block may hold
 ACCUMULATE_BOUND = np.pi**2 / 6  # of accumulate's excess error in units of v, whatever n
 
 
@@ -19,12 +19,12 @@ class Point:
     """One generation under one policy.
 
     Attributes:
-        n: which fit; what 1 or 0 stands for is the model's to say.
-        exact: expectation by theory; None where it has none.
+        n: number of the fit; the model says what 0 or 1 stands for.
+        exact: expectation by theory; None where no closed form is known.
         simulated: mean over the repetitions.
         se: its standard error.
-        z: how many standard errors the simulation is off; None where there is nothing to compare, or no spread.
-        extra: what else the model tells, by name.
+        z: standard errors by which the simulation is off; None where there is nothing to compare, or no spread.
+        extra: further values of the model, by name.
     """
 
     n: int
@@ -48,11 +48,11 @@ class ToyModel(Protocol):
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Names of what is simulated; the first is what `exact` speaks of."""
+        """Names of the simulated quantities; `exact` is about the first."""
         ...
 
     def entries(self, policy: DataPolicy, generations: int) -> int:
-        """About how many numbers one repetition holds in memory."""
+        """The approximate count of numbers that one repetition holds in memory."""
         ...
 
     def exact(self, policy: DataPolicy, generations: int) -> np.ndarray | None:
@@ -76,39 +76,61 @@ def curves(
     generations: int,
     repetitions: int,
     seed: int,
-    report: Report = lambda share: None,
+    on_progress: OnProgress = lambda share: None,
 ) -> list[Curve]:
     """One curve per policy, n = 1 .. generations.
 
     Args:
-        model: what is simulated.
-        policies: what each generation is trained on. Each has random numbers of its own, whichever others there are.
-        generations: how many fits.
+        model: is simulated.
+        policies: of the training sets. Each has random numbers of its own, whichever others there are.
+        generations: number of fits.
         repetitions: independent repetitions of the whole loop.
         seed: everything random comes from it.
-        report: told the share of the work that is done.
+        on_progress: called with the share of the work that is done.
     """
-    check(generations, repetitions, seed)
+    check_sizes(generations, repetitions, seed)
     check_policies(policies)
-    out = []
+    result = []
     for index, policy in enumerate(policies):
-        values = _simulated(model, policy, generations, repetitions, seed, part_of(report, index, len(policies)))
+        part = part_of(on_progress, index, len(policies))
+        values = simulate_in_blocks(model, policy, generations, repetitions, seed, part)
         exact, beside = model.exact(policy, generations), model.beside(policy, generations)
         points = []
-        for n in range(generations):
-            known = {name: float(more[n]) for name, more in beside.items()}
-            points.append(_point(n + 1, values[n], None if exact is None else float(exact[n]), model.quantities, known))
-        out.append(Curve(policy, tuple(points)))
-    return out
+        for n, (first, *others) in enumerate(values):
+            simulated, se = mean_and_se(first)
+            expected = None if exact is None else float(exact[n])
+            z = None if expected is None else z_score(simulated - expected, se, expected)
+            extra = {"median": float(np.median(first))}
+            extra |= {name: float(v.mean()) for name, v in zip(model.quantities[1:], others, strict=True)}
+            extra |= {name: float(v[n]) for name, v in beside.items()}
+            points.append(Point(n + 1, expected, simulated, se, z, extra))
+        result.append(Curve(policy, tuple(points)))
+    return result
 
 
-def generator(seed: int, policy: DataPolicy) -> np.random.Generator:
+def simulate_in_blocks(
+    model: ToyModel, policy: DataPolicy, generations: int, repetitions: int, seed: int, on_progress: OnProgress
+) -> np.ndarray:
+    """(generations, quantities, repetitions) simulated values; blocks of repetitions keep memory small."""
+    rng = rng_of(seed, policy)
+    sizes = block_sizes(repetitions, model.entries(policy, generations))
+    parts = []
+    for index, size in enumerate(sizes):
+        steps = []
+        for values in model.simulate(policy, generations, size, rng):
+            steps.append(values)
+            on_progress((index + len(steps) / generations) / len(sizes))
+        parts.append(np.stack(steps))
+    return np.concatenate(parts, axis=2)
+
+
+def rng_of(seed: int, policy: DataPolicy) -> np.random.Generator:
     """The random numbers of one policy's repetitions."""
     return np.random.default_rng([seed, POLICY_KINDS.index(policy.kind)])
 
 
-def blocks(repetitions: int, entries: int) -> list[int]:
-    """Sizes of the parts in which repetitions of so many entries each are simulated, to keep memory small."""
+def block_sizes(repetitions: int, entries: int) -> list[int]:
+    """Sizes of the blocks in which repetitions of so many entries each are simulated."""
     size = max(1, min(repetitions, BLOCK // max(1, entries)))
     return [min(size, repetitions - start) for start in range(0, repetitions, size)]
 
@@ -124,12 +146,12 @@ def z_score(difference: float, se: float, scale: float = 1.0) -> float | None:
     return difference / se if se > 1e-12 * abs(scale) else None
 
 
-def largest_z(found: Sequence[Curve]) -> float | None:
+def largest_z(curves: Sequence[Curve]) -> float | None:
     """The largest |z| of all points; None without any."""
-    return max((abs(point.z) for curve in found for point in curve.points if point.z is not None), default=None)
+    return max((abs(point.z) for curve in curves for point in curve.points if point.z is not None), default=None)
 
 
-def check(generations: int, repetitions: int, seed: int) -> None:
+def check_sizes(generations: int, repetitions: int, seed: int) -> None:
     """Raises ValueError for sizes of the simulation out of range."""
     check_range("generations", generations, 1, 500)
     check_range("repetitions", repetitions, 10, 1_000_000)
@@ -143,39 +165,15 @@ def check_policies(policies: Sequence[DataPolicy]) -> None:
         raise ValueError("each policy can be asked for only once")
 
 
-def part_of(report: Report, index: int, parts: int) -> Report:
-    """For one of several equal parts of the work: tells `report` of the share of the whole."""
-    return lambda share: report((index + share) / parts)
+def part_of(on_progress: OnProgress, index: int, parts: int) -> OnProgress:
+    """The progress function of one of several equal parts of the work: calls `on_progress` with the whole's share."""
+    return lambda share: on_progress((index + share) / parts)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raises ValueError unless low <= value <= high."""
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low:,} and {high:,}, not {value:,}")
-
-
-def _simulated(
-    model: ToyModel, policy: DataPolicy, generations: int, repetitions: int, seed: int, report: Report
-) -> np.ndarray:
-    """(generations, quantities, repetitions), simulated in blocks."""
-    rng = generator(seed, policy)
-    sizes = blocks(repetitions, model.entries(policy, generations))
-    parts = []
-    for index, size in enumerate(sizes):
-        steps = []
-        for values in model.simulate(policy, generations, size, rng):
-            steps.append(values)
-            report((index + len(steps) / generations) / len(sizes))
-        parts.append(np.stack(steps))
-    return np.concatenate(parts, axis=2)
-
-
-def _point(n: int, values: np.ndarray, exact: float | None, names: Sequence[str], beside: dict[str, float]) -> Point:
-    simulated, se = mean_and_se(values[0])
-    z = None if exact is None else z_score(simulated - exact, se, exact)
-    extra = {"median": float(np.median(values[0]))}
-    extra |= {name: float(more.mean()) for name, more in zip(names[1:], values[1:], strict=True)}
-    return Point(n, exact, simulated, se, z, extra | beside)
 
 
 def compositions(
@@ -192,29 +190,29 @@ def compositions(
         repetitions: of the loop.
         rng: for a policy that draws rows.
     """
-    made = [policy.compose(n_real, sizes, rng) for _ in range(repetitions if policy.is_random else 1)]
-    rows = np.array([(one.real, *one.sets) for one in made])
-    shares = np.array([(one.real_share, *one.set_shares) for one in made])
+    sets = [policy.compose(n_real, sizes, rng) for _ in range(repetitions if policy.is_random else 1)]
+    rows = np.array([(composed.real, *composed.sets) for composed in sets])
+    shares = np.array([(composed.real_share, *composed.set_shares) for composed in sets])
     return rows, shares
 
 
 def weights(
     policy: DataPolicy, n_real: int, sizes: Sequence[int], repetitions: int, rng: np.random.Generator
 ) -> list[np.ndarray | None]:
-    """Weight of every row: for the real data and for each set (repetitions or 1, rows), or None where none is used.
+    """The weight of every row, (repetitions or 1, rows) for the real data and for each set; None for an unused one.
 
-    A repetition's weights add up to 1 over all sets; arguments as `compositions`.
+    A repetition's weights add up to 1 over all sets. Arguments as in `compositions`.
     """
     rows, shares = compositions(policy, n_real, sizes, repetitions, rng)
-    out: list[np.ndarray | None] = []
+    result: list[np.ndarray | None] = []
     for taken, share, size in zip(rows.T, shares.T, (n_real, *sizes), strict=True):
-        each = np.divide(share, taken, out=np.zeros(len(taken)), where=taken > 0)
-        out.append(each[:, None] * _chosen(taken, size, rng) if taken.any() else None)
-    return out
+        weight = np.divide(share, taken, out=np.zeros(len(taken)), where=taken > 0)
+        result.append(weight[:, None] * random_marks(taken, size, rng) if taken.any() else None)
+    return result
 
 
-def _chosen(taken: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """(repetitions, size) of 1 for `taken` rows each, at random, and 0 for the others."""
+def random_marks(taken: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """(repetitions, size) of 1 for (repetitions,) `taken` rows chosen at random, and 0 for the others."""
     if (taken == size).all():
         return np.ones((len(taken), size))
     order = rng.random((len(taken), size)).argsort(axis=1)
@@ -231,7 +229,7 @@ def spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
     Replace: `(1 - 1/N)^n`, from Seddik et al. 2024 (arXiv 2404.05090), whose `1 - S_m = (1 - 1/N)^m (1 - S_0)` has the
     truth's S_0 and so m = n. Mix: `D_{n+1} = (1 - c^2) D_1 + c^2 (1 - 1/M) D_n` with c = lam / (1 + lam) and sets of
     M = lam N rows; their partly synthetic case. Accumulate: `prod_{k<=n} (1 - 1/(N k^2))`. Accumulate_subsample:
-    `_subsampled`. Mix as solved here, accumulate and accumulate_subsample were derived for this project.
+    `subsampled_spread`. Mix as solved here, accumulate and accumulate_subsample were derived for this project.
     """
     n = np.arange(1, generations + 1)
     first = 1 - 1 / rows
@@ -244,25 +242,25 @@ def spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
         b = c2 * (1 - 1 / policy.asked(rows))
         fixed = (1 - c2) / (1 - b)
         return first * (fixed + (1 - fixed) * b ** (n - 1))
-    return _subsampled(rows, generations)
+    return subsampled_spread(rows, generations)
 
 
-def _subsampled(rows: int, generations: int) -> np.ndarray:
-    """The variance q_n of a fit on N rows drawn without replacement from the n N rows there are, whose variance is P_n.
+def subsampled_spread(rows: int, generations: int) -> np.ndarray:
+    """(generations,) q_n, the variance of a fit on N rows drawn without replacement from n N rows of variance P_n.
 
     `q_n = P_n (1 - (n-1) / (nN - 1))`, the finite population's correction; N rows drawn from the fit join the pool,
     `P_{n+1} = (n (n + 2) P_n + (1 - 1/N) q_n) / (n + 1)^2`, for their mean is the pool's in expectation.
     """
-    pool, out = 1 - 1 / rows, []
+    pool, fits = 1 - 1 / rows, []
     for n in range(1, generations + 1):
-        out.append(pool * (1 - (n - 1) / (n * rows - 1)))
-        pool = (n * (n + 2) * pool + (1 - 1 / rows) * out[-1]) / (n + 1) ** 2
-    return np.array(out)
+        fits.append(pool * (1 - (n - 1) / (n * rows - 1)))
+        pool = (n * (n + 2) * pool + (1 - 1 / rows) * fits[-1]) / (n + 1) ** 2
+    return np.array(fits)
 
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """The model's sizes.
+    """A regression that is fitted to its own noisy predictions again and again.
 
     Attributes:
         dimension: d.
@@ -328,44 +326,45 @@ class LinearModel:
         Raises:
             ValueError: a training set that leaves the coefficients open.
         """
-        asked = policy.asked(self.rows)
+        set_size = policy.asked(self.rows)
         truth = rng.standard_normal((repetitions, self.dimension))
-        design = self._design(repetitions, self.rows, rng)
-        labels = [_label(design, truth, rng)]
+        design = rng.standard_normal((repetitions, self.rows, self.dimension))
+        labels = [noisy_labels(design, truth, rng)]
         places = [np.arange(self.rows)]
         row_weights: list[np.ndarray | None] = [np.full((1, self.rows), 1 / self.rows)]
         for n in range(generations):
-            fitted = _fit(design, places, labels, row_weights)
+            fitted = least_squares(design, places, labels, row_weights)
             yield (((fitted - truth) ** 2).sum(axis=1) / self.v)[None]
             if n + 1 == generations:
                 return
             if self.fresh:
-                places.append(np.arange(asked) + design.shape[1])
-                design = np.concatenate([design, self._design(repetitions, asked, rng)], axis=1)
+                places.append(np.arange(set_size) + design.shape[1])
+                fresh = rng.standard_normal((repetitions, set_size, self.dimension))
+                design = np.concatenate([design, fresh], axis=1)
             else:
-                places.append(np.arange(asked) % self.rows)
-            labels.append(_label(design[:, places[-1]], fitted, rng))
-            row_weights = weights(policy, self.rows, [asked] * (n + 1), repetitions, rng)
-
-    def _design(self, repetitions: int, rows: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.standard_normal((repetitions, rows, self.dimension))
+                places.append(np.arange(set_size) % self.rows)
+            labels.append(noisy_labels(design[:, places[-1]], fitted, rng))
+            row_weights = weights(policy, self.rows, [set_size] * (n + 1), repetitions, rng)
 
 
-def _label(design: np.ndarray, coefficients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(repetitions, rows) labels of (repetitions, rows, d) rows, with noise."""
+def noisy_labels(design: np.ndarray, coefficients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(repetitions, rows) labels of (repetitions, rows, d) rows, with noise of variance 1."""
     return (design @ coefficients[..., None])[..., 0] + rng.standard_normal(design.shape[:2])
 
 
-def _fit(
+def least_squares(
     design: np.ndarray, places: list[np.ndarray], labels: list[np.ndarray], row_weights: list[np.ndarray | None]
 ) -> np.ndarray:
-    """(repetitions, d) least squares over (repetitions, rows, d) distinct rows.
+    """(repetitions, d) coefficients of weighted least squares.
 
     Args:
-        design: the distinct rows.
-        places: of each set, which of them its rows are.
+        design: (repetitions, rows, d) distinct rows.
+        places: of each set, the indices of its rows among the distinct ones.
         labels: of each set, (repetitions, rows).
         row_weights: of each set, (repetitions or 1, rows), or None for a set left out.
+
+    Raises:
+        ValueError: the rows leave the coefficients open.
     """
     weight, target = np.zeros(design.shape[:2]), np.zeros(design.shape[:2])
     for place, y, w in zip(places, labels, row_weights, strict=True):
@@ -384,7 +383,7 @@ def _fit(
 
 @dataclass(frozen=True, slots=True)
 class GaussianModel:
-    """The model's size.
+    """A normal law that is fitted to its own samples again and again.
 
     Attributes:
         rows: N real points.
@@ -400,7 +399,7 @@ class GaussianModel:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Fitted variance over the true one, and the squared distance of the fitted mean from the true one, over it."""
+        """The fitted variance, and the squared distance of the fitted from the true mean, over the true variance."""
         return ("variance / σ²", "drift_squared")
 
     def entries(self, policy: DataPolicy, generations: int) -> int:
@@ -422,7 +421,7 @@ class GaussianModel:
         self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
         """Yields, fit by fit, (2, repetitions): variance and squared mean."""
-        asked = policy.asked(self.rows)
+        set_size = policy.asked(self.rows)
         sets = [rng.standard_normal((repetitions, self.rows))]
         row_weights: list[np.ndarray | None] = [np.full((1, self.rows), 1 / self.rows)]
         for n in range(generations):
@@ -431,5 +430,5 @@ class GaussianModel:
             variance = sum((((x - mean[:, None]) ** 2 * w).sum(axis=1) for x, w in used), np.zeros(repetitions))
             yield np.stack([variance, mean**2])
             if n + 1 < generations:
-                sets.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((repetitions, asked)))
-                row_weights = weights(policy, self.rows, [asked] * (n + 1), repetitions, rng)
+                sets.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((repetitions, set_size)))
+                row_weights = weights(policy, self.rows, [set_size] * (n + 1), repetitions, rng)

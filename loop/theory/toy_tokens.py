@@ -10,16 +10,16 @@ from loop.theory import bounds
 from loop.theory.population import Curators, kl, mean, policy_loop, variance
 from loop.theory.toy_models import (
     Curve,
+    OnProgress,
     Point,
-    Report,
-    blocks,
-    check,
+    block_sizes,
     check_policies,
     check_range,
+    check_sizes,
     compositions,
-    generator,
     mean_and_se,
     part_of,
+    rng_of,
     spread,
     z_score,
 )
@@ -28,12 +28,12 @@ from model.luce import K, LuceRule
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """The tokens, and how they are liked.
+    """The tokens, with their rewards.
 
     Attributes:
         truth: (m,) masses of the law that the real data are drawn from.
         rewards: (m,) r of each token.
-        rule: how a row is picked; K = 1 is plain drawing.
+        rule: by which a row is picked; K = 1 is plain drawing.
     """
 
     truth: np.ndarray
@@ -42,13 +42,13 @@ class Support:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TokenGeneration:
     """One generation of many repetitions.
 
     Attributes:
-        law: (repetitions, m) what was learned.
+        law: (repetitions, m) learned masses.
         sets: (repetitions, m) frequencies in the real data, and in every set that it could be learned from.
-        shares: how much each of them was to count.
+        shares: of each of them in the training set.
     """
 
     law: np.ndarray
@@ -58,74 +58,84 @@ class Step:
 
 def simulate(
     support: Support, policy: DataPolicy, rows: int, generations: int, repetitions: int, rng: np.random.Generator
-) -> Iterator[Step]:
+) -> Iterator[TokenGeneration]:
     """Yields the generations, the first learned from `rows` real rows that each repetition draws from the truth."""
-    asked = policy.asked(rows)
+    set_size = policy.asked(rows)
     real = rng.multinomial(rows, support.truth, size=repetitions)
     counts, law = [real], real / rows
-    yield Step(law, [law], (1.0,))
+    yield TokenGeneration(law, [law], (1.0,))
     for _ in range(generations - 1):
-        counts.append(_picked(support, law, asked, rng))
-        sizes = [asked] * (len(counts) - 1)
-        law = _trained(counts, *compositions(policy, rows, sizes, repetitions, rng), rng)
+        counts.append(picked_counts(support, law, set_size, rng))
+        sizes = [set_size] * (len(counts) - 1)
+        law = training_frequencies(counts, *compositions(policy, rows, sizes, repetitions, rng), rng)
         real_share, set_shares = policy.shares(rows, sizes)
-        yield Step(law, [c / c[0].sum() for c in counts], (real_share, *set_shares))
+        yield TokenGeneration(law, [c / c[0].sum() for c in counts], (real_share, *set_shares))
 
 
-def _trained(counts: list[np.ndarray], rows: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(repetitions, m) frequencies in the training set: of each set so many rows, drawn without replacement."""
+def training_frequencies(
+    counts: list[np.ndarray], rows: np.ndarray, shares: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(repetitions, m) frequencies in the training set.
+
+    Args:
+        counts: (repetitions, m) of each set.
+        rows: (repetitions or 1, sets) drawn from each set, without replacement.
+        shares: (repetitions or 1, sets) of each set in the training set.
+        rng: draws the rows.
+    """
     law = np.zeros(counts[0].shape)
-    for have, taken, share in zip(counts, rows.T, shares.T, strict=True):
+    for available, taken, share in zip(counts, rows.T, shares.T, strict=True):
         if taken.any():
-            law += (share / np.maximum(taken, 1))[:, None] * _thinned(have, taken, rng)
+            law += (share / np.maximum(taken, 1))[:, None] * thin(available, taken, rng)
     return law / law.sum(axis=1, keepdims=True)
 
 
-def _thinned(counts: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(repetitions, m) counts among `taken` rows drawn without replacement: hypergeometric, token by token."""
+def thin(counts: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(repetitions, m) counts among (repetitions,) `taken` rows drawn without replacement: hypergeometric by token."""
     size = counts[0].sum()
     if (taken == size).all():
         return counts
-    out, left, wanted = np.empty_like(counts), np.full(len(counts), size), taken.copy()
+    drawn, others, to_draw = np.empty_like(counts), np.full(len(counts), size), taken.copy()
     for token in range(counts.shape[1]):
-        left = left - counts[:, token]
-        out[:, token] = rng.hypergeometric(counts[:, token], left, wanted)
-        wanted = wanted - out[:, token]
-    return out
+        others = others - counts[:, token]
+        drawn[:, token] = rng.hypergeometric(counts[:, token], others, to_draw)
+        to_draw = to_draw - drawn[:, token]
+    return drawn
 
 
-def _picked(support: Support, law: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(repetitions, m) counts among n rows, each picked by Luce's rule from a slate of its own."""
+def picked_counts(support: Support, law: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(repetitions, m) counts among n rows, each picked by Luce's rule from a slate of its own.
+
+    The pick is the place at which a uniform share of the slate's weight is reached: one random number for a slate,
+    where `LuceRule.draw` takes K.
+    """
     k, weight = support.rule.k, np.exp(support.rewards - support.rewards.max())
     if k == 1:
         return rng.multinomial(n, law)
     if k == "inf":
         return rng.multinomial(n, law * weight / (law @ weight)[:, None])
-    slates = _draws(law, n * k, rng).reshape(len(law), n, k)
+    slates = draw_tokens(law, n * k, rng).reshape(len(law), n, k)
     reached = weight[slates].cumsum(axis=2)
     places = (rng.random((len(law), n, 1)) * reached[..., -1:] > reached).sum(axis=2)
-    return _count(np.take_along_axis(slates, places[..., None], axis=2)[..., 0], law.shape[1])
+    picked = np.take_along_axis(slates, places[..., None], axis=2)[..., 0]
+    repetitions, m = law.shape
+    cells = picked + m * np.arange(repetitions)[:, None]
+    return np.bincount(cells.ravel(), minlength=m * repetitions).reshape(repetitions, m)
 
 
-def _draws(law: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def draw_tokens(law: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """(repetitions, n) tokens drawn from (repetitions, m) laws: one search through all the laws end to end."""
     m = law.shape[1]
     row = np.arange(len(law))[:, None]
     ends = (law.cumsum(axis=1) + row).ravel()
-    found = np.searchsorted(ends, rng.random((len(law), n)) + row, side="right") - m * row
+    tokens = np.searchsorted(ends, rng.random((len(law), n)) + row, side="right") - m * row
     last = m - 1 - (law[:, ::-1] > 0).argmax(axis=1)[:, None]  # rounding must not reach a token that is gone
-    return np.minimum(found, last)
-
-
-def _count(tokens: np.ndarray, m: int) -> np.ndarray:
-    """(repetitions, m) counts of (repetitions, n) tokens."""
-    places = tokens + m * np.arange(len(tokens))[:, None]
-    return np.bincount(places.ravel(), minlength=m * len(tokens)).reshape(len(tokens), m)
+    return np.minimum(tokens, last)
 
 
 @dataclass(frozen=True, slots=True)
 class CategoricalModel:
-    """The model's sizes, and how rows are curated.
+    """Frequencies of tokens that are learned from their own draws again and again.
 
     Attributes:
         vocabulary: m tokens; token i has mass proportional to 1/i.
@@ -150,7 +160,7 @@ class CategoricalModel:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Diversity, and how many tokens still have mass."""
+        """Diversity, and the number of tokens that still have mass."""
         return ("diversity 1 − Σp²", "tokens_left")
 
     @property
@@ -172,7 +182,7 @@ class CategoricalModel:
         return (1 - (self.support.truth**2).sum()) * spread(policy, self.rows, generations)
 
     def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
-        """With curation: the diversity there would be with endless rows, by the K-choice operator."""
+        """With curation: the diversity with endless rows, by the exact operator."""
         if self.k == 1:
             return {}
         s = self.support
@@ -195,7 +205,7 @@ def check_slate(k: K) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CuratedModel:
-    """The loop's sizes, and how rows are picked.
+    """The curated loop on a finite support.
 
     Attributes:
         size: points of the support, each of the same mass in p_ref.
@@ -231,7 +241,7 @@ class CuratedModel:
         return policy_loop(s.rewards, s.truth, s.truth, policy, Curators.alike(s.rule), generations, *sizes)
 
     def promises(self, policy: DataPolicy, laws: np.ndarray) -> list[dict[str, float]]:
-        """The theory's promises on the population loop, for each of (generations + 1, size) laws; nothing of the first.
+        """The theory's bounds on the population loop, for each of (generations + 1, size) laws; none for the first.
 
         `floor` under E_t[w]: C1 for every set, weighed as the policy weighs it; that is C1 itself for the pure loop and
         the sharp one-step C4 for the mixed one (the general case was derived). `c4_floor`: C4 as printed; `kl_ceiling`:
@@ -240,16 +250,16 @@ class CuratedModel:
         w = np.exp(self.support.rewards)
         e, var = mean(w, laws), variance(w, laws)
         floors = [bounds.c1_floor(float(a), float(v), 1.0, self.k) for a, v in zip(e, var, strict=True)]
-        out: list[dict[str, float]] = [{}]
+        result: list[dict[str, float]] = [{}]
         for t in range(1, len(laws)):
             real_share, shares = policy.shares(self.rows, [policy.asked(self.rows)] * t)
-            found = {"floor": float(real_share * e[0] + np.dot(shares, floors[:t]))}
+            promised = {"floor": float(real_share * e[0] + np.dot(shares, floors[:t]))}
             if policy.is_mixed:
-                found["c4_floor"] = bounds.c4_floor_paper(float(e[0]), float(var[0]), 1.0, self.k, policy.lam)
+                promised["c4_floor"] = bounds.c4_floor_paper(float(e[0]), float(var[0]), 1.0, self.k, policy.lam)
                 if bounds.c5_applies(self.k, policy.lam):
-                    found["kl_ceiling"] = bounds.c5_ceiling(self.k, policy.lam)
-            out.append(found)
-        return out
+                    promised["kl_ceiling"] = bounds.c5_ceiling(self.k, policy.lam)
+            result.append(promised)
+        return result
 
 
 def curated_curves(
@@ -258,7 +268,7 @@ def curated_curves(
     generations: int,
     repetitions: int,
     seed: int,
-    report: Report = lambda share: None,
+    on_progress: OnProgress = lambda share: None,
 ) -> list[Curve]:
     """One curve of E_t[w] / w* per policy, t = 0 .. generations.
 
@@ -267,52 +277,48 @@ def curated_curves(
     generations before it, by the operator at each repetition's own law. That is exact for any N. z is in standard
     errors of that difference (`se` is simulated's own); it is uncorrelated from one generation to the next.
     """
-    check(generations, repetitions, seed)
+    check_sizes(generations, repetitions, seed)
     check_policies(policies)
-    out = []
+    result = []
     for index, policy in enumerate(policies):
-        part = part_of(report, index, len(policies))
-        found = _simulated_loops(model, policy, generations, repetitions, generator(seed, policy), part)
+        part = part_of(on_progress, index, len(policies))
+        values = simulate_loops(model, policy, generations, repetitions, rng_of(seed, policy), part)
         laws = model.population(policy, generations)
         exact, promises = mean(np.exp(model.support.rewards), laws), model.promises(policy, laws)
         points = []
-        for t, (value, expected, divergence) in enumerate(found):
+        for t, (value, expected, divergence) in enumerate(values):
             simulated, se = mean_and_se(value)
             extra = {"expected": float(expected.mean())}
             extra |= {"kl_exact": kl(laws[t], laws[0]), "kl_simulated": float(divergence.mean())} | promises[t]
             off, off_se = mean_and_se(value - expected)
             points.append(Point(t, float(exact[t]), simulated, se, z_score(off, off_se, simulated), extra))
-        out.append(Curve(policy, tuple(points)))
-    return out
+        result.append(Curve(policy, tuple(points)))
+    return result
 
 
-def _simulated_loops(
+def simulate_loops(
     model: CuratedModel,
     policy: DataPolicy,
     generations: int,
     repetitions: int,
     rng: np.random.Generator,
-    report: Report,
+    on_progress: OnProgress,
 ) -> np.ndarray:
     """(generations + 1, 3, repetitions): E[w], its expectation given the generations before, and KL(p_t || p_ref)."""
     support = model.support
     w, curators = np.exp(support.rewards), Curators.alike(support.rule)
     slates = policy.asked(model.rows) * (model.k if isinstance(model.k, int) else 1)
-    sizes = blocks(repetitions, 4 * slates + 2 * model.size * generations)
+    sizes = block_sizes(repetitions, 4 * slates + 2 * model.size * generations)
     parts = []
     for index, size in enumerate(sizes):
-        steps, latest = [], np.full(size, w @ support.truth)  # what the latest set's E[w] must be in expectation
+        steps, latest = [], np.full(size, w @ support.truth)  # the expectation of the latest set's E[w]
         for step in simulate(support, policy, model.rows, generations + 1, size, rng):
             parts_w = [*(part @ w for part in step.sets[:-1]), latest]
             expected = sum((share * part for share, part in zip(step.shares, parts_w, strict=True)), np.zeros(size))
-            steps.append(np.stack([step.law @ w, expected, _divergence(step.law, support.truth)]))
+            logs = np.log(step.law, out=np.zeros_like(step.law), where=step.law > 0)
+            divergence = (step.law * (logs - np.log(support.truth))).sum(axis=1)
+            steps.append(np.stack([step.law @ w, expected, divergence]))
             latest = curators.pick(support.rewards, step.law.T).T @ w
-            report((index + len(steps) / (generations + 1)) / len(sizes))
+            on_progress((index + len(steps) / (generations + 1)) / len(sizes))
         parts.append(np.stack(steps))
     return np.concatenate(parts, axis=2)
-
-
-def _divergence(laws: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(repetitions,) KL of (repetitions, m) laws from one that has mass everywhere."""
-    logs = np.log(laws, out=np.zeros_like(laws), where=laws > 0)
-    return (laws * (logs - np.log(truth))).sum(axis=1)

@@ -19,7 +19,7 @@ from data.images import decode_png
 from loop.evidence.schema import Estimate
 from loop.study import ERRORS, Study, faults
 from loop.sweep import run as running
-from loop.sweep.grid import Sweep, asked_for, label, read, write
+from loop.sweep.grid import Sweep, label, read, requested_sweep, write
 from loop.sweep.results import OverSeeds, Response
 from loop.sweep.run import Ended, Standing, Step
 
@@ -90,7 +90,7 @@ def test_the_same_sweep_goes_on_with_what_failed(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(running, "command", lambda path, last, donor: [sys.executable, "-c", "raise SystemExit(1)"])
     before = contents(home / "s" / "finetune_lr=0.002,seed=0")
-    asked = asked_for(Path("s"), None, {}, None, (), None)
+    asked = requested_sweep(Path("s"), None, {}, None, (), None)
     assert run_sweep(Path("s"), asked, 2, as_json=False) is False
     told = capsys.readouterr()
     plan = "3 studies in s: train.finetune_lr (3) x 1 seed, moons to generation 1, 2 at a time; 2 done, 1 begun."
@@ -169,7 +169,7 @@ def test_infinity_stands_beyond_the_largest_value():
 
 def test_the_bar_counts_turns_and_ends_at_the_whole():
     cells = Sweep("moons", {"curation.k": [2, 4]}).cells()
-    work = Work(cells, {cell.name: Standing(None, made=False) for cell in cells}, 5)
+    work = Work(cells, {cell.name: Standing(None, exists=False) for cell in cells}, 5)
     train = cells[0].config.train
     first = PHASES["training"][2] * train.pretrain_steps / train.finetune_steps
     assert work.total == pytest.approx(first + 5 + COPYING + 5)

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import kstest
 
+from loop import selfcheck
 from loop.selfcheck.picks import estimate, frequencies, positions, scale, score_test, weighed_draws
-from loop.selfcheck.rule import Choices, DeclaredRule, tally
+from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, count_by_bin
 from loop.selfcheck.slates import against_evaluation, exchangeable, normal_scores, shares, variance_ratio
 from loop.selfcheck.verdicts import Finding, judge
 from model import luce
@@ -21,13 +23,23 @@ BIASED = DeclaredRule(lapse=0.2, bias=(1.0, 0.0, -0.5, 0.0))
 
 def users(
     n: int, rng: np.random.Generator, rule: DeclaredRule = PLAIN, factor: float = 1.0, spread: float = 1.5
-) -> Choices:
+) -> AnsweredSlates:
     """n slates of four with picks by a rule in which `factor` multiplies the rewards."""
     rewards = spread * rng.normal(size=(n, 4))
     picked = luce.pick(factor * rewards + np.asarray(rule.bias or 0.0), rng)
     lapsed = rng.random(n) < rule.lapse
     picked[lapsed] = rng.integers(4, size=int(lapsed.sum()))
-    return Choices(rewards, picked)
+    return AnsweredSlates(rewards, picked)
+
+
+def test_the_declared_rule_is_the_users_rule_written_apart():
+    """The checks import no code of `model.luce`, and come to its probabilities all the same."""
+    for path in Path(selfcheck.__file__).parent.glob("*.py"):
+        assert "model.luce" not in path.read_text().replace("`model.luce.LuceRule`", ""), path
+    rewards = np.random.default_rng(0).normal(size=(50, 4))
+    for rule in (PLAIN, BIASED):
+        users_rule = luce.LuceRule(4, rule.lapse, rule.bias)
+        np.testing.assert_allclose(rule.probabilities(rewards), users_rule.probabilities(rewards), rtol=1e-12)
 
 
 def p_of(finding: Finding) -> float:
@@ -35,7 +47,7 @@ def p_of(finding: Finding) -> float:
     return finding.p
 
 
-def score_p(blocks: list[Choices], rule: DeclaredRule) -> float:
+def score_p(blocks: list[AnsweredSlates], rule: DeclaredRule) -> float:
     found = score_test(blocks, rule)
     assert found is not None
     return found[1]
@@ -107,7 +119,7 @@ def share_found(faulty: Callable[[np.random.Generator, float], Finding], size: f
     return float(np.mean([p_of(faulty(np.random.default_rng([19, i]), size)) < threshold for i in range(50)]))
 
 
-def scaled(block: Choices) -> Finding:
+def scaled(block: AnsweredSlates) -> Finding:
     """As `scale` finds, without the estimate."""
     return replace(SCALE, p=score_p([block], PLAIN))
 
@@ -197,7 +209,7 @@ def test_the_covariance_of_the_counts_is_what_repeating_the_picks_gives():
     p, bins = luce.probabilities(rewards), rng.integers(3, size=(50, 4))
     counts = []
     for _ in range(4_000):
-        found = tally([(Choices(rewards, luce.pick(rewards, rng)), p)], lambda _: bins, 3)
+        found = count_by_bin([(AnsweredSlates(rewards, luce.pick(rewards, rng)), p)], lambda _: bins, 3)
         counts.append(found.observed)
     np.testing.assert_allclose(np.mean(counts, axis=0), found.expected, atol=0.3)
     np.testing.assert_allclose(np.cov(np.array(counts).T), found.covariance, atol=0.8)
@@ -221,7 +233,7 @@ def test_the_scale_is_the_maximum_of_the_likelihood_and_its_interval_covers(fact
 
 def test_picks_of_the_best_alone_are_an_infinite_scale_and_their_chance_is_exact():
     rewards = np.random.default_rng(3).normal(size=(30, 4))
-    block = Choices(rewards, rewards.argmax(axis=1))
+    block = AnsweredSlates(rewards, rewards.argmax(axis=1))
     found = estimate([block], DeclaredRule())
     assert found.beta == np.inf == found.high and found.low > 1
     assert score_p([block], DeclaredRule()) == pytest.approx(
@@ -232,7 +244,7 @@ def test_picks_of_the_best_alone_are_an_infinite_scale_and_their_chance_is_exact
 def test_ten_picks_and_equal_rewards_get_no_verdict():
     few, rng = users(10, np.random.default_rng(4)), np.random.default_rng(5)
     assert frequencies([few], DeclaredRule(), 0).p is None and positions([few], DeclaredRule(), 0).p is None
-    equal = Choices(np.ones((500, 4)), rng.integers(4, size=500))
+    equal = AnsweredSlates(np.ones((500, 4)), rng.integers(4, size=500))
     assert score_test([equal], DeclaredRule()) is None and frequencies([equal], DeclaredRule(), 0).p is None
     assert positions([equal], DeclaredRule(), 0).p is not None
 
@@ -243,8 +255,8 @@ def test_one_odd_pick_makes_no_verdict():
     picked = np.zeros(200, dtype=int)
     picked[0] = 1
     for check in (frequencies, positions):
-        assert check([Choices(rewards, picked)], DeclaredRule(), 0).p is None
-    assert 1e-3 < score_p([Choices(rewards, picked)], DeclaredRule()) < 0.2
+        assert check([AnsweredSlates(rewards, picked)], DeclaredRule(), 0).p is None
+    assert 1e-3 < score_p([AnsweredSlates(rewards, picked)], DeclaredRule()) < 0.2
 
 
 def test_the_verdict_allows_for_the_number_of_checks():

@@ -24,12 +24,12 @@ from loop.sweep.grid import (
     Cell,
     Sweep,
     SweepRunningError,
-    asked_for,
     combinations,
     label,
     only_sweep,
     parse_grid,
     read,
+    requested_sweep,
     short_names,
     write,
 )
@@ -147,9 +147,9 @@ def test_a_record_that_cannot_be_read_says_so(tmp_path: Path):
 def test_what_is_left_out_is_as_recorded_and_more_of_it_extends(tmp_path: Path):
     known = sweep(settings=("data.n=300",), generations=3)
     write(tmp_path, known)
-    assert asked_for(tmp_path, None, {}, None, (), None) == known
-    assert asked_for(tmp_path, "moons", GRID, 2, ["data.n=300"], 3) == known
-    more = asked_for(tmp_path, None, {"mix.lam": [0.5, 1.0, "inf"], "curation.k": [4, 8, 2]}, 3, (), 5)
+    assert requested_sweep(tmp_path, None, {}, None, (), None) == known
+    assert requested_sweep(tmp_path, "moons", GRID, 2, ["data.n=300"], 3) == known
+    more = requested_sweep(tmp_path, None, {"mix.lam": [0.5, 1.0, "inf"], "curation.k": [4, 8, 2]}, 3, (), 5)
     assert more == replace(known, grid={"curation.k": [2, 4, 8], "mix.lam": [math.inf, 1, 0.5]}, seeds=3, generations=5)
     assert {cell.name for cell in known.cells()} < {cell.name for cell in more.cells()}
 
@@ -168,7 +168,7 @@ OTHERS = {
 def test_another_sweep_is_refused(tmp_path: Path, asked: tuple, part: str):
     write(tmp_path, sweep(settings=("data.n=300",), generations=3))
     with pytest.raises(ValueError, match=f"another sweep at .*{part}"):
-        asked_for(tmp_path, *asked)
+        requested_sweep(tmp_path, *asked)
 
 
 def test_a_sweep_needs_a_folder_of_its_own_and_a_preset_to_begin(tmp_path: Path, make: Callable[..., Study]):
@@ -176,7 +176,7 @@ def test_a_sweep_needs_a_folder_of_its_own_and_a_preset_to_begin(tmp_path: Path,
     (tmp_path / "file").touch()
     for folder, part in ((study.path, "a study at"), (tmp_path / "file", "a file at"), (tmp_path / "x", "no sweep at")):
         with pytest.raises(ValueError, match=part):
-            asked_for(folder, None, GRID, None, (), None)
+            requested_sweep(folder, None, GRID, None, (), None)
     assert not (tmp_path / "x").exists()
 
 
@@ -272,8 +272,10 @@ def test_a_failing_study_is_told_and_the_others_go_on(tmp_path: Path):
 @pytest.mark.usefixtures("actor")
 def test_studies_end_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     started = []
-    start = running._Pool._start
-    monkeypatch.setattr(running._Pool, "_start", lambda pool, cell: started.append(start(pool, cell)) or started[-1])
+    start = running.ProcessPool.start
+    monkeypatch.setattr(
+        running.ProcessPool, "start", lambda pool, cell: started.append(start(pool, cell)) or started[-1]
+    )
 
     def interrupt(cell: Cell, what: Step | Ended) -> None:
         if what == Step(1, "curating", 0.0):

@@ -1,10 +1,12 @@
 """The conditional logit: gradient, recovery of planted utilities, and the ridge."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 from scipy import optimize
 
-from loop import users
+from loop.analysis.logit import Likelihood
 from loop.users import Utilities, fit
 from model.luce import pick
 
@@ -22,34 +24,48 @@ def slope(found: Utilities) -> np.ndarray:
     return found.coefficients / found.scale
 
 
-def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch):
-    seen = []
+@pytest.fixture
+def maximised(monkeypatch: pytest.MonkeyPatch) -> list[Likelihood]:
+    """The likelihoods that fits maximise."""
+    seen: list[Likelihood] = []
+    maximum = Likelihood.maximum
+    monkeypatch.setattr(Likelihood, "maximum", lambda likelihood: seen.append(likelihood) or maximum(likelihood))
+    return seen
 
-    def checked(loss, start: np.ndarray, **how: object):
-        at = np.random.default_rng(3).standard_normal(len(start))
-        numeric = optimize.approx_fprime(at, lambda x: loss(x)[0], 1e-6)
-        seen.append((loss(at)[1], numeric))
-        return optimize.minimize(loss, start, **how)
 
-    monkeypatch.setattr(users, "minimize", checked)
+def test_the_gradient_is_that_of_the_likelihood(maximised: list[Likelihood]):
     features, picks, _ = planted(40, seed=0)
     fit(features, picks, ridge=0.7)
-    np.testing.assert_allclose(*seen[0], rtol=1e-4, atol=1e-3)
+    at = np.random.default_rng(3).standard_normal(5)
+    numeric = cast(np.ndarray, optimize.approx_fprime(at, maximised[0].value, 1e-6))
+    np.testing.assert_allclose(maximised[0].gradient(at), numeric, rtol=1e-4, atol=1e-3)
 
 
-def test_the_loss_is_minus_the_log_likelihood_plus_the_ridge(monkeypatch: pytest.MonkeyPatch):
-    seen = []
-    monkeypatch.setattr(
-        users, "minimize", lambda loss, start, **how: seen.append(loss) or optimize.minimize(loss, start, **how)
-    )
+def test_what_is_maximised_is_the_log_likelihood_less_the_ridge(maximised: list[Likelihood]):
     features, picks, _ = planted(30, seed=1)
     found = fit(features, picks, ridge=2.0)
     c = found.coefficients
     u = ((features - found.mean) / found.scale) @ c
     log_likelihood = sum(np.log(np.exp(row[i]) / np.exp(row).sum()) for row, i in zip(u, picks, strict=True))
-    assert seen[0](c)[0] == pytest.approx(-log_likelihood + c @ c)
+    assert maximised[0].value(c) == pytest.approx(log_likelihood - c @ c)
     assert found.log_likelihood == pytest.approx(log_likelihood / 30)
     assert found.n_picks == 30
+
+
+@pytest.mark.parametrize(("n", "d", "ridge"), [(3, 5, 1.0), (30, 5, 0.01), (300, 40, 1.0), (20, 60, 0.1)])
+def test_the_fit_is_the_maximum_to_rounding(maximised: list[Likelihood], n: int, d: int, ridge: float):
+    """The gradient vanishes, and a general optimiser (L-BFGS, which stops earlier) ends near by and no higher."""
+    rng = np.random.default_rng(n)
+    features = rng.standard_normal((n, 4, d))
+    picks = pick(2 * features[..., 0], rng)
+    best = fit(features, picks, ridge).coefficients
+    likelihood = maximised[0]
+    assert np.abs(likelihood.gradient(best)).max() < 1e-9
+    other = optimize.minimize(
+        lambda b: -likelihood.value(b), np.zeros(d), jac=lambda b: -likelihood.gradient(b), method="L-BFGS-B"
+    )
+    assert likelihood.value(best) >= -other.fun
+    np.testing.assert_allclose(best, other.x, atol=0.02)
 
 
 def test_thousands_of_picks_recover_the_planted_utilities():

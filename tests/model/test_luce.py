@@ -122,3 +122,14 @@ def test_every_type_of_user_draws_from_all_by_its_own_rewards():
     assert choice.picked.tolist() == [1] * 50 + [0] * 50 and not choice.lapsed.any()
     lapsing = luce.LuceRule("inf", lapse=1.0).draw_from_all(rewards, np.repeat(0, 3_000), np.random.default_rng(5))
     assert lapsing.lapsed.all() and chisquare(np.bincount(lapsing.picked, minlength=3)).pvalue > 0.001
+
+
+def test_slates_of_any_k_have_the_probabilities_of_the_rule():
+    rng = np.random.default_rng(6)
+    sizes = np.array([2, 5, 1, 3])
+    utilities = 300 * rng.normal(size=int(sizes.sum()))
+    parts = np.split(luce.log_probabilities(utilities, sizes), np.cumsum(sizes)[:-1])
+    for k, part, own in zip(sizes, parts, np.split(utilities, np.cumsum(sizes)[:-1]), strict=True):
+        rule = luce.LuceRule(int(k)).log_probability(np.tile(own, (k, 1)), np.arange(k))
+        np.testing.assert_allclose(part, rule, atol=1e-12)
+    assert luce.log_probabilities(np.zeros(0), np.zeros(0, np.int64)).shape == (0,)

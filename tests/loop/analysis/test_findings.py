@@ -8,7 +8,7 @@ import pytest
 from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.log import Repeats, Slates
 from loop.analysis.logit import fit, scores
-from loop.analysis.raters import disagreement, own_tastes, rater_findings
+from loop.analysis.raters import disagreement, own_tastes, rater_tests
 from tests.loop.analysis.simulated import CLASSES, Crowd, Groups, luce
 
 NAMES = ("position", "context", "disagreement", "random", "odd")
@@ -18,7 +18,7 @@ def findings(crowd: Crowd, seed: int) -> dict[str, AssumptionTest]:
     slates, x, labels = crowd.draw(seed)
     found = fit(slates, x, CLASSES)
     each = scores(slates, x, found)
-    at_random, differing, _ = rater_findings(slates, x, x @ found.coefficients, informative=True)
+    at_random, differing, _ = rater_tests(slates, x, x @ found.coefficients, informative=True)
     return {
         "position": position_bias(slates, x),
         "context": slate_dependence(slates, x, found, labels),
@@ -99,7 +99,7 @@ def test_pairs_without_other_sizes_cannot_show_a_dependence():
 
 def test_random_raters_and_those_of_opposite_taste_are_told_apart_by_name():
     slates, x, _ = Crowd(picks=100, at_random=1, against=2).draw(8)
-    at_random, differing, raters = rater_findings(slates, x, x @ fit(slates, x, CLASSES).coefficients, informative=True)
+    at_random, differing, raters = rater_tests(slates, x, x @ fit(slates, x, CLASSES).coefficients, informative=True)
     manners = {rater.rater: rater.manner for rater in raters}
     assert {who: manner for who, manner in manners.items() if manner != "like the others"} == {
         0: "at random", 28: "other tastes", 29: "other tastes",
@@ -114,7 +114,7 @@ def test_a_rater_who_always_takes_the_worst_has_another_taste():
     u = x @ fit(slates, x, CLASSES).coefficients
     worst = u.reshape(-1, 4).argmin(axis=1)
     spoiled = replace(slates, picked=np.where(slates.raters == 3, worst, slates.picked))
-    raters = rater_findings(spoiled, x, u, informative=True)[2]
+    raters = rater_tests(spoiled, x, u, informative=True)[2]
     assert (raters[0].rater, raters[0].manner) == (3, "other tastes") and raters[0].p < 1e-6
 
 
@@ -123,7 +123,7 @@ def test_the_tail_of_a_rater_is_that_of_simulation():
     rng = np.random.default_rng(10)
     u = np.tile(2 * rng.normal(size=(8, 4)), (3_000, 1))
     slates = Slates.of_equal_size(4, luce(u, rng), np.repeat(np.arange(3_000), 8))
-    p = np.array([rater.p_alone for rater in rater_findings(slates, u.reshape(-1, 1), u.ravel(), informative=True)[2]])
+    p = np.array([rater.p_alone for rater in rater_tests(slates, u.reshape(-1, 1), u.ravel(), informative=True)[2]])
     for level in (0.1, 0.01, 0.002):
         assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level / 3_000))
 
@@ -165,13 +165,13 @@ def test_one_rater_of_a_taste_that_nobody_shares_is_not_at_random():
         x, who = rng.normal(size=(30 * 60, 4, 4)), np.repeat(np.arange(30), 60)
         slates = Slates.of_equal_size(4, luce(np.where(who[:, None] == 0, x[..., 1], x[..., 0]) * 1.5, rng), who)
         flat = x.reshape(-1, 4)
-        raters = rater_findings(slates, flat, flat @ fit(slates, flat, ("a", "b", "c", "d")).coefficients, True)[2]
+        raters = rater_tests(slates, flat, flat @ fit(slates, flat, ("a", "b", "c", "d")).coefficients, True)[2]
         assert {rater.rater: rater.manner for rater in raters}[0] == "other tastes", seed
 
 
 def test_what_cannot_be_seen_is_said():
     slates, x, _ = Crowd(raters=30, picks=10).draw(3)
-    found = rater_findings(slates, x, x @ fit(slates, x, CLASSES).coefficients, informative=True)[0]
+    found = rater_tests(slates, x, x @ fit(slates, x, CLASSES).coefficients, informative=True)[0]
     assert found.verdict == "can't tell" and "can't show who picks at random" in found.sentence
 
 
@@ -194,7 +194,7 @@ def test_few_raters_cannot_be_compared(raters: int):
 
 def test_utilities_that_explain_nothing_make_nobody_differ():
     slates, x, _ = Crowd().draw(13)
-    assert rater_findings(slates, x, x[:, 0], informative=False)[1].verdict == "can't tell"
+    assert rater_tests(slates, x, x[:, 0], informative=False)[1].verdict == "can't tell"
 
 
 def test_positions_are_tested_where_the_samples_columns_are_separated():

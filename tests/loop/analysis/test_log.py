@@ -9,8 +9,8 @@ import pytest
 from data.records import Generation, NewSlate, Pick, Sample
 from data.store import Store
 from loop.analysis.design import Details, NotIdentifiedError, design, table_columns
-from loop.analysis.log import Who, read_log
-from loop.analysis.report import Asked, choice_report
+from loop.analysis.log import AnswerFilter, read_log
+from loop.analysis.report import FitOptions, choice_report
 from loop.config import StudyConfig
 
 Answer = Callable[..., int]
@@ -33,7 +33,7 @@ def answer(store: Store) -> Answer:
 def test_picks_come_with_their_slates_in_display_order(store: Store, fill, answer: Answer):
     fill(store, n=3, k=5)
     ids = [answer(who, position=place) for who, place in zip(["ann", "bob"] * 3, [0, 1, 2, 2, 1, 0], strict=True)]
-    log = read_log(store, Who())
+    log = read_log(store, AnswerFilter())
     assert log.answers["slate"].tolist() == sorted(ids)
     order = np.argsort(ids)
     assert log.slates.picked.tolist() == np.array([0, 1, 2, 2, 1, 0])[order].tolist()
@@ -58,19 +58,19 @@ def test_what_does_not_count_is_counted_by_reason(store: Store, fill, answer: An
     store.withdraw("bob")
     store.set_flags([(row["id"], {"too_fast": True}) for row in store.rows(
         "SELECT id FROM pick WHERE slate_id = ?", [flagged])], [])  # fmt: skip
-    log = read_log(store, Who(pick_flags=("too_fast",)))
+    log = read_log(store, AnswerFilter(pick_flags=("too_fast",)))
     assert len(log.slates) == 1
     assert log.left_out == {
         "of sessions that withdrew": 1, "flagged": 1, "'none of these'": 1, "skipped": 1, "timed out": 1,
     }  # fmt: skip
-    assert len(read_log(store, Who()).slates) == 2
+    assert len(read_log(store, AnswerFilter()).slates) == 2
 
 
 def test_a_flagged_session_takes_all_its_raters_answers_along(store: Store, answer: Answer):
     answer("ann")
     answer("bob")
     store.set_flags([], [("ann", {"one_position": True})])
-    log = read_log(store, Who(rater_flags=("one_position",)))
+    log = read_log(store, AnswerFilter(rater_flags=("one_position",)))
     assert len(log.slates) == 1 and log.left_out == {"flagged": 1}
 
 
@@ -80,17 +80,17 @@ def test_kinds_and_purposes_are_chosen(store: Store, fill, answer: Answer):
     answer("ann", purpose="audit")
     sim = store.bulk_session("sim", "users")
     store.add_picks([(store.add_slates([_slate(2)], picked_by=[sim])[0], sim, 1, {})])
-    assert len(read_log(store, Who()).slates) == 2
-    assert len(read_log(store, Who(purposes=("audit",))).slates) == 1
-    assert read_log(store, Who(kinds=("sim",))).slates.sizes.tolist() == [2]
-    assert len(read_log(store, Who(kinds=("human", "sim", "proxy"))).slates) == 3
+    assert len(read_log(store, AnswerFilter()).slates) == 2
+    assert len(read_log(store, AnswerFilter(purposes=("audit",))).slates) == 1
+    assert read_log(store, AnswerFilter(kinds=("sim",))).slates.sizes.tolist() == [2]
+    assert len(read_log(store, AnswerFilter(kinds=("human", "sim", "proxy"))).slates) == 3
 
 
 def test_slates_without_a_choice_and_of_infinite_k_are_left_out(store: Store):
     sim = store.bulk_session("sim", "users")
     ids = store.add_slates([_slate(None), _slate(1), _slate(3)], picked_by=[sim] * 3)
     store.add_picks([(id_, sim, 0, {}) for id_ in ids])
-    log = read_log(store, Who(kinds=("sim",)))
+    log = read_log(store, AnswerFilter(kinds=("sim",)))
     assert log.slates.sizes.tolist() == [3]
     assert log.left_out == {
         "from slates of infinite K": 1, "from slates of K = 1, where nothing is chosen": 1,
@@ -107,7 +107,7 @@ def test_repeats_are_read_in_the_order_of_the_first_showing(store: Store, answer
     for order, picked, same in (([2, 0, 1], 2, 1), ([1, 2, 0], 2, 0)):
         copy = store.lease_copy("ann", first, order, 5, 600)
         store.record_pick("ann", Pick(copy.id, "pick", picked))
-        log = read_log(store, Who())
+        log = read_log(store, AnswerFilter())
         found.append(same)
         assert sorted(log.repeats.again.tolist()) == sorted(found)  # copies have ids at random
     assert log.repeats.first.tolist() == [0, 0] and len(log.slates) == 1
@@ -115,14 +115,14 @@ def test_repeats_are_read_in_the_order_of_the_first_showing(store: Store, answer
 
 def test_an_empty_study_says_so(store: Store):
     with pytest.raises(NotIdentifiedError, match="no picks of human raters in curation or audit slates"):
-        choice_report(store, StudyConfig(), Asked(Who()))
+        choice_report(store, StudyConfig(), FitOptions(AnswerFilter()))
 
 
 def test_features_become_columns_and_useless_ones_are_named(store: Store, fill, answer: Answer):
     fill(store, n=30)
     for i in range(34):
         answer("ann" if i % 2 else "bob", position=i % 3)
-    log = read_log(store, Who())
+    log = read_log(store, AnswerFilter())
     found = design(log, ("class", "generation", "position", "reward"), Details(["zero", "one"]))
     assert {"position 2", "position 3", "class one"} <= {*found.names, found.references["class"]}
     assert found.references["position"] == "position 1"
@@ -138,7 +138,7 @@ def test_features_become_columns_and_useless_ones_are_named(store: Store, fill, 
 
 def test_columns_of_a_table_go_by_sample_or_image(store: Store, answer: Answer, tmp_path: Path):
     answer("ann")
-    log = read_log(store, Who())
+    log = read_log(store, AnswerFilter())
     rows = list(store.sample_details(("human",)))
     by_sample, by_image = tmp_path / "a.csv", tmp_path / "b.csv"
     by_sample.write_text("sample_id,size\n" + "".join(f"{row[0]},{row[0] * 2}\n" for row in rows))
@@ -165,7 +165,7 @@ def test_a_bad_table_is_one_sentence(store: Store, tmp_path: Path, text: str, ma
 
 def test_a_feature_that_some_samples_lack_is_refused(store: Store, answer: Answer):
     answer("ann")
-    log = read_log(store, Who())
+    log = read_log(store, AnswerFilter())
     with pytest.raises(ValueError, match="'size' isn't known of every sample"):
         design(log, ("size",), Details(columns={"size": {1: 2.0}}))
     with pytest.raises(ValueError, match="no class probabilities"):
@@ -181,7 +181,7 @@ def test_audit_slates_give_the_worth_of_generations(store: Store):
     with store.write():
         for i in range(40):
             _audit(store, f"rater{i}", rng)
-    found = choice_report(store, StudyConfig(), Asked(Who(), by_generation=True))
+    found = choice_report(store, StudyConfig(), FitOptions(AnswerFilter(), by_generation=True))
     assert found.features == ("generation",) and found.fit.names == ("generation 1",) and found.fit.by_rater
     low, high = found.fit.intervals()[0]
     assert low < np.log(2) < high

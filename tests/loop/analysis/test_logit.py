@@ -16,7 +16,7 @@ NAMES = ("a", "b", "c", "d")
 def by_statsmodels(slates: Slates, x: np.ndarray):
     picked = np.zeros(len(x))
     picked[slates.rows] = 1
-    groups = slates.spread(np.arange(len(slates)))
+    groups = slates.per_sample(np.arange(len(slates)))
     return ConditionalLogit(picked, x, groups=groups).fit(method="newton", disp=0, tol=1e-12)
 
 
@@ -66,7 +66,7 @@ def test_slates_of_equal_size_agree_with_a_softmax():
     slates, x = known(50, 4)
     u = x @ TRUTH
     np.testing.assert_allclose(slates.log_probabilities(u), log_softmax(u.reshape(-1, 4), axis=1).ravel())
-    assert slates.keep(np.arange(50) < 3)[1].sum() == 12
+    assert slates.subset(np.arange(50) < 3)[1].sum() == 12
 
 
 def coverage(replications: int, n: int) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_a_rater_with_most_of_the_picks_costs_degrees_of_freedom():
     slates, x = differing(6, 60, 1, spread=0.3)
     even = fit(slates, x, ("a", "b"))
     chosen = (slates.raters == slates.raters[0]) | (np.arange(len(slates)) % 10 == 0)
-    some, rows = slates.keep(chosen)
+    some, rows = slates.subset(chosen)
     uneven = fit(some, x[rows], ("a", "b"))
     assert even.freedom == pytest.approx(5, abs=0.5) and uneven.freedom < 4
 
@@ -282,7 +282,7 @@ def test_columns_that_can_be_estimated_are_kept_in_order():
 @pytest.mark.parametrize("n", [0, 1, 9])
 def test_too_few_picks_are_refused(n: int):
     slates, x = known(12, 12)
-    few, rows = slates.keep(np.arange(12) < n)
+    few, rows = slates.subset(np.arange(12) < n)
     with pytest.raises(NotIdentifiedError, match=f"{n} picks are too few"):
         fit(few, x[rows], NAMES)
 

@@ -121,7 +121,7 @@ def test_what_cannot_be_told_is_said():
     slates, labels = picks(rng, 5, 20)
     now, before = classes(rng, NOW, 500), classes(rng, BEFORE, 500)
     one = Slates(slates.sizes, slates.picked, np.zeros(len(slates)))
-    few, rows = slates.keep(np.arange(len(slates)) % 20 == 0)
+    few, rows = slates.subset(np.arange(len(slates)) % 20 == 0)
     never = np.where(np.isin(np.arange(len(labels)), slates.rows), 0, labels)
     cases = [
         (one, labels, now, "one person"),

@@ -91,8 +91,8 @@ def test_the_claims_hold_on_random_cases(**case):
     ids=["halved", "reversed", "cut"],
 )
 def test_an_operator_that_is_off_breaks_the_claims(broken, monkeypatch: pytest.MonkeyPatch):
-    right = population._luce
-    monkeypatch.setattr(population, "_luce", lambda r, p, rule: broken(right(r, p, rule), r))
+    right = population.h_without_lapses
+    monkeypatch.setattr(population, "h_without_lapses", lambda r, p, rule: broken(right(r, p, rule), r))
     rng, failed = np.random.default_rng(0), set()
     for seed in range(300):
         lam = float(rng.uniform(0.02, 6))

@@ -91,7 +91,7 @@ def test_tokens_that_are_gone_are_never_drawn_again():
 def test_thinning_takes_just_so_many_rows_and_leaves_the_composition_alone():
     rng = np.random.default_rng(2)
     counts, taken = np.tile([5, 0, 3, 12], (6_000, 1)), np.resize([0, 1, 7, 19, 20], 6_000)
-    thin = toy_tokens._thinned(counts, taken, rng)
+    thin = toy_tokens.thin(counts, taken, rng)
     assert (thin.sum(axis=1) == taken).all() and (thin <= counts).all() and (thin >= 0).all()
     assert thin[taken == 7].mean(axis=0) == pytest.approx(7 * np.array([5, 0, 3, 12]) / 20, abs=0.15)
 

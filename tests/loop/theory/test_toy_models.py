@@ -183,7 +183,7 @@ def test_a_seed_gives_the_same_whatever_other_policies_there_are(kind, seed: int
 def test_blocks_cover_all_repetitions(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("loop.theory.toy_models.BLOCK", 5_000)
     told: list[float] = []
-    found = curves(LinearModel(3, 20), ALL, 3, 2_001, seed=6, report=told.append)
+    found = curves(LinearModel(3, 20), ALL, 3, 2_001, seed=6, on_progress=told.append)
     assert largest_z(found) < LIMIT  # pyright: ignore[reportOptionalOperand]
     assert told == sorted(told) and told[-1] == pytest.approx(1) and len(told) > 100
 
