@@ -347,7 +347,7 @@ def test_evidence_is_kept_until_generations_or_code_change(
     assert len(evidence_file.evidence_of(study).generations) == 3 and len(built) == 2
     (study.path / evidence_file.FILE).write_text("{")
     evidence_file.evidence_of(study)
-    monkeypatch.setattr(evidence_file, "_code", lambda: "another")
+    monkeypatch.setattr(evidence_file, "code_hash", lambda: "another")
     evidence_file.evidence_of(study)
     assert len(built) == 4
 
