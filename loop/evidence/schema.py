@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
 from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, SparseRecord
+from loop.selfcheck.verdicts import CheckVerdict
 
 VERSION = "curate-report/2"
 Z95 = 1.959964
@@ -247,7 +248,7 @@ class CheckResult(_Part):
     """One self-check: whether the stored picks can have come from the declared rule."""
 
     name: str = Field(description="of the check")
-    verdict: Literal["pass", "suspicious", "fail", "not applicable"] = Field(
+    verdict: CheckVerdict = Field(
         description="fail: an honest study would get it once in a million; suspicious: once in a thousand"
     )
     sentence: str = Field(description="the comparison, its outcome, and its meaning")

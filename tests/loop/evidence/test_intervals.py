@@ -1,10 +1,13 @@
-"""Confidence sequences: the betting martingale by hand, its inversion, and coverage at all looks together."""
+"""Confidence sequences: the betting martingale by hand, its inversion, coverage at all looks; and ratios."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import norm
 
-from loop.evidence.intervals import FRACTIONS, always_valid, log_wealth, reach_of_asymptotic
+from loop.evidence.intervals import FRACTIONS, always_valid, log_wealth, ratio_of, reach_of_asymptotic
+from loop.evidence.schema import Z95
 
 
 def test_wealth_is_the_mean_of_the_bets():
@@ -49,3 +52,24 @@ def test_the_asymptotic_sequence_reaches_beyond_the_normal_and_farther_with_few_
     reaches = [reach_of_asymptotic(n, 0.05) for n in (2, 5, 30, 200)]
     assert reaches[0] > reaches[1] > reaches[2] > 2.9 > norm.isf(0.025)
     assert reach_of_asymptotic(30, 0.001) > reaches[2]
+
+
+@given(st.integers(0, 1_000), st.floats(0, 0.5))
+def test_at_the_ends_of_a_ratios_interval_the_difference_is_its_error(seed: int, noise: float):
+    """Fieller's interval: the ratios rho at which numerator - rho denominator is within 1.96 standard errors of 0."""
+    rng = np.random.default_rng(seed)
+    spread = rng.normal(size=(2, 200)) * [[0.3], [0.2]]
+    numerator, denominator = np.r_[1.5, 1.5 + spread[0]], np.r_[2.0, 2.0 + spread[1] + 0.5 * spread[0]]
+    found = ratio_of(numerator, denominator, noise)
+    assert found is not None and found.low < found.value == 0.75 < found.high
+    for end in (found.low, found.high):
+        difference = numerator - end * denominator
+        error = np.hypot(difference[1:].std(ddof=1), noise)
+        assert abs(difference[0]) == pytest.approx(Z95 * error)
+
+
+def test_a_ratio_to_what_may_be_nothing_has_no_interval():
+    rng = np.random.default_rng(0)
+    assert ratio_of(np.r_[1.0, 1.0 + rng.normal(size=50)], np.r_[0.5, 0.5 + rng.normal(size=50)]) is None
+    exact = ratio_of(np.array([1.0]), np.array([2.0]))
+    assert exact is not None and (exact.low, exact.value, exact.high, exact.se) == (0.5, 0.5, 0.5, 0.0)
