@@ -66,7 +66,7 @@ PLACES = {
     "checkpoint written, not measured": Place("model.flow:Flow.save", done=True),
     "being measured": Place("loop.evaluation:draw_scored", done=True),
     "published, not committed": Place("data.store.slates:Slates.retire_slates", done=True, nth=2),
-    "published, evidence not kept": Place("loop.evidence.study:store_quick_evidence"),
+    "published, evidence not stored": Place("loop.round:store_quick_evidence"),
     "new pool stored, not committed": Place("data.store.slates:Slates.add_slates", done=True, nth=4),
 }
 QUICK = ("published, not committed",)
