@@ -34,14 +34,13 @@ from loop.study import configure
 from model import training
 from model.classifier import Classifier, vgg11
 from model.classifier_training import train_classifier
+from model.compute import autocast, describe, use, velocity_field
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
-from model.devices import autocast, describe, use, velocity_field
 from model.fidelity import Reference, nearest_distances
 from model.flow import Flow
 from model.networks import build_network
-from model.noise import derive_seeds
-from model.solvers import evaluations
-from model.training_state import Snapshotter
+from model.sampling import derive_seeds, evaluations
+from model.training import Snapshotter
 
 CLASSES = 10
 AIM = 45  # minutes, on one H200
@@ -284,7 +283,7 @@ def as_rank(scale: Scale, device: torch.device) -> None:
     """What the process of `one_rank` does."""
     from accelerate.utils import broadcast_object_list, gather
 
-    from model.distributed import accelerator
+    from model.compute import accelerator
 
     network = build_network(scale.shape, scale.network).to(device)
     parallel = accelerator().prepare(network)

@@ -77,14 +77,13 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     import torch
 
     from data.datasets import load
-    from loop.pictures import to_tensor
     from loop.study import configure
+    from loop.training_data import to_tensor
     from model.classifier import Classifier, Judgement
-    from model.devices import device, precision_of, uses_bf16
+    from model.compute import device, precision_of, uses_bf16
     from model.fidelity import Reference
     from model.flow import Flow
-    from model.noise import derive_seeds
-    from model.solvers import GRIDS, evaluations
+    from model.sampling import GRIDS, derive_seeds, evaluations
 
     paths = [f"data.path={options.data}"] if options.data else []
     config = configure(options.preset, paths)
@@ -134,8 +133,8 @@ def exactly(flow: "Flow", seeds: "np.ndarray") -> "tuple[torch.Tensor, float]":
     import torch
     from torchdiffeq import odeint
 
-    from model.devices import device
-    from model.noise import noise
+    from model.compute import device
+    from model.sampling import noise
 
     calls, parts = 0, []
 

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from data.store import Store
-from loop.pictures import to_tensor
+from loop.training_data import to_tensor
 from model.classifier import Classifier
 from model.fidelity import nearest_ratio, typical_spacing
 

@@ -24,23 +24,22 @@ import torch
 from data.datasets import load
 from loop.config import StudyConfig
 from loop.evidence.schema import Estimate
-from loop.pictures import draw, to_tensor
 from loop.policies import Composition
 from loop.scoring import Scorer, Scores
 from loop.setup import STARTERS
-from loop.slates import STREAMS
+from loop.slates import STREAMS, draw
 from loop.study import configure
 from loop.sweep.results import over_seeds
 from loop.theory.population import policy_loop
-from loop.training_data import curated_count, mixture_of, real_only
+from loop.training_data import TrainingSet, curated_count, real_only, to_tensor
 from loop.user_types import curators
 from loop.users import choose
 from model.classifier import Classifier
 from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Generator
-from model.noise import derive_seed, derive_seeds
 from model.resampler import Resampler
+from model.sampling import derive_seed, derive_seeds
 
 ERRORS = {"transmission": "se", "learning": "learning_se"}
 REPLICATES = 40  # of the bootstrap over the evaluation's samples
@@ -108,7 +107,7 @@ def run(config: StudyConfig, generations: int, n: int, cache: Path) -> list[Row]
     for t in range(generations):
         curated = pick(config, scorer, generator, t, curated_count(config, len(real)))
         composition = config.policy.compose(len(real), [len(curated)])
-        mixture = mixture_of(real, [curated], composition, np.random.default_rng(0))
+        mixture = TrainingSet.compose(real, [curated], composition, np.random.default_rng(0))
         started = time.monotonic()
         generator = generator.fit(mixture, generator, derive_seed(config.seed, t + 1, 0xF17))
         seconds = time.monotonic() - started

@@ -13,7 +13,7 @@ import torch
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.interfaces import OnStep, TrainingData
-from model.noise import noise
+from model.sampling import noise
 
 ROWS = 20_000  # that mean and covariance are taken over
 
@@ -57,7 +57,7 @@ class Gaussian:
     def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """A new Gaussian; of its parent it only keeps the name, for there is nothing to start from.
 
-        The data come on the CPU, and so does the work here; what is large would go to `model.devices.device()`.
+        The data come on the CPU, and so does the work here; what is large would go to `model.compute.device()`.
         """
         x = data.draw(ROWS, np.random.default_rng(seed)).flatten(1)
         root = torch.linalg.cholesky(torch.cov(x.T) + 1e-4 * torch.eye(x.shape[1]))

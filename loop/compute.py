@@ -8,15 +8,17 @@ import torch
 
 from loop.config import StudyConfig
 from loop.study import Study
-from model.devices import describe, use, uses_bf16
-from model.distributed import (
+from model.compute import (
     LostProcessError,
+    describe,
     from_main,
     is_first_to_say,
     is_lost,
     is_main,
     processes,
     total,
+    use,
+    uses_bf16,
 )
 
 __all__ = [

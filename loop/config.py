@@ -1,18 +1,22 @@
-"""study.toml: one frozen model for the whole study, with errors that name the nearest key."""
+"""study.toml: one frozen model for the whole study, with errors that name the nearest key.
+
+Its tables are here, but for those of the real data (`data.config`) and of the generator (`model.config`); a setting's
+description is its documentation. Torch-free.
+"""
 
 import difflib
 import math
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from tomlkit.exceptions import ParseError
 
 from data.config import DataConfig
+from data.records import ExclusionRule
 from loop.policies import DataPolicy, PolicyKind
-from loop.raters.config import JourneyConfig, PanelConfig, QualityConfig, SlatesConfig
 from model.config import (
     ClassifierConfig,
     ComputeConfig,
@@ -25,6 +29,11 @@ from model.config import (
 
 POINT_SETS = ("moons", "gaussians")
 IMAGE_REWARDS = ("class_prob", "confidence")
+Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
+PanelKind = Literal["open", "prolific", "mturk", "link"]
+FLAGS: tuple[Flag, ...] = get_args(Flag)
+PICK_FLAGS: tuple[Flag, ...] = ("too_fast", "failed_attention", "inconsistent")
+PROLIFIC_URL = "https://app.prolific.com/submissions/complete?cc={code}"
 
 
 class _Table(BaseModel):
@@ -56,7 +65,7 @@ class CurationConfig(_Table):
 
     @field_validator("k", mode="before")
     @classmethod
-    def _infinite(cls, k: Any) -> Any:
+    def _whole_or_infinite(cls, k: Any) -> Any:
         if k == "inf" or (isinstance(k, float) and k == math.inf):
             return "inf"
         try:
@@ -65,14 +74,9 @@ class CurationConfig(_Table):
             whole = False
         if not whole:
             raise ValueError(f'k must be a whole number, 1 (no choice) or more, or "inf", not {k}')
-        return int(float(k))
-
-    @field_validator("k")
-    @classmethod
-    def _at_least_one(cls, k: int | str) -> int | str:
-        if isinstance(k, int) and k < 1:
+        if float(k) < 1:
             raise ValueError('k must be 1 (no choice) or more, or "inf"')
-        return k
+        return int(float(k))
 
     @model_validator(mode="after")
     def _one_bias_per_position(self) -> "CurationConfig":
@@ -199,6 +203,97 @@ class AppConfig(_Table):
         return proxies
 
 
+class JourneyConfig(_Table):
+    """The [journey] table: the steps around the picks. An empty text leaves its step out.
+
+    Texts are Markdown, or the name of a .md file in the study's folder.
+    """
+
+    consent: str = Field(default="", description="what a rater agrees to; declining stores the refusal and no more")
+    instructions: str = Field(default="", description="what a rater is told before the first slate")
+    practice: int = Field(default=0, ge=0, le=20, description="practice slates; they never train")
+    question: str = Field(default="", description="of comprehension; a rater has two tries")
+    choices: tuple[str, ...] = Field(default=(), description="the question's answers, as they are shown")
+    answer: str = Field(default="", description="which of the choices is right")
+    picks: int = Field(default=0, ge=0, description="slates that one rater answers; 0: no end")
+    closing: str = Field(default="", description="a question after the last slate, answered in words or not at all")
+    thanks: str = Field(default="", description="said at the end")
+
+    @model_validator(mode="after")
+    def _answerable(self) -> "JourneyConfig":
+        if self.question and (len(self.choices) < 2 or self.answer not in self.choices):
+            raise ValueError("journey.question needs two or more journey.choices, and journey.answer is one of them")
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("journey.choices must differ from each other")
+        return self
+
+
+class PanelConfig(_Table):
+    """The [panel] table: where raters come from, and what they go back with."""
+
+    kind: PanelKind = Field(
+        default="open", description="open, prolific, mturk, or link (one-time links made by `curate invite`)"
+    )
+    url: str = Field(default="", description='where a rater goes with a code, with "{code}" in it; empty: the panel\'s')
+    complete: str = Field(default="", description="code, or a whole https:// address, for those who finished")
+    failed: str = Field(default="", description="the same for those who failed the comprehension question")
+    withdrew: str = Field(default="", description="the same for those who withdrew or declined")
+
+    @model_validator(mode="after")
+    def _code_in_url(self) -> "PanelConfig":
+        if self.url and ("{code}" not in self.url or not self.url.startswith(("https://", "http://"))):
+            raise ValueError('panel.url must be an http(s) address with "{code}" in it')
+        return self
+
+    def completion(self, code: str) -> dict[str, str] | None:
+        """The completion that a page hands out: {code, url}, either may be empty; None where no code is set."""
+        if not code:
+            return None
+        if code.startswith(("https://", "http://")):
+            return {"code": "", "url": code}
+        url = self.url or (PROLIFIC_URL if self.kind == "prolific" else "")
+        return {"code": code, "url": url.replace("{code}", code)}
+
+
+class SlatesConfig(_Table):
+    """The [slates] table: which share of a rater's slates are checks, and how long one may take."""
+
+    attention: float = Field(default=0.0, ge=0, le=0.5, description="share of slates with a clear answer")
+    repeat: float = Field(default=0.0, ge=0, le=0.5, description="share of slates that a rater saw before, reordered")
+    timeout_s: float = Field(default=0.0, ge=0, description="a slate without an answer counts as timed out; 0: never")
+
+
+class QualityConfig(_Table):
+    """The [quality] table: when answers are flagged, and which flags keep them out of training. Nothing is deleted."""
+
+    too_fast_ms: int = Field(default=300, ge=0, description="an answer that took less is too fast")
+    too_fast_share: float = Field(default=0.3, gt=0, le=1, description="a session with this share of them is flagged")
+    failed_attention: int = Field(default=2, ge=1, description="failed attention slates that flag a session")
+    one_position_share: float = Field(default=0.9, gt=0, le=1, description="of one position: flags a session")
+    least_answers: int = Field(default=10, ge=2, description="both shares need at least this many answers")
+    consistency: float = Field(default=0.4, ge=0, le=1, description="share of repeats answered alike; less is flagged")
+    consistency_repeats: int = Field(default=4, ge=1, description="with at least this many repeats")
+    exclude_picks: tuple[Flag, ...] = Field(default=(), description="picks with one of these flags don't train")
+    exclude_raters: tuple[Flag, ...] = Field(default=(), description="nor do picks of raters flagged with one of these")
+
+    @model_validator(mode="after")
+    def _flags_of_picks(self) -> "QualityConfig":
+        wrong = sorted(set(self.exclude_picks) - set(PICK_FLAGS))
+        if wrong:
+            raise ValueError(f"quality.exclude_picks: {wrong[0]} is a rater's flag; picks have {', '.join(PICK_FLAGS)}")
+        return self
+
+    @property
+    def excludes(self) -> bool:
+        """True if any flag keeps picks out of training."""
+        return bool(self.exclude_picks or self.exclude_raters)
+
+    @property
+    def rule(self) -> ExclusionRule:
+        """The declared rule of training."""
+        return ExclusionRule(self.exclude_picks, self.exclude_raters)
+
+
 class StudyConfig(_Table):
     """All of study.toml."""
 
@@ -242,18 +337,16 @@ class StudyConfig(_Table):
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         if self.evaluation.features != "classifier" and self.data.dataset in POINT_SETS:
             raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for points")
-        for name, kind in self._reward_kinds():
+        kinds = [("reward.kind", self.reward.kind)]
+        if self.curation.adversarial:
+            kinds.append(("adversary.kind", self.adversary.kind))
+        kinds += [(f"population '{type_.name}': kind", type_.kind) for type_ in self.population]
+        for name, kind in kinds:
             if kind in IMAGE_REWARDS and self.data.dataset in POINT_SETS:
                 raise ValueError(f"{name} '{kind}' is for images; for points use 'ball' or your own 'module:function'")
             if kind == "ball" and self.data.dataset not in POINT_SETS:
                 raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence or your own")
         return self
-
-    def _reward_kinds(self) -> list[tuple[str, str]]:
-        """The kinds of all rewards that are used, by the setting that names them."""
-        adversary = [("adversary.kind", self.adversary.kind)] if self.curation.adversarial else []
-        types = [(f"population '{type_.name}': kind", type_.kind) for type_ in self.population]
-        return [("reward.kind", self.reward.kind), *adversary, *types]
 
     @property
     def policy(self) -> DataPolicy:
@@ -280,13 +373,13 @@ class StudyConfig(_Table):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if not isinstance(value, BaseModel):
-                _add(document, name, value, field.description)
+                add_item(document, name, value, field.description)
         for name in type(self).model_fields:
             table_model = getattr(self, name)
             if isinstance(table_model, BaseModel):
                 table = tomlkit.table()
                 for key, field in type(table_model).model_fields.items():
-                    _add(table, key, getattr(table_model, key), field.description)
+                    add_item(table, key, getattr(table_model, key), field.description)
                 document.add(tomlkit.nl())
                 document.add(name, table)
         return tomlkit.dumps(document)
@@ -313,7 +406,7 @@ def build(values: Mapping[str, Any], source: str = "the settings") -> StudyConfi
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
-            raise ValueError(_unknown_key(path, source)) from None
+            raise ValueError(unknown_key(path, source)) from None
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(": ".join([source, *filter(None, [".".join(path)]), message])) from None
 
@@ -343,7 +436,7 @@ def put(values: Mapping[str, Any], given: Mapping[str, Any], source: str) -> dic
     for key, value in given.items():
         path = key.split(".")
         if key not in known_keys():
-            raise ValueError(_unknown_key(path, source))
+            raise ValueError(unknown_key(path, source))
         table = merged
         for part in path[:-1]:
             table = table.setdefault(part, {})
@@ -363,7 +456,8 @@ def known_keys() -> list[str]:
     return keys
 
 
-def _unknown_key(path: Sequence[str], source: str) -> str:
+def unknown_key(path: Sequence[str], source: str) -> str:
+    """The sentence that refuses a setting and names the nearest one there is."""
     wrong = ".".join(path)
     near = difflib.get_close_matches(wrong, known_keys(), n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else "see `curate new --help` and study.toml for the keys there are."
@@ -387,20 +481,17 @@ def plain(value: Any) -> Any:
     return "inf" if isinstance(value, float) and math.isinf(value) else value
 
 
-def _plain_toml(value: Any) -> Any:
-    if not isinstance(value, tuple):
-        return value
-    array = tomlkit.array()
-    for entry in value:
-        table = tomlkit.inline_table()
-        if isinstance(entry, BaseModel):
-            table.update({key: list(v) if isinstance(v, tuple) else v for key, v in entry.model_dump().items()})
-        array.append(table if isinstance(entry, BaseModel) else entry)
-    return array
-
-
-def _add(table: Any, key: str, value: Any, description: str | None) -> None:
-    item = tomlkit.item(_plain_toml(value))
+def add_item(table: Any, key: str, value: Any, description: str | None) -> None:
+    """Adds a setting to a TOML table, its description as a comment; tuples become arrays, models inline tables."""
+    if isinstance(value, tuple):
+        array = tomlkit.array()
+        for entry in value:
+            row = tomlkit.inline_table()
+            if isinstance(entry, BaseModel):
+                row.update({name: list(v) if isinstance(v, tuple) else v for name, v in entry.model_dump().items()})
+            array.append(row if isinstance(entry, BaseModel) else entry)
+        value = array
+    item = tomlkit.item(value)
     if description:
         item.comment(description)
     table.add(key, item)

@@ -7,6 +7,7 @@ points that a flow drew both densities are known, its own and the real law's, an
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -69,13 +70,13 @@ def cells(config: DataConfig, real: Evaluated, classes: int, *, copied: bool = F
     """
     if real.points is None:
         shares = np.bincount(real.labels, minlength=classes) / len(real.labels)
-        return Cells("predicted classes", shares, lambda found: found.labels)
-    tree, mass = _density_tree(config.model_dump_json())
+        return Cells("predicted classes", shares, lambda samples: samples.labels)
+    tree, mass = density_tree(config.model_dump_json())
     name = f"{2**LEVELS} cells of the known density"
     if copied:
-        mass = np.bincount(_locate(tree, real.points), minlength=len(mass)) / len(real.points)
+        mass = np.bincount(locate(tree, real.points), minlength=len(mass)) / len(real.points)
         name = f"{2**LEVELS} cells of the real points"
-    return Cells(name, mass, lambda found: _locate(tree, _points(found)))
+    return Cells(name, mass, lambda samples: locate(tree, cast(np.ndarray, samples.points)))
 
 
 def divergence(cells: Cells, samples: Evaluated, density: DensityDivergence | str | None = None) -> Divergence:
@@ -98,11 +99,11 @@ def divergence(cells: Cells, samples: Evaluated, density: DensityDivergence | st
     if not outside:
         log_ratio, free = np.log(p[known] / q[known]), int(known.sum()) - 1
         spread = float(p[known] @ log_ratio**2 - (p[known] @ log_ratio) ** 2)
-        kl = _estimate(float(p[known] @ log_ratio) - free / (2 * n), spread, free, n)
+        kl = kl_estimate(float(p[known] @ log_ratio) - free / (2 * n), spread, free, n)
     if not empty:
         half = (counts[inside] + 0.5) / n  # the logarithm of a count and a half is nearly unbiased
         free, spread = int(inside.sum()) - 1, float(q[inside] @ (q[inside] / half)) - 1
-        kl_reverse = _estimate(float(q[inside] @ np.log(q[inside] / half)), spread, free, n)
+        kl_reverse = kl_estimate(float(q[inside] @ np.log(q[inside] / half)), spread, free, n)
     return Divergence(
         space=cells.name,
         cells=int(inside.sum()),
@@ -137,12 +138,12 @@ def total_variation(cells: np.ndarray, q: np.ndarray) -> TotalVariation:
     low = max(0.0, interval_of_share(p_chosen, size)[0] - q_chosen)
     counts = first + second
     seen, error = 0.5 * float(np.abs(counts / n - q).sum()), np.sqrt(counts * (n - counts) / n**3)
-    high = _largest_hidden(seen, error, n)
+    high = largest_hidden(seen, error, n)
     value = min(max(0.0, p_chosen - q_chosen), high)
     return TotalVariation(value=value, se=se, low=min(low, value), high=high)
 
 
-def _largest_hidden(seen: float, error: np.ndarray, n: int) -> float:
+def largest_hidden(seen: float, error: np.ndarray, n: int) -> float:
     """The total variation u whose sum of |p - q| falls below what is seen in 2.5% of samples, if it is well hidden.
 
     With each difference x standard errors, the sum's mean is that of folded normal variables, least for a given u. Half
@@ -173,13 +174,13 @@ def log_ratios(density: PointDensity, config: DataConfig, seeds: np.ndarray) -> 
     """
     own = density.of_seeds(seeds)
     draws = load(config.model_copy(update={"n": len(seeds)}), seed=0xDE45).x
-    real, found = density.at(torch.from_numpy(draws))
-    if bool((own.determinant <= 0).any() | (real.determinant[found] <= 0).any()):
+    real, close = density.at(torch.from_numpy(draws))
+    if bool((own.determinant <= 0).any() | (real.determinant[close] <= 0).any()):
         return "the solver's map folds the plane, so a sample may come from several noises: take more steps"
-    failed = int((~found).sum())
+    failed = int((~close).sum())
     if failed > MOST_FAILED * len(draws):
         return f"no noise was found for {failed} of {len(draws)} draws of the real law"
-    here = found.numpy()
+    here = close.numpy()
     return LogRatios(
         own.log_density.numpy() - log_density(config, own.x1.numpy()),
         real.log_density.numpy()[here] - log_density(config, draws[here]),
@@ -208,19 +209,21 @@ def mean_of(values: np.ndarray) -> Mean:
     return Mean(value=float(values.mean()), se=float(values.std(ddof=1) / np.sqrt(len(values))))
 
 
-def _estimate(value: float, spread: float, free: int, n: int) -> Mean:
-    """Of a KL by the delta method; a spread of (cells - 1) / n comes from sampling alone, half of which is error."""
+def kl_estimate(value: float, spread: float, free: int, n: int) -> Mean:
+    """A KL and its standard error by the delta method; sampling alone makes a spread of (cells - 1) / n.
+
+    Args:
+        value: of the KL, its bias taken off.
+        spread: variance of the log-ratio.
+        free: cells less one.
+        n: samples.
+    """
     variance = max(spread - free / (2 * n), free / (2 * n)) / n
     return Mean(value=max(0.0, value), se=float(np.sqrt(variance)))
 
 
-def _points(found: Evaluated) -> np.ndarray:
-    assert found.points is not None
-    return found.points
-
-
 @lru_cache(maxsize=4)
-def _density_tree(config_json: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+def density_tree(config_json: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """A k-d tree of nearly equal masses of the known law, and the masses of its cells, which are exact.
 
     By level it holds (axis, threshold) of each node; every node splits its wider side. The draws are always the same.
@@ -243,7 +246,7 @@ def _density_tree(config_json: str) -> tuple[list[tuple[np.ndarray, np.ndarray]]
     return tree, rectangle_masses(config, low, high)
 
 
-def _locate(tree: list[tuple[np.ndarray, np.ndarray]], points: np.ndarray) -> np.ndarray:
+def locate(tree: list[tuple[np.ndarray, np.ndarray]], points: np.ndarray) -> np.ndarray:
     """(n,) the cell of each of (n, 2) points."""
     node = np.zeros(len(points), dtype=np.int64)
     for axes, cuts in tree:

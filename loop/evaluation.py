@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,23 +29,22 @@ from loop.divergence import (
     total_variation,
 )
 from loop.generators import generator_class, load_generator
-from loop.pictures import COLUMNS, picture, to_bytes
 from loop.scoring import Scorer, Scores
 from loop.selfcheck.verdicts import POWER, Check, Finding, judge
-from loop.slates import STREAMS, Drawn, draw_scored
+from loop.slates import COLUMNS, STREAMS, Drawn, draw_scored, picture
 from loop.study import DISTANCES, IMPORTED, JUDGED, Study
 from loop.theory.bounds import estimate_kl_ceiling
+from loop.training_data import to_bytes
 from model.checkpoint import write_whole
 from model.classifier import Classifier, Judgement
+from model.compute import device, from_main
 from model.density import PointDensity
-from model.devices import device
-from model.distributed import from_main
 from model.features import FeatureExtractor, load_extractor
 from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
-from model.images import scaled
 from model.interfaces import Generator, OnStep
-from model.noise import derive_seeds
+from model.sampling import derive_seeds
+from model.training import scaled
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
 NEAREST_SAMPLES = 2_000  # enough for a median
@@ -56,22 +56,43 @@ STRAY = 0.1  # share of images that may come out otherwise: a flipped pixel can 
 ROUNDING = 1e-9  # relative, of means
 
 
-class DistancesToReal:
-    """Measures images of one study against its real ones, whose features are found once.
+def remembered(
+    path: Path, about: str, data: torch.Tensor, compute: Callable[[], dict[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Tensors that take long to compute, from a file where it holds those of the same data.
 
-    What all pairs of real features say takes the longest; it is kept in a file, under a hash of the features.
+    Args:
+        path: the file; rank 0 reads and writes it.
+        about: what else they depend on, in words.
+        data: what they are computed from, of which the file has a hash.
+        compute: computes the tensors by name, on every process.
+    """
+    key = hashlib.sha256(about.encode() + data.cpu().contiguous().numpy().tobytes()).hexdigest()
+    stored = from_main(lambda: load_file(path) if path.exists() else {})
+    tensors = {name.removeprefix(f"{key} "): tensor for name, tensor in stored.items() if name.startswith(key)}
+    if not tensors:
+        tensors = compute()
+        raw = save({f"{key} {name}": tensor.cpu() for name, tensor in tensors.items()})
+        from_main(lambda: write_whole(path, lambda file: file.write(raw)))
+    return tensors
+
+
+class DistancesToReal:
+    """Distances of images of one study from its real ones, whose features are computed once.
+
+    The comparison of all pairs of real features takes the longest; it is remembered in a file.
 
     Args:
         config: the study's.
         scorer: the study's.
-        kept: the file.
+        memory: the file.
 
     Raises:
         ValueError: the features need a file, or a package, that isn't there.
     """
 
-    def __init__(self, config: StudyConfig, scorer: Scorer, kept: Path):
-        self._kept = kept
+    def __init__(self, config: StudyConfig, scorer: Scorer, memory: Path):
+        self._memory = memory
         evaluation = config.evaluation
         self._classes, self._neighbours = len(scorer.label_names), evaluation.neighbours
         self._extractor: FeatureExtractor | None = None
@@ -89,27 +110,30 @@ class DistancesToReal:
             real_scores: theirs.
         """
         if self._reference is None:
-            self._reference = self._refer_to(self._features(real, real_scores))
-        found = self._reference.compare(self._features(x, scores))
-        return Distances(features=self._extractor.name if self._extractor else OWN, **found.as_json())
+            self._reference = self.reference(self.features(real, real_scores))
+        distances = self._reference.compare(self.features(x, scores))
+        return Distances(features=self._extractor.name if self._extractor else OWN, **distances.as_json())
 
-    def _refer_to(self, real: torch.Tensor) -> Reference:
+    def reference(self, real: torch.Tensor) -> Reference:
+        """(n, d) real features, compared with each other."""
         reference = Reference(real, self._neighbours)
-        about = f"{self._neighbours} neighbours, {real.device.type}, "
-        key = hashlib.sha256(about.encode() + real.cpu().contiguous().numpy().tobytes()).hexdigest()
-        found = from_main(lambda: load_file(self._kept) if self._kept.exists() else {})
-        if f"{key} radii" in found:
-            kernel, square = found[f"{key} kernels"].tolist()
-            radii, kernel_of = (found[f"{key} {name}"].to(real.device) for name in ("radii", "kernel_of"))
-            reference.within = Within(radii, kernel, kernel_of, square)
-        elif (within := reference.within).kernel is not None:
+        if len(real) < 2:  # there are no pairs
+            return reference
+
+        def compute() -> dict[str, torch.Tensor]:
+            within = reference.within
             kernels = torch.tensor([within.kernel, within.kernel_square], dtype=torch.float64)
-            named = {"radii": within.squared_radii, "kernel_of": within.kernel_of, "kernels": kernels}
-            raw = save({f"{key} {name}": tensor.cpu() for name, tensor in named.items()})
-            from_main(lambda: write_whole(self._kept, lambda file: file.write(raw)))
+            return {"radii": within.squared_radii, "kernel_of": within.kernel_of, "kernels": kernels}
+
+        about = f"{self._neighbours} neighbours, {real.device.type}, "
+        tensors = remembered(self._memory, about, real, compute)
+        kernel, square = tensors["kernels"].tolist()
+        radii, kernel_of = (tensors[name].to(real.device) for name in ("radii", "kernel_of"))
+        reference.within = Within(radii, kernel, kernel_of, square)
         return reference
 
-    def _features(self, x: torch.Tensor, scores: Scores) -> torch.Tensor:
+    def features(self, x: torch.Tensor, scores: Scores) -> torch.Tensor:
+        """(n, d) features of images, uint8 or in [-1, 1]: the extractor's, or the classifier's from their scores."""
         if self._extractor:
             return self._extractor.features(scaled(x))
         assert scores.features is not None
@@ -152,29 +176,28 @@ class Evaluator:
     @cached_property
     def real_scores(self) -> Scores:
         """Rewards and labels of the real data."""
-        return self._score_real(None)
+        return self.score_real()
 
-    def score_real(self, on_step: OnStep) -> None:
-        """Scores the real data, telling how far it is."""
-        self.__dict__["real_scores"] = self._score_real(on_step)
+    def score_real(self, on_step: OnStep | None = None) -> Scores:
+        """Scores the real data once, as `real_scores`; the judgement of many images is remembered in the study.
 
-    def _score_real(self, on_step: OnStep | None) -> Scores:
-        """Scores the real data; the judgement of many images is kept in the study, under a hash of both."""
+        Args:
+            on_step: called now and then with (done, total) images.
+        """
         real, classifier = self.real, self.scorer.classifier
         if classifier is None or classifier.sha256 is None or len(real) < WORTH_KEEPING:
-            return self.scorer.score(real, on_step)
-        about = f"{classifier.sha256}, {device().type}, ".encode()
-        key = hashlib.sha256(about + self.real_kept.numpy().tobytes()).hexdigest()
-        path = self.study.path / JUDGED
-        kept = from_main(lambda: load_file(path) if path.exists() else {})
-        if f"{key} probs" in kept:
-            judged = Judgement(*(kept[f"{key} {name}"].numpy() for name in ("probs", "features")))
+            scores = self.scorer.score(real, on_step)
         else:
-            judged = classifier.judge(real, on_step)
-            named = {"probs": judged.probs, "features": judged.features}
-            raw = save({f"{key} {name}": torch.from_numpy(values) for name, values in named.items()})
-            from_main(lambda: write_whole(path, lambda file: file.write(raw)))
-        return self.scorer.score_judged(real, judged)
+
+            def compute() -> dict[str, torch.Tensor]:
+                judged = classifier.judge(real, on_step)
+                return {"probs": torch.from_numpy(judged.probs), "features": torch.from_numpy(judged.features)}
+
+            about = f"{classifier.sha256}, {device().type}, "
+            judged = remembered(self.study.path / JUDGED, about, self.real_kept, compute)
+            scores = self.scorer.score_judged(real, Judgement(judged["probs"].numpy(), judged["features"].numpy()))
+        self.__dict__["real_scores"] = scores
+        return scores
 
     @cached_property
     def cells(self) -> Cells:
@@ -194,14 +217,14 @@ class Evaluator:
         return Measurements(
             n=len(self.real_kept),
             **reward_figures(scores.reward),
-            class_shares=self._shares(scores.labels),
+            class_shares=class_shares(scores.labels, self.scorer.label_names),
             class_names=self.scorer.label_names,
-            judge=self._second_opinion(self.real, scores),
+            judge=self.second_opinion(self.real, scores),
         )
 
     def real_samples(self) -> Evaluated:
-        """The real data as they are kept for predictions."""
-        return _kept(None, self.real, self.real_scores)
+        """The real data as they are stored for predictions."""
+        return to_record(None, self.real, self.real_scores)
 
     def of(self, generator: Generator, t: int, picks: torch.Tensor | None) -> Evaluation:
         """Figures of a generation on `evaluation.samples` fresh samples.
@@ -211,82 +234,78 @@ class Evaluator:
             t: its number.
             picks: (m, *shape), images as uint8 pixels, the curated samples it was trained on; None for generation 0.
         """
-        config = self.study.config
+        config, real, names = self.study.config, self.study.real, self.scorer.label_names
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
         drawn = draw_scored(generator, self.scorer, t, seeds)
-        some = drawn.x[:NEAREST_SAMPLES]
-        sheet = picture(drawn.x, self.study.real.x)
-        real_shares = np.array(self._shares(self._real_labels))
-        kept = _kept(t, drawn.x, drawn.scores)
+        x, scores = drawn.x, drawn.scores
+        sheet, record = picture(x, real.x), to_record(t, x, scores)
+        # the classifier's labels, where the data have other classes than it knows
+        real_labels = real.labels if real.label_names == names else self.real_scores.labels
+        real_shares = np.array(class_shares(real_labels, names))
         measurements = Measurements(
             n=len(drawn),
-            **reward_figures(drawn.scores.reward),
-            class_shares=self._shares(drawn.scores.labels),
-            class_names=self.scorer.label_names,
-            tv_real=total_variation(drawn.scores.labels, real_shares),
-            judge=self._second_opinion(drawn.x, drawn.scores),
-            divergence=divergence(self.cells, kept, self._by_density(generator, t, seeds)),
-            distances=self._distances(drawn.x, drawn.scores),
-            nn_ratio=nearest_ratio(some, self.real_kept, self.spacing),
-            nn_picks_ratio=None if picks is None else nearest_ratio(some, picks, self.spacing),
+            **reward_figures(scores.reward),
+            class_shares=class_shares(scores.labels, names),
+            class_names=names,
+            tv_real=total_variation(scores.labels, real_shares),
+            judge=self.second_opinion(x, scores),
+            divergence=divergence(self.cells, record, self.density_figures(generator, t, seeds)),
+            distances=self.distances.of(x, scores, self.real_kept, self.real_scores) if self.distances else None,
+            nn_ratio=nearest_ratio(x[:NEAREST_SAMPLES], self.real_kept, self.spacing),
+            nn_picks_ratio=None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
             grid_sha256=sheet[0],
-            grid_columns=COLUMNS if drawn.x.ndim == 4 else None,
+            grid_columns=COLUMNS if x.ndim == 4 else None,
         )
-        return Evaluation(measurements, sheet, kept)
+        return Evaluation(measurements, sheet, record)
 
-    @property
-    def _real_labels(self) -> np.ndarray:
-        """The real data's labels; the classifier's, where the data have other classes than it knows."""
-        real = self.study.real
-        return real.labels if real.label_names == self.scorer.label_names else self.real_scores.labels
-
-    def _second_opinion(self, x: torch.Tensor, scores: Scores) -> JudgeFigures | None:
+    def second_opinion(self, x: torch.Tensor, scores: Scores) -> JudgeFigures | None:
         """Class shares and mean reward by the judge, and the share of images on whose class both agree."""
         if self.judge is None:
             return None
-        found = self.judge.score(x)
+        second = self.judge.score(x)
         return JudgeFigures(
-            class_shares=self._shares(found.labels),
-            mean_reward=mean_of(found.reward),
-            agreement=float((found.labels == scores.labels).mean()),
+            class_shares=class_shares(second.labels, self.scorer.label_names),
+            mean_reward=mean_of(second.reward),
+            agreement=float((second.labels == scores.labels).mean()),
         )
 
-    def _distances(self, x: torch.Tensor, scores: Scores) -> Distances | None:
-        return self.distances.of(x, scores, self.real_kept, self.real_scores) if self.distances else None
-
-    def _by_density(self, generator: Generator, t: int, seeds: np.ndarray) -> DensityDivergence | str:
+    def density_figures(self, generator: Generator, t: int, seeds: np.ndarray) -> DensityDivergence | str:
         """The divergence by exact densities where the generator's and the real law's are known; else why not."""
         config = self.study.config
-        found = self._log_ratios(generator, seeds)
-        if isinstance(found, str):
-            return found
+        ratios = self.log_ratios(generator, seeds)
+        if isinstance(ratios, str):
+            return ratios
         if t == 0:
-            self.__dict__["first_log_ratios"] = found
+            self.__dict__["first_log_ratios"] = ratios
         k, policy, ceiling = config.curation.k, config.policy, None
         if t and k != "inf" and policy.is_mixed and (first := self.first_log_ratios):
             ceiling = estimate_kl_ceiling(first.own, first.real, k, policy.lam, t)
-        return by_density(found, ceiling)
+        return by_density(ratios, ceiling)
 
     @cached_property
     def first_log_ratios(self) -> LogRatios | None:
         """Those of generation 0, on the same seeds as every other one's; None where they aren't known."""
         config = self.study.config
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
-        found = self._log_ratios(load_generator(self.study, 0), seeds)
-        return None if isinstance(found, str) else found
+        ratios = self.log_ratios(load_generator(self.study, 0), seeds)
+        return None if isinstance(ratios, str) else ratios
 
-    def _log_ratios(self, generator: Generator, seeds: np.ndarray) -> LogRatios | str:
+    def log_ratios(self, generator: Generator, seeds: np.ndarray) -> LogRatios | str:
+        """Log p_t/p_ref at samples of the first of these seeds and at real draws, or why it isn't known."""
         data = self.study.config.data
         if not (isinstance(generator, Flow) and has_density(data)):
             return "the densities of the generator and of the real data aren't both known"
         density = PointDensity(generator.network, generator.sampling)
         return log_ratios(density, data, seeds[:DENSITY_SAMPLES])
 
-    def _shares(self, labels: np.ndarray) -> tuple[float, ...]:
-        return tuple((np.bincount(labels, minlength=len(self.scorer.label_names)) / len(labels)).tolist())
+
+def class_shares(labels: np.ndarray, names: Sequence[str]) -> tuple[float, ...]:
+    """Share of each class among (n,) labels."""
+    return tuple((np.bincount(labels, minlength=len(names)) / len(labels)).tolist())
 
 
-def _kept(t: int | None, x: torch.Tensor, scores: Scores) -> Evaluated:
+def to_record(t: int | None, x: torch.Tensor, scores: Scores) -> Evaluated:
+    """Scored samples as they are stored: rewards (the study's, then those of types of users), labels, and points."""
     rewards = scores.reward[None]
     if len(scores.operative) > 1 or not np.array_equal(scores.operative[0], scores.reward):
         rewards = np.concatenate([rewards, scores.operative])
@@ -317,18 +336,28 @@ def redrawn_evaluation(study: Study, rng: np.random.Generator) -> list[Check]:
     stored = study.store.evaluation(last.t)
     compared = f"Samples of generation {last.t}'s evaluation drawn again from its checkpoint"
     if stored is None:
-        return judge([Finding(NAME, None, 0, compared, "this study's version kept no evaluation")])
-    figures = _figures(study, generations)
+        return judge([Finding(NAME, None, 0, compared, "this study's version stored no evaluation")])
+    figures = check_figures(study, generations)
     try:
-        drawn, chosen = _drawn(study, last, stored, rng)
+        drawn, rows = redraw(study, last, stored, rng)
     except (OSError, RuntimeError, ValueError) as error:
         return judge([Finding(NAME, None, 0, compared, f"it can't be done: {error}".rstrip(".")), figures])
-    return judge([_compared(drawn, stored, chosen, last.t), figures])
+    return judge([compare_redrawn(drawn, stored, rows, last.t), figures])
 
 
-def _drawn(study: Study, last: Generation, stored: Evaluated, rng: np.random.Generator) -> tuple[Drawn, np.ndarray]:
-    """Samples drawn again under the settings of their generation, and which of the stored ones they are."""
-    config = _settings(study.config, last)
+def redraw(study: Study, last: Generation, stored: Evaluated, rng: np.random.Generator) -> tuple[Drawn, np.ndarray]:
+    """Samples drawn again under the settings of their generation, and which rows of the stored ones they are.
+
+    Args:
+        study: the study.
+        last: the generation.
+        stored: its evaluation.
+        rng: chooses the rows.
+    """
+    try:
+        config = build({**study.config.model_dump(), **last.config})  # study.toml may have been changed since
+    except ValueError:  # a version whose settings were others
+        config = study.config
     classifier = None
     if stored.points is None:
         classifier = Classifier.load(study.weights_path("classifier"))
@@ -336,34 +365,28 @@ def _drawn(study: Study, last: Generation, stored: Evaluated, rng: np.random.Gen
     generator = generator_class(config).load(study.checkpoint_path(last.t), config.train, config.sampling)
     n = len(stored.labels)
     seeds = derive_seeds(n, config.seed, STREAMS["evaluation"])
-    chosen = np.sort(rng.choice(n, size=min(n, IMAGES if classifier else POINTS), replace=False))
-    return draw_scored(generator, Scorer(config, classifier, names), last.t, seeds[chosen]), chosen
+    rows = np.sort(rng.choice(n, size=min(n, IMAGES if classifier else POINTS), replace=False))
+    return draw_scored(generator, Scorer(config, classifier, names), last.t, seeds[rows]), rows
 
 
-def _settings(config: StudyConfig, generation: Generation) -> StudyConfig:
-    """The settings under which a generation was measured; study.toml may have been changed since."""
-    try:
-        return build({**config.model_dump(), **generation.config})
-    except ValueError:  # a version whose settings were others
-        return config
-
-
-def _compared(drawn: Drawn, stored: Evaluated, chosen: np.ndarray, t: int) -> Finding:
-    n, images = len(chosen), stored.points is None
+def compare_redrawn(drawn: Drawn, stored: Evaluated, rows: np.ndarray, t: int) -> Finding:
+    """The finding on samples of generation t that were drawn again, beside those rows of the stored ones."""
+    n, images = len(rows), stored.points is None
     close = CLOSE["images" if images else "points"]
     rewards = drawn.scores.reward[None]
     if len(stored.rewards) > 1:
         rewards = np.concatenate([rewards, drawn.scores.operative])
-    held = stored.rewards[:, chosen]
+    held = stored.rewards[:, rows]
     spread = np.maximum(stored.rewards.std(axis=1, keepdims=True), 1e-6)
     apart = (np.abs(rewards - held) / spread).max(axis=0) if rewards.shape == held.shape else np.full(n, math.inf)
-    other = ~(apart <= close) | (drawn.scores.labels != stored.labels[chosen])
+    other = ~(apart <= close) | (drawn.scores.labels != stored.labels[rows])
     if stored.points is not None:
         size = max(float(stored.points.std()), 1e-6)
-        other |= ~(np.abs(drawn.x.numpy() - stored.points[chosen]).max(axis=1) <= close * size)
+        other |= ~(np.abs(drawn.x.numpy() - stored.points[rows]).max(axis=1) <= close * size)
     differing, allowed = int(other.sum()), math.floor(STRAY * n) if images else max(1, n // 100)
     kinds = "rewards and classes" if images else "rewards, classes and points"
-    share = _smallest_share(n, allowed)
+    # more than `allowed` of this share of changed samples are among n in 80% of draws
+    share = float(betaincinv(allowed + 1, n - allowed, POWER)) if n > allowed else 1.0
     return Finding(
         NAME,
         None,
@@ -378,13 +401,8 @@ def _compared(drawn: Drawn, stored: Evaluated, chosen: np.ndarray, t: int) -> Fi
     )
 
 
-def _smallest_share(n: int, allowed: int) -> float:
-    """The share of changed samples of which more than `allowed` are among n in 80% of draws."""
-    return float(betaincinv(allowed + 1, n - allowed, POWER)) if n > allowed else 1.0
-
-
-def _figures(study: Study, generations: list[Generation]) -> Finding:
-    """That the mean rewards and class shares of every generation are those of its stored samples."""
+def check_figures(study: Study, generations: list[Generation]) -> Finding:
+    """The finding on mean rewards and class shares of all generations, beside those of their stored samples."""
     wrong, n = [], 0
     for generation in generations:
         stored = study.store.evaluation(generation.t)

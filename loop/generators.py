@@ -8,22 +8,21 @@ import torch
 from data.datasets import sample_shape
 from data.downloads import OnBytes
 from loop.config import StudyConfig
-from loop.pictures import COLUMNS, picture
 from loop.presets import Located, locate
+from loop.slates import COLUMNS, picture
 from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
-from model.distributed import is_main, processes
+from model.compute import is_main, processes
 from model.flow import Flow
-from model.interfaces import Generator, OnStep
-from model.noise import derive_seed, derive_seeds
+from model.interfaces import Generator, OnStep, import_named
 from model.resampler import Resampler
-from model.reward import import_named
-from model.training_state import Snapshotter
+from model.sampling import derive_seed, derive_seeds
+from model.training import Snapshotter
 
 ARCHITECTURE = ("kind", "width", "depth")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
-KEPT_EVERY_S = 120.0
+SNAPSHOT_EVERY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def pretrained(config: StudyConfig, on_bytes: OnBytes | None = None) -> Pretrain
 
     Args:
         config: the study's.
-        on_bytes: told how far a download is.
+        on_bytes: called with the progress of a download.
 
     Raises:
         ValueError: the file can't be read, or doesn't go with the study's data or its [network] settings.
@@ -47,17 +46,21 @@ def pretrained(config: StudyConfig, on_bytes: OnBytes | None = None) -> Pretrain
         DownloadError: it couldn't be downloaded.
     """
     located = locate(config.network, on_bytes)
-    ours = located.path.suffix == ".safetensors"
-    read = Flow.load if ours else weights_import.read_torchcfm
+    is_own = located.path.suffix == ".safetensors"
+    read = Flow.load if is_own else weights_import.read_torchcfm
     flow = read(located.path, config.train, config.sampling)
-    _check(flow, config)
+    check_architecture(flow, config)
     # the weights are the study's own from here on: a path that only this machine has says nothing about them
     network = config.network.model_copy(update={"file": "", "file_sha256": ""})
     return Pretrained(replace(flow, network_config=network, parent=None), located)
 
 
-def _check(flow: Flow, config: StudyConfig) -> None:
-    """Refuses a generator of another architecture or of other data than the study's."""
+def check_architecture(flow: Flow, config: StudyConfig) -> None:
+    """Refuses a generator from `network.file` that doesn't go with the study.
+
+    Raises:
+        ValueError: it is of another architecture, or of samples of another shape.
+    """
     for key in ARCHITECTURE:
         there, here = getattr(flow.network_config, key), getattr(config.network, key)
         if there != here:
@@ -103,7 +106,7 @@ def train_first(
 ) -> str:
     """Pretrains generation 0, writes its checkpoint and returns the sha256; the same settings give the same weights.
 
-    A flow's training is kept beside the checkpoint on the way, and goes on from there where it was interrupted.
+    Snapshots of a flow's training lie beside the checkpoint; an interrupted training continues from the last.
 
     Args:
         config: the settings.
@@ -126,10 +129,10 @@ def train_first(
             sheets.mkdir(parents=True, exist_ok=True)
             (sheets / f"step-{step:07d}.png").write_bytes(picture(x, real.numpy())[1])
 
-    snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, KEPT_EVERY_S)
-    snapshotter.on_kept = lambda step, network: show(step, replace(untrained, network=network))
+    snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, SNAPSHOT_EVERY_S)
+    snapshotter.on_snapshot = lambda step, network: show(step, replace(untrained, network=network))
     trained = untrained.fit(data, None, seed, on_step, snapshotter)
     sha256 = trained.save(path)
     show(config.train.pretrain_steps, trained)
-    snapshotter.done()
+    snapshotter.remove()
     return sha256

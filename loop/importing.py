@@ -35,14 +35,14 @@ def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
     """
     if out.exists():
         raise StudyExistsError(f"There is something at {out} already; choose another name or remove it first.")
-    file = _data_file(path)
+    file = table_file(path)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         study = Study.create(draft / "study", config)
         try:
             with study.store.write():
-                n = _fill(study.store, file)
-                missing = _add_images(study.store, file.parent / "images")
+                n = fill(study.store, file)
+                missing = add_images(study.store, file.parent / "images")
                 study.store.log("researcher", "imported", file=file.name, answers=n)
         finally:
             study.store.close()
@@ -52,52 +52,60 @@ def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
     return n, missing
 
 
-def _data_file(path: Path) -> Path:
-    found = [path / name for name in NAMES if (path / name).is_file()] if path.is_dir() else [path]
-    if not found or not found[0].is_file():
+def table_file(path: Path) -> Path:
+    """The long table at a path: the file itself, or the one in an export's folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = [path / name for name in NAMES if (path / name).is_file()] if path.is_dir() else [path]
+    if not files or not files[0].is_file():
         raise ValueError(f"There is no long table at {path}; make one with curate export --format long-csv.")
-    return found[0]
+    return files[0]
 
 
-def _fill(store: Store, file: Path) -> int:
+def fill(store: Store, file: Path) -> int:
+    """Stores the answers of a long table, and returns their number.
+
+    Raises:
+        LogFaultsError: it is wrong somewhere.
+    """
     faults = Faults(file.name)
-    answers, people, checkpoints, n = Answers(faults, file.stem), _People(), {}, 0
+    table, checkpoints, n = Answers(faults, file.stem), {}, 0
+    known: set[tuple[str, str]] = set()
     store.begin_import()
-    found = answers.read(read_rows(file, faults))
-    while chunk := list(islice(found, CHUNK)):
-        _check_against_store(store, chunk, faults)
+    answers = table.read(read_rows(file, faults))
+    while chunk := list(islice(answers, CHUNK)):
+        check_against_store(store, chunk, faults)
         for line, answer in chunk:
             t, sha256 = answer.values["generation"], answer.values["checkpoint_sha256"]
             if checkpoints.setdefault(t, sha256) != sha256:
                 faults.add(line, "checkpoint_sha256", f"generation {t} had another one above")
         if not faults.found:  # what follows a fault is read to find more of them, and stored no more
-            store.import_people(*people.new(chunk))
+            store.import_people(*new_people(chunk, known))
             store.import_answers([(answer.values, answer.items) for _, answer in chunk])
         n += len(chunk)
     faults.tell()
-    store.end_import(answers.study, checkpoints)
+    store.end_import(table.study, checkpoints)
     return n
 
 
-class _People:
-    """Raters and sessions, each told once."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[str, str]] = set()
-
-    def new(self, chunk: list[tuple[int, Answer]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        raters, sessions = [], []
-        for key, names, rows in (("rater", OF_RATER, raters), ("session", OF_SESSION, sessions)):
-            for _, answer in chunk:
-                name = answer.values[key]
-                if (key, name) not in self._known:
-                    self._known.add((key, name))
-                    rows.append({one: answer.values[one] for one in (key, *names)})
-        return raters, sessions
+def new_people(
+    chunk: list[tuple[int, Answer]], known: set[tuple[str, str]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the raters and of the sessions of some answers that aren't known yet; they are from now on."""
+    raters, sessions = [], []
+    for key, names, rows in (("rater", OF_RATER, raters), ("session", OF_SESSION, sessions)):
+        for _, answer in chunk:
+            name = answer.values[key]
+            if (key, name) not in known:
+                known.add((key, name))
+                rows.append({column: answer.values[column] for column in (key, *names)})
+    return raters, sessions
 
 
-def _check_against_store(store: Store, chunk: list[tuple[int, Answer]], faults: Faults) -> None:
-    """Slates must be new, and samples the same wherever they are."""
+def check_against_store(store: Store, chunk: list[tuple[int, Answer]], faults: Faults) -> None:
+    """Adds faults where a slate has an answer already, or a sample was another one before."""
     slates = store.imported_slates([answer.values["slate_id"] for _, answer in chunk])
     samples = store.imported_samples([item["sample_id"] for _, answer in chunk for item in answer.items])
     for line, answer in chunk:
@@ -108,19 +116,20 @@ def _check_against_store(store: Store, chunk: list[tuple[int, Answer]], faults: 
         if len({item["sample_id"] for item in answer.items}) < len(answer.items):
             faults.add(line, "sample_id", "a sample stands in the slate twice")
         for item in answer.items:
-            said = (*(item[name] for name in SAMPLE[:-1]), _operative(item))
-            known = samples.setdefault(item["sample_id"], said)
-            if known != said:
-                column = next(name for name, a, b in zip(SAMPLE, known, said, strict=True) if a != b)
+            operative = item["reward"] if item["operative_reward"] is None else item["operative_reward"]
+            values = (*(item[name] for name in SAMPLE[:-1]), operative)
+            before = samples.setdefault(item["sample_id"], values)
+            if before != values:
+                column = next(name for name, a, b in zip(SAMPLE, before, values, strict=True) if a != b)
                 faults.add(line + item["position"], column, f"sample {item['sample_id']} was another one above")
 
 
-def _operative(item: dict[str, Any]) -> float | None:
-    return item["reward"] if item["operative_reward"] is None else item["operative_reward"]
+def add_images(store: Store, folder: Path) -> int:
+    """Stores the PNGs of a folder, each checked against its name, and returns the number of images that it lacks.
 
-
-def _add_images(store: Store, folder: Path) -> int:
-    """Takes PNGs from a folder, each checked against its name; returns how many there are none of."""
+    Raises:
+        ValueError: a file isn't what its name says.
+    """
     missing = 0
     for sha256 in store.imported_images():
         file = folder / f"{sha256}.png"

@@ -125,7 +125,7 @@ def locate(network: NetworkConfig, on_bytes: OnBytes | None = None, cache: Path 
 
     Args:
         network: the [network] table.
-        on_bytes: told how far a download is.
+        on_bytes: called with the progress of a download.
         cache: where downloads go; the user's cache folder by default.
 
     Raises:
@@ -139,7 +139,7 @@ def locate(network: NetworkConfig, on_bytes: OnBytes | None = None, cache: Path 
     path = Path(network.file)
     if not path.is_file():
         raise ValueError(f"There is no generator at '{network.file}': name a file, or {' or '.join(PUBLISHED)}.")
-    found = sha256_of(path)
-    if network.file_sha256 and found != network.file_sha256.lower():
-        raise DownloadError(f"{path} has the SHA-256 {found}, and network.file_sha256 is {network.file_sha256}.")
-    return Located(path, str(path), found)
+    sha256 = sha256_of(path)
+    if network.file_sha256 and sha256 != network.file_sha256.lower():
+        raise DownloadError(f"{path} has the SHA-256 {sha256}, and network.file_sha256 is {network.file_sha256}.")
+    return Located(path, str(path), sha256)

@@ -8,7 +8,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import reduce
 from itertools import pairwise
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from loop.raters.quality import refresh
 from loop.round import latest_t, next_generation
 from loop.setup import copy_checkpoint, prepare_evaluator
 from loop.study import IMPORTED, Study, StudyExistsError, first_difference, only_worker
-from model.distributed import from_main, is_main
+from model.compute import from_main, is_main
 from model.interfaces import Report
 
 MAY_CHANGE = ("mix.", "quality.", "train.", "curation.extend")
@@ -53,18 +55,12 @@ def replayed_config(source: StudyConfig, settings: Sequence[str], given: dict[st
 def changes(source: StudyConfig, config: StudyConfig) -> dict[str, dict[str, Any]]:
     """The settings that differ, by full name: {was, now}, as plain values."""
     was, now = plain(source.model_dump()), plain(config.model_dump())
-    found = {}
+    differing = {}
     for key in known_keys():
-        before, after = (_value(values, key) for values in (was, now))
+        before, after = (reduce(getitem, key.split("."), values) for values in (was, now))
         if before != after:
-            found[key] = {"was": before, "now": after}
-    return found
-
-
-def _value(values: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        values = values[part]
-    return values
+            differing[key] = {"was": before, "now": after}
+    return differing
 
 
 def begin(source: Study, out: Path, config: StudyConfig) -> Study:
@@ -78,15 +74,15 @@ def begin(source: Study, out: Path, config: StudyConfig) -> Study:
         raise StudyExistsError(f"There is something at {out} already; choose another name or remove it first.")
     unfinished = out.parent / f".{out.name}.replay"
     if unfinished.exists():
-        return _go_on(source, unfinished, config)
+        return reopen(source, unfinished, config)
     generations = source.store.generations()
-    _check(source, generations)
+    check_replayable(source, generations)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         study = Study.create(draft / "study", config)
         try:
-            _fill(study, source)
+            fill(study, source)
         finally:
             study.store.close()
         study.path.rename(unfinished)
@@ -127,10 +123,15 @@ def run(study: Study, out: Path, report: Report) -> None:
             study.store.close()
 
 
-def _go_on(source: Study, unfinished: Path, config: StudyConfig) -> Study:
+def reopen(source: Study, unfinished: Path, config: StudyConfig) -> Study:
+    """An unfinished replay, to go on with.
+
+    Raises:
+        StudyExistsError: it is of another study, or has other settings.
+    """
     study = Study.open(unfinished)
     difference = first_difference(study.config.model_dump(), config.model_dump())
-    if study.replay_of != _name(source):
+    if study.replay_of != study_name(source):
         difference = f"it replays {study.replay_of}"
     if difference:
         study.store.close()
@@ -138,7 +139,12 @@ def _go_on(source: Study, unfinished: Path, config: StudyConfig) -> Study:
     return study
 
 
-def _check(source: Study, generations: Sequence[Generation]) -> None:
+def check_replayable(source: Study, generations: Sequence[Generation]) -> None:
+    """Refuses a study that can't be replayed.
+
+    Raises:
+        ValueError: it has no generators, no generation that picks trained, or doesn't say which picks.
+    """
     if any(generation.policy == IMPORTED for generation in generations):
         raise ValueError(
             f"{source.path} is an imported log without generators, so there is no generation 0 to start from; "
@@ -146,35 +152,38 @@ def _check(source: Study, generations: Sequence[Generation]) -> None:
         )
     if len(generations) < 2:
         raise ValueError(f"{source.path} has no generation that picks trained, so there is nothing to replay yet.")
-    old = next((one.t for one in generations[1:] if one.measurements.turn is None), None)
+    old = next((generation.t for generation in generations[1:] if generation.measurements.turn is None), None)
     if old is not None:
         raise ValueError(f"Generation {old} of {source.path} doesn't say which picks trained it (an older version).")
 
 
-def _fill(study: Study, source: Study) -> None:
+def fill(study: Study, source: Study) -> None:
     """Gives a new study the old one's log, classifier and generation 0, and settles all turns."""
     copy_checkpoint(source.checkpoint_path(0), study.checkpoint_path(0))
     for name in ("classifier", "judge"):
         if source.weights_path(name).exists():
             copy_checkpoint(source.weights_path(name), study.weights_path(name))
     store, last = study.store, study.store.copy_log(source.store.path)
-    settled = _settle(study, source, [one for one in source.store.generations() if one.t <= last])
+    settled = settle(study, source, [old for old in source.store.generations() if old.t <= last])
     with store.write():
         finish(store)
-        log = source.store.status("origin").get("study", _name(source))
+        log = source.store.status("origin").get("study", study_name(source))
         store.set_status("origin", study=log)
-        store.set_status("replay", of=_name(source), turns=[turn.as_json() for turn in settled])
+        store.set_status("replay", of=study_name(source), turns=[turn.as_json() for turn in settled])
         store.log(
-            "curate", "replayed", of=_name(source), generations=last, changed=changes(source.config, study.config)
+            "curate", "replayed", of=study_name(source), generations=last, changed=changes(source.config, study.config)
         )
 
 
-def _settle(study: Study, source: Study, generations: Sequence[Generation]) -> list[Turn]:
+def settle(study: Study, source: Study, generations: Sequence[Generation]) -> list[Turn]:
     """The old study's turns under the new one's rule on flags and `curation.extend`.
 
     The rule is applied to the flags of today; one that is unchanged leaves out what it left out then.
+
+    Raises:
+        ValueError: the log doesn't hold what a turn would train on.
     """
-    store, config, found = study.store, study.config, []
+    store, config, settled = study.store, study.config, []
     extend, other_rule = config.curation.extend, config.quality != source.config.quality
     other_extend = extend != source.config.curation.extend
     if other_rule:
@@ -182,7 +191,7 @@ def _settle(study: Study, source: Study, generations: Sequence[Generation]) -> l
         store.clear_exclusions()
     for before, generation in pairwise(generations):
         turn = generation.measurements.turn
-        assert turn is not None  # see `_check`
+        assert turn is not None  # see `check_replayable`
         if other_extend:
             after = 0 if extend == "accumulate" else before.pick_cut
             turn = turn.model_copy(update={"after": after, "n_proxy": 0, "fit": ProxyFit(), "proxy_session": None})
@@ -191,22 +200,21 @@ def _settle(study: Study, source: Study, generations: Sequence[Generation]) -> l
             excluded = store.exclude(turn.t, since, turn.cut, config.quality.rule)
             turn = turn.model_copy(update={"excluded": excluded})
         picks = store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
-        _check_turn(turn, picks, other_rule=other_rule, to_proxy=other_extend and extend == "proxy")
-        found.append(turn.model_copy(update={"asked": picks}) if other_extend else turn)
-    return found
+        if other_extend and extend == "proxy":
+            raise ValueError("curation.extend=proxy needs a proxy's picks, and the log holds none; leave it as it was.")
+        if turn.n_proxy and other_rule:
+            raise ValueError(
+                "The proxy learned from picks that another rule on flags would leave out; "
+                "add --set curation.extend=none (or accumulate) to train on people's picks alone."
+            )
+        if not picks and not turn.n_proxy:
+            raise ValueError(
+                f"No pick is left to train generation {turn.t} on: all are withdrawn or left out by a flag."
+            )
+        settled.append(turn.model_copy(update={"asked": picks}) if other_extend else turn)
+    return settled
 
 
-def _check_turn(turn: Turn, picks: int, *, other_rule: bool, to_proxy: bool) -> None:
-    if to_proxy:
-        raise ValueError("curation.extend=proxy needs a proxy's picks, and the log holds none; leave it as it was.")
-    if turn.n_proxy and other_rule:
-        raise ValueError(
-            "The proxy learned from picks that another rule on flags would leave out; "
-            "add --set curation.extend=none (or accumulate) to train on people's picks alone."
-        )
-    if not picks and not turn.n_proxy:
-        raise ValueError(f"No pick is left to train generation {turn.t} on: all are withdrawn or left out by a flag.")
-
-
-def _name(study: Study) -> str:
+def study_name(study: Study) -> str:
+    """The name of the study's folder."""
     return study.path.resolve().name

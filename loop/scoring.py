@@ -1,4 +1,7 @@
-"""Scores of samples: the reward, the label (class or mode), and for images the classifier's view."""
+"""Rewards r(x), and scores of samples: the reward, the label (class or mode), and for images the classifier's view.
+
+A reward is what a simulated user likes. The scale gamma is in it, and nothing else divides it later.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +12,36 @@ import torch
 from data.datasets import nearest_mode
 from loop.config import StudyConfig
 from loop.user_types import user_types
-from model import reward
 from model.classifier import Classifier, Judgement
 from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
-from model.interfaces import OnStep
+from model.interfaces import OnStep, import_named
+
+
+def ball(points: torch.Tensor, config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = -gamma max(0, |x - center| - r_min)` of (n, 2) points; at most 0.
+
+    Source: Ferbach et al. 2024 (arXiv 2407.09499), Section 4, two-dimensional experiments.
+    """
+    distance = (points.double() - torch.tensor(config.center, dtype=torch.float64)).norm(dim=1)
+    return (-config.gamma * (distance - config.r_min).clamp(min=0)).numpy()
+
+
+def class_prob(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = gamma q_target(x)` from (n, classes) probabilities q.
+
+    Raises:
+        ValueError: no such class.
+
+    Source: Ferbach et al. 2024, Section 4, CIFAR-10.
+    """
+    if config.target >= probs.shape[1]:
+        raise ValueError(f"reward.target is {config.target}, but the classes go from 0 to {probs.shape[1] - 1}")
+    return config.gamma * probs[:, config.target].astype(np.float64)
+
+
+def confidence(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = gamma max_i q_i(x)` from (n, classes) probabilities q. Source: as `class_prob`."""
+    return config.gamma * probs.max(axis=1).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +78,16 @@ class Scorer:
     def __init__(self, config: StudyConfig, classifier: Classifier | None, label_names: tuple[str, ...]):
         self.config, self.classifier, self.label_names = config, classifier, label_names
         self._types = user_types(config)
-        self._reward = self._function(config.reward, "reward")
+        self._reward = self.reward_function(config.reward, "reward")
         self._others = [
-            None if type_.reward is None else self._function(type_.reward, f"the reward of '{type_.name}'")
+            None if type_.reward is None else self.reward_function(type_.reward, f"the reward of '{type_.name}'")
             for type_ in self._types
         ]
 
     def score(self, x: torch.Tensor, on_step: OnStep | None = None) -> Scores:
         """Rewards and labels of (n, *shape) samples; `on_step` is called now and then with (done, total) images."""
         if self.classifier is None:
-            reward, operative = self._rewards(x, np.empty((0, 0)))
-            return Scores(reward, operative, nearest_mode(self.config.data, x.numpy()))
+            return Scores(*self._rewards(x, np.empty((0, 0))), nearest_mode(self.config.data, x.numpy()))
         return self.score_judged(x, self.classifier.judge(x, on_step))
 
     def score_judged(self, x: torch.Tensor, judged: Judgement) -> Scores:
@@ -69,19 +97,19 @@ class Scorer:
         return Scores(reward, operative, judged.probs.argmax(1), judged.probs, features)
 
     def _rewards(self, x: torch.Tensor, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        reward = self._checked(self._reward(x, probs), x, "the reward")
+        reward = checked_rewards(self._reward(x, probs), x, "the reward")
         if reward.size and reward.max() > LARGEST_REWARD:
             raise ValueError(
                 f"the reward gave {reward.max():g}; above {LARGEST_REWARD:g} its E[exp(r)] can't be computed. Subtract "
                 "a constant, which changes no pick, or make its scale smaller"
             )
         operative = [
-            reward if other is None else self._checked(other(x, probs), x, f"the reward of '{type_.name}'")
+            reward if other is None else checked_rewards(other(x, probs), x, f"the reward of '{type_.name}'")
             for type_, other in zip(self._types, self._others, strict=True)
         ]
         return reward, np.stack(operative)
 
-    def _function(self, config: RewardConfig, name: str) -> Callable[[torch.Tensor, np.ndarray], np.ndarray]:
+    def reward_function(self, config: RewardConfig, name: str) -> Callable[[torch.Tensor, np.ndarray], np.ndarray]:
         """The reward that a table describes, as a function of samples and class probabilities."""
         kind = config.kind
         if kind == "opposite":
@@ -91,11 +119,11 @@ class Scorer:
                 f"{name}: target is {config.target}; the classes go from 0 to {len(self.label_names) - 1}."
             )
         if kind == "ball":
-            return lambda x, _probs: reward.ball(x, config)
+            return lambda x, _probs: ball(x, config)
         if kind in ("class_prob", "confidence"):
-            by_probs = reward.class_prob if kind == "class_prob" else reward.confidence
+            by_probs = class_prob if kind == "class_prob" else confidence
             return lambda _x, probs: by_probs(probs, config)
-        own = reward.import_named(kind, f"{name}.kind")
+        own = import_named(kind, f"{name}.kind")
 
         def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:
             values = np.asarray(own(x), dtype=np.float64)
@@ -109,15 +137,20 @@ class Scorer:
 
         return bounded
 
-    @staticmethod
-    def _checked(values: np.ndarray, x: torch.Tensor, name: str) -> np.ndarray:
-        rule = f"{name} must give one finite number per sample"
-        if values.shape != (len(x),):
-            raise ValueError(f"{rule}; for {len(x):,} samples it gave an array of shape {values.shape}")
-        if not np.isfinite(values).all():
-            wrong = int((~np.isfinite(values)).sum())
-            raise ValueError(f"{rule}; of {len(x):,} samples {wrong:,} got NaN or an infinite one")
-        return values
+
+def checked_rewards(values: np.ndarray, x: torch.Tensor, name: str) -> np.ndarray:
+    """The rewards of n samples x.
+
+    Raises:
+        ValueError: they aren't one finite number per sample; `name` says whose they are.
+    """
+    rule = f"{name} must give one finite number per sample"
+    if values.shape != (len(x),):
+        raise ValueError(f"{rule}; for {len(x):,} samples it gave an array of shape {values.shape}")
+    if not np.isfinite(values).all():
+        wrong = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{rule}; of {len(x):,} samples {wrong:,} got NaN or an infinite one")
+    return values
 
 
 def needed_features(features: np.ndarray | None) -> np.ndarray:

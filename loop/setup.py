@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -18,21 +19,20 @@ from data.records import Generation
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
 from loop.generators import load_generator, pretrained, train_first
-from loop.pictures import to_bytes
 from loop.scoring import Scorer
 from loop.study import Study
+from loop.training_data import to_bytes
 from model import weights_import
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.classifier import Classifier
 from model.classifier_training import Labelled, accuracy, train_classifier
+from model.compute import describe, from_main
 from model.config import ClassifierConfig
-from model.devices import describe
-from model.distributed import from_main
 from model.flow import Flow
 from model.interfaces import Report
-from model.noise import derive_seed
-from model.training_state import Snapshotter
+from model.sampling import derive_seed
+from model.training import Snapshotter
 
 PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed of its own
 STARTERS = Path(model_package.__file__).parent / "starters"
@@ -41,7 +41,7 @@ STARTERS = Path(model_package.__file__).parent / "starters"
 def trained(config: StudyConfig, real: RealData, name: str, path: Path, report: Report) -> Classifier:
     """The study's 'classifier' or 'judge', trained on the real images; measured on the test set where there is one.
 
-    Its training is kept beside the checkpoint on the way, and goes on from there where it was interrupted.
+    Snapshots of its training lie beside the checkpoint; an interrupted training continues from the last.
 
     Args:
         config: the settings.
@@ -59,17 +59,17 @@ def trained(config: StudyConfig, real: RealData, name: str, path: Path, report: 
     snapshotter = Snapshotter(path.with_suffix(".partial"), repr((seed, config.data, table)))
     unseen = from_main(lambda: unseen_images(config.data, real.label_names))
     reports = partial(report, name), partial(report, f"accuracy of the {name}")
-    about = to_bytes(real.x), real.labels, real.label_names, table, seed
+    data = to_bytes(real.x), real.labels, real.label_names
     try:
-        found = train_classifier(*about, reports[0], unseen, snapshotter, reports[1])
+        classifier = train_classifier(*data, table, seed, reports[0], unseen, snapshotter, reports[1])
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"The device has too little memory to train the {name} on {table.batch_size} images at once: set "
             f"{name}.batch_size lower."
         ) from error
-    found = replace(found, sha256=found.save(path))
-    snapshotter.done()
-    return found
+    classifier = replace(classifier, sha256=classifier.save(path))
+    snapshotter.remove()
+    return classifier
 
 
 def imported(weights: Path, path: str = "") -> tuple[Classifier, str]:
@@ -85,15 +85,15 @@ def imported(weights: Path, path: str = "") -> tuple[Classifier, str]:
     Raises:
         ValueError: the weights can't be read, or the local copy is of other images.
     """
-    found = weights_import.read_huyvnphan(weights)
+    classifier = weights_import.read_huyvnphan(weights)
     try:
-        test = unseen_images(DataConfig(dataset="cifar10", path=path), found.label_names)
+        test = unseen_images(DataConfig(dataset="cifar10", path=path), classifier.label_names)
     except (OSError, RuntimeError) as error:  # torchvision's words for a download that fails
         why = f"CIFAR-10 can't be had ({error}): the accuracy is not measured and not stored; --path names a copy."
-        return found, why
+        return classifier, why
     if test is None:
-        return found, f"There is no folder `test` in {path}: the accuracy is not measured and not stored."
-    return replace(found, accuracy=accuracy(found, *test)), ""
+        return classifier, f"There is no folder `test` in {path}: the accuracy is not measured and not stored."
+    return replace(classifier, accuracy=accuracy(classifier, *test)), ""
 
 
 def unseen_images(data: DataConfig, label_names: tuple[str, ...]) -> Labelled | None:
@@ -103,16 +103,16 @@ def unseen_images(data: DataConfig, label_names: tuple[str, ...]) -> Labelled | 
         ValueError: they are of other classes than these.
         OSError: they couldn't be downloaded.
     """
-    found = load_test(data)
-    if found is None:
+    test = load_test(data)
+    if test is None:
         return None
-    if found.label_names != label_names:
-        raise ValueError(f"The test images have classes {found.label_names}, and {label_names} were expected.")
-    return to_bytes(found.x), found.labels
+    if test.label_names != label_names:
+        raise ValueError(f"The test images have classes {test.label_names}, and {label_names} were expected.")
+    return to_bytes(test.x), test.labels
 
 
 def read_images(study: Study, report: Report) -> None:
-    """Reads the study's real data, on rank 0 for all processes, and keeps them with it."""
+    """Reads the study's real data into `study.real`, on rank 0 for all processes."""
     real = from_main(lambda: study.read_real(partial(report, "reading images")))
     study.__dict__.setdefault("real", real)
 
@@ -132,41 +132,39 @@ def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) 
     real = study.real
     if not real.is_images:
         return Evaluator(study, Scorer(study.config, None, real.label_names))
-    scorer = _prepare_classifier(study, "classifier", report, donor)
+    scorer = prepare_classifier(study, "classifier", report, donor)
     if not study.config.judge.enabled:
         return Evaluator(study, scorer)
-    judge = _prepare_classifier(study, "judge", report, donor)
+    judge = prepare_classifier(study, "judge", report, donor)
     if judge.label_names != scorer.label_names:
         raise ValueError(f"The judge knows the classes {judge.label_names}, the classifier {scorer.label_names}.")
     return Evaluator(study, scorer, judge)
 
 
-def _prepare_classifier(study: Study, name: str, report: Report, donor: Study | None) -> Scorer:
-    """The scorer that goes by the study's 'classifier', or its 'judge'."""
+def prepare_classifier(study: Study, name: str, report: Report, donor: Study | None) -> Scorer:
+    """The scorer that goes by the study's 'classifier', or its 'judge', which is copied or trained if it is missing."""
     path = study.weights_path(name)
-    if not from_main(lambda: _has_classifier(study, name, path, donor)):
-        found = trained(study.config, study.real, name, path, report)
-        from_main(lambda: study.store.log("worker", f"{name}_trained", accuracy=found.accuracy))
+    if not from_main(lambda: copy_classifier(study, name, path, donor)):
+        classifier = trained(study.config, study.real, name, path, report)
+        from_main(lambda: study.store.log("worker", f"{name}_trained", accuracy=classifier.accuracy))
     classifier = Classifier.load(path)
     return Scorer(study.config, classifier, classifier.label_names)
 
 
-def _has_classifier(study: Study, name: str, path: Path, donor: Study | None) -> bool:
-    """True if the classifier is there, after copying the one that the study names, a starter's or a donor's."""
+def copy_classifier(study: Study, name: str, path: Path, donor: Study | None) -> bool:
+    """Copies the classifier that the study names, a starter's or a donor's, unless one is there; True if one is now.
+
+    Raises:
+        ValueError: the classifier that the study names is for other images.
+    """
     file = getattr(study.config, name).file
     if file and not path.exists():
-        _check_images(Classifier.load(Path(file)), study, name)
+        shapes = Classifier.load(Path(file)).shape, sample_shape(study.config.data)
+        if shapes[0] != shapes[1]:
+            there, here = (f"{width} x {height} pixels, {channels} channels" for channels, height, width in shapes)
+            raise ValueError(f"{name}.file is for images of {there}; the study's have {here}: name another file.")
         copy_checkpoint(Path(file), path)
-    return path.exists() or _copy_starter(study, name, path) or _copy_donated(study, donor, name, path)
-
-
-def _check_images(classifier: Classifier, study: Study, name: str) -> None:
-    wanted = sample_shape(study.config.data)
-    if classifier.shape != wanted:
-        theirs, ours = (
-            f"{width} x {height} pixels, {channels} channels" for channels, height, width in (classifier.shape, wanted)
-        )
-        raise ValueError(f"{name}.file is for images of {theirs}; the study's have {ours}: name another file.")
+    return path.exists() or copy_starter(study, name, path) or copy_donated(study, donor, name, path)
 
 
 def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report, donor: Study | None = None) -> None:
@@ -188,19 +186,20 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
     path = study.checkpoint_path(0)
     if not from_main(
         lambda: (
-            _copy_starter(study, "generator", path)
-            or _copy_donated(study, donor, "generator", path)
-            or _take_pretrained(study, path, report)
+            copy_starter(study, "generator", path)
+            or copy_donated(study, donor, "generator", path)
+            or take_pretrained(study, path, report)
         )
     ):
         train_first(study.config, evaluator.real_kept, path, partial(report, "pretraining"))
     evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
     evaluation, of_real = evaluator.of(load_generator(study, 0), 0, None), evaluator.of_real()
-    from_main(lambda: _publish_first(study, evaluator, evaluation, of_real))
+    from_main(lambda: publish_first(study, evaluator, evaluation, of_real))
 
 
-def _publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of_real: Measurements) -> None:
+def publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of_real: Measurements) -> None:
+    """Stores generation 0, its evaluation and that of the real data in one transaction."""
     path = study.checkpoint_path(0)
     with study.store.write() as _:
         study.store.set_status("real", **of_real.as_json())
@@ -223,13 +222,19 @@ def _publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, o
         study.store.log("worker", "generation_published", t=0)
 
 
-def _copy_starter(study: Study, what: str, path: Path) -> bool:
-    """Copies the weights that ship for this data set, if the study asks for just these; says whether it did."""
-    starter = STARTERS / study.config.data.dataset / f"{what}.safetensors"
+def copy_starter(study: Study, part: str, path: Path) -> bool:
+    """Copies weights that ship for this data set, if the study asks for just these; True if it did.
+
+    Args:
+        study: the study.
+        part: 'generator', 'classifier' or 'judge'.
+        path: where they go.
+    """
+    starter = STARTERS / study.config.data.dataset / f"{part}.safetensors"
     if study.config.data.n or not sidecar_path(starter).exists():
         return False
     config = load_checkpoint(starter).config
-    table = "network" if what == "generator" else "classifier"
+    table = "network" if part == "generator" else "classifier"
     wanted = getattr(study.config, table)
     if type(wanted)(**config[table]) != wanted:
         return False
@@ -237,27 +242,32 @@ def _copy_starter(study: Study, what: str, path: Path) -> bool:
     return True
 
 
-def _copy_donated(study: Study, donor: Study | None, what: str, path: Path) -> bool:
-    """Copies a donor's generation 0 or classifier, if there is one; says whether it did."""
+def copy_donated(study: Study, donor: Study | None, part: str, path: Path) -> bool:
+    """Copies a donor's generation 0 or classifier, if there is one; True if it did. Arguments as `copy_starter`.
+
+    Raises:
+        ValueError: the donor's pretraining is another.
+    """
     if donor is None:
         return False
     if donor.config.pretraining != study.config.pretraining:
         raise ValueError(f"{donor.path} was pretrained with other settings or another seed than {study.path}.")
-    source = donor.checkpoint_path(0) if what == "generator" else donor.weights_path(what)
-    if not source.exists() or (what == "generator" and donor.store.latest_cut() is None):
+    source = donor.checkpoint_path(0) if part == "generator" else donor.weights_path(part)
+    if not source.exists() or (part == "generator" and donor.store.latest_cut() is None):
         return False
     copy_checkpoint(source, path)
-    study.store.log("worker", f"{what}_copied", source=donor.path.resolve().name)
+    study.store.log("worker", f"{part}_copied", source=donor.path.resolve().name)
     return True
 
 
-def _take_pretrained(study: Study, path: Path, report: Report) -> bool:
-    """Takes generation 0 from the file that study.toml names, if it names one; says whether it did."""
+def take_pretrained(study: Study, path: Path, report: Report) -> bool:
+    """Writes the generator that `network.file` names as generation 0; False if it names none."""
     if not study.config.network.file:
         return False
-    found = pretrained(study.config, partial(report, "downloading"))
-    found.flow.save(path)
-    study.store.log("worker", "generator_taken", source=found.located.source, sha256=found.located.sha256)
+    generator = pretrained(study.config, partial(report, "downloading"))
+    generator.flow.save(path)
+    located = generator.located
+    study.store.log("worker", "generator_taken", source=located.source, sha256=located.sha256)
     return True
 
 
@@ -272,19 +282,30 @@ def copy_checkpoint(source: Path, path: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A generator that was written: its file's SHA-256, how many numbers it holds, where its pictures are."""
+class WrittenGenerator:
+    """A generator that was written to a file.
+
+    Attributes:
+        sha256: of the file.
+        parameters: numbers that training can change.
+        sheets: the folder with pictures of samples along the way; None where it wasn't trained here.
+    """
 
     sha256: str
     parameters: int
     sheets: Path | None
 
+    @classmethod
+    def of(cls, flow: Flow, sha256: str, sheets: Path | None = None) -> Self:
+        """The facts of a flow that was written."""
+        return cls(sha256, sum(parameter.numel() for parameter in flow.network.parameters()), sheets)
 
-def pretrain(config: StudyConfig, path: Path, report: Report) -> Made:
+
+def pretrain(config: StudyConfig, path: Path, report: Report) -> WrittenGenerator:
     """Trains the generator that a study with these settings would begin with, and writes it.
 
-    Interrupted, it goes on from the last time it was kept when it is called again. Pictures of samples along the way
-    go into a folder beside the file.
+    Called again after an interruption, it continues from the last snapshot. Pictures of samples along the way go into
+    a folder beside the file.
 
     Args:
         config: the settings.
@@ -298,11 +319,11 @@ def pretrain(config: StudyConfig, path: Path, report: Report) -> Made:
     real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
     sheets = path.with_name(f"{path.stem}-samples")
     sha256 = train_first(config, to_bytes(real.x), path, partial(report, "pretraining"), sheets)
-    return Made(sha256, _parameters(Flow.load(path, config.train, config.sampling)), sheets)
+    return WrittenGenerator.of(Flow.load(path, config.train, config.sampling), sha256, sheets)
 
 
-def take(config: StudyConfig, path: Path, report: Report) -> Made:
-    """Writes the generator that `network.file` names, one of torchcfm's or of ours, in our format.
+def take(config: StudyConfig, path: Path, report: Report) -> WrittenGenerator:
+    """Writes the generator that `network.file` names, torchcfm's or this project's, in this project's format.
 
     Args:
         config: the settings, which it has to go with.
@@ -314,12 +335,8 @@ def take(config: StudyConfig, path: Path, report: Report) -> Made:
         DownloadError: it can't be downloaded.
     """
 
-    def take_it() -> Made:
+    def take_it() -> WrittenGenerator:
         flow = pretrained(config, partial(report, "downloading")).flow
-        return Made(flow.save(path), _parameters(flow), None)
+        return WrittenGenerator.of(flow, flow.save(path))
 
     return from_main(take_it)
-
-
-def _parameters(flow: Flow) -> int:
-    return sum(parameter.numel() for parameter in flow.network.parameters())

@@ -7,7 +7,7 @@ from loop.round import latest_t, next_generation
 from loop.setup import prepare_evaluator, prepare_first_generation
 from loop.study import Study, only_worker
 from loop.users import SimulatedUsers
-from model.distributed import from_main, is_main
+from model.compute import from_main, is_main
 from model.interfaces import Report
 
 
@@ -27,7 +27,13 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
         WorkerRunningError: another process works on this study.
         ValueError: people have picked in it, or the donor's pretraining is another.
     """
-    from_main(lambda: _check(study))
+
+    def check() -> None:
+        if study.store.raters().get("human"):
+            raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
+        study.check_goes_on()
+
+    from_main(check)
     with only_worker(study.path) if is_main() else nullcontext():
         report("preparing", 0, 1)
         evaluator = prepare_evaluator(study, report, donor)
@@ -39,9 +45,3 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
             report("curating", 0, users.n)
             turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
             generator = next_generation(study, evaluator, generator, turn, report)
-
-
-def _check(study: Study) -> None:
-    if study.store.raters().get("human"):
-        raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
-    study.check_goes_on()

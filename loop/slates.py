@@ -1,5 +1,10 @@
-"""Making slates: K fresh samples each, scored, ready for the store; the pool; templates of check slates."""
+"""Samples for people to see, and slates of them.
 
+Samples are drawn by seed, scored, and written as rows and PNGs; K of them are a slate. `Pool` keeps free slates in the
+store, ahead of the raters; templates are copied into check slates.
+"""
+
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,14 +12,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from data.images import encode_png
+from data.images import contact_sheet, encode_png
 from data.records import NewSlate, Purpose, Sample
 from data.store import Store
 from loop.config import StudyConfig
-from loop.pictures import draw, to_pixels
 from loop.scoring import Scorer, Scores
+from loop.training_data import to_tensor
 from model.interfaces import Generator
-from model.noise import derive_seed, derive_seeds
+from model.sampling import derive_seed, derive_seeds
 
 Stream = Literal["sim", "pool", "audit", "proxy", "evaluation", "request", "practice", "attention"]
 STREAMS: dict[Stream, int] = {
@@ -22,6 +27,19 @@ STREAMS: dict[Stream, int] = {
 }  # fmt: skip
 ATTENTION = 24  # templates a generation; a rater gets each once at the most
 CANDIDATES = 16  # samples of which the surest is the clear one
+COLUMNS = 8  # of a picture of many images
+SHOWN_POINTS = 2_000
+
+
+def to_pixels(x: torch.Tensor) -> np.ndarray:
+    """(n, height, width, channels) uint8 from (n, channels, height, width) in [-1, 1]."""
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def draw(generator: Generator, seeds: np.ndarray) -> torch.Tensor:
+    """The samples of these seeds as people get to see them: images rounded to 8 bits."""
+    x = generator.sample(seeds)
+    return to_tensor(to_pixels(x)) if x.ndim == 4 else x
 
 
 @dataclass(frozen=True)
@@ -74,8 +92,48 @@ def records(
     return rows, list(images.values())
 
 
+def picture(x: torch.Tensor, real: np.ndarray) -> tuple[str, bytes]:
+    """(sha256, png) of the first 64 images, or of points over the real ones.
+
+    Args:
+        x: (n, *shape) samples; generations drawn from the same seeds put the same noise at the same place.
+        real: the real data, which set the range of the plot of points.
+    """
+    if x.ndim == 4:
+        return encode_png(contact_sheet(to_pixels(x[: COLUMNS * COLUMNS]), COLUMNS))
+    return encode_png(scatter(x[:SHOWN_POINTS].numpy(), real[:SHOWN_POINTS]))
+
+
+def scatter(points: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """(height, width, 3) uint8: a plot of (n, 2) points over real ones, whose range it has."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = Figure(figsize=(3.2, 3.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(*real.T, s=2, color="#c9ccd3", linewidths=0, label="real")
+    axes.scatter(*points.T, s=2, color="#4f46e5", linewidths=0, label="generated")
+    low, high = real.min(axis=0), real.max(axis=0)
+    margin = 0.15 * (high - low).max()
+    axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin), aspect="equal")
+    axes.tick_params(labelsize=6)
+    axes.legend(loc="upper right", fontsize=6, markerscale=3, framealpha=0.8)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
 def slates_of(rows: Sequence[Sample], k: int, t: int, purpose: Purpose, seeds: Sequence[int]) -> Iterator[NewSlate]:
-    """Disjoint slates of K consecutive samples each; independent draws need no shuffling."""
+    """Disjoint slates of K consecutive samples each; independent draws need no shuffling.
+
+    Args:
+        rows: K samples for each seed.
+        k: samples in a slate.
+        t: the generation that they are served in.
+        purpose: of the slates.
+        seeds: of the slates.
+    """
     for i, seed in enumerate(seeds):
         yield NewSlate(t=t, purpose=purpose, k=k, seed=int(seed), samples=rows[i * k : (i + 1) * k])
 
@@ -115,116 +173,115 @@ class Pool:
         missing = -(-(size - free) // lot) * lot
         first = self.store.count_slates(purpose, t)
         if purpose == "curation":
-            self._add(generators[t], t, first, missing)
+            self.add_curation(generators[t], t, first, missing)
         else:
-            self._add_audit(generators, t, first, missing)
+            self.add_audit(generators, t, first, missing)
         return missing
 
-    def _add(self, generator: Generator, t: int, first: int, n: int) -> None:
-        seeds = self._seeds("pool", t, first, n, self.k)
-        drawn = draw_scored(generator, self.scorer, t, seeds.ravel())
+    def add_curation(self, generator: Generator, t: int, first: int, n: int) -> None:
+        """Adds n curation slates of generation t, numbered from `first`, in one transaction."""
+        drawn = draw_scored(generator, self.scorer, t, self._seeds("pool", t, first, n, self.k).ravel())
         rows, images = records(drawn)
         slate_seeds = [derive_seed(self.seed, t, STREAMS["pool"], first + i) for i in range(n)]
         with self.store.write():
             self.store.add_images(images)
             self.store.add_slates(slates_of(rows, self.k, t, "curation", slate_seeds), random_ids=True)
 
-    def _add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
-        """Half of an audit slate is generation t's, the rest goes round the others; its seed permutes the positions."""
+    def add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
+        """Adds n audit slates, numbered from `first`, in one transaction.
+
+        Half of a slate is generation t's, the rest goes round the others; its seed permutes the positions.
+        """
         k, seeds = self.audit_k, self._seeds("audit", t, first, n, self.audit_k)
         others = [other for other in sorted(generators) if other != t] or [t]
-        made_by = np.empty((n, k), dtype=np.int64)
+        sources = np.empty((n, k), dtype=np.int64)
         slate_seeds = [derive_seed(self.seed, t, STREAMS["audit"], first + i) for i in range(n)]
         for i, slate_seed in enumerate(slate_seeds):
             plan = [t if j % 2 == 0 else others[(i + j // 2) % len(others)] for j in range(k)]
-            made_by[i] = np.random.default_rng(slate_seed).permutation(plan)
-        rows: list[Sample | None] = [None] * (n * k)
+            sources[i] = np.random.default_rng(slate_seed).permutation(plan)
+        rows: dict[int, Sample] = {}
         images: list[tuple[str, bytes]] = []
-        for source in np.unique(made_by):
-            places = np.flatnonzero(made_by.ravel() == source)
+        for source in np.unique(sources):
+            places = np.flatnonzero(sources.ravel() == source)
             drawn = draw_scored(generators[int(source)], self.scorer, int(source), seeds.ravel()[places])
-            some, pngs = records(drawn)
+            source_rows, pngs = records(drawn)
             images += pngs
-            for place, row in zip(places, some, strict=True):
-                rows[place] = row
-        done = [row for row in rows if row is not None]
+            rows.update(zip(places.tolist(), source_rows, strict=True))
+        ordered = [rows[place] for place in range(n * k)]
         with self.store.write():
             self.store.add_images(images)
-            self.store.add_slates(slates_of(done, k, t, "audit", slate_seeds), random_ids=True)
+            self.store.add_slates(slates_of(ordered, k, t, "audit", slate_seeds), random_ids=True)
+
+    def add(self, slates: Sequence[NewSlate], images: Sequence[tuple[str, bytes]]) -> int:
+        """Stores templates and their images in one transaction, and returns their number."""
+        with self.store.write():
+            self.store.add_images(images)
+            self.store.add_slates(slates)
+        return len(slates)
 
     def _seeds(self, stream: Stream, t: int, first: int, n: int, k: int) -> np.ndarray:
         return np.stack([derive_seeds(k, self.seed, t, STREAMS[stream], first + i, 1) for i in range(n)])
 
 
 def make_templates(config: StudyConfig, pool: Pool, generator: Generator, t: int) -> int:
-    """Makes the templates of generation t that are missing and that the study needs; how many were made.
+    """Makes the templates of generation t that are missing and that the study needs, and returns their number.
 
-    Attention templates come in both sizes, of curation and of audit slates, so that they look like either.
+    Each purpose and size is one transaction. Attention templates come in both sizes, of curation and of audit slates,
+    so that they look like either.
     """
-    made = 0
-    if config.journey.practice:
-        made += _missing(pool, "practice", max(8, config.journey.practice), pool.k, generator, t)
+    store, n = pool.store, 0
+    if config.journey.practice and not store.template_count("practice", t, pool.k):
+        n += pool.add(*practice_templates(pool, max(8, config.journey.practice), generator, t))
     if config.slates.attention:
         for k in {pool.k, pool.audit_k} if config.pool.audit else {pool.k}:
-            made += _missing(pool, "attention", ATTENTION, k, generator, t)
-    return made
+            if not store.template_count("attention", t, k):
+                n += pool.add(*attention_templates(pool, ATTENTION, k, generator, t))
+    return n
 
 
-def _missing(
-    pool: Pool, purpose: Literal["attention", "practice"], wanted: int, k: int, generator: Generator, t: int
-) -> int:
-    """All templates of a purpose and size, in one transaction, unless they are there."""
-    if pool.store.template_count(purpose, t, k):
-        return 0
-    slates, images = (
-        _practice(pool, wanted, generator, t) if purpose == "practice" else _attention(pool, wanted, k, generator, t)
-    )
-    with pool.store.write():
-        pool.store.add_images(images)
-        pool.store.add_slates(slates)
-    return wanted
-
-
-def _practice(pool: Pool, n: int, generator: Generator, t: int) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+def practice_templates(
+    pool: Pool, n: int, generator: Generator, t: int
+) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+    """N slates of generation t to practise on, and their images."""
     seeds = derive_seeds(n * pool.k, pool.seed, t, STREAMS["practice"])
     rows, images = records(draw_scored(generator, pool.scorer, t, seeds))
     slate_seeds = [derive_seed(pool.seed, t, STREAMS["practice"], i) for i in range(n)]
     return list(slates_of(rows, pool.k, t, "practice", slate_seeds)), images
 
 
-def _attention(
+def attention_templates(
     pool: Pool, n: int, k: int, generator: Generator, t: int
 ) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
+    """N slates of K with a clear answer, and their images: one sample of generation t beside K - 1 shuffled ones.
+
+    The clear one is the sample of which the classifier is surest. A shuffled sample has no reward and no class.
+    """
     of_size = () if k == pool.k else (k,)
     size = max(CANDIDATES, k)
     seeds = derive_seeds(n * size, pool.seed, t, STREAMS["attention"], *of_size)
     drawn = draw_scored(generator, pool.scorer, t, seeds)
     sure = np.zeros(len(drawn)) if drawn.scores.probs is None else drawn.scores.probs.max(axis=1)
-    pixels, slates, kept = to_pixels(drawn.x), [], {}
+    pixels, slates, pngs = to_pixels(drawn.x), [], {}
     for i in range(n):
         start = i * size
         clear = start + int(sure[start : start + size].argmax())
         others = [j for j in range(start, start + size) if j != clear][: k - 1]
         rows, images = records(drawn, seen=[clear])
-        kept.update(images)
-        noise = []
+        pngs.update(images)
+        samples = [rows[clear]]
         for j in others:
             sha256, png = encode_png(shuffled(pixels[j], rows[j].seed))
-            kept[sha256] = png
-            noise.append(_noise(rows[j], sha256))
+            pngs[sha256] = png
+            facts = {"image_sha256": sha256, "reward": None, "label": None, "reward_json": {"shuffled": True}}
+            samples.append(replace(rows[j], **facts))
         slate_seed = derive_seed(pool.seed, t, STREAMS["attention"], *of_size, i)
         order = np.random.default_rng(slate_seed).permutation(k)
-        samples = [[rows[clear], *noise][place] for place in order]
-        slates.append(NewSlate(t, "attention", k, slate_seed, samples, answer=int(np.flatnonzero(order == 0)[0])))
-    return slates, list(kept.items())
+        answer = int(np.flatnonzero(order == 0)[0])
+        slates.append(NewSlate(t, "attention", k, slate_seed, [samples[place] for place in order], answer=answer))
+    return slates, list(pngs.items())
 
 
 def shuffled(pixels: np.ndarray, seed: int) -> np.ndarray:
     """The same pixels (height, width, channels) in an order that follows from the sample's seed."""
     flat = pixels.reshape(-1, pixels.shape[-1])
     return np.random.default_rng(seed).permutation(flat).reshape(pixels.shape)
-
-
-def _noise(row: Sample, sha256: str) -> Sample:
-    """A sample that was shuffled has no reward and no class."""
-    return replace(row, image_sha256=sha256, reward=None, label=None, reward_json={"shuffled": True})

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import load
-from loop.pictures import draw, to_tensor
 from loop.setup import STARTERS
+from loop.slates import draw
 from loop.study import configure
-from loop.training_data import real_only
+from loop.training_data import real_only, to_tensor
 from model.checkpoint import Checkpoint, save
 from model.checkpoint import load as load_checkpoint
 from model.classifier_training import train_classifier
 from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Report
-from model.noise import derive_seeds
+from model.sampling import derive_seeds
 
 SEED = 1
 SURE = 0.9
@@ -44,8 +44,10 @@ def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float | None
     flow = Flow.build(tuple(x.shape[1:]), config.network, config.train, config.sampling)
     path = folder / "generator.safetensors"
     flow.fit(real_only(x), None, SEED, lambda done, n: report("generator", done, n)).save(path)
-    for part in ("classifier", "generator"):
-        _halve(folder / f"{part}.safetensors")
+    for part in (folder / "classifier.safetensors", path):
+        full = load_checkpoint(part)
+        tensors = {name: x.half() if x.is_floating_point() else x for name, x in full.tensors.items()}
+        save(part, Checkpoint(full.kind, tensors, full.config, full.seed, full.parent))
     samples = draw(Flow.load(path, config.train, config.sampling), derive_seeds(2_000, SEED))
     probs, real_probs = judge.judge(samples).probs, judge.judge(x).probs
     shares = np.bincount(probs.argmax(1), minlength=len(real.label_names)) / len(samples)
@@ -55,12 +57,6 @@ def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float | None
         "tv": 0.5 * float(np.abs(shares - real.shares()).sum()),
         "nn_ratio": nearest_ratio(samples, x, typical_spacing(x)),
     }
-
-
-def _halve(path: Path) -> None:
-    found = load_checkpoint(path)
-    tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in found.tensors.items()}
-    save(path, Checkpoint(found.kind, tensors, found.config, found.seed, found.parent))
 
 
 if __name__ == "__main__":

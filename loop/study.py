@@ -1,4 +1,4 @@
-"""A study is a folder: study.toml, study.db, checkpoints/. This is how one is made, opened and found on disk."""
+"""A study, which is a folder with study.toml, study.db and checkpoints/: made, opened, and checked for faults."""
 
 import hashlib
 import json
@@ -87,8 +87,8 @@ class Study:
             StudyExistsError: the path exists.
         """
         if path.exists():
-            what = "a study" if (path / "study.toml").exists() else "something"
-            raise StudyExistsError(f"There is {what} at {path} already; choose another name or remove it first.")
+            occupant = "a study" if (path / "study.toml").exists() else "something"
+            raise StudyExistsError(f"There is {occupant} at {path} already; choose another name or remove it first.")
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
@@ -137,9 +137,9 @@ class Study:
                 done.append("app.password is kept as a hash in secrets.toml now, and no more in study.toml")
             private = [self.path, self.path / "study.toml", *self.path.glob("study.db*")]
             if hasattr(os, "geteuid"):  # Windows has no such rights
-                opened = [one for one in private if stat.S_IMODE(one.stat().st_mode) & 0o077]
-                for one in opened:
-                    one.chmod(FOLDER_MODE if one.is_dir() else MODE)
+                opened = [entry for entry in private if stat.S_IMODE(entry.stat().st_mode) & 0o077]
+                for entry in opened:
+                    entry.chmod(FOLDER_MODE if entry.is_dir() else MODE)
                 done += ["other users of this machine can't read it any more"] * bool(opened)
         except OSError as error:
             return f"{self.path} holds people's ids, and other users of this machine may read it: {error}."
@@ -147,8 +147,8 @@ class Study:
 
     def discard_unbegun(self) -> None:
         """Removes the study if nothing was made in it yet: no classifier and no generator, not even in part."""
-        made = {path.name for path in self.path.rglob("*") if not path.name.startswith("study.db")}
-        if made <= UNBEGUN:
+        names = {path.name for path in self.path.rglob("*") if not path.name.startswith("study.db")}
+        if names <= UNBEGUN:
             self.store.close()
             shutil.rmtree(self.path)
 
@@ -158,7 +158,7 @@ class Study:
         return load(self.config.data, self.config.seed)
 
     def read_real(self, on_read: OnRead) -> RealData:
-        """The real data; where they aren't loaded yet, told how far that is."""
+        """The real data; where they aren't loaded yet, `on_read` is called with the progress."""
         if "real" not in self.__dict__:
             self.__dict__["real"] = load(self.config.data, self.config.seed, on_read=on_read)
         return self.real
@@ -239,9 +239,9 @@ def first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str 
     """The first setting in which two configurations (as nested values) differ, in words; None if they are equal."""
     for key, value in known.items():
         if isinstance(value, dict):
-            found = first_difference(value, wanted[key], f"{prefix}{key}.")
-            if found:
-                return found
+            difference = first_difference(value, wanted[key], f"{prefix}{key}.")
+            if difference:
+                return difference
         elif value != wanted[key]:
             return f"{prefix}{key} is {value} there, and {wanted[key]} was asked for"
     return None
@@ -250,39 +250,47 @@ def first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str 
 def faults(study: Study) -> list[str]:
     """The faults of a study, in sentences; empty when it is sound."""
     store = study.store
-    found = store.faults()
-    found += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(store.images())]
+    sentences = store.faults()
+    sentences += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(store.images())]
     for name in ("classifier", "judge"):
         if study.weights_path(name).exists():
-            found += _file_faults(study.weights_path(name), None, f"the {name}")
+            sentences += weights_faults(study.weights_path(name), None, f"the {name}")
     for generation in store.generations():
         if generation.policy == IMPORTED:
             continue
         path = study.checkpoints / generation.checkpoint
-        found += _file_faults(path, generation.checkpoint_sha256, f"generation {generation.t}: checkpoint {path.name}")
+        sentences += weights_faults(
+            path, generation.checkpoint_sha256, f"generation {generation.t}: checkpoint {path.name}"
+        )
         curated = generation.measurements.curated
         if curated and curated.total != generation.n_curated:
-            found.append(f"generation {generation.t}: the curated counts don't add up to {generation.n_curated}")
+            sentences.append(f"generation {generation.t}: the curated counts don't add up to {generation.n_curated}")
     shared = store.shared_samples()
     if shared:
-        found.append(f"{shared} sample(s) stand in more than one curation slate; the slates must be disjoint")
-    found += [
+        sentences.append(f"{shared} sample(s) stand in more than one curation slate; the slates must be disjoint")
+    sentences += [
         f"pick {id_} names position {position}, which slate {slate} lacks"
         for id_, position, slate in store.lost_picks()
     ]
-    found += [f"slate {id_} holds {n} samples, not its K = {k}" for id_, k, n in store.uneven_slates()]
-    return found
+    sentences += [f"slate {id_} holds {n} samples, not its K = {k}" for id_, k, n in store.uneven_slates()]
+    return sentences
 
 
-def _file_faults(path: Path, sha256: str | None, name: str) -> list[str]:
-    """Faults of weights: missing, not those that the database recorded (if it did), or unlike their sidecar."""
+def weights_faults(path: Path, sha256: str | None, name: str) -> list[str]:
+    """The faults of a file of weights, in sentences: missing, damaged, or unlike its sidecar.
+
+    Args:
+        path: the file.
+        sha256: that the database recorded; None where it recorded none.
+        name: of the weights, for the sentence.
+    """
     if not path.is_file():
         return [f"{name} is missing"]
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if sha256 is not None and found != sha256:
+    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 is not None and actual != sha256:
         return [f"{name} is damaged (its sha256 is not the recorded one)"]
     try:
         recorded = json.loads(path.with_suffix(".json").read_text())["sha256"]
     except (OSError, ValueError, KeyError):
         return [f"{name} has no readable sidecar {path.with_suffix('.json').name}"]
-    return [] if recorded == found else [f"{name} doesn't match its sidecar"]
+    return [] if recorded == actual else [f"{name} doesn't match its sidecar"]

@@ -14,17 +14,16 @@ from data.store import Store
 from loop.analysis.log import Slates
 from loop.analysis.logit import Likelihood
 from loop.config import StudyConfig
-from loop.pictures import to_tensor
 from loop.raters.quality import refresh
-from loop.round import keep_turn, kept_turn, latest_cut, open_requests, stored_pixels
+from loop.round import keep_turn, kept_turn, latest_cut, open_requests
 from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
-from loop.training_data import curated_count
+from loop.training_data import curated_count, stored_pixels, to_tensor
 from loop.user_types import are_alike, luce_rule, user_types
-from model.distributed import from_main, is_main
+from model.compute import from_main, is_main
 from model.interfaces import Generator, OnStep
-from model.noise import derive_seed, derive_seeds
+from model.sampling import derive_seed, derive_seeds
 
 SIM_NAME = "simulated Luce users"
 CHUNK = 2_500  # slates of a simulated run that are drawn, picked from and committed together
@@ -96,7 +95,7 @@ class Choices:
     Attributes:
         winners: (n,) indices of the picked samples among all of them.
         positions: (n,) picked.
-        types: (n,) which type of user picked, an index into `rater_types.user_types`.
+        types: (n,) which type of user picked, an index into `loop.user_types.user_types`.
         lapsed: (n,) whether the pick was made at random.
     """
 
@@ -116,7 +115,7 @@ class DrawnPicks:
         k: samples in a slate; None where users pick from all of them (K = inf).
         judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
         slate_seeds: n of them.
-        keep_all: whether the images of samples that nobody picked are kept too.
+        keep_all: whether the images of samples that nobody picked are stored too.
     """
 
     drawn: Drawn
@@ -127,7 +126,7 @@ class DrawnPicks:
     keep_all: bool = False
 
     def records(self) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
-        """The slates, and (sha256, png) of the images that are kept; encoding them takes a while."""
+        """The slates, and (sha256, png) of the images that are stored; encoding them takes a while."""
         choices, seen = self.choices, None if self.keep_all else np.unique(self.choices.winners).tolist()
         operative = None
         if self.judged is not None and self.k:
@@ -135,7 +134,7 @@ class DrawnPicks:
         rows, images = records(self.drawn, operative, seen)
         if self.k:
             return list(slates_of(rows, self.k, self.drawn.t, "curation", self.slate_seeds)), images
-        return _of_one(rows, choices, self.judged, self.drawn.t, self.slate_seeds), images
+        return single_slates(rows, choices, self.judged, self.drawn.t, self.slate_seeds), images
 
 
 def draw_picks(
@@ -161,7 +160,7 @@ def draw_picks(
         stream: keeps the seeds of different uses apart.
         chunk: which part of the use this is; the same chunk gives the same picks.
         utilities: what the user likes; without them the study's reward.
-        keep_all: keeps the images of all samples, not of the picked ones alone; a later fit needs them.
+        keep_all: stores the images of all samples, not of the picked ones alone; a later fit needs them.
     """
     rng = np.random.default_rng(derive_seed(config.seed, t, STREAMS[stream], chunk, 2))
     k = config.curation.k
@@ -192,7 +191,9 @@ def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Gene
         config: whose K, types, lapses and bias count.
         rng: the source of randomness.
     """
-    rule, types = luce_rule(config), _draw_types(len(rewards), n, config, rng)
+    rule, types = luce_rule(config), np.zeros(n, dtype=np.int64)
+    if len(rewards) > 1:
+        types = rng.choice(len(rewards), size=n, p=[type_.share for type_ in user_types(config)])
     if rule.k == "inf":
         choice = rule.draw_from_all(rewards, types, rng)
         return Choices(choice.picked, np.zeros(n, dtype=np.int64), types, choice.lapsed)
@@ -226,16 +227,18 @@ def store_picks(store: Store, sessions: list[str], drawn: DrawnPicks) -> None:
         store.add_picks(zip(ids, owners, choices.positions.tolist(), flags, strict=True))
 
 
-def _draw_types(n_types: int, n: int, config: StudyConfig, rng: np.random.Generator) -> np.ndarray:
-    if n_types == 1:
-        return np.zeros(n, dtype=np.int64)
-    return rng.choice(n_types, size=n, p=[type_.share for type_ in user_types(config)])
-
-
-def _of_one(
+def single_slates(
     rows: Sequence[Sample], choices: Choices, judged: np.ndarray | None, t: int, seeds: Sequence[int]
 ) -> list[NewSlate]:
-    """K = inf: a slate of each pick holds the picked sample alone; several users may have picked the same."""
+    """The slates of K = inf: each holds the picked sample alone; several users may have picked the same.
+
+    Args:
+        rows: all samples that were to be had.
+        choices: n picks.
+        judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
+        t: the generation.
+        seeds: n of the slates.
+    """
     picked = [rows[i] for i in choices.winners]
     if judged is not None:
         liked = judged[choices.types, choices.winners].tolist()
@@ -267,7 +270,7 @@ class SimulatedUsers:
         def drawn(n: int, chunk: int) -> DrawnPicks:
             return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
 
-        _pick_in_chunks(store, sessions, drawn, range(done, self.n, CHUNK), self.n, on_step)
+        pick_in_chunks(store, sessions, drawn, range(done, self.n, CHUNK), self.n, on_step)
         return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=self.n))
 
 
@@ -283,7 +286,7 @@ class People:
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Settles the turn first, then has the proxy pick chunk by chunk; each is a transaction."""
-        turn = from_main(lambda: kept_turn(self.study, t + 1) or self._begin(t))
+        turn = from_main(lambda: kept_turn(self.study, t + 1) or self.settle(t))
         if not turn.n_proxy:
             return turn
         store = self.study.store
@@ -295,11 +298,12 @@ class People:
         def drawn(n: int, chunk: int) -> DrawnPicks:
             return draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
 
-        _pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
+        pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
         fitted = ProxyFit(sha256=utilities.sha256, picks=utilities.n_picks, log_likelihood=utilities.log_likelihood)
         return turn.model_copy(update={"fit": fitted, "proxy_session": session})
 
-    def _begin(self, t: int) -> Turn:
+    def settle(self, t: int) -> Turn:
+        """Settles the turn to generation t + 1: the picks that are in train it, but for those that flags keep out."""
         store, extend = self.study.store, self.study.config.curation.extend
         request = max((event["id"] for event in open_requests(self.study)), default=0)
         with store.write():
@@ -307,22 +311,22 @@ class People:
             refresh(store, quality)
             since = after if extend == "none" else 0
             excluded = store.exclude(t + 1, since, cut, quality.rule) if quality.excludes else {}
-            found = store.count_curation_picks(after=after, without=t + 1)
+            picks = store.count_curation_picks(after=after, without=t + 1)
             turn = Turn(
                 t=t + 1,
                 after=0 if extend == "accumulate" else after,
                 cut=cut,
                 asked=self.n,
-                n_proxy=max(0, self.n - found) if extend == "proxy" else 0,
+                n_proxy=max(0, self.n - picks) if extend == "proxy" else 0,
                 request=request,
                 excluded=excluded,
             )
             keep_turn(self.study, turn)
-            store.log("worker", "turn_started", t=t + 1, picks=found, n_proxy=turn.n_proxy, excluded=excluded)
+            store.log("worker", "turn_started", t=t + 1, picks=picks, n_proxy=turn.n_proxy, excluded=excluded)
         return turn
 
 
-def _pick_in_chunks(
+def pick_in_chunks(
     store: Store,
     sessions: list[str],
     draw: Callable[[int, int], DrawnPicks],

@@ -19,12 +19,12 @@ from data.store.sessions import steady_now
 from loop.generators import load_generator
 from loop.raters.journey import control_state
 from loop.raters.quality import refresh
-from loop.round import kept_turn, next_generation, open_requests
+from loop.round import kept_turn, latest_t, next_generation, open_requests
 from loop.setup import prepare_evaluator, prepare_first_generation
 from loop.slates import Pool, make_templates
 from loop.study import Study, only_worker
 from loop.users import People, draw_picks, sim_sessions, store_picks
-from model.distributed import alone, from_main, is_main, processes
+from model.compute import alone, from_main, is_main, processes
 from model.interfaces import Generator
 
 POLL_S = 0.25
@@ -34,7 +34,7 @@ FLAG_S = 5.0
 
 @dataclass
 class Reporter:
-    """Tells the pages what the worker does, once a second at the most, and lets it tend the pool meanwhile.
+    """Reports the worker's progress to the pages, once a second at the most, and lets it tend the pool meanwhile.
 
     Attributes:
         study: whose status table is written.
@@ -95,7 +95,7 @@ class Worker:
         with only_worker(self.study.path) if is_main() else nullcontext():
             from_main(lambda: self.study.store.log("worker", "worker_started"))
             try:
-                self._prepare()
+                self.prepare()
                 while not from_main(self._stop.is_set):
                     busy = self.tick()
                     if once and not busy:
@@ -104,14 +104,14 @@ class Worker:
                         self._stop.wait(POLL_S)
             finally:
                 if is_main():
-                    self._say_goodbye()
+                    self.report_end()
 
     def stop(self) -> None:
         """Asks `run` to return after the step at hand. Safe from any thread."""
         self._stop.set()
 
-    def _say_goodbye(self) -> None:
-        """Tells the pages that the worker is gone, unless another process keeps the database locked just now."""
+    def report_end(self) -> None:
+        """Tells the pages that the worker has ended, unless another process has the database locked just now."""
         store = self.study.store
         store.lock_wait = LockWait(lambda *_: None, limit_s=5.0)
         with suppress(sqlite3.OperationalError), store.write():  # the pages see for themselves after a while
@@ -123,24 +123,27 @@ class Worker:
 
         Several processes divide a turn among them; all else is done by rank 0 while the others wait.
         """
-        busy, due = from_main(self._tend)
+        busy, due = from_main(self.tend)
         if due is not None:
-            self._turn(due)
+            self.take_turn(due)
         return busy
 
-    def _tend(self) -> tuple[bool, int | None]:
-        """True if there was anything to do, and the generation after which a turn is due, if one is."""
+    def tend(self) -> tuple[bool, int | None]:
+        """Does all but a turn, on rank 0: True if there was anything to do, and the generation whose turn is due."""
         latest = self.study.store.latest_generation()
         assert latest is not None
-        if self._answer_simulate_request(latest):
+        if self.answer_simulate_request(latest):
             return True, None
-        if kept_turn(self.study, latest.t + 1) or self._due(latest):
+        if kept_turn(self.study, latest.t + 1) or self.is_due(latest):
             return True, latest.t
         self.report("idle", 0, 0)
-        self._flag()
-        return self._tend_pool(latest.t), None
+        if time.monotonic() - self._flagged > FLAG_S:
+            refresh(self.study.store, self.study.config.quality)
+            self._flagged = time.monotonic()
+        return self.tend_pool(latest.t), None
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Trains or loads the classifier and generation 0, and retires the slates of earlier generations."""
         self.report("preparing", 0, 1)
 
         def preparing(_phase: str, done: int, total: int) -> None:
@@ -155,9 +158,9 @@ class Worker:
         self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
-        from_main(lambda: self.study.store.retire_slates(self._latest_t()))
+        from_main(lambda: self.study.store.retire_slates(latest_t(self.study)))
 
-    def _due(self, latest: Generation) -> bool:
+    def is_due(self, latest: Generation) -> bool:
         """True if the schedule, or the researcher, calls for a new generation."""
         store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
         if 0 < self.study.config.stop.generations <= latest.t:
@@ -179,16 +182,17 @@ class Worker:
             self._published = latest.t, time.monotonic() - age.total_seconds()
         return 0 < schedule.interval_s <= time.monotonic() - self._published[1]
 
-    def _turn(self, t: int) -> None:
+    def take_turn(self, t: int) -> None:
+        """Has generation t + 1 trained from generation t and published, the pool tended meanwhile."""
         generator = self._generator(t) if processes() == 1 else load_generator(self.study, t)
-        from_main(lambda: self._tend_pool(t))
-        self.report.tend = lambda: self._tend_audit(t)
+        from_main(lambda: self.tend_pool(t))
+        self.report.tend = lambda: self.tend_audit(t)
         self.report("curating", 0, 0)
         turn = self.people.curate(generator, t, lambda done, total: self.report("curating", done, total))
         next_generation(self.study, self.evaluator, generator, turn, self.report)
         self.report.tend = None
 
-    def _answer_simulate_request(self, latest: Generation) -> bool:
+    def answer_simulate_request(self, latest: Generation) -> bool:
         """Lets as many simulated users pick as the researcher asked for; their picks count like people's."""
         store = self.study.store
         answered = store.status("simulated").get("request", 0)
@@ -204,31 +208,22 @@ class Worker:
             return True
         return False
 
-    def _flag(self) -> None:
-        """Keeps the flags on answers and sessions up to date, every few seconds."""
-        if time.monotonic() - self._flagged > FLAG_S:
-            refresh(self.study.store, self.study.config.quality)
-            self._flagged = time.monotonic()
-
-    def _tend_pool(self, t: int) -> bool:
+    def tend_pool(self, t: int) -> bool:
+        """Fills the pool with slates of generation t; True if any were missing."""
         pool = self.study.config.pool
-        made_templates = make_templates(self.study.config, self.pool, self._generator(t), t)
-        made = self.pool.top_up("curation", pool.size, {t: self._generator(t)}, t)
-        return bool(made_templates + made + self._tend_audit(t))
+        templates = make_templates(self.study.config, self.pool, self._generator(t), t)
+        slates = self.pool.top_up("curation", pool.size, {t: self._generator(t)}, t)
+        return bool(templates + slates + self.tend_audit(t))
 
-    def _tend_audit(self, t: int) -> int:
+    def tend_audit(self, t: int) -> int:
+        """Fills the pool with audit slates, and returns the number that were missing."""
         sources = {source: self._generator(source) for source in {0, max(0, t - 1), t}}
         return self.pool.top_up("audit", self.study.config.pool.audit, sources, t)
 
     def _generator(self, t: int) -> Generator:
         """Generation t; only those that audit slates need stay in memory."""
         if t not in self._generators:
-            latest = self._latest_t()
-            kept = {source: self._generators[source] for source in {0, latest - 1, latest} & self._generators.keys()}
-            self._generators = {**kept, t: load_generator(self.study, t)}
+            latest = latest_t(self.study)
+            needed = {source: self._generators[source] for source in {0, latest - 1, latest} & self._generators.keys()}
+            self._generators = {**needed, t: load_generator(self.study, t)}
         return self._generators[t]
-
-    def _latest_t(self) -> int:
-        latest = self.study.store.latest_cut()
-        assert latest is not None
-        return latest[0]

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
-from model.distributed import from_main
+from model.compute import from_main
 
 FORMAT = "curate-checkpoint/1"
 
@@ -54,25 +54,19 @@ def save(path: Path, checkpoint: Checkpoint) -> str:
 
     The same tensors always give the same bytes.
     """
-    return from_main(lambda: _save(path, checkpoint))
 
+    def write() -> str:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+        weights = dump_tensors(tensors)
+        sha256 = hashlib.sha256(weights).hexdigest()
+        facts = {name: getattr(checkpoint, name) for name in ("kind", "config", "seed", "parent")}
+        sidecar = {"format": FORMAT, **facts, "sha256": sha256}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: file.write(weights))
+        write_whole(sidecar_path(path), lambda file: file.write(json.dumps(sidecar, indent=2).encode()))
+        return sha256
 
-def _save(path: Path, checkpoint: Checkpoint) -> str:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    weights = dump_tensors(tensors)
-    sha256 = hashlib.sha256(weights).hexdigest()
-    sidecar = {
-        "format": FORMAT,
-        "kind": checkpoint.kind,
-        "config": checkpoint.config,
-        "seed": checkpoint.seed,
-        "parent": checkpoint.parent,
-        "sha256": sha256,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(weights))
-    write_whole(sidecar_path(path), lambda file: file.write(json.dumps(sidecar, indent=2).encode()))
-    return sha256
+    return from_main(write)
 
 
 def load(path: Path) -> Checkpoint:
@@ -84,10 +78,11 @@ def load(path: Path) -> Checkpoint:
         MissingCheckpointError: no such checkpoint.
         CorruptCheckpointError: the weights don't have the sidecar's sha256, or the sidecar can't be read.
     """
-    return from_main(lambda: _load(path))
+    return from_main(lambda: read(path))
 
 
-def _load(path: Path) -> Checkpoint:
+def read(path: Path) -> Checkpoint:
+    """The same on this process alone."""
     if not path.is_file() or not sidecar_path(path).is_file():
         raise MissingCheckpointError(f"There is no checkpoint at {path} (weights and .json); restore or retrain it.")
     try:

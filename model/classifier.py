@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from model import checkpoint
+from model.compute import device, gathered, share
 from model.config import ClassifierConfig
-from model.devices import device
-from model.distributed import gathered, share
 from model.interfaces import OnStep
 
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")  # torchvision's configuration "A", in units of the width
@@ -42,11 +41,12 @@ def vgg11(shape: tuple[int, ...], config: ClassifierConfig, classes: int) -> nn.
     features = nn.Sequential(
         make_layers(plan, batch_norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout)
     )
-    network = nn.Sequential(features, _head(config, classes))
+    network = nn.Sequential(features, head(config, classes))
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stub lacks it
 
 
-def _head(config: ClassifierConfig, classes: int) -> nn.Module:
+def head(config: ClassifierConfig, classes: int) -> nn.Module:
+    """The layers from (n, 8 * width) features to (n, classes) logits: one, or torchvision's three, as `config.head`."""
     inside, wide = 8 * config.width, WIDE * config.width // 64
     if config.head == "linear":
         return nn.Linear(inside, classes)
@@ -104,28 +104,32 @@ class Classifier:
 
         Several processes judge a part each, and all of them get the whole judgement.
         """
-        if len(x) <= self.batch:
-            found = self._judge(x, on_step)
-        else:
-            found = gathered(self._judge(x[share(len(x))], on_step), len(x))
-        probs, features = found.split([len(self.label_names), found.shape[1] - len(self.label_names)], dim=1)
+        is_divided = len(x) > self.batch
+        own = x[share(len(x))] if is_divided else x
+        self.network.eval()
+        with torch.inference_mode():
+            parts = []
+            for done, batch in enumerate(own.split(self.batch)):
+                parts.append(self.mean_over_views(batch.to(device())))
+                if on_step:
+                    on_step(min((done + 1) * self.batch, len(own)), len(own))
+            judged = torch.cat(parts).cpu()  # once: a copy for each batch would have the device wait for it
+        if is_divided:
+            judged = gathered(judged, len(x))
+        probs, features = judged.split([len(self.label_names), judged.shape[1] - len(self.label_names)], dim=1)
         return Judgement(probs.contiguous().numpy(), features.contiguous().numpy())
 
-    @torch.inference_mode()
-    def _judge(self, x: torch.Tensor, on_step: OnStep | None = None) -> torch.Tensor:
-        """(n, classes + features), on this process."""
-        self.network.eval()
-        found = []
-        for done, batch in enumerate(x.split(self.batch)):
-            found.append(self._mean(batch.to(device())))
-            if on_step:
-                on_step(min((done + 1) * self.batch, len(x)), len(x))
-        return torch.cat(found).cpu()  # once: a copy for each batch would have the device wait for it
+    def mean_over_views(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, classes + features) probabilities and features, means over the views of each image.
 
-    def _mean(self, images: torch.Tensor) -> torch.Tensor:
-        """Over the views of each image; in halves where the device's memory is too small for all of them."""
+        It works in halves where the device's memory is too small for all images.
+        """
         try:
-            return torch.stack([self._once(view) for view in self._views(images)]).mean(0)
+            judged = []
+            for view in self.views(images):
+                features = self.network[0](prepared(view, self.config))
+                judged.append(torch.cat([self.network[1](features).softmax(1), features], dim=1))
+            return torch.stack(judged).mean(0)
         except torch.OutOfMemoryError:
             if len(images) == 1:
                 raise
@@ -134,29 +138,22 @@ class Classifier:
             f"The device has too little memory to judge {len(images)} images at once: going on with {half}.",
             stacklevel=3,
         )
-        return torch.cat([self._mean(part) for part in images.split(half)])
+        return torch.cat([self.mean_over_views(part) for part in images.split(half)])
 
-    def _views(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        for view in self._moved(images):
-            yield view
-            if self.config.mirror:
-                yield view.flip(3)
-
-    def _moved(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The images, and as `jitter` says the same moved, their border repeated.
+    def views(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The images, moved copies of them with the border repeated (`jitter`), and mirror images of all (`mirror`).
 
         Source: test-time augmentation of Jordan 2024 (arXiv 2404.00498).
         """
-        yield images
+        moved = [images]
         if self.config.jitter:
             twice = 2 * self.config.jitter
             padded = nn.functional.pad(images, [self.config.jitter] * 4, mode="replicate")
-            yield padded[:, :, twice:, twice:]
-            yield padded[:, :, :-twice, :-twice]
-
-    def _once(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.network[0](prepared(images, self.config))
-        return torch.cat([self.network[1](features).softmax(1), features], dim=1)
+            moved += [padded[:, :, twice:, twice:], padded[:, :, :-twice, :-twice]]
+        for view in moved:
+            yield view
+            if self.config.mirror:
+                yield view.flip(3)
 
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""
@@ -166,22 +163,22 @@ class Classifier:
             "label_names": list(self.label_names),
             "accuracy": self.accuracy,
         }
-        found = checkpoint.Checkpoint("classifier", self.network.state_dict(), config, self.seed)
-        return checkpoint.save(path, found)
+        content = checkpoint.Checkpoint("classifier", self.network.state_dict(), config, self.seed)
+        return checkpoint.save(path, content)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        found = checkpoint.load(path)
-        if found.kind != "classifier":
-            raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a classifier.")
-        shape, config = tuple(found.config["shape"]), ClassifierConfig(**found.config["classifier"])
-        names, accuracy = tuple(found.config["label_names"]), found.config["accuracy"]
+        stored = checkpoint.load(path)
+        if stored.kind != "classifier":
+            raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a classifier.")
+        shape, config = tuple(stored.config["shape"]), ClassifierConfig(**stored.config["classifier"])
+        names, accuracy = tuple(stored.config["label_names"]), stored.config["accuracy"]
         network = vgg11(shape, config, len(names))
         try:
-            network.load_state_dict(found.tensors)
+            network.load_state_dict(stored.tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
                 f"{path} doesn't hold the weights its sidecar describes."
             ) from error
-        return cls(shape, network.to(device()), config, names, accuracy, found.seed, found.sha256)
+        return cls(shape, network.to(device()), config, names, accuracy, stored.seed, stored.sha256)

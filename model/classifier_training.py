@@ -8,14 +8,11 @@ import torch
 from torch import nn
 
 from model.classifier import Classifier, prepared, vgg11
+from model.compute import accelerator, autocast, device, from_main, processes, rank
 from model.config import ClassifierConfig
-from model.devices import autocast, device
-from model.distributed import accelerator, from_main, processes, rank
-from model.images import scaled
 from model.interfaces import OnStep
-from model.noise import derive_seed
-from model.training import held_rate, learning_rate
-from model.training_state import Snapshotter, TrainingState, holding_interrupts
+from model.sampling import derive_seed
+from model.training import Snapshotter, TrainingState, held_rate, holding_interrupts, learning_rate, scaled
 
 REPORT_STEPS = 20  # between two times that several processes agree on whether to stop
 MEASURED = 2_048  # test images scaled at a time
@@ -23,17 +20,11 @@ Labelled = tuple[torch.Tensor, np.ndarray]
 
 
 def train_classifier(
-    x: torch.Tensor,
-    labels: np.ndarray,
-    label_names: tuple[str, ...],
-    config: ClassifierConfig,
-    seed: int,
-    on_step: OnStep | None = None,
-    test: Labelled | None = None,
-    snapshotter: Snapshotter | None = None,
+    x: torch.Tensor, labels: np.ndarray, label_names: tuple[str, ...], config: ClassifierConfig, seed: int,
+    on_step: OnStep | None = None, test: Labelled | None = None, snapshotter: Snapshotter | None = None,
     on_measured: OnStep | None = None,
-) -> Classifier:
-    """A trained classifier, with its accuracy on the test set, or on a part of the images kept from training.
+) -> Classifier:  # fmt: skip
+    """A trained classifier, with its accuracy on the test set, or on a part of the images held out from training.
 
     Args:
         x: (n, channels, height, width), uint8 or in [-1, 1].
@@ -43,11 +34,11 @@ def train_classifier(
         seed: of everything random in it; the same seed gives the same weights on one machine.
         on_step: called now and then with (done, total) steps.
         test: images and labels as above to measure the accuracy on; None: `config.holdout` of the images.
-        snapshotter: keeps the training now and then, and on Ctrl-C; where it has kept one, that one goes on.
+        snapshotter: writes snapshots of the training now and then, and on Ctrl-C; training continues from the last.
         on_measured: called with (done, total) images that the accuracy is measured on.
 
     Raises:
-        ValueError: fewer than two classes, or what was kept is damaged.
+        ValueError: fewer than two classes, or a damaged snapshot.
     """
     if config.batch_size < processes():
         raise ValueError(f"batch_size = {config.batch_size} of a classifier can't be divided among {processes()}.")
@@ -55,65 +46,63 @@ def train_classifier(
         raise ValueError("A classifier needs at least two classes; these images have one.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        kept = np.arange(len(labels))
+        members = np.arange(len(labels))
         if test is None:
-            kept, held_out = split(labels, config.holdout, seed)
+            members, held_out = split(labels, config.holdout, seed)
             test = x[torch.from_numpy(held_out)], labels[held_out]
         shape = tuple(x.shape[1:])
         network = vgg11(shape, config, len(label_names)).to(device())
-        _train(network, x, labels, kept, config, seed, on_step, snapshotter)
-        found = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
-        return replace(found, accuracy=accuracy(found, *test, on_measured))
+        fit_in_place(network, x, labels, members, config, seed, on_step, snapshotter)
+        classifier = Classifier(shape, network.eval(), config, label_names, 0.0, seed)
+        return replace(classifier, accuracy=accuracy(classifier, *test, on_measured))
 
 
 def accuracy(classifier: Classifier, x: torch.Tensor, labels: np.ndarray, on_step: OnStep | None = None) -> float:
     """The share of (n, channels, height, width) images, uint8 or in [-1, 1], that it puts in their class."""
-    found = np.empty(len(x), dtype=np.int64)
+    predicted = np.empty(len(x), dtype=np.int64)
     for start in range(0, len(x), MEASURED):
         part = x[start : start + MEASURED]
-        found[start : start + MEASURED] = classifier.judge(scaled(part)).probs.argmax(1)
+        predicted[start : start + MEASURED] = classifier.judge(scaled(part)).probs.argmax(1)
         if on_step:
             on_step(start + len(part), len(x))
-    return float((found == labels).mean())
+    return float((predicted == labels).mean())
 
 
-def _train(
-    network: nn.Sequential,
-    x: torch.Tensor,
-    labels: np.ndarray,
-    members: np.ndarray,
-    config: ClassifierConfig,
-    seed: int,
-    on_step: OnStep | None,
-    snapshotter: Snapshotter | None,
-) -> None:
-    """Trains in place on those of the images that are members, from where the keeper left off.
+def fit_in_place(
+    network: nn.Sequential, x: torch.Tensor, labels: np.ndarray, members: np.ndarray, config: ClassifierConfig,
+    seed: int, on_step: OnStep | None, snapshotter: Snapshotter | None,
+) -> None:  # fmt: skip
+    """Trains a network on those of the images that are members, from its last snapshot if there is one.
 
     Several processes learn from a part of every batch each. Augmentation and dropout of a step come from the seed, the
-    step and the process alone, and are drawn on the device.
+    step and the process alone, and are drawn on the device. Arguments are those of `train_classifier`.
 
     The rate rises and falls once, and may start again; the momentum stays.
 
     Source: warm restarts, Loshchilov and Hutter 2017 (arXiv 1608.03983).
     """
     x, targets = x.to(device()), torch.from_numpy(labels).to(device())
-    optimiser, rng = _optimiser(network, config), np.random.default_rng(seed)
-    step, order = _resume(network, optimiser, rng, snapshotter)
-    each = -(-len(members) // config.batch_size)
-    steps = each * (config.epochs + config.restart_epochs)
+    optimiser, rng = build_optimiser(network, config), np.random.default_rng(seed)
+    state = snapshotter.read() if snapshotter else None
+    if state:
+        state.restore(network, optimiser, rng)
+    step, order = (state.step, state.order.to(device())) if state else (0, torch.empty(0))
+    epoch_steps = -(-len(members) // config.batch_size)
+    steps = epoch_steps * (config.epochs + config.restart_epochs)
     several = processes() > 1
     parallel = accelerator().prepare(network) if several else network
 
     network.train()
-    order = order.to(device())
     with holding_interrupts() if snapshotter else nullcontext(lambda: False) as interrupted:
         while step < steps:
-            if step % each == 0:
+            if step % epoch_steps == 0:
                 order = torch.from_numpy(rng.permutation(members)).to(device())
             torch.manual_seed(derive_seed(seed, step, rank()))
-            chosen = order.tensor_split(each)[step % each].tensor_split(processes())[rank()]
-            images = prepared(augment(x[chosen], config), config)
-            _step(parallel, optimiser, _rate(step, each, config), images, targets[chosen], config)
+            batch = order.tensor_split(epoch_steps)[step % epoch_steps].tensor_split(processes())[rank()]
+            for group in optimiser.param_groups:
+                group["lr"] = rate_of_step(step, epoch_steps, config)
+            images = prepared(augment(x[batch], config), config)
+            take_step(parallel, optimiser, images, targets[batch], config)
             step += 1
             if on_step:
                 on_step(step, steps)
@@ -121,29 +110,24 @@ def _train(
             stopping = from_main(interrupted) if reporting else False
             if snapshotter and reporting and (stopping or step == steps or snapshotter.is_due()):
                 states = network.state_dict(), {}, optimiser.state_dict(), dict(rng.bit_generator.state)
-                snapshotter.keep(TrainingState(step, *states, order), network)
+                snapshotter.write(TrainingState(step, *states, order), network)
             if stopping:
                 raise KeyboardInterrupt
 
 
-def _rate(step: int, each: int, config: ClassifierConfig) -> float:
-    """The learning rate of a step, of which there are `each` in an epoch."""
-    first = config.epochs * each
+def rate_of_step(step: int, epoch_steps: int, config: ClassifierConfig) -> float:
+    """The learning rate of a step, of which an epoch has `epoch_steps`."""
+    first = config.epochs * epoch_steps
     if step < first:
         return config.lr * learning_rate(step, first, first // 10)
-    return config.restart_lr * held_rate(step - first, config.restart_epochs * each)
+    return config.restart_lr * held_rate(step - first, config.restart_epochs * epoch_steps)
 
 
-def _step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    rate: float,
-    images: torch.Tensor,
-    targets: torch.Tensor,
+def take_step(
+    network: nn.Module, optimiser: torch.optim.Optimizer, images: torch.Tensor, targets: torch.Tensor,
     config: ClassifierConfig,
-) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+) -> None:  # fmt: skip
+    """One step of the optimiser on the mean cross entropy of a batch, as `prepared` gives it, with smoothed labels."""
     with autocast(config.precision):
         logits = network(images)
     loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
@@ -152,23 +136,8 @@ def _step(
     optimiser.step()
 
 
-def _resume(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator,
-    snapshotter: Snapshotter | None,
-) -> tuple[int, torch.Tensor]:
-    """Goes on from what was kept, if anything was; gives the steps that are done and the order of the epoch at hand."""
-    kept = snapshotter.kept() if snapshotter else None
-    if kept is None:
-        return 0, torch.empty(0)
-    network.load_state_dict(kept.network)
-    optimiser.load_state_dict(kept.optimiser)
-    rng.bit_generator.state = kept.rng_state
-    return kept.step, kept.order
-
-
-def _optimiser(network: nn.Module, config: ClassifierConfig) -> torch.optim.Optimizer:
+def build_optimiser(network: nn.Module, config: ClassifierConfig) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov's momentum whose weight decay leaves biases and norms alone."""
     if config.optimiser == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
@@ -195,28 +164,24 @@ def augment(images: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
     """
     images = scaled(images)
     n, _, height, width = images.shape
+    where = images.device
     if config.flip:
-        turned = torch.rand(n, device=images.device) < 0.5
+        turned = torch.rand(n, device=where) < 0.5
         images = torch.where(turned[:, None, None, None], images.flip(3), images)
     if config.shift:
-        images = _shifted(images, config.shift)
+        padded = nn.functional.pad(images, [config.shift] * 4, mode="replicate")
+        top, left = torch.randint(2 * config.shift + 1, (2, n, 1), device=where)
+        rows, columns = top + torch.arange(height, device=where), left + torch.arange(width, device=where)
+        shifted = padded[torch.arange(n, device=where)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        images = shifted.permute(0, 3, 1, 2)
     if config.cutout:
-        rows, columns = (_near(size, config.cutout, n, images.device) for size in (height, width))
+        rows, columns = (random_band(size, config.cutout, n, where) for size in (height, width))
         images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
     return images
 
 
-def _shifted(images: torch.Tensor, shift: int) -> torch.Tensor:
-    n, _, height, width = images.shape
-    padded, where = nn.functional.pad(images, [shift] * 4, mode="replicate"), images.device
-    top, left = torch.randint(2 * shift + 1, (2, n, 1), device=where)
-    rows, columns = top + torch.arange(height, device=where), left + torch.arange(width, device=where)
-    chosen = padded[torch.arange(n, device=where)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return chosen.permute(0, 3, 1, 2)
-
-
-def _near(size: int, side: int, n: int, where: torch.device) -> torch.Tensor:
-    """(n, size) whether a row (or column) is in a band of `side` about a random one."""
-    first = torch.randint(size, (n, 1), device=where) - side // 2
+def random_band(size: int, width: int, n: int, where: torch.device) -> torch.Tensor:
+    """(n, size) bool: for each of n images, `width` neighbouring rows (or columns) about a random one."""
+    first = torch.randint(size, (n, 1), device=where) - width // 2
     place = torch.arange(size, device=where)
-    return (place >= first) & (place < first + side)
+    return (place >= first) & (place < first + width)

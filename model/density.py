@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from model.config import SamplingConfig
-from model.noise import noise
-from model.solvers import integrate
+from model.sampling import integrate, noise
 
 BATCH = 512  # points whose Jacobians are found at a time: about 100 MB for the usual network
 CLOSE = 1e-7  # of a point from the image of its inverse, in the data's units or relative to its norm
@@ -69,39 +68,34 @@ class PointDensity:
 
     def of_noise(self, x0: torch.Tensor) -> Mapped:
         """The points that (n, 2) float64 noise becomes."""
-        parts = [self._map(part) for part in x0.split(BATCH)]
-        return Mapped(x0, *(torch.cat(some) for some in zip(*parts, strict=True)))
+        sampling, images, jacobians = self._sampling, [], []
+        for part in x0.split(BATCH):
+            start = part.detach().requires_grad_()
+            with torch.enable_grad():
+                x1 = integrate(self._field, start, sampling.solver, sampling.steps, sampling.grid)
+                rows = [torch.autograd.grad(x1[:, i].sum(), start, retain_graph=i == 0)[0] for i in (0, 1)]
+            images.append(x1.detach())
+            jacobians.append(torch.stack(rows, dim=1))
+        return Mapped(x0, torch.cat(images), torch.cat(jacobians))
 
     def at(self, x1: torch.Tensor) -> tuple[Mapped, torch.Tensor]:
-        """The noise that is taken to (n, 2) points, with (n,) bool: whether it was found.
+        """The noise that is taken to (n, 2) points, with (n,) bool: True where the search came close enough.
 
         Newton's method on the whole map, from where the solver takes the points backwards; a step that doesn't bring a
-        point nearer is halved. Points it isn't found for start again from the noise of the nearest sample.
+        point nearer is halved. Points that it fails for start again from the noise of the nearest sample.
         """
         x1 = x1.double()
-        found, close = self._newton(self._backwards(x1), x1)
+        solution, close = self.newton(self.backwards(x1), x1)
         if not bool(close.all()):
             samples = self.of_noise(noise(np.arange(4 * BATCH), (2,)).double())
             nearest = torch.cdist(x1[~close], samples.x1).argmin(1)
-            again, better = self._newton(samples.x0[nearest], x1[~close])
+            again, better = self.newton(samples.x0[nearest], x1[~close])
             for name in ("x0", "x1", "jacobian"):
-                getattr(found, name)[~close] = getattr(again, name)
+                getattr(solution, name)[~close] = getattr(again, name)
             close[~close] = better
-        return found, close
+        return solution, close
 
-    def _integrate(self, x: torch.Tensor) -> torch.Tensor:
-        sampling = self._sampling
-        return integrate(self._field, x, sampling.solver, sampling.steps, sampling.grid)
-
-    def _map(self, x0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, 2) F(x0) and the (n, 2, 2) Jacobian."""
-        start = x0.detach().requires_grad_()
-        with torch.enable_grad():
-            x1 = self._integrate(start)
-            rows = [torch.autograd.grad(x1[:, i].sum(), start, retain_graph=i == 0)[0] for i in (0, 1)]
-        return x1.detach(), torch.stack(rows, dim=1)
-
-    def _backwards(self, x1: torch.Tensor) -> torch.Tensor:
+    def backwards(self, x1: torch.Tensor) -> torch.Tensor:
         """(n, 2): about where F(x0) = x1, by the same solver run from t = 1 to 0."""
         sampling = self._sampling
 
@@ -111,7 +105,7 @@ class PointDensity:
         with torch.no_grad():
             return integrate(back, x1, sampling.solver, sampling.steps, REVERSED[sampling.grid])
 
-    def _newton(self, x0: torch.Tensor, x1: torch.Tensor) -> tuple[Mapped, torch.Tensor]:
+    def newton(self, x0: torch.Tensor, x1: torch.Tensor) -> tuple[Mapped, torch.Tensor]:
         """Solves F(x0) = x1 from (n, 2) starts; (n,) bool says where it came close enough."""
         best = self.of_noise(x0)
         limit = CLOSE * (1 + x1.norm(dim=1))

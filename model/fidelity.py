@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import torch
 
-from model.devices import device
-from model.images import scaled
+from model.compute import device
+from model.training import scaled
 
 CHUNK = 8_192
 NEGATIVE = 1e-8  # of the largest eigenvalue: below minus this one is no rounding error
@@ -64,13 +64,13 @@ class FeatureMoments:
 
     @cached_property
     def root(self) -> torch.Tensor:
-        """(d, d) the covariance's symmetric root; found once, since real data are compared with every generation.
+        """(d, d) the covariance's symmetric root; computed once, since real data are compared with every generation.
 
         Raises:
             ValueError: the matrix is no covariance.
         """
         values, vectors = torch.linalg.eigh(self.covariance)
-        return (vectors * _non_negative(values).sqrt()) @ vectors.T
+        return (vectors * without_rounding(values).sqrt()) @ vectors.T
 
 
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
@@ -87,7 +87,7 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"Features of {len(a.mean)} and of {len(b.mean)} numbers can't be compared.")
     product = a.root @ b.covariance @ a.root
-    trace = _non_negative(torch.linalg.eigvalsh((product + product.T) / 2)).sqrt().sum()
+    trace = without_rounding(torch.linalg.eigvalsh((product + product.T) / 2)).sqrt().sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * trace
     return max(0.0, float((a.mean - b.mean).square().sum() + spread))
 
@@ -131,8 +131,12 @@ def checked(features: torch.Tensor) -> torch.Tensor:
     return features
 
 
-def _non_negative(values: torch.Tensor) -> torch.Tensor:
-    """Eigenvalues without their rounding errors below 0."""
+def without_rounding(values: torch.Tensor) -> torch.Tensor:
+    """The eigenvalues of a covariance, those that rounding put below 0 set to it.
+
+    Raises:
+        ValueError: one is too far below 0 for that, so the matrix is no covariance.
+    """
     if float(values.min()) < -NEGATIVE * max(1e-300, float(values.max())):
         raise ValueError(
             f"A covariance has the eigenvalue {float(values.min()):.3g} beside {float(values.max()):.3g}: it is none."
@@ -183,7 +187,7 @@ def within(x: torch.Tensor, k: int, chunk: int | None = None) -> Within:
     nearest = torch.full((n, k), torch.inf, dtype=torch.float64, device=x.device)
     sums = torch.zeros(n, dtype=torch.float64, device=x.device)
     squares = torch.zeros((), dtype=torch.float64, device=x.device)
-    for rows, columns, products, squared in _blocks(x, x, chunk or chunk_for(x), half=True):
+    for rows, columns, products, squared in pair_blocks(x, x, chunk or chunk_for(x), half=True):
         kernel = polynomial(products, d)
         if rows.start == columns.start:
             squared.fill_diagonal_(torch.inf)
@@ -192,9 +196,9 @@ def within(x: torch.Tensor, k: int, chunk: int | None = None) -> Within:
         else:
             squares += 2 * kernel.square().sum()
             sums[columns] += kernel.sum(0)
-            _keep_nearest(nearest[columns], squared.T)
+            merge_nearest(nearest[columns], squared.T)
         sums[rows] += kernel.sum(1)
-        _keep_nearest(nearest[rows], squared)
+        merge_nearest(nearest[rows], squared)
     pairs = max(1, n * (n - 1))
     mean = float(sums.sum()) / pairs if n > 1 else None
     return Within(nearest.amax(1), mean, sums / max(1, n - 1), float(squares) / pairs)
@@ -208,8 +212,8 @@ def between(
     Args:
         real: the real features.
         x: the samples'.
-        real_within: what `within` found of the real features.
-        x_within: what it found of the samples', with the same k.
+        real_within: `within` of the real features.
+        x_within: the same of the samples', with the same k.
         chunk: features of either in a block; by the device if it isn't given.
     """
     d = real.shape[1]
@@ -217,7 +221,7 @@ def between(
     holders = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=x.device) for _ in range(2))
     sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for rows, columns, products, squared in _blocks(real, x, chunk or chunk_for(x)):
+    for rows, columns, products, squared in pair_blocks(real, x, chunk or chunk_for(x)):
         inside = squared < real_radii[rows, None]
         holders[columns] += inside.sum(0)
         covered[rows] |= inside.any(1)
@@ -237,17 +241,27 @@ def chunk_for(x: torch.Tensor) -> int:
     return CHUNKS.get(x.device.type, CHUNKS["cpu"])
 
 
-def _keep_nearest(nearest: torch.Tensor, squared: torch.Tensor) -> None:
-    """Puts the least of (n, m) squared distances among the (n, k) least so far; few rows have any after a while."""
+def merge_nearest(nearest: torch.Tensor, squared: torch.Tensor) -> None:
+    """Merges (n, m) squared distances into the (n, k) least so far, in place; few rows change after a while."""
     closer = (squared.amin(1) < nearest.amax(1)).nonzero().squeeze(1)
     candidates = torch.cat([nearest[closer], squared[closer]], dim=1)
     nearest[closer] = candidates.topk(nearest.shape[1], dim=1, largest=False, sorted=False).values
 
 
-def _blocks(
+def pair_blocks(
     x: torch.Tensor, y: torch.Tensor, chunk: int, half: bool = False
 ) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor]]:
-    """Rows of x, rows of y, their inner products, and their squared distances; of x with itself half of them do."""
+    """All pairs of rows of x and y, block by block, in float64.
+
+    Args:
+        x: (n, d) features.
+        y: (m, d) features.
+        chunk: rows of either in a block.
+        half: leaves out the blocks below the diagonal; for x with itself.
+
+    Yields:
+        The rows of x, the rows of y, their inner products, and their squared distances.
+    """
     for start in range(0, len(x), chunk):
         rows = slice(start, start + chunk)
         left = x[rows].double()
@@ -308,7 +322,7 @@ class Distances:
 
 
 class Reference:
-    """Real features, and what every comparison needs of them, found once.
+    """Real features, and the part of every comparison that rests on them alone, computed once.
 
     Args:
         real: (n, d) finite features.
@@ -327,7 +341,7 @@ class Reference:
     @cached_property
     def moments(self) -> FeatureMoments | None:
         """Mean and covariance; None where there are too few for a Fréchet distance."""
-        return _moments(self.real)
+        return moments_if_enough(self.real)
 
     @cached_property
     def within(self) -> Within:
@@ -342,66 +356,20 @@ class Reference:
         """
         check_comparable(self.real, x)
         own = within(x, self.neighbours, self.chunk)
-        found = between(self.real, x, self.within, own, self.chunk)
-        moments, fd, fd_interval = _moments(x), None, None
+        pairs = between(self.real, x, self.within, own, self.chunk)
+        moments, fd, fd_interval = moments_if_enough(x), None, None
         if self.moments and moments:
             fd = frechet_distance(self.moments, moments)
-            fd_interval = _normal(fd, frechet_error(self.moments, moments, x))
+            low, high = normal_interval(fd, frechet_error(self.moments, moments, x))
+            fd_interval = max(0.0, low), high
         return Distances(
             fd=fd,
-            fd_interval=fd_interval and (max(0.0, fd_interval[0]), fd_interval[1]),
-            **_kernel_distance(self.within, own, found),
-            **self._near(found),
+            fd_interval=fd_interval,
+            **kernel_distance(self.within, own, pairs),
+            **neighbour_figures(pairs, self.neighbours),
             n=len(x),
             n_real=len(self.real),
         )
-
-    def _near(self, found: Between) -> dict[str, Any]:
-        if min(len(found.covered), len(found.holders)) <= self.neighbours:
-            return dict.fromkeys(("precision", "recall", "density", "coverage"))
-        shares = {"precision": found.holders > 0, "recall": found.recalled, "coverage": found.covered}
-        held = found.holders.double() / self.neighbours
-        error = float(held.std()) / math.sqrt(len(held))
-        figures: dict[str, Any] = {
-            "density": float(held.mean()),
-            "density_interval": _normal(float(held.mean()), error),
-        }
-        for name, inside in shares.items():
-            figures[name] = float(inside.double().mean())
-            free = len(inside) if name == "precision" else len(inside) / OVERLAP
-            figures[f"{name}_interval"] = interval_of_share(figures[name], free)
-        return figures
-
-
-def kernel_distance_of_subsets(
-    real: torch.Tensor, x: torch.Tensor, seed: int, subsets: int = 100, size: int = 1_000
-) -> tuple[float, float]:
-    """KID as it is usually given: mean and standard deviation of the kernel distance of random subsets of both sets.
-
-    Its mean estimates what `Distances.kd` does, with a larger error.
-
-    Source: Bińkowski et al. 2018 (arXiv 1801.01401), section 4.
-
-    Args:
-        real: (n, d) features.
-        x: (m, d) features.
-        seed: of the subsets.
-        subsets: how many.
-        size: features of either set in a subset, drawn without repetition.
-
-    Raises:
-        ValueError: features that can't be compared, or fewer than `size`.
-    """
-    check_comparable(checked(real), x)
-    if not 2 <= size <= min(len(real), len(x)):
-        raise ValueError(f"Subsets of {size} need 2 to {min(len(real), len(x))}, the smaller number of features.")
-    random = torch.Generator().manual_seed(seed)
-    values = []
-    for _ in range(subsets):
-        a, b = (one[torch.randperm(len(one), generator=random)[:size].to(one.device)].double() for one in (real, x))
-        values.append(_small_kernel_distance(a, b))
-    found = torch.tensor(values, dtype=torch.float64)
-    return float(found.mean()), float(found.std(correction=0))
 
 
 def check_comparable(real: torch.Tensor, x: torch.Tensor) -> None:
@@ -414,31 +382,44 @@ def check_comparable(real: torch.Tensor, x: torch.Tensor) -> None:
         raise ValueError(f"Features of {x.shape[1]} and of {real.shape[1]} numbers can't be compared.")
 
 
-def _small_kernel_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Of two sets of equal size whose pairs fit in memory."""
-    size, d = a.shape
-    same = sum(polynomial(one @ one.T, d).fill_diagonal_(0).sum() for one in (a, b)) / (size * (size - 1))
-    return float(same - 2 * polynomial(a @ b.T, d).mean())
-
-
-def _moments(features: torch.Tensor) -> FeatureMoments | None:
+def moments_if_enough(features: torch.Tensor) -> FeatureMoments | None:
+    """Moments of (n, d) features; None where there are too few for a covariance."""
     return FeatureMoments.of(features) if len(features) > features.shape[1] else None
 
 
-def _kernel_distance(real: Within, own: Within, found: Between) -> dict[str, Any]:
+def kernel_distance(real: Within, own: Within, pairs: Between) -> dict[str, Any]:
     """`kd` and its interval: a U-statistic of the samples, whose variance has a part of order 1/n and one of 1/n²."""
     if real.kernel is None or own.kernel is None:
         return {"kd": None}
-    n, kd = len(own.kernel_of), real.kernel + own.kernel - 2 * found.kernel
+    n, kd = len(own.kernel_of), real.kernel + own.kernel - 2 * pairs.kernel
     if n < 3:
         return {"kd": kd}
-    first = float((own.kernel_of - found.kernel_of).var())
+    first = float((own.kernel_of - pairs.kernel_of).var())
     second = own.kernel_square - 2 * float(own.kernel_of.square().mean()) + own.kernel**2
     variance = max(4 * first / n - 2 * second / n**2, 2 * second / n**2, 0.0)
-    return {"kd": kd, "kd_interval": _normal(kd, math.sqrt(variance))}
+    return {"kd": kd, "kd_interval": normal_interval(kd, math.sqrt(variance))}
 
 
-def _normal(value: float, error: float) -> Interval:
+def neighbour_figures(pairs: Between, neighbours: int) -> dict[str, Any]:
+    """Precision, recall, density and coverage with their intervals; all None where either set is too small."""
+    if min(len(pairs.covered), len(pairs.holders)) <= neighbours:
+        return dict.fromkeys(("precision", "recall", "density", "coverage"))
+    shares = {"precision": pairs.holders > 0, "recall": pairs.recalled, "coverage": pairs.covered}
+    held = pairs.holders.double() / neighbours
+    error = float(held.std()) / math.sqrt(len(held))
+    figures: dict[str, Any] = {
+        "density": float(held.mean()),
+        "density_interval": normal_interval(float(held.mean()), error),
+    }
+    for name, inside in shares.items():
+        figures[name] = float(inside.double().mean())
+        free = len(inside) if name == "precision" else len(inside) / OVERLAP
+        figures[f"{name}_interval"] = interval_of_share(figures[name], free)
+    return figures
+
+
+def normal_interval(value: float, error: float) -> Interval:
+    """The 95 % interval of an estimate with this standard error."""
     return value - Z95 * error, value + Z95 * error
 
 
@@ -452,7 +433,7 @@ def interval_of_share(share: float, n: float) -> tuple[float, float]:
 def nearest_distances(
     x: torch.Tensor, reference: torch.Tensor, *, own: torch.Tensor | None = None, chunk: int = 4_096
 ) -> torch.Tensor:
-    """(n,) Euclidean distance from each x to the nearest reference, found on the device.
+    """(n,) Euclidean distance from each x to the nearest reference, computed on the device.
 
     Args:
         x: (n, *shape), as the references.

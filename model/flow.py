@@ -10,16 +10,12 @@ import torch
 from torch import nn
 
 from model import checkpoint
-from model.batches import ahead
+from model.compute import autocast, device, gathered, precision_of, share, velocity_field
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.devices import autocast, device, precision_of, velocity_field
-from model.distributed import gathered, share
 from model.interfaces import OnStep, TrainingData
 from model.networks import Preconditioned, build_network
-from model.noise import noise
-from model.solvers import Velocity, integrate
-from model.training import train
-from model.training_state import Snapshotter
+from model.sampling import Velocity, integrate, noise
+from model.training import Snapshotter, ahead, train
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
 
@@ -55,30 +51,32 @@ class Flow:
     def sample(self, seeds: np.ndarray) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
 
-        Several processes draw a part each, and all of them get all the samples.
+        Several processes draw a part each, and all of them get all the samples. Every batch is filled up to its whole
+        size, so that a sample's arithmetic is the same however many are drawn.
         """
-        if len(seeds) <= self.sampling.batch_size:
-            return self._draw(seeds)
-        return gathered(self._draw(seeds[share(len(seeds))]), len(seeds))
+        size = self.sampling.batch_size
+        is_divided = len(seeds) > size
+        own = seeds[share(len(seeds))] if is_divided else seeds
+        with torch.inference_mode():
+            samples = torch.empty(len(own), *self.shape)
+            velocity = velocity_field(self.network.eval(), self.network_config, self.train)
+            starts = range(0, len(own), size)
+            filled = (np.pad(part, (0, size - len(part)), mode="edge") for part in (own[i : i + size] for i in starts))
+            for start, x0 in zip(starts, ahead(noise(part, self.shape) for part in filled), strict=True):
+                with autocast(precision_of(self.network_config)):
+                    x1 = self.integrate_batch(velocity, x0.to(device()))
+                samples[start : start + size] = x1[: len(samples) - start].cpu()
+            if len(self.shape) == 3:
+                samples.clamp_(-1, 1)
+        return gathered(samples, len(seeds)) if is_divided else samples
 
-    @torch.inference_mode()
-    def _draw(self, seeds: np.ndarray) -> torch.Tensor:
-        """Samples on this process.
+    def integrate_batch(self, velocity: Velocity, x0: torch.Tensor) -> torch.Tensor:
+        """Samples from a batch of noise, in halves where the device's memory is too small for all of it.
 
-        Every batch is filled up to its whole size, so that a sample's arithmetic is the same however many are drawn.
+        Args:
+            velocity: of the network, as it is evaluated.
+            x0: (n, *shape) noise on the device.
         """
-        size, out = self.sampling.batch_size, torch.empty(len(seeds), *self.shape)
-        velocity = velocity_field(self.network.eval(), self.network_config, self.train)
-        starts = range(0, len(seeds), size)
-        filled = (np.pad(part, (0, size - len(part)), mode="edge") for part in (seeds[i : i + size] for i in starts))
-        for start, x0 in zip(starts, ahead(noise(part, self.shape) for part in filled), strict=True):
-            with autocast(precision_of(self.network_config)):
-                x1 = self._integrate(velocity, x0.to(device()))
-            out[start : start + size] = x1[: len(out) - start].cpu()
-        return out.clamp_(-1, 1) if len(self.shape) == 3 else out
-
-    def _integrate(self, velocity: Velocity, x0: torch.Tensor) -> torch.Tensor:
-        """Samples from a batch of noise, in halves where the device's memory is too small for all of it."""
         sampling = self.sampling
         try:
             return integrate(velocity, x0, sampling.solver, sampling.steps, sampling.grid)
@@ -91,7 +89,7 @@ class Flow:
             f"sampling.batch_size = {half}.",
             stacklevel=3,
         )
-        return torch.cat([self._integrate(velocity, part) for part in x0.split(half)])
+        return torch.cat([self.integrate_batch(velocity, part) for part in x0.split(half)])
 
     def fit(
         self,
@@ -108,7 +106,7 @@ class Flow:
             parent: the flow to start from; averaged and trained weights both start at its averaged ones.
             seed: of everything random in it.
             on_step: called now and then with (done, total).
-            snapshotter: keeps the training on the way; an interrupted one goes on from there to the same weights.
+            snapshotter: writes snapshots; an interrupted training continues from the last to the same weights.
 
         Raises:
             NonFiniteLossError: training diverged.
@@ -133,29 +131,22 @@ class Flow:
 
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""
-        return checkpoint.save(
-            path,
-            checkpoint.Checkpoint(
-                kind="flow",
-                tensors=self.network.state_dict(),
-                config={"shape": list(self.shape), "network": self.network_config.model_dump()},
-                seed=self.seed,
-                parent=self.parent,
-            ),
-        )
+        config = {"shape": list(self.shape), "network": self.network_config.model_dump()}
+        content = checkpoint.Checkpoint("flow", self.network.state_dict(), config, self.seed, self.parent)
+        return checkpoint.save(path, content)
 
     @classmethod
     def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        found = checkpoint.load(path)
-        if found.kind != "flow":
-            raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a flow.")
-        shape, network = tuple(found.config["shape"]), NetworkConfig(**found.config["network"])
+        stored = checkpoint.load(path)
+        if stored.kind != "flow":
+            raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a flow.")
+        shape, network = tuple(stored.config["shape"]), NetworkConfig(**stored.config["network"])
         try:
             flow = cls.build(shape, network, train, sampling)
-            flow.network.load_state_dict(found.tensors)
+            flow.network.load_state_dict(stored.tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
                 f"{path} doesn't hold the weights its sidecar describes."
             ) from error
-        return replace(flow, seed=found.seed, parent=found.parent, sha256=found.sha256)
+        return replace(flow, seed=stored.seed, parent=stored.parent, sha256=stored.sha256)

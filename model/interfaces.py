@@ -1,14 +1,15 @@
-"""The interfaces a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
+"""The interfaces that a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
 
-Tensors that pass through them are on the CPU, whatever the device that the work is done on (`model.devices.device`): a
+Tensors that pass through them are on the CPU, whatever the device that the work is done on (`model.compute.device`): a
 generator of yours moves what it draws to where it computes, and its samples back.
 
 Name yours in study.toml by its import path: `network.kind = "my_module:Mine"`, `reward.kind = "my_module:liking"`.
 """
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -63,3 +64,18 @@ class Reward(Protocol):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(n,) finite rewards r(x), on the CPU as the (n, *shape) samples are, any scale already in them."""
         ...
+
+
+def import_named(name: str, setting: str) -> Any:
+    """The object that 'module:name' stands for.
+
+    Raises:
+        ValueError: it isn't such a name, or can't be imported; `setting` is named.
+    """
+    module, colon, attribute = name.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return getattr(importlib.import_module(module), attribute)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ValueError(f"{setting} is '{name}', which is neither built in nor importable as 'module:name'") from error

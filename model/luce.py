@@ -55,19 +55,19 @@ class LuceRule:
 
     def probabilities(self, rewards: np.ndarray) -> np.ndarray:
         """(n, K) the probability of each pick, lapses among them, from (n, K) rewards."""
-        return self.lapse / np.shape(rewards)[1] + (1 - self.lapse) * probabilities(self._utilities(rewards))
+        return self.lapse / np.shape(rewards)[1] + (1 - self.lapse) * probabilities(self.utilities(rewards))
 
     def log_probability(self, rewards: np.ndarray, picked: np.ndarray) -> np.ndarray:
         """(n,) the log-probability of (n,) picked positions, from (n, K) rewards."""
         if self.lapse:
             return np.log(self.probabilities(rewards)[np.arange(len(picked)), picked])
-        return log_softmax(_checked(self._utilities(rewards)), axis=1)[np.arange(len(picked)), picked]
+        return log_softmax(checked(self.utilities(rewards)), axis=1)[np.arange(len(picked)), picked]
 
     def draw(self, rewards: np.ndarray, rng: np.random.Generator) -> Choice:
         """One pick from each of n slates, from (n, K) rewards; each slate may be judged by a user of its own."""
         n, k = np.shape(rewards)
         lapsed = self._lapses(n, rng)
-        picked = pick(self._utilities(rewards), rng)
+        picked = pick(self.utilities(rewards), rng)
         picked[lapsed] = rng.integers(k, size=int(lapsed.sum()))
         return Choice(picked, lapsed)
 
@@ -86,7 +86,8 @@ class LuceRule:
         picked[lapsed] = rng.integers(rewards.shape[1], size=int(lapsed.sum()))
         return Choice(picked, lapsed)
 
-    def _utilities(self, rewards: np.ndarray) -> np.ndarray:
+    def utilities(self, rewards: np.ndarray) -> np.ndarray:
+        """(n, K) the rewards with the bias of their positions."""
         return rewards + np.asarray(self.position_bias or 0.0)
 
     def _lapses(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -105,7 +106,7 @@ def probabilities(rewards: np.ndarray) -> np.ndarray:
 
     Source: Luce 1959; Ferbach et al. 2024 (arXiv 2407.09499), Section 2.1.
     """
-    return softmax(_checked(rewards), axis=1)
+    return softmax(checked(rewards), axis=1)
 
 
 def log_probabilities(utilities: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -125,7 +126,7 @@ def pick(rewards: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Adding independent standard Gumbel noise to log-weights and taking the largest draws exactly from `probabilities`.
     """
-    rewards = _checked(rewards)
+    rewards = checked(rewards)
     return (rewards + rng.gumbel(size=rewards.shape)).argmax(axis=1)
 
 
@@ -139,10 +140,15 @@ def pick_from_all(rewards: np.ndarray, n: int, rng: np.random.Generator) -> np.n
 
     Source: Ferbach et al. 2024 (`H^K -> w / E[w]`).
     """
-    return rng.choice(len(rewards), size=n, p=softmax(_checked(rewards[None])[0]))
+    return rng.choice(len(rewards), size=n, p=softmax(checked(rewards[None])[0]))
 
 
-def _checked(rewards: np.ndarray) -> np.ndarray:
+def checked(rewards: np.ndarray) -> np.ndarray:
+    """(n, K) rewards as float64.
+
+    Raises:
+        ValueError: another shape, or a reward that isn't finite.
+    """
     rewards = np.asarray(rewards, dtype=np.float64)
     if rewards.ndim != 2 or rewards.shape[1] < 1:
         raise ValueError(f"rewards must be (slates, K) with K of at least 1, not of shape {rewards.shape}")

@@ -24,6 +24,8 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
     """
     if any(side % 8 for side in shape[1:]):
         raise ValueError(f"network.kind 'unet' needs image sides that are multiples of 8, not {shape[1:]}")
+    # 64 as in torchcfm's example, or 32 where 64 doesn't divide the channels: attention works at 16 x 16 and below
+    attending = config.width if shape[-1] == 16 else 2 * config.width
     try:
         network = UNetModelWrapper(
             dim=shape,
@@ -31,7 +33,7 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
             num_channels=config.width,
             channel_mult=[1, 2, 2, 2],
             num_heads=4,
-            num_head_channels=_head_channels(shape, config),
+            num_head_channels=32 if attending % 64 else 64,
             attention_resolutions="16",
             dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
         )
@@ -44,12 +46,6 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
             elif isinstance(child, AttentionBlock):
                 setattr(part, name, Attention(child))
     return network
-
-
-def _head_channels(shape: tuple[int, ...], config: NetworkConfig) -> int:
-    """64 as in torchcfm's example, or 32 where 64 doesn't divide the channels: attention works at 16 x 16 and below."""
-    channels = config.width if shape[-1] == 16 else 2 * config.width
-    return 32 if channels % 64 else 64
 
 
 class Norm(nn.GroupNorm):
@@ -161,7 +157,7 @@ class PlainMLP(nn.Module):
         layers: list[nn.Module] = [nn.Linear(dimensions + 2 * TIME_FREQUENCIES, width), nn.SiLU()]
         for _ in range(depth - 1):
             layers += [nn.Linear(width, width), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, _zeroed(nn.Linear(width, dimensions)))
+        self.layers = nn.Sequential(*layers, zeroed(nn.Linear(width, dimensions)))
 
     def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """(n, dimensions) from t (n,) and x (n, dimensions)."""
@@ -177,7 +173,7 @@ class ResidualMLP(nn.Module):
         self.time = nn.Sequential(TimeFeatures(highest=100), nn.Linear(features, features), nn.SiLU())
         self.start = nn.Linear(dimensions, width)
         self.blocks = nn.ModuleList(ResidualBlock(width, 2 * width, features, dropout) for _ in range(depth))
-        self.end = nn.Sequential(nn.LayerNorm(width), _zeroed(nn.Linear(width, dimensions)))
+        self.end = nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, dimensions)))
 
     def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """(n, dimensions) from t (n,) and x (n, dimensions)."""
@@ -193,8 +189,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, hidden: int, time_features: int, dropout: float):
         super().__init__()
         self.norm_up = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden))
-        self.film = _zeroed(nn.Linear(time_features, 2 * hidden))
-        self.down = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), _zeroed(nn.Linear(hidden, width)))
+        self.film = zeroed(nn.Linear(time_features, 2 * hidden))
+        self.down = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), zeroed(nn.Linear(hidden, width)))
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """(n, width) from x (n, width) and time (n, time_features)."""
@@ -202,7 +198,8 @@ class ResidualBlock(nn.Module):
         return x + self.down(self.norm_up(x) * (1 + scale) + shift)
 
 
-def _zeroed(layer: nn.Linear) -> nn.Linear:
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights and biases of 0, so that what it ends starts as no change at all."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.interfaces import OnStep, TrainingData
-from model.noise import noise
+from model.sampling import noise
 
 MOST_ROWS = 200_000
 MOST_NUMBERS = 16_000_000  # 64 MB
@@ -59,13 +59,13 @@ class Resampler:
     def save(self, path: Path) -> str:
         """Writes the rows as a checkpoint and returns its sha256."""
         config = {"shape": list(self.shape)}
-        kept = checkpoint.Checkpoint("resampler", {"rows": self.rows}, config, self.seed, self.parent)
-        return checkpoint.save(path, kept)
+        content = checkpoint.Checkpoint("resampler", {"rows": self.rows}, config, self.seed, self.parent)
+        return checkpoint.save(path, content)
 
     @classmethod
     def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        found = checkpoint.load(path)
-        if found.kind != "resampler":
-            raise checkpoint.MissingCheckpointError(f"{path} holds a {found.kind}, not a resampler.")
-        return cls(tuple(found.config["shape"]), found.tensors["rows"], found.seed, found.parent, found.sha256)
+        stored = checkpoint.load(path)
+        if stored.kind != "resampler":
+            raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a resampler.")
+        return cls(tuple(stored.config["shape"]), stored.tensors["rows"], stored.seed, stored.parent, stored.sha256)

@@ -1,56 +1,123 @@
-"""Training by optimal-transport conditional flow matching: `train` is the whole loop.
+"""Training by optimal-transport conditional flow matching: its batches, the loop `train`, and snapshots of it on disk.
 
-Source: Tong et al. 2024 (arXiv 2302.00482), with the exact plan of each group of a batch (`model.batches`).
+`batches` turns data into pairs of noise and data, `train` turns batches into weights. A long training is written to a
+file now and then, so that an interrupted one continues to the same weights; the classifier's is too.
+
+Source: Tong et al. 2024 (arXiv 2302.00482), with the exact plan of each group of a batch (`pair`).
 """
 
 import copy
+import signal
+import threading
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from pickle import UnpicklingError
+from types import FrameType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import nn
+from torch.nn.functional import affine_grid, grid_sample
 
-from model.batches import ahead, pair
+from model.checkpoint import write_whole
+from model.compute import accelerator, autocast, device, from_main, mean, precision_of, processes, rank, velocity_field
 from model.config import NetworkConfig, TrainConfig
-from model.devices import autocast, device, precision_of, velocity_field
-from model.distributed import accelerator, from_main, mean, processes, rank
-from model.images import augment, mirrored
 from model.interfaces import OnStep, TrainingData
-from model.noise import derive_seed
-from model.solvers import Velocity
-from model.training_state import Snapshotter, TrainingState, holding_interrupts
+from model.sampling import Velocity, derive_seed
 
+T = TypeVar("T")
+Tensors = dict[str, torch.Tensor]
+ROTATION_DEGREES = 5.0  # of augmentation, as are the next two
+ZOOM = 0.04
+SHIFT_PIXELS = 0.25
 HELD = 0.4
 REPORT_STEPS = 20
-
-
-def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """The factor on the learning rate: rises over `warmup` steps (a tenth of all at the most), then a cosine to 0."""
-    warmup = min(warmup, steps // 10)
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def held_rate(step: int, steps: int) -> float:
-    """The factor on the learning rate: 1 for two fifths of the steps, then a straight line to 0.
-
-    Source: the constant rate with a cooldown of Hägele et al. 2024 (arXiv 2405.18392).
-    """
-    return min(1.0, (steps - step) / max(1, steps - HELD * steps))
-
-
-def ema_decay(step: int, decay: float) -> float:
-    """The running average's decay after a step; it grows gradually, so that a short fine-tune forgets its parent."""
-    return min(decay, (1 + step) / (10 + step))
+FORMAT = 4  # of a snapshot, the order of the optimiser's state within it included
+_END = object()
 
 
 class NonFiniteLossError(RuntimeError):
     """Training diverged; nothing of it is kept."""
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    """Float32 in [-1, 1] from uint8 pixels; float data pass as they are."""
+    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+
+
+def augment(x: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
+    """Turns, scales and shifts a share of the images a little; the rest stay as they are.
+
+    Args:
+        x: (n, channels, height, width) in [-1, 1], with -1 the background that comes in at the border.
+        share: of the images that change; how far is drawn evenly up to the constants above.
+        rng: the source of randomness.
+    """
+    n, _, height, width = x.shape
+    changed = (rng.random(n) < share).astype(np.float64)
+    angle = np.deg2rad(ROTATION_DEGREES) * rng.uniform(-1, 1, n) * changed
+    zoom = 1 + ZOOM * rng.uniform(-1, 1, n) * changed
+    across, down = SHIFT_PIXELS * rng.uniform(-1, 1, (2, n)) * changed * 2 / np.array([[width], [height]])
+    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+    matrix = np.stack([np.stack([cosine, -sine, across], 1), np.stack([sine, cosine, down], 1)], 1)
+    grid = affine_grid(torch.from_numpy(matrix.astype(np.float32)), list(x.shape), align_corners=False)
+    grid = grid.to(x.device)
+    moved = grid_sample(x + 1, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+    return moved.clamp(0, 2) - 1
+
+
+def mirrored(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """(n, channels, height, width) images, each mirrored left to right with probability one half."""
+    turned = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
+    return torch.where(turned[:, None, None, None], x.flip(3), x)
+
+
+def pair(x0: torch.Tensor, x1: torch.Tensor, group: int) -> torch.Tensor:
+    """x1 in the order that makes the sum of squared distances to x0 the least there is, in each group of the batch.
+
+    With equal weights the optimal plan between two batches of equal size is a permutation, so the assignment is the
+    exact coupling and needs no random numbers, unlike sampling from the plan. Its time grows with the cube of the
+    group, so that a large batch is better paired in several.
+
+    Args:
+        x0: (n, *shape) noise.
+        x1: (n, *shape) data.
+        group: how many are paired with each other; the last group may be smaller.
+
+    Source: Tong et al. 2024 (arXiv 2302.00482), OT-CFM.
+    """
+    paired = []
+    for noise, data in zip(x0.split(group), x1.split(group), strict=True):
+        noise_rows, data_rows = noise.flatten(1), data.flatten(1)
+        # |a-b|^2 = |a|^2 - 2ab + |b|^2, and |a|^2 is the same along a row: it can't change the assignment
+        cost = torch.addmm(data_rows.square().sum(1), noise_rows, data_rows.T, alpha=-2)
+        _, order = linear_sum_assignment(cost.cpu().numpy())
+        paired.append(data[torch.from_numpy(order).to(data.device)])
+    return torch.cat(paired)
+
+
+def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """The same items in the same order, up to `depth` of them prepared in advance by another thread.
+
+    An exception while an item is prepared is raised where the item would have come.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(1, "batches", lambda: torch.set_num_threads(1)) as thread:
+            pending = deque(thread.submit(next, items, _END) for _ in range(depth))
+            while (item := pending.popleft().result()) is not _END:
+                pending.append(thread.submit(next, items, _END))
+                yield item  # type: ignore[misc]
+    finally:
+        torch.set_num_threads(threads)  # new threads begin with the number that was set last
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +157,149 @@ def batches(
         yield Batch(t, x0, x1, dict(rng.bit_generator.state))
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """All that the training of a generator or a classifier continues from.
+
+    Attributes:
+        step: done so far.
+        network: weights.
+        average: their running average; empty for a classifier, which has none.
+        optimiser: its state.
+        rng_state: of the NumPy generator that draws the batches; torch's own is seeded anew at each step.
+        order: (n,) of the images in the current epoch; empty for a generator, which has no epochs.
+    """
+
+    step: int
+    network: Tensors
+    average: Tensors
+    optimiser: dict[str, Any]
+    rng_state: dict[str, Any]
+    order: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def restore(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, rng: np.random.Generator,
+        average: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        """Sets all that a training changes to this state."""
+        network.load_state_dict(self.network)
+        if average is not None:
+            average.load_state_dict(self.average)
+        optimiser.load_state_dict(self.optimiser)
+        rng.bit_generator.state = self.rng_state
+
+
+class Snapshotter:
+    """Writes the state of a training to a file every so often; of several processes rank 0 writes.
+
+    Args:
+        path: the file, which goes once the training is done and its result is safe.
+        training: names it (data, settings, seed); a file of another training is ignored.
+        every_s: seconds between two snapshots.
+        on_snapshot: called with each, with the step and the network that training would end with now.
+    """
+
+    def __init__(
+        self, path: Path, training: str, every_s: float = 120,
+        on_snapshot: Callable[[int, nn.Module], None] | None = None,
+    ):  # fmt: skip
+        self.path, self.every_s, self.on_snapshot = path, every_s, on_snapshot
+        self._training = f"{training}, format {FORMAT}"
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """True if the last snapshot is `every_s` old."""
+        return from_main(lambda: time.monotonic() - self._last >= self.every_s)
+
+    def write(self, state: TrainingState, network: nn.Module, *, report: bool = True) -> None:
+        """Writes the file, whole or not at all, and calls `on_snapshot` unless `report` is False."""
+        content = {item.name: getattr(state, item.name) for item in fields(state)}  # asdict would copy tensors
+        from_main(lambda: write_whole(self.path, lambda file: torch.save({"what": self._training, **content}, file)))
+        self._last = time.monotonic()
+        if self.on_snapshot and report:
+            self.on_snapshot(state.step, network)
+
+    def read(self) -> TrainingState | None:
+        """The state in the file; None where there is none, or it is another training's, or an earlier version's.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+
+        def read_file() -> TrainingState | None:
+            if not self.path.exists():
+                return None
+            try:
+                content = torch.load(self.path, map_location="cpu", weights_only=True)
+                training = content.pop("what")
+                return TrainingState(**content) if training == self._training else None
+            except (RuntimeError, OSError, EOFError, KeyError, TypeError, UnpicklingError) as error:
+                raise ValueError(f"{self.path} is damaged; remove it to start the training again.") from error
+
+        return from_main(read_file)
+
+    def remove(self) -> None:
+        """Removes the file."""
+        from_main(lambda: self.path.unlink(missing_ok=True))
+
+
+@contextmanager
+def holding_interrupts() -> Iterator[Callable[[], bool]]:
+    """While the block runs, a Ctrl-C waits until the work can stop without loss; a second one is let through.
+
+    Yields:
+        A function that is True once Ctrl-C was pressed: the block is to raise KeyboardInterrupt soon. Where another
+        part of the program handles Ctrl-C, nothing is changed.
+    """
+    usual, pressed = signal.default_int_handler, threading.Event()
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
+        yield pressed.is_set
+        return
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            usual(number, frame)
+        pressed.set()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it after Ctrl-C, and kill half a minute later
+
+    signal.signal(signal.SIGINT, hold)
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGTERM, on_term)
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """The factor on the learning rate: rises over `warmup` steps (a tenth of all at the most), then a cosine to 0."""
+    warmup = min(warmup, steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def held_rate(step: int, steps: int) -> float:
+    """The factor on the learning rate: 1 for two fifths of the steps, then a straight line to 0.
+
+    Source: the constant rate with a cooldown of Hägele et al. 2024 (arXiv 2405.18392).
+    """
+    return min(1.0, (steps - step) / max(1, steps - HELD * steps))
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """The running average's decay after a step; it grows gradually, so that a short fine-tune forgets its parent."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 def train(
     network: nn.Module, data: TrainingData, shape: tuple[int, ...], config: NetworkConfig, train: TrainConfig,
     steps: int, lr: float, seed: int, rng: np.random.Generator, *, pretraining: bool,
     on_step: OnStep | None = None, snapshotter: Snapshotter | None = None,
 ) -> nn.Module:  # fmt: skip
-    """Trains a network in place, from where the keeper left off, and returns its running average.
+    """Trains a network in place, from its last snapshot if there is one, and returns its running average.
 
-    Several processes make the same batches, and each learns from its part of every one; their gradients are averaged.
+    Several processes draw the same batches, and each learns from its part of every batch; gradients are averaged.
 
     Args:
         network: v(t, x), on the device.
@@ -111,7 +313,7 @@ def train(
         rng: draws data, noise and times.
         pretraining: whether images are augmented.
         on_step: called every `REPORT_STEPS` steps with (done, total).
-        snapshotter: keeps the training on the way, and on Ctrl-C.
+        snapshotter: writes snapshots of the training on the way, and on Ctrl-C.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -123,15 +325,18 @@ def train(
     average = copy.deepcopy(network).requires_grad_(False)
     weights, averaged = list(network.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=train.weight_decay, fused=True)
-    done = _resume(snapshotter, network, average, optimiser, rng)
+    state = snapshotter.read() if snapshotter else None
+    if state:
+        state.restore(network, optimiser, rng, average)
+    done = state.step if state else 0
     engine = accelerator()
     pieces = engine.gradient_accumulation_steps
     parallel = engine.prepare(network) if processes() > 1 else network
     velocity, precision = velocity_field(parallel, config, train), precision_of(config)
 
-    made = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining))
+    upcoming = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining))
     with holding_interrupts() if snapshotter else nullcontext(lambda: False) as interrupted:
-        for step, batch in enumerate(made, start=done + 1):
+        for step, batch in enumerate(upcoming, start=done + 1):
             for group in optimiser.param_groups:
                 group["lr"] = lr * learning_rate(step - 1, steps, train.warmup_steps)
             if config.dropout:
@@ -154,7 +359,7 @@ def train(
                     on_step(step, steps)
                 if snapshotter and (stopping or snapshotter.is_due()):
                     states = network.state_dict(), average.state_dict(), optimiser.state_dict()
-                    snapshotter.keep(TrainingState(step, *states, batch.rng_state), average, tell=not stopping)
+                    snapshotter.write(TrainingState(step, *states, batch.rng_state), average, report=not stopping)
             if stopping:
                 raise KeyboardInterrupt
     return average.eval()
@@ -199,18 +404,3 @@ def backward(
         stacklevel=2,
     )
     return backward(velocity, batch, precision, optimiser, 2 * pieces)
-
-
-def _resume(
-    snapshotter: Snapshotter | None, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator,
-) -> int:  # fmt: skip
-    """Goes on from what was kept, if anything was, and gives the steps that are done."""
-    kept = snapshotter.kept() if snapshotter else None
-    if kept is None:
-        return 0
-    network.load_state_dict(kept.network)
-    average.load_state_dict(kept.average)
-    optimiser.load_state_dict(kept.optimiser)
-    rng.bit_generator.state = kept.rng_state
-    return kept.step

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from model.classifier import Classifier, vgg11
+from model.compute import device
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
-from model.devices import device
 from model.flow import Flow
 
 HEADS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # of torch.save's zip and of its older format
@@ -29,7 +29,7 @@ CONFIG = ClassifierConfig(
     width=64, head="vgg", dropout=0.5, mean=(0.4914, 0.4822, 0.4465), std=(0.2471, 0.2435, 0.2616)
 )  # mean and std are of that repository's own transform
 POOLED_7X7 = 512 * 7 * 7
-PARTS = {"0.0.": "features.", "1.": "classifier."}  # ours: theirs
+PREFIXES = {"0.0.": "features.", "1.": "classifier."}  # of tensors here, and in that repository
 
 
 class ForeignWeightsError(ValueError):
@@ -59,26 +59,27 @@ def read_pickled(path: Path) -> Any:
         raise ForeignWeightsError(f"{path} is truncated or damaged; get the file again.") from error
 
 
-def state_dict(found: Any, path: Path) -> dict[str, torch.Tensor]:
+def state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a state dict by name, without the "module." that data-parallel training puts before each.
 
     Raises:
         ForeignWeightsError: it isn't a state dict.
     """
-    if not isinstance(found, Mapping) or not found or not all(isinstance(t, torch.Tensor) for t in found.values()):
+    tensors = content.values() if isinstance(content, Mapping) else ()
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         raise ForeignWeightsError(f"{path} holds no state dict (a tensor for each name) where one should be.")
-    parallel = all(name.startswith("module.") for name in found)
-    return {name.removeprefix("module.") if parallel else name: tensor for name, tensor in found.items()}
+    parallel = all(name.startswith("module.") for name in content)
+    return {name.removeprefix("module.") if parallel else name: tensor for name, tensor in content.items()}
 
 
-def first_misfit(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
-    """The first tensor that is missing, too many or of another shape, in words; None if all fit."""
-    for name, tensor in wanted.items():
-        if name not in found:
+def first_misfit(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str | None:
+    """The first tensor that is missing, superfluous or of another shape, in words; None if all fit."""
+    for name, tensor in expected.items():
+        if name not in tensors:
             return f"it has no {name}"
-        if found[name].shape != tensor.shape:
-            return f"its {name} has shape {tuple(found[name].shape)}, not {tuple(tensor.shape)}"
-    more = [name for name in found if name not in wanted]
+        if tensors[name].shape != tensor.shape:
+            return f"its {name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+    more = [name for name in tensors if name not in expected]
     return f"it has {more[0]} too" if more else None
 
 
@@ -94,44 +95,44 @@ def read_torchcfm(path: Path, train: TrainConfig, sampling: SamplingConfig, weig
     Raises:
         ForeignWeightsError: the file can't be read, or holds something else.
     """
-    found = read_pickled(path)
-    if not isinstance(found, Mapping) or weights not in found:
+    content = read_pickled(path)
+    if not isinstance(content, Mapping) or weights not in content:
         raise ForeignWeightsError(f"{path} isn't a checkpoint of torchcfm's CIFAR-10 example: it has no '{weights}'.")
-    tensors = state_dict(found[weights], path)
-    shape, network = _sizes(tensors, path)
+    tensors = state_dict(content[weights], path)
     try:
-        flow = Flow.build(shape, network, train, sampling)
+        flow = Flow.build(*torchcfm_sizes(tensors), train, sampling)
+        misfit = first_misfit(tensors, flow.network.state_dict())
+        if misfit:
+            raise ValueError(misfit)
     except ValueError as error:
-        raise _other(path, str(error)) from error
-    misfit = first_misfit(tensors, flow.network.state_dict())
-    if misfit:
-        raise _other(path, misfit)
+        raise ForeignWeightsError(
+            f"{path} holds another architecture than torchcfm's CIFAR-10 UNet: {error}."
+        ) from error
     flow.network.load_state_dict(tensors)
     return flow
 
 
-def _sizes(tensors: Mapping[str, torch.Tensor], path: Path) -> tuple[tuple[int, ...], NetworkConfig]:
-    """The shape of one sample and the settings of the network."""
+def torchcfm_sizes(tensors: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], NetworkConfig]:
+    """The shape of one sample and the settings of the network, from the shapes of torchcfm's tensors.
+
+    Raises:
+        ValueError: they aren't those of such a UNet.
+    """
+
+    def blocks(pattern: str) -> list[int]:
+        return sorted(int(match[1]) for match in map(re.compile(pattern).fullmatch, tensors) if match)
+
     first = tensors.get(FIRST)
     if first is None or first.ndim != 4:
-        raise _other(path, f"it has no {FIRST} of four dimensions")
-    halvings = _blocks(tensors, r"input_blocks\.(\d+)\.0\.op\.weight")
-    attending = _blocks(tensors, r"input_blocks\.(\d+)\.1\.qkv\.weight")
+        raise ValueError(f"it has no {FIRST} of four dimensions")
+    halvings = blocks(r"input_blocks\.(\d+)\.0\.op\.weight")
+    attending = blocks(r"input_blocks\.(\d+)\.1\.qkv\.weight")
     if not halvings or not attending or halvings[0] < 2:
-        raise _other(path, "no level of it attends, or none follows another")
+        raise ValueError("no level of it attends, or none follows another")
     level = sum(block < attending[0] for block in halvings)
     side = ATTENTION * 2**level
     network = NetworkConfig(kind="unet", width=first.shape[0], depth=halvings[0] - 1, dropout=DROPOUT)
     return (first.shape[1], side, side), network
-
-
-def _blocks(tensors: Mapping[str, torch.Tensor], pattern: str) -> list[int]:
-    """The numbers of the blocks with a tensor of that name, in order."""
-    return sorted(int(match[1]) for match in map(re.compile(pattern).fullmatch, tensors) if match)
-
-
-def _other(path: Path, why: str) -> ForeignWeightsError:
-    return ForeignWeightsError(f"{path} holds another architecture than torchcfm's CIFAR-10 UNet: {why}.")
 
 
 def read_huyvnphan(path: Path) -> Classifier:
@@ -140,24 +141,20 @@ def read_huyvnphan(path: Path) -> Classifier:
     Raises:
         ForeignWeightsError: the file can't be read, or holds another network's weights.
     """
-    found = state_dict(read_pickled(path), path)
-    first = found.get("classifier.0.weight")
+    tensors = state_dict(read_pickled(path), path)
+    first = tensors.get("classifier.0.weight")
     if first is not None and first.shape[-1] == POOLED_7X7:
         raise ForeignWeightsError(
             f"{path} is of the older VGG11 with a 7 x 7 pooled head (25,088 inputs); use the weights of that "
             "repository's later version, whose head has 512."
         )
     network = vgg11(SHAPE, CONFIG, len(CLASSES))
-    names = {name: _theirs(name) for name in network.state_dict()}
-    misfit = first_misfit(found, {names[name]: tensor for name, tensor in network.state_dict().items()})
+    foreign_names = {}
+    for name in network.state_dict():
+        prefix = next(prefix for prefix in PREFIXES if name.startswith(prefix))
+        foreign_names[name] = PREFIXES[prefix] + name.removeprefix(prefix)
+    misfit = first_misfit(tensors, {foreign_names[name]: tensor for name, tensor in network.state_dict().items()})
     if misfit:
         raise ForeignWeightsError(f"{path} doesn't hold huyvnphan's vgg11_bn for CIFAR-10: {misfit}.")
-    network.load_state_dict({ours: found[theirs] for ours, theirs in names.items()})
+    network.load_state_dict({name: tensors[foreign] for name, foreign in foreign_names.items()})
     return Classifier(SHAPE, network.to(device()).eval(), CONFIG, CLASSES, None, seed=0)
-
-
-def _theirs(name: str) -> str:
-    for ours, theirs in PARTS.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from loop.pictures import to_tensor
 from loop.study import Study
+from loop.training_data import to_tensor
 from model.classifier import Classifier
 from model.fidelity import FeatureMoments, frechet_distance
 

@@ -12,17 +12,15 @@ import torch
 
 from loop.evaluation import Evaluator
 from loop.generators import load_generator
-from loop.pictures import draw, to_pixels
 from loop.round import next_generation
 from loop.scoring import Scorer, Scores
 from loop.setup import prepare_evaluator
-from loop.slates import STREAMS
+from loop.slates import STREAMS, draw, to_pixels
 from loop.study import Study
 from loop.users import SimulatedUsers
 from model.flow import Flow
 from model.interfaces import OnStep, TrainingData
-from model.noise import derive_seeds
-from model.solvers import evaluations
+from model.sampling import derive_seeds, evaluations
 from versus.clock import Clock, Pace, peak_memory
 from versus.floor import matmul_rates
 

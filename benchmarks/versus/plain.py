@@ -10,7 +10,7 @@ from loop.config import StudyConfig
 from loop.study import Study
 from model import checkpoint
 from model.classifier import Classifier
-from model.noise import noise
+from model.sampling import noise
 from versus import plain_way
 from versus.clock import Clock, Pace, peak_memory
 from versus.floor import count_flops, matmul_rates

@@ -7,9 +7,9 @@ import numpy as np
 
 from data.records import Generation
 from loop.config import StudyConfig
-from loop.pictures import to_tensor
 from loop.setup import copy_checkpoint, prepare_evaluator, prepare_first_generation
 from loop.study import Study, configure
+from loop.training_data import to_tensor
 from model import checkpoint
 from model.classifier import Classifier
 from model.interfaces import Report

@@ -19,11 +19,10 @@ from curate_app.report.tables import slate_sizes
 from data.measurements import CuratedCounts, Mean, Measurements
 from data.records import Generation
 from data.store import Store
-from loop.config import StudyConfig
+from loop.config import FLAGS, StudyConfig
 from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import Evidence, WinRate
 from loop.evidence.study import stored_quick_evidence
-from loop.raters.config import FLAGS
 from loop.study import Study
 
 BUDGET_S = 0.25

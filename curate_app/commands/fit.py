@@ -91,7 +91,7 @@ def _who(
 ) -> "AnswerFilter":
     from data.records import PURPOSES, RaterKind
     from loop.analysis.log import AnswerFilter
-    from loop.raters.config import FLAGS
+    from loop.config import FLAGS
 
     people = any(row["kind"] == "human" for row in study.store.pick_counts())
     kinds = _chosen("--kind", kind or ["human" if people else "sim"], get_args(RaterKind))

@@ -86,7 +86,7 @@ def _config(
 
 
 def _flags(text: str | None) -> list[str] | None:
-    from loop.raters.config import FLAGS
+    from loop.config import FLAGS
 
     if text is None:
         return None

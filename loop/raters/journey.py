@@ -10,8 +10,7 @@ from typing import Any, Literal
 from data.records import Slate
 from data.store import Store
 from data.store.sessions import Journey
-from loop.config import StudyConfig
-from loop.raters.config import JourneyConfig
+from loop.config import JourneyConfig, StudyConfig
 from loop.raters.serving import next_slates
 
 KEY = "controls"
@@ -47,8 +46,8 @@ class Controls:
 
 def control_state(store: Store) -> Controls:
     """The controls as they stand; a study that nobody has touched is neither paused nor finished and has no quota."""
-    kept = store.status(KEY)
-    return Controls(**{name: kept[name] for name in asdict(Controls()) if name in kept})
+    stored = store.status(KEY)
+    return Controls(**{name: stored[name] for name in asdict(Controls()) if name in stored})
 
 
 def pause(store: Store) -> Controls:
@@ -165,15 +164,21 @@ def take_step(store: Store, config: StudyConfig, session_id: str, step: Step, an
         if state != step:
             raise OutOfOrderError(f"The step '{step}' isn't due: this session is at '{state}'.")
         if step == "question":
-            _answer_question(store, config, session_id, answer)
+            answer_question(store, config, session_id, answer)
         elif step == "closing" and answer and answer.strip():
             store.add_answer(session_id, "closing", answer.strip())
         if step != "question":
             store.reach(session_id, "instructed" if step == "instructions" else "closed")
 
 
-def _answer_question(store: Store, config: StudyConfig, session_id: str, answer: str | None) -> None:
-    """A wrong answer that is sent again is the same try: a second click or a lost reply costs nobody one."""
+def answer_question(store: Store, config: StudyConfig, session_id: str, answer: str | None) -> None:
+    """Stores an answer to the comprehension question, and whether it was right.
+
+    A wrong answer that is sent again is the same try: a second click or a lost reply costs nobody one.
+
+    Raises:
+        ValueError: it isn't one of the choices.
+    """
     if answer not in config.journey.choices:
         raise ValueError("answer must be one of the question's choices")
     if store.has_answered(session_id, "comprehension", answer):

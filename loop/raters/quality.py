@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Any
 
 from data.store import Store
-from loop.raters.config import FLAGS, Flag, QualityConfig
+from loop.config import FLAGS, Flag, QualityConfig
 
 RECENT, BEFORE = 100, 400  # answers whose flags are compared for the alarm
 JUMP = 0.1
@@ -23,24 +23,23 @@ def answer_flags(quality: QualityConfig, answer: Mapping[str, Any]) -> list[Flag
 
     Time is the browser's, where it gave one: answers that waited for a connection reach the server all at once.
     """
-    found: list[Flag] = []
+    flags: list[Flag] = []
     took = answer["rt_ms"] if answer["rt_ms"] is not None else answer["server_ms"]
     if answer["outcome"] in ("pick", "none") and took is not None and took < quality.too_fast_ms:
-        found.append("too_fast")
+        flags.append("too_fast")
     if answer["purpose"] == "attention" and answer["answer"] is not None:
         wrong = answer["position"] != answer["answer"]
         if answer["repeats"] and answer["outcome"] in ("pick", "none") and wrong:
-            found.append("inconsistent")
+            flags.append("inconsistent")
         elif not answer["repeats"] and answer["outcome"] == "pick" and wrong:
-            found.append("failed_attention")  # 'none of these' is no failure: someone may like nothing
-    return found
+            flags.append("failed_attention")  # 'none of these' is no failure: someone may like nothing
+    return flags
 
 
 def session_flags(quality: QualityConfig, answers: Sequence[Mapping[str, Any]]) -> list[Flag]:
     """The flags of a session with these answers; practice doesn't count."""
     counted = [row for row in answers if row["purpose"] != "practice"]
-    each = [answer_flags(quality, row) for row in counted]
-    totals = Counter(flag for flags in each for flag in flags)
+    totals = Counter(flag for row in counted for flag in answer_flags(quality, row))
     places = Counter(row["position"] for row in counted if row["outcome"] == "pick" and row["purpose"] != "attention")
     repeats = sum(bool(row["repeats"]) for row in counted)
     enough, n_picks = len(counted) >= quality.least_answers, sum(places.values())
@@ -61,16 +60,17 @@ def refresh(store: Store, quality: QualityConfig) -> int:
     Sessions with new answers are judged anew from all of theirs; other thresholds than last time mean all sessions.
 
     Returns:
-        How many sessions were judged.
+        The number of sessions that were judged.
     """
-    kept, thresholds = store.status("flags"), _thresholds(quality)
-    until, known = store.last_pick(), kept.get("thresholds") == thresholds
-    since = kept.get("until", 0) if known else 0
+    last = store.status("flags")
+    thresholds = quality.model_dump(exclude={"exclude_picks", "exclude_raters"})
+    until = store.last_pick()
+    since = last.get("until", 0) if last.get("thresholds") == thresholds else 0
     if until <= since:
         return 0
     sessions = store.people_since(since)
-    picks, flagged = _judged(quality, store.answers_of(sessions))
-    alarmed = kept.get("alarmed", [])
+    picks, flagged = judged(quality, store.answers_of(sessions))
+    alarmed = last.get("alarmed", [])
     with store.write():
         store.set_flags(picks, flagged)
         jumped = jumps(store.recent_flags(RECENT + BEFORE))
@@ -90,31 +90,32 @@ def jumps(recent: Sequence[Mapping[str, bool]]) -> dict[str, tuple[float, float]
     new, old = recent[:RECENT], recent[RECENT:]
     if len(old) < RECENT:
         return {}
-    found = {}
+    jumped = {}
     for flag in FLAGS:
         rate, before = (sum(flag in flags for flags in part) / len(part) for part in (new, old))
         noise = sqrt(max(before * (1 - before), 1 / len(old)) * (1 / len(new) + 1 / len(old)))
         if rate - before > max(JUMP, 3 * noise):
-            found[flag] = (rate, before)
-    return found
+            jumped[flag] = (rate, before)
+    return jumped
 
 
-def _judged(
+def judged(
     quality: QualityConfig, answers: Iterable[Mapping[str, Any]]
 ) -> tuple[list[tuple[int, dict]], list[tuple[str, dict]]]:
-    """The answers whose flags changed, and all sessions with theirs."""
+    """(id, flags) of the answers whose flags changed, and of all sessions.
+
+    Args:
+        quality: the thresholds.
+        answers: rows of `Store.answers_of`, those of a session in a row.
+    """
     picks, sessions = [], []
     for session_id, rows in groupby(answers, lambda row: row["session_id"]):
-        mine = list(rows)
-        for row in mine:
+        own = list(rows)
+        for row in own:
             was = json.loads(row["flags_json"])
             flags = {key: value for key, value in was.items() if key not in FLAGS}
             flags |= dict.fromkeys(answer_flags(quality, row), True)
             if flags != was:
                 picks.append((row["id"], flags))
-        sessions.append((session_id, dict.fromkeys(session_flags(quality, mine), True)))
+        sessions.append((session_id, dict.fromkeys(session_flags(quality, own), True)))
     return picks, sessions
-
-
-def _thresholds(quality: QualityConfig) -> dict[str, Any]:
-    return quality.model_dump(exclude={"exclude_picks", "exclude_raters"})

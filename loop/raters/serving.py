@@ -89,7 +89,7 @@ def next_slates(
     if latest is None or len(slates) >= min(AHEAD, left):
         return slates
     purposes = served_purposes(store, config)
-    if shares and not slates and not practice_left and _holds_too_many(store, config, purposes, latest[0], shares):
+    if shares and not slates and not practice_left and holds_too_many(store, config, purposes, latest[0], shares):
         return slates
     k = config.pool.audit_k if purposes[0] == "audit" else config.curation.k
     while len(slates) < min(AHEAD, left):
@@ -104,10 +104,18 @@ def next_slates(
     return slates
 
 
-def _holds_too_many(
+def holds_too_many(
     store: Store, config: StudyConfig, purposes: Sequence[Purpose], t: int, shares: Callable[[str], bool]
 ) -> bool:
-    """True if an address holds all that it may, or a quarter of a pool that is less than half full."""
+    """True if an address holds all that it may, or a quarter of a pool that is less than half full.
+
+    Args:
+        store: the study's.
+        config: the study's.
+        purposes: of the slates that are served now.
+        t: the generation that is served.
+        shares: True for sessions of that address.
+    """
     held, most = sum(n for session_id, n in store.leases().items() if shares(session_id)), config.app.leases_per_address
     if most and held >= most:
         return True

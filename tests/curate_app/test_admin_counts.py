@@ -7,8 +7,8 @@ import pytest
 from curate_app.admin import panels as admin_counts
 from curate_app.admin.panels import CrowdCounts, Running
 from data.records import Pick
+from loop.config import QualityConfig
 from loop.raters import quality
-from loop.raters.config import QualityConfig
 from loop.study import Study
 
 PAST = 0.0  # a deadline that is over

@@ -8,9 +8,8 @@ import pytest
 
 from data.images import decode_png
 from data.records import Pick
-from loop.pictures import draw, to_pixels
 from loop.raters.serving import next_slates
-from loop.slates import ATTENTION, shuffled
+from loop.slates import ATTENTION, draw, shuffled, to_pixels
 from loop.study import Study
 from loop.worker import Worker
 

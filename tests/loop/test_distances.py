@@ -11,15 +11,15 @@ import torch
 from loop import evaluation
 from loop.evaluation import DistancesToReal, Evaluator
 from loop.generators import load_generator
-from loop.pictures import draw, to_tensor
 from loop.scoring import Scorer
 from loop.simulate import simulate
-from loop.slates import STREAMS
+from loop.slates import STREAMS, draw
 from loop.study import JUDGED, Study, configure
+from loop.training_data import to_tensor
 from model import fidelity
 from model.classifier import Classifier
 from model.fidelity import Reference
-from model.noise import derive_seeds
+from model.sampling import derive_seeds
 
 Make = Callable[..., Study]
 

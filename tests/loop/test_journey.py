@@ -3,7 +3,7 @@
 import pytest
 
 from data.store.sessions import Journey
-from loop.raters.config import JourneyConfig
+from loop.config import JourneyConfig
 from loop.raters.journey import Controls, state_of
 
 EVERY = JourneyConfig(

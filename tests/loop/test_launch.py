@@ -137,7 +137,7 @@ def lose(path: Path, how: str) -> None:
     """Simulates a study up to the first generation's training, where something happens to the launch."""
     from loop.compute import open_study
     from loop.simulate import simulate as run
-    from model.distributed import rank
+    from model.compute import rank
 
     def report(phase: str, done: int, _total: int) -> None:
         if phase != "training" or done < 20:

@@ -8,14 +8,14 @@ import torch
 
 from loop.policies import DataPolicy
 from loop.study import configure
-from loop.training_data import Mixture, curated_count, mixture_of, real_only
+from loop.training_data import TrainingSet, curated_count, real_only
 
 REAL, CURATED = torch.zeros(50, 2), torch.ones(7, 2)
 
 
-def mix(real: torch.Tensor, curated: torch.Tensor, lam: float) -> Mixture:
+def mix(real: torch.Tensor, curated: torch.Tensor, lam: float) -> TrainingSet:
     policy = DataPolicy("mix", lam)
-    return mixture_of(real, [curated], policy.compose(len(real), [len(curated)]), np.random.default_rng(0))
+    return TrainingSet.compose(real, [curated], policy.compose(len(real), [len(curated)]), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("lam", "share"), [(0.5, 1 / 3), (1.0, 0.5), (3.0, 0.75), (math.inf, 1.0)])
@@ -51,7 +51,7 @@ def test_the_same_generator_state_gives_the_same_batch():
 def test_accumulated_sets_are_drawn_in_proportion_to_their_rows(kind: str):
     sets, rng = [torch.full((30, 1), 1.0), torch.full((20, 1), 2.0)], np.random.default_rng(3)
     composition = DataPolicy(kind).compose(50, [30, 20], rng)
-    mixture = mixture_of(torch.zeros(50, 1), sets, composition, rng)
+    mixture = TrainingSet.compose(torch.zeros(50, 1), sets, composition, rng)
     assert [len(part) for part in mixture.parts] == [composition.real, *composition.sets]
     assert sum(map(len, mixture.parts)) == (100 if kind == "accumulate" else 50)
     drawn = np.concatenate([mixture.draw(25, rng)[:, 0].numpy() for _ in range(400)])
@@ -65,7 +65,7 @@ def test_a_generator_that_draws_nothing_or_something_else_is_found_out():
     with pytest.raises(RuntimeError, match="without drawing"):
         mixture.achieved()
     mixture.draw(64, np.random.default_rng(0))
-    mixture._tally.drawn[:] = (64, 0)
+    mixture.drawn[:] = (64, 0)
     with pytest.raises(RuntimeError, match="asked for"):
         mixture.achieved()
 
@@ -80,7 +80,7 @@ def test_a_generator_that_draws_nothing_or_something_else_is_found_out():
 )
 def test_shares_without_samples_and_shares_that_are_none_are_refused(parts, shares, message: str):
     with pytest.raises(ValueError, match=message):
-        Mixture(parts, shares)
+        TrainingSet(parts, shares)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from data.records import Pick
 from data.store import Store
-from loop.raters.config import QualityConfig
+from loop.config import QualityConfig
 from loop.raters.quality import answer_flags, jumps, refresh, session_flags
 
 QUALITY = QualityConfig(least_answers=4, consistency_repeats=2)

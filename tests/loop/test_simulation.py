@@ -13,7 +13,7 @@ import pytest
 
 from data.images import decode_png
 from loop.generators import load_generator
-from loop.pictures import draw, to_pixels
+from loop.slates import draw, to_pixels
 from loop.study import Study, WorkerRunningError, configure, faults, only_worker, open_or_create
 
 Make = Callable[..., Study]

@@ -10,13 +10,13 @@ from data.images import decode_png
 from data.records import Generation, Pick
 from data.store import Store
 from loop.config import StudyConfig
-from loop.pictures import draw, to_pixels, to_tensor
 from loop.scoring import Scorer
-from loop.slates import STREAMS, Pool, slates_of
+from loop.slates import STREAMS, Pool, draw, slates_of, to_pixels
 from loop.study import configure
+from loop.training_data import to_tensor
 from model.classifier import Classifier, vgg11
 from model.flow import Flow
-from model.noise import derive_seed
+from model.sampling import derive_seed
 
 
 @pytest.fixture(scope="module")

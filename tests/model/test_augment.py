@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.images import SHIFT_PIXELS, augment
+from model.training import SHIFT_PIXELS, augment
 
 
 def images(n: int = 64, size: int = 8) -> torch.Tensor:

@@ -17,7 +17,7 @@ from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpoi
 from model.classifier import Classifier, vgg11
 from model.classifier_training import augment, split, train_classifier
 from model.config import ClassifierConfig
-from model.training_state import Snapshotter
+from model.training import Snapshotter
 
 TINY = ClassifierConfig(width=4, epochs=8, batch_size=32, shift=1, dropout=0.0, lr=1e-2)
 

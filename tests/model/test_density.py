@@ -10,7 +10,7 @@ from torch import nn
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.density import PointDensity
 from model.flow import Flow
-from model.solvers import EVALUATIONS, GRIDS
+from model.sampling import EVALUATIONS, GRIDS
 
 TURN = torch.tensor([[0.4, -1.1], [0.7, -0.2]], dtype=torch.float64)
 SHIFT = torch.tensor([0.5, -2.0], dtype=torch.float64)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from model import devices
+from model import compute
+from model.compute import Compiled, describe, device, use, uses_bf16, velocity_field
 from model.config import NetworkConfig, TrainConfig
-from model.devices import Compiled, describe, device, use, uses_bf16, velocity_field
 
 UNET = NetworkConfig(kind="unet")
 LONG, SHORT = TrainConfig(finetune_steps=5_000, batch_size=128), TrainConfig(finetune_steps=10, batch_size=2)
@@ -58,13 +58,13 @@ def test_too_little_memory_and_errors_of_the_network_are_not_the_compilers(monke
 def test_the_study_alone_decides_on_compiling(
     monkeypatch: pytest.MonkeyPatch, kind: str, compile_: str, train: TrainConfig, compiled: bool
 ):
-    monkeypatch.setattr(devices, "device", lambda: torch.device(kind))
+    monkeypatch.setattr(compute, "device", lambda: torch.device(kind))
     field = velocity_field(Twice(), UNET.model_copy(update={"compile": compile_}), train)
     assert isinstance(field, Compiled) == compiled
 
 
 def test_emulated_bfloat16_is_used_only_if_asked_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(devices, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(compute, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     assert [uses_bf16(precision) for precision in ("auto", "bf16", "fp32")] == [False, True, False]
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kernel_mmd, kid_features_to_metric
+from torch_fidelity.metric_kid import kernel_mmd
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from model.fidelity import (
@@ -19,7 +19,6 @@ from model.fidelity import (
     Reference,
     frechet_distance,
     frechet_error,
-    kernel_distance_of_subsets,
 )
 
 FIGURES = ("fd", "kd", "precision", "recall", "density", "coverage")
@@ -65,22 +64,10 @@ def test_precision_and_recall_are_what_torch_fidelity_gives(real: torch.Tensor, 
     assert (found.precision, found.recall) == pytest.approx((wanted["precision"], wanted["recall"]), rel=1e-6)
 
 
-def test_kernel_distance_is_what_torch_fidelity_gives_for_all_data_and_for_subsets():
+def test_kernel_distance_is_what_torch_fidelity_gives_for_all_data():
     real, x = features(300, seed=7), features(300, seed=8, shift=0.2)
     wanted = kernel_mmd(*(one.double().numpy() for one in (x, real)))
     assert Reference(real).compare(x).kd == pytest.approx(wanted, rel=1e-9)
-    whole = kernel_distance_of_subsets(real, x, seed=0, subsets=2, size=300)
-    assert whole == (pytest.approx(wanted, rel=1e-9), pytest.approx(0.0, abs=1e-9 * wanted))
-
-
-def test_kernel_distance_of_subsets_estimates_what_torch_fidelity_does_and_follows_its_seed():
-    real, x = features(900, seed=7), features(800, seed=8, scale=1.5)
-    mean, deviation = kernel_distance_of_subsets(real, x, seed=1, subsets=50, size=100)
-    theirs = kid_features_to_metric(x, real, kid_subsets=50, kid_subset_size=100, verbose=False)[KEY_METRIC_KID_MEAN]
-    error = deviation * math.sqrt(2 / 50)
-    assert mean == pytest.approx(theirs, abs=4 * error) and mean > 10 * error
-    assert (mean, deviation) == kernel_distance_of_subsets(real, x, seed=1, subsets=50, size=100)
-    assert mean != kernel_distance_of_subsets(real, x, seed=2, subsets=50, size=100)[0]
 
 
 def gaussian(mean: list[float], covariance: torch.Tensor) -> FeatureMoments:
@@ -199,8 +186,6 @@ def test_wrong_features_are_named():
         Reference(torch.zeros(3))
     with pytest.raises(ValueError, match="0 neighbours"):
         Reference(features(50), 0)
-    with pytest.raises(ValueError, match="Subsets of 60"):
-        kernel_distance_of_subsets(features(50), features(70), seed=0, size=60)
 
 
 def test_a_matrix_that_is_no_covariance_is_refused():

@@ -26,7 +26,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fake tensors for the test, which may be on a GPU that isn't there."""
     for module in (classifier_training, flow, fidelity, training):
         monkeypatch.setattr(module, "device", lambda: CUDA)
-    monkeypatch.setattr("model.devices.device", lambda: CUDA)
+    monkeypatch.setattr("model.compute.device", lambda: CUDA)
     monkeypatch.setattr(torch.Tensor, "backward", lambda _self: None)
     monkeypatch.setattr(nn.Module, "to", lambda self, **_layout: self)  # fake parameters can't be replaced
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -58,25 +58,25 @@ def test_a_training_step_of_the_unet():
 def test_sampling_from_noise_that_comes_from_the_cpu():
     made = Flow(SHAPE, on_cuda(build_network, SHAPE, UNET), UNET, TrainConfig(), SamplingConfig(steps=2))
     x0 = torch.randn(4, *SHAPE).to(CUDA)
-    x1 = made._integrate(made.network, x0)
+    x1 = made.integrate_batch(made.network, x0)
     assert x1.device.type == "cuda" and x1.shape == (4, *SHAPE)
 
 
 def test_a_training_step_of_the_classifier():
     config = ClassifierConfig(width=4, precision="bf16", flip=True, cutout=4, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
     network = on_cuda(vgg11, SHAPE, config, 3)
-    optimiser = classifier_training._optimiser(network, config)
+    optimiser = classifier_training.build_optimiser(network, config)
     pixels = torch.zeros(8, *SHAPE, dtype=torch.uint8, device=CUDA)
     images = prepared(classifier_training.augment(pixels, config), config)
     targets = torch.zeros(8, dtype=torch.int64, device=CUDA)
-    classifier_training._step(network, optimiser, 0.1, images, targets, config)
+    classifier_training.take_step(network, optimiser, images, targets, config)
     assert images.device.type == "cuda"
 
 
 def test_judging():
     config = ClassifierConfig(width=4, mirror=True, jitter=1)
     judge = Classifier(SHAPE, on_cuda(vgg11, SHAPE, config, 3).eval(), config, ("a", "b", "c"), None, 0)
-    found = judge._mean(torch.randn(8, *SHAPE).to(CUDA))
+    found = judge.mean_over_views(torch.randn(8, *SHAPE).to(CUDA))
     assert found.device.type == "cuda" and found.shape == (8, 3 + 32)
 
 

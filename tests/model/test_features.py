@@ -12,9 +12,7 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from model.classifier import Classifier, vgg11
-from model.config import ClassifierConfig
-from model.features import ClassifierFeatures, ExtractorName, load_extractor
+from model.features import ExtractorName, load_extractor
 
 CPU = torch.device("cpu")
 Weights = dict[str, torch.Tensor]
@@ -121,15 +119,6 @@ def test_features_dont_depend_on_the_batch(dinov2: tuple[Weights, Path]):
     assert calls == [2, 1, 3]
 
 
-def test_the_classifiers_features_are_those_it_judges_by():
-    config = ClassifierConfig(width=4)
-    classifier = Classifier((3, 16, 16), vgg11((3, 16, 16), config, 3), config, ("a", "b", "c"), 0.5, 0)
-    extractor = ClassifierFeatures(classifier)
-    found = extractor.features(images(7))
-    assert extractor.name == "vgg11" and found.shape == (7, 32)
-    np.testing.assert_array_equal(found.numpy(), classifier.judge(images(7)).features)
-
-
 @pytest.mark.parametrize("name", ["inception", "dinov2"])
 def test_a_file_that_is_missing_or_something_else_is_told(
     name: ExtractorName, tmp_path: Path, inception: tuple[Untrained, Path], dinov2: tuple[Weights, Path]
@@ -174,6 +163,5 @@ def test_without_torch_fidelity_it_says_what_to_install(
     torch.save({}, tmp_path / "weights.pth")
     for module in [module for module in sys.modules if module.split(".")[0] == "torch_fidelity"]:
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "model.dinov2", raising=False)
     with pytest.raises(ValueError, match=r"pip install 'curate\[fidelity\]'"):
         load_extractor(name, tmp_path / "weights.pth", CPU)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from model.noise import derive_seed, derive_seeds, noise
+from model.sampling import derive_seed, derive_seeds, noise
 
 seeds = st.integers(0, 2**63 - 1)
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from model.solvers import EVALUATIONS, GRIDS, evaluations, integrate
+from model.sampling import EVALUATIONS, GRIDS, evaluations, integrate
 
 ORDER = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "ab2": 2}
 

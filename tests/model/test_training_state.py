@@ -11,7 +11,7 @@ import torch
 
 from model.flow import Flow
 from model.interfaces import TrainingData
-from model.training_state import Snapshotter, holding_interrupts
+from model.training import Snapshotter, holding_interrupts
 
 Build = Callable[..., Flow]
 
@@ -60,20 +60,20 @@ def test_an_interrupted_training_ends_with_the_same_weights(build: Build, gaussi
     straight = flow.fit(data(gaussian), None, 1)
     assert steps == list(range(at, 101, 20))
     assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(straight), strict=True))
-    snapshotter.done()
+    snapshotter.remove()
     assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_at_any_step_keeps_what_is_done(build: Build, gaussian, tmp_path: Path):
     flow = untrained(build)
     told = []
-    snapshotter = Snapshotter(tmp_path / "g.partial", "this one", on_kept=lambda step, network: told.append(step))
+    snapshotter = Snapshotter(tmp_path / "g.partial", "this one", on_snapshot=lambda step, network: told.append(step))
     straight = flow.fit(data(gaussian), None, 1)
     with pytest.raises(KeyboardInterrupt):
         flow.fit(PressesCtrlC(data(gaussian), at=33), None, 1, None, snapshotter)
-    kept = snapshotter.kept()
-    assert kept is not None and 20 < kept.step < 100 and not told
-    size = sum(x.nbytes for x in (*kept.network.values(), *kept.average.values()))
+    state = snapshotter.read()
+    assert state is not None and 20 < state.step < 100 and not told
+    size = sum(x.nbytes for x in (*state.network.values(), *state.average.values()))
     assert snapshotter.path.stat().st_size < 2.5 * size  # weights, average, and two numbers for each weight
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     found = flow.fit(data(gaussian), None, 1, None, snapshotter)
@@ -92,9 +92,9 @@ def test_a_second_ctrl_c_is_not_held_back():
 def test_what_another_training_kept_is_not_gone_on_from(build: Build, gaussian, tmp_path: Path):
     flow = untrained(build)
     interrupt(flow, gaussian, Snapshotter(tmp_path / "g.partial", "lr = 1", every_s=0), 60)
-    assert Snapshotter(tmp_path / "g.partial", "lr = 2").kept() is None
-    assert Snapshotter(tmp_path / "g.partial", "lr = 1").kept() is not None
-    assert Snapshotter(tmp_path / "none.partial", "lr = 1").kept() is None
+    assert Snapshotter(tmp_path / "g.partial", "lr = 2").read() is None
+    assert Snapshotter(tmp_path / "g.partial", "lr = 1").read() is not None
+    assert Snapshotter(tmp_path / "none.partial", "lr = 1").read() is None
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"nonsense" * 99])
@@ -103,13 +103,13 @@ def test_a_damaged_file_is_named(build: Build, gaussian, tmp_path: Path, damage)
     interrupt(untrained(build), gaussian, Snapshotter(path, "this one", every_s=0), 40)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"g\.partial is damaged; remove it"):
-        Snapshotter(path, "this one").kept()
+        Snapshotter(path, "this one").read()
 
 
 def test_it_is_told_of_each_time(build: Build, gaussian, tmp_path: Path):
     told = []
     snapshotter = Snapshotter(
-        tmp_path / "g.partial", "this one", every_s=0, on_kept=lambda step, network: told.append(step)
+        tmp_path / "g.partial", "this one", every_s=0, on_snapshot=lambda step, network: told.append(step)
     )
     untrained(build).fit(data(gaussian), None, 1, snapshotter=snapshotter)
     assert told == [20, 40, 60, 80, 100]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchcfm.models.unet.unet import UNetModelWrapper
 
+from model.compute import autocast
 from model.config import NetworkConfig
-from model.devices import autocast
 from model.networks import build_network
 
 

@@ -14,7 +14,7 @@ from torchdiffeq import odeint
 
 from model.config import SamplingConfig, TrainConfig
 from model.flow import Flow
-from model.noise import noise
+from model.sampling import noise
 from model.weights_import import ForeignWeightsError, read_torchcfm
 
 STEPS = 2

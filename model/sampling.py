@@ -1,17 +1,43 @@
-"""Fixed-step solvers for dx/dt = v(t, x) from t = 0 (noise) to t = 1 (data).
+"""From a seed to a sample: noise that depends on the seed alone, and fixed-step solvers that carry it to the data.
 
-Fixed steps, because an adaptive solver's steps depend on the whole batch: a sample would change with its neighbours.
-docs/sampling.md compares them.
+Every sample has a seed of its own, so that its noise is the same whatever the batch, the order or the process. Solvers
+integrate dx/dt = v(t, x) from t = 0 (noise) to t = 1 (data) in fixed steps, because an adaptive solver's steps depend
+on the whole batch: a sample would change with its neighbours. docs/sampling.md compares them.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Step = Callable[[Velocity, torch.Tensor, torch.Tensor, float], torch.Tensor]
 Grid = Callable[[float], float]
+
+
+def derive_seed(*path: int) -> int:
+    """A seed in [0, 2^63) from a path such as (study seed, generation, purpose)."""
+    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def derive_seeds(n: int, *path: int) -> np.ndarray:
+    """(n,) int64 seeds in [0, 2^63), from a path as above."""
+    return (np.random.SeedSequence(path).generate_state(n, np.uint64) >> np.uint64(1)).astype(np.int64)
+
+
+def noise(seeds: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
+    """Standard normal noise x0, (n, *shape) float32: row i depends on `seeds[i]` alone.
+
+    Args:
+        seeds: (n,) non-negative integers.
+        shape: of one sample.
+    """
+    x0 = np.empty((len(seeds), *shape), dtype=np.float32)
+    for row, seed in zip(x0, seeds, strict=True):
+        # Philox is counter-based: its first numbers are as good as later ones for any key, with no warm-up.
+        np.random.Generator(np.random.Philox(key=int(seed))).standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(x0)
 
 
 def euler(v: Velocity, t: torch.Tensor, x: torch.Tensor, h: float) -> torch.Tensor:
@@ -74,29 +100,25 @@ def integrate(v: Velocity, x0: torch.Tensor, solver: str, steps: int, grid: str 
         )
     times = [GRIDS[grid](i / steps) for i in range(steps + 1)]
     if solver == "ab2":
-        return _ab2(v, x0, times)
+        return adams_bashforth(v, x0, times)
     x = x0
     for start, end in itertools.pairwise(times):
-        x = SOLVERS[solver](v, _times(x, start), x, end - start)
+        x = SOLVERS[solver](v, x.new_full((len(x),), start), x, end - start)
     return x
 
 
-def _ab2(v: Velocity, x0: torch.Tensor, times: list[float]) -> torch.Tensor:
-    """Adams-Bashforth of order 2 with steps of any lengths: each uses the last slope again, so one evaluation a step.
+def adams_bashforth(v: Velocity, x0: torch.Tensor, times: list[float]) -> torch.Tensor:
+    """The state at the last time, by a method of order 2 that uses each slope twice: one evaluation a step.
 
-    The first step, which has no last slope, is one of Heun's.
+    Steps may have any lengths. The first one, which has no earlier slope, is one of Heun's.
     """
     h = times[1] - times[0]
-    t = _times(x0, times[0])
+    t = x0.new_full((len(x0),), times[0])
     before = v(t, x0)
     x = x0 + (h / 2) * (before + v(t + h, x0 + h * before))
     for start, end in itertools.pairwise(times[1:]):
         last, h = h, end - start
-        slope = v(_times(x, start), x)
+        slope = v(x.new_full((len(x),), start), x)
         x = x + h * (slope + (h / (2 * last)) * (slope - before))
         before = slope
     return x
-
-
-def _times(x: torch.Tensor, t: float) -> torch.Tensor:
-    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from loop.scoring import ball, class_prob, confidence
 from model.config import RewardConfig
-from model.reward import ball, class_prob, confidence, import_named
+from model.interfaces import import_named
 
 PROBS = np.array([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]], dtype=np.float32)
 
