@@ -33,13 +33,13 @@ def hardware() -> str:
     return f"{describe()}, {torch.get_num_threads()} threads, {arithmetic}"
 
 
-def choose_device(config: StudyConfig, asked: str | None) -> str:
+def choose_device(config: StudyConfig, requested: str | None) -> str:
     """Chooses the device, the command line's before study.toml's, and says which it is.
 
     Raises:
         ValueError: there is no such device here.
     """
-    use(asked or config.compute.device, deterministic=config.compute.deterministic)
+    use(requested or config.compute.device, deterministic=config.compute.deterministic)
     return describe() + (f", {processes()} processes" if processes() > 1 else "")
 
 

@@ -39,7 +39,7 @@ from model.checkpoint import write_whole
 from model.classifier import Classifier, Judgement
 from model.compute import device, from_main
 from model.density import PointDensity
-from model.features import FeatureExtractor, load_extractor
+from model.features import NetworkFeatures, load_extractor
 from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
@@ -95,7 +95,7 @@ class DistancesToReal:
         self._memory = memory
         evaluation = config.evaluation
         self._classes, self._neighbours = len(scorer.label_names), evaluation.neighbours
-        self._extractor: FeatureExtractor | None = None
+        self._extractor: NetworkFeatures | None = None
         if evaluation.features != "classifier":
             self._extractor = load_extractor(evaluation.features, Path(evaluation.features_file), device())
         self._reference: Reference | None = None
@@ -105,9 +105,9 @@ class DistancesToReal:
 
         Args:
             x: (n, channels, height, width) in [-1, 1], the generation's.
-            scores: theirs.
+            scores: of these.
             real: the real images as uint8 pixels, always the same.
-            real_scores: theirs.
+            real_scores: of the real images.
         """
         if self._reference is None:
             self._reference = self.reference(self.features(real, real_scores))
@@ -356,7 +356,7 @@ def redraw(study: Study, last: Generation, stored: Evaluated, rng: np.random.Gen
     """
     try:
         config = build({**study.config.model_dump(), **last.config})  # study.toml may have been changed since
-    except ValueError:  # a version whose settings were others
+    except ValueError:  # an older version, with other settings
         config = study.config
     classifier = None
     if stored.points is None:

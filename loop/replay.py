@@ -1,7 +1,7 @@
 """`curate replay`: other generators trained on the picks of a study that there is, turn by turn, for counterfactuals.
 
 Generation t + 1 learns from the picks that generation t + 1 of the old study learned from. From generation 2 on they
-were made from samples of the old study's generators; the table `drawn_by` keeps whose.
+were made from samples of the old study's generators; the table `drawn_by` says which.
 """
 
 import shutil
@@ -178,7 +178,7 @@ def fill(study: Study, source: Study) -> None:
 def settle(study: Study, source: Study, generations: Sequence[Generation]) -> list[Turn]:
     """The old study's turns under the new one's rule on flags and `curation.extend`.
 
-    The rule is applied to the flags of today; one that is unchanged leaves out what it left out then.
+    The rule is applied to the flags of today; an unchanged rule leaves out the same picks as then.
 
     Raises:
         ValueError: the log doesn't hold what a turn would train on.

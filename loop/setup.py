@@ -272,7 +272,7 @@ def take_pretrained(study: Study, path: Path, report: Report) -> bool:
 
 
 def copy_checkpoint(source: Path, path: Path) -> None:
-    """Copies a checkpoint, after verifying it; the weights come last, since they are what is looked for."""
+    """Copies a checkpoint, after verifying it; the weights come last, since a checkpoint is there once they are."""
     load_checkpoint(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     for from_, to in ((sidecar_path(source), sidecar_path(path)), (source, path)):

@@ -24,9 +24,9 @@ from data.store import Store
 from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
-ERRORS = "sweep-error.txt"  # in a study of a sweep: all that its process said when it failed
-DISTANCES = "real-distances.safetensors"  # what can be found again, but takes a while ...
-JUDGED = "real-judged.safetensors"  # ... and what the classifier says of the real images
+ERRORS = "sweep-error.txt"  # in a study of a sweep: the output of its process when it failed
+DISTANCES = "real-distances.safetensors"  # can be computed again, but takes a while ...
+JUDGED = "real-judged.safetensors"  # ... as does the classifier's judgement of the real images
 # beside the database: nothing is made yet
 UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES, JUDGED})
 IMPORTED = "imported"  # a log without its generators
@@ -223,8 +223,8 @@ def open_or_create(
     study = Study.open(path)
     known = study.config.model_dump()
     given = {"seed": seed, "preset": preset}
-    asked = override(known, settings) | {key: value for key, value in given.items() if value is not None}
-    wanted = build(asked, "--set").model_dump()
+    requested = override(known, settings) | {key: value for key, value in given.items() if value is not None}
+    wanted = build(requested, "--set").model_dump()
     if preset is not None:
         wanted = configure(preset, settings, seed=seed, generations=generations or None).model_dump()
     known["app"].pop("password")  # study.toml keeps none

@@ -43,7 +43,7 @@ def read_curated(study: Study, turn: Turn) -> CuratedSet:
     """The curated set of a turn, from the store.
 
     Raises:
-        ValueError: there are no picks in it, or the proxy's are not as many as the turn says.
+        ValueError: there are no picks in it, or the number of the proxy's isn't the turn's.
     """
     picks = list(study.store.curation_picks(after=turn.after, until=turn.cut, without=turn.t))
     if turn.n_proxy:
@@ -219,7 +219,7 @@ def training_set(
         curated: the curated set of generation t.
         t: the generation to come.
         real: (n, *shape) the real data, images as uint8 pixels.
-        real_rewards: (n,) theirs.
+        real_rewards: (n,) of the real data.
     """
     policy = study.config.policy
     sets = [*(from_main(lambda: earlier_sets(study, t)) if policy.accumulates else []), curated]
@@ -236,5 +236,5 @@ def training_seed(config: StudyConfig, t: int, purpose: int) -> int:
 
 
 def curated_count(config: StudyConfig, n_real: int) -> int:
-    """The number of curated samples of a generation: `curation.picks`, or when that is 0 what the policy asks."""
+    """The number of curated samples of a generation: `curation.picks`, or when that is 0 the policy's."""
     return config.curation.picks or config.policy.asked(n_real)

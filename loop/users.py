@@ -1,4 +1,4 @@
-"""Those who pick: simulated Luce users, people, and the proxy fitted to people's picks; all behind one interface."""
+"""Who picks: simulated Luce users, people, and the proxy fitted to people's picks, all behind one interface."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -152,7 +152,7 @@ def draw_picks(
     """Has a simulated user pick from n fresh slates of generation t.
 
     Args:
-        config: whose K and seed count.
+        config: the study's; its K and seed count.
         scorer: gives the rewards, and the features for the utilities.
         generator: of generation t.
         t: its number.
@@ -188,7 +188,7 @@ def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Gene
     Args:
         rewards: (types, m) of all samples; K consecutive ones are a slate, or at K = inf all of them.
         n: picks.
-        config: whose K, types, lapses and bias count.
+        config: the study's; its K, types, lapses and bias count.
         rng: the source of randomness.
     """
     rule, types = luce_rule(config), np.zeros(n, dtype=np.int64)
@@ -250,7 +250,7 @@ class Curator(Protocol):
     """Gets the picks for the next generation."""
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
-        """Has everything picked that generation t + 1 needs from generator t; what is there already stands."""
+        """Gets the picks that generation t + 1 is trained on, from generator t; those that are stored already stand."""
         ...
 
 
@@ -368,7 +368,7 @@ def pick_in_chunks(
 def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utilities:
     """The utilities behind all picks of people (and let-in simulated users) up to a pick id, of every generation.
 
-    What the rule on flags keeps out of generation t is left out.
+    Picks that the rule on flags keeps out of generation t are left out.
     """
     picks = list(study.store.curation_picks(until=until, without=t))
     shown: dict[int, list[str]] = {}

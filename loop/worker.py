@@ -177,7 +177,7 @@ class Worker:
             return False
         if picks >= schedule.picks:
             return True
-        if self._published[0] != latest.t:  # from then on by a clock that nobody sets
+        if self._published[0] != latest.t:  # from then on by the monotonic clock
             age = datetime.now(UTC) - datetime.fromisoformat(latest.published_at)
             self._published = latest.t, time.monotonic() - age.total_seconds()
         return 0 < schedule.interval_s <= time.monotonic() - self._published[1]

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, with a JSON sidecar that says what they are and holds their sha256.
+"""Weights on disk: safetensors, with a JSON sidecar of their kind, settings and sha256.
 
 A checkpoint exists once its sidecar does: the weights are written and synced first, then the sidecar, each under
 another name that is renamed at the end. Half of one is never read.
@@ -35,7 +35,7 @@ class Checkpoint:
 
     Attributes:
         kind: 'flow', 'classifier', or a user's generator by its import path.
-        config: what it takes to build the network again.
+        config: the settings from which the network is built again.
         seed: that trained it.
         parent: sha256 of the checkpoint it was warm-started from; None for none.
         sha256: of the weights' file.

@@ -27,7 +27,7 @@ def vgg11(shape: tuple[int, ...], config: ClassifierConfig, classes: int) -> nn.
     Returns:
         Two parts: images (n, 3, height, width) to features (n, 8 * width), features to (n, classes) logits.
 
-    Source: Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration A; `config.head` says what ends it.
+    Source: Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration A; the last layers are as `config.head`.
     """
     from torchvision.models.vgg import make_layers  # takes a second, and studies of points do without
 

@@ -1,13 +1,13 @@
-"""Feature extractors by which images are compared: the study's classifier, or a network whose weights lie in a file.
+"""Features by which images are compared, from Inception or DINOv2, whose weights lie in a file.
 
-Inception and DINOv2 are run as torch-fidelity runs them, its resizing included, so that their figures can be held
-against published ones. It is optional (`pip install 'curate[fidelity]'`), and imported only where it is asked for.
+Both are run as torch-fidelity runs them, its resizing included, so that their figures can be compared with published
+ones. torch-fidelity is optional (`pip install 'curate[fidelity]'`), and imported only where it is needed.
 """
 
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,22 +24,16 @@ FILES = {
 }
 
 
-class FeatureExtractor(Protocol):
-    """Anything that gives features of images, under a name to be shown with every figure that rests on them."""
-
-    @property
-    def name(self) -> str:
-        """Such as 'vgg11': a Fréchet distance by it is shown as FD(vgg11)."""
-        ...
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, d) float32 features of (n, channels, height, width) images in [-1, 1]."""
-        ...
-
-
 @dataclass(frozen=True)
 class NetworkFeatures:
-    """The features of one of torch-fidelity's extractors, which take (n, 3, height, width) uint8."""
+    """The features of one of torch-fidelity's extractors, which take (n, 3, height, width) uint8.
+
+    Attributes:
+        name: such as 'inception': a Fréchet distance by it is shown as FD(inception).
+        network: the extractor.
+        device: that it runs on.
+        batch: images that it takes together.
+    """
 
     name: str
     network: nn.Module

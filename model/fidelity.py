@@ -330,7 +330,7 @@ class Reference:
         chunk: features in a block of pairs; by the device if it isn't given.
 
     Raises:
-        ValueError: they aren't, or no neighbour is asked for.
+        ValueError: the features aren't finite, or there are fewer than 1 neighbours.
     """
 
     def __init__(self, real: torch.Tensor, neighbours: int = NEIGHBOURS, chunk: int | None = None):

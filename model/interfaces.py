@@ -1,7 +1,7 @@
 """The interfaces that a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
 
-Tensors that pass through them are on the CPU, whatever the device that the work is done on (`model.compute.device`): a
-generator of yours moves what it draws to where it computes, and its samples back.
+Tensors that pass through them are on the CPU, whatever the device that the work is done on (`model.compute.device`):
+your generator moves the data that it draws to its device, and its samples back.
 
 Name yours in study.toml by its import path: `network.kind = "my_module:Mine"`, `reward.kind = "my_module:liking"`.
 """

@@ -199,7 +199,7 @@ class ResidualBlock(nn.Module):
 
 
 def zeroed(layer: nn.Linear) -> nn.Linear:
-    """The layer with weights and biases of 0, so that what it ends starts as no change at all."""
+    """The layer with weights and biases of 0, so that the block it ends starts as the identity."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

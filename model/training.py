@@ -45,7 +45,7 @@ _END = object()
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training diverged; nothing of it is kept."""
+    """Training diverged; its weights are discarded."""
 
 
 def scaled(images: torch.Tensor) -> torch.Tensor:

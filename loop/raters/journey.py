@@ -45,7 +45,7 @@ class Controls:
 
 
 def control_state(store: Store) -> Controls:
-    """The controls as they stand; a study that nobody has touched is neither paused nor finished and has no quota."""
+    """The controls as they stand; a new study is neither paused nor finished and has no quota."""
     stored = store.status(KEY)
     return Controls(**{name: stored[name] for name in asdict(Controls()) if name in stored})
 
@@ -130,14 +130,14 @@ def place(store: Store, config: StudyConfig, session_id: str, shares: Callable[[
     Args:
         store: the study's.
         config: the study's.
-        session_id: whose place.
-        shares: whether another session asks from this one's address; see `next_slates`.
+        session_id: of the rater.
+        shares: True for sessions from the same address; see `next_slates`.
     """
     journey = store.journey(session_id)
     state = state_of(journey, config.journey, control_state(store))
     slates: list[Slate] = []
     if state == "paused":
-        store.open_slates(session_id, config.pool.lease_s)  # they are kept for it
+        store.open_slates(session_id, config.pool.lease_s)  # which keeps them leased
     elif state == "practice":
         slates = next_slates(store, config, session_id, practice_left=config.journey.practice - journey.practised)
     elif state == "picking":

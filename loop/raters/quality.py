@@ -57,7 +57,7 @@ def session_flags(quality: QualityConfig, answers: Sequence[Mapping[str, Any]]) 
 def refresh(store: Store, quality: QualityConfig) -> int:
     """Brings the flags up to date with the log, and raises the alarm where a flag's rate jumped.
 
-    Sessions with new answers are judged anew from all of theirs; other thresholds than last time mean all sessions.
+    Sessions with new answers are judged anew from all of theirs; after a change of thresholds all sessions are.
 
     Returns:
         The number of sessions that were judged.

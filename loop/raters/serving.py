@@ -159,7 +159,7 @@ def worker_status(store: Store) -> dict[str, Any]:
 
 
 def silent_s(status: dict[str, Any]) -> float:
-    """Seconds since the worker's last heartbeat, one a second; by a clock that nobody sets, where there is one."""
+    """Seconds since the worker's last heartbeat, one a second; by the monotonic clock where the worker reported it."""
     steady_s = seconds_since(status.get("steady"))
     if steady_s is not None:
         return steady_s
