@@ -19,7 +19,7 @@ from crowd import add_images, add_picks
 from curate_app.admin.panels import CrowdCounts, KeptEvidence
 from curate_app.admin.view import panels
 from data.records import Generation
-from loop.raters.serving import picks_progress
+from loop.raters.journey import picks_progress
 from loop.study import Study, configure
 
 

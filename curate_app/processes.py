@@ -131,7 +131,7 @@ class WorkerKeeper:
             return worker.wait()
 
     def _another_works(self) -> bool:
-        from loop.raters.serving import worker_status
+        from loop.raters.journey import worker_status
 
         try:
             return worker_status(self._study.store)["phase"] != "absent"

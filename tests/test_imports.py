@@ -12,7 +12,7 @@ PACKAGES = {"curate_app", "loop", "model", "data"}
 ALLOWED = {"curate_app": {"loop", "data"}, "loop": {"model", "data"}, "model": set(), "data": set()}
 TORCH = {"torch", "torchvision", "torchcfm", "safetensors"}
 APP = [
-    "curate_app.web.app", "curate_app.cli", "curate_app.processes", "loop.study", "loop.raters.serving",
+    "curate_app.web.app", "curate_app.cli", "curate_app.processes", "loop.study", "loop.raters.journey",
     "loop.config", "loop.presets", "data.store", "data.choice_log.export", "data.datasets", "data.images",
     "model.config", "loop.selfcheck", "loop.analysis.report", "loop.analysis.plan",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from curate_app.commands.export import SALT
 from data.choice_log.export import csv_pages
 from data.secret_file import kept_secret
 from loop.raters import journey
-from loop.raters.serving import worker_status
+from loop.raters.journey import worker_status
 from loop.study import Study
 
 MOST_USERS = 100_000

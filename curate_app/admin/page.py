@@ -9,8 +9,7 @@ from curate_app.admin.controls import Requests
 from curate_app.admin.panels import CrowdCounts, KeptEvidence
 from curate_app.admin.view import Panels, notes, panels
 from curate_app.assets import TEXT, render
-from loop.raters.journey import control_state
-from loop.raters.serving import picks_progress
+from loop.raters.journey import control_state, picks_progress
 from loop.study import Study
 
 EVERY_S = 2.0

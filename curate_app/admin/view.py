@@ -22,8 +22,7 @@ from curate_app.report.page import findings, pretty
 from data.measurements import Measurements
 from data.records import Generation, Progress
 from loop.evidence.schema import Evidence, WinRate
-from loop.raters.journey import Controls, control_state
-from loop.raters.serving import picks_progress, worker_status
+from loop.raters.journey import Controls, control_state, picks_progress, worker_status
 from loop.study import Study
 
 EVENTS_SHOWN, EVENTS_READ = 20, 300

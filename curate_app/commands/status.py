@@ -12,7 +12,7 @@ from rich.table import Table
 from curate_app.console import out
 from data.measurements import Measurements
 from data.records import Generation
-from loop.raters.serving import picks_progress, worker_status
+from loop.raters.journey import picks_progress, worker_status
 from loop.selfcheck import VERDICTS, Check
 from loop.study import Study
 

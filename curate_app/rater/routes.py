@@ -26,8 +26,7 @@ from curate_app.rater.sessions import (
 from data.errors import PickRefusedError
 from data.records import Outcome, Pick, StoredPick
 from data.store.group_commit import PATIENCE_S
-from loop.raters.journey import OutOfOrderError, Place, Step, admits, control_state, take_step, withdraw
-from loop.raters.serving import worker_status
+from loop.raters.journey import OutOfOrderError, Place, Step, admits, control_state, take_step, withdraw, worker_status
 
 PROBE_S = 0.25
 REFUSALS = {"unknown": 404, "contradicts": 409, "lapsed": 410}

@@ -26,8 +26,7 @@ from data.secret_file import kept_secret
 from data.store import Store
 from data.store.sessions import PanelIds
 from loop.config import StudyConfig
-from loop.raters.journey import TRIES, Place, admits, completion, place
-from loop.raters.serving import picks_progress, worker_status
+from loop.raters.journey import TRIES, Place, admits, completion, picks_progress, place, worker_status
 from loop.study import Study
 
 COOKIE = "curate_session"

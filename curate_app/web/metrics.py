@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from curate_app.web.admin_auth import AdminAuth, TooManyTriesError, is_local
 from curate_app.web.limits import Limits
 from data.store import Store
-from loop.raters.serving import silent_s, worker_status
+from loop.raters.journey import silent_s, worker_status
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 FOLDERS = ("/img/", "/static/", "/admin/")

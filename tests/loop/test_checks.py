@@ -8,7 +8,7 @@ import pytest
 
 from data.images import decode_png
 from data.records import Pick
-from loop.raters.serving import next_slates
+from loop.raters.journey import next_slates
 from loop.slates import ATTENTION, draw, shuffled, to_pixels
 from loop.study import Study
 from loop.worker import Worker

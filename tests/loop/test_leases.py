@@ -3,7 +3,7 @@
 from data.records import Pick
 from data.store import Store
 from loop.config import StudyConfig
-from loop.raters.serving import next_slates
+from loop.raters.journey import next_slates
 from loop.study import configure
 
 CONFIG = configure("digits", ["curation.k=3", "schedule.picks=100", "pool.size=40", "pool.audit=0"])

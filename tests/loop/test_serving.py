@@ -7,7 +7,7 @@ import pytest
 from data.records import timestamp
 from data.store import Store
 from data.store.sessions import steady_now
-from loop.raters.serving import next_slates, served_purposes, worker_status
+from loop.raters.journey import next_slates, served_purposes, worker_status
 from loop.study import configure
 
 CONFIG = configure("digits", ["curation.k=3", "schedule.picks=100"])

@@ -12,8 +12,7 @@ import pytest
 
 from data.records import Pick
 from loop import users
-from loop.raters.journey import pause
-from loop.raters.serving import next_slates, picks_progress, worker_status
+from loop.raters.journey import next_slates, pause, picks_progress, worker_status
 from loop.selfcheck import self_checks
 from loop.simulate import simulate
 from loop.study import Study, WorkerRunningError, configure, faults, only_worker
