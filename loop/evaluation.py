@@ -164,14 +164,14 @@ class Evaluator:
         self.distances = DistancesToReal(study.config, scorer, study.path / DISTANCES) if study.real.is_images else None
 
     @cached_property
-    def real_kept(self) -> torch.Tensor:
+    def real_bytes(self) -> torch.Tensor:
         """(n, *shape) the real data, images as uint8 pixels."""
         return to_bytes(self.study.real.x)
 
     @property
     def real(self) -> torch.Tensor:
         """(n, *shape) the real data as the model sees them; made anew each time, since images take four times more."""
-        return scaled(self.real_kept)
+        return scaled(self.real_bytes)
 
     @cached_property
     def real_scores(self) -> Scores:
@@ -194,7 +194,7 @@ class Evaluator:
                 return {"probs": torch.from_numpy(judged.probs), "features": torch.from_numpy(judged.features)}
 
             about = f"{classifier.sha256}, {device().type}, "
-            judged = remembered(self.study.path / JUDGED, about, self.real_kept, compute)
+            judged = remembered(self.study.path / JUDGED, about, self.real_bytes, compute)
             scores = self.scorer.score_judged(real, Judgement(judged["probs"].numpy(), judged["features"].numpy()))
         self.__dict__["real_scores"] = scores
         return scores
@@ -209,13 +209,13 @@ class Evaluator:
     @cached_property
     def spacing(self) -> float:
         """Median distance between nearest real data."""
-        return typical_spacing(self.real_kept)
+        return typical_spacing(self.real_bytes)
 
     def of_real(self) -> Measurements:
         """The same figures for the real data: what generation 0 should resemble."""
         scores = self.real_scores
         return Measurements(
-            n=len(self.real_kept),
+            n=len(self.real_bytes),
             **reward_figures(scores.reward),
             class_shares=class_shares(scores.labels, self.scorer.label_names),
             class_names=self.scorer.label_names,
@@ -250,8 +250,8 @@ class Evaluator:
             tv_real=total_variation(scores.labels, real_shares),
             judge=self.second_opinion(x, scores),
             divergence=divergence(self.cells, record, self.density_figures(generator, t, seeds)),
-            distances=self.distances.of(x, scores, self.real_kept, self.real_scores) if self.distances else None,
-            nn_ratio=nearest_ratio(x[:NEAREST_SAMPLES], self.real_kept, self.spacing),
+            distances=self.distances.of(x, scores, self.real_bytes, self.real_scores) if self.distances else None,
+            nn_ratio=nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
             nn_picks_ratio=None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
             grid_sha256=sheet[0],
             grid_columns=COLUMNS if x.ndim == 4 else None,

@@ -19,12 +19,12 @@ from model.interfaces import Generator, Report
 from model.training import Snapshotter
 
 
-def keep_turn(study: Study, turn: Turn) -> None:
+def store_turn(study: Study, turn: Turn) -> None:
     """Stores the turn until its generation is published."""
     study.store.set_status("turn", **turn.as_json())
 
 
-def kept_turn(study: Study, t: int) -> Turn | None:
+def stored_turn(study: Study, t: int) -> Turn | None:
     """The turn to generation t that a stopped worker had settled, unless all its raters have withdrawn since."""
     status = study.store.status("turn")
     if status.get("t") != t:
@@ -69,7 +69,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     """
     config, t = study.config, turn.t
     curated = from_main(lambda: read_curated(study, turn))
-    training = training_set(study, curated, t, evaluator.real_kept, evaluator.real_scores.reward)
+    training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward)
     started = time.monotonic()
     seed, path = training_seed(config, t, 0xF17), study.checkpoint_path(t)
     snapshotter = Snapshotter(path.with_suffix(".partial"), repr((config.pretraining, config.train, turn, seed)))

@@ -191,7 +191,7 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
             or take_pretrained(study, path, report)
         )
     ):
-        train_first(study.config, evaluator.real_kept, path, partial(report, "pretraining"))
+        train_first(study.config, evaluator.real_bytes, path, partial(report, "pretraining"))
     evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
     evaluation, of_real = evaluator.of(load_generator(study, 0), 0, None), evaluator.of_real()

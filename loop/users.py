@@ -15,7 +15,7 @@ from loop.analysis.log import Slates
 from loop.analysis.logit import Likelihood
 from loop.config import StudyConfig
 from loop.raters.quality import refresh
-from loop.round import keep_turn, kept_turn, latest_cut, open_requests
+from loop.round import latest_cut, open_requests, store_turn, stored_turn
 from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
@@ -115,7 +115,7 @@ class DrawnPicks:
         k: samples in a slate; None where users pick from all of them (K = inf).
         judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
         slate_seeds: n of them.
-        keep_all: whether the images of samples that nobody picked are stored too.
+        all_images: whether the images of samples that nobody picked are stored too.
     """
 
     drawn: Drawn
@@ -123,11 +123,11 @@ class DrawnPicks:
     k: int | None
     judged: np.ndarray | None
     slate_seeds: Sequence[int]
-    keep_all: bool = False
+    all_images: bool = False
 
     def records(self) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
         """The slates, and (sha256, png) of the images that are stored; encoding them takes a while."""
-        choices, seen = self.choices, None if self.keep_all else np.unique(self.choices.winners).tolist()
+        choices, seen = self.choices, None if self.all_images else np.unique(self.choices.winners).tolist()
         operative = None
         if self.judged is not None and self.k:
             operative = self.judged[np.repeat(choices.types, self.k), np.arange(len(self.drawn))]
@@ -147,7 +147,7 @@ def draw_picks(
     chunk: int,
     utilities: Utilities | None = None,
     *,
-    keep_all: bool = False,
+    all_images: bool = False,
 ) -> DrawnPicks:
     """Has a simulated user pick from n fresh slates of generation t.
 
@@ -160,7 +160,7 @@ def draw_picks(
         stream: keeps the seeds of different uses apart.
         chunk: which part of the use this is; the same chunk gives the same picks.
         utilities: what the user likes; without them the study's reward.
-        keep_all: stores the images of all samples, not of the picked ones alone; a later fit needs them.
+        all_images: stores the images of all samples, not of the picked ones alone; a later fit needs them.
     """
     rng = np.random.default_rng(derive_seed(config.seed, t, STREAMS[stream], chunk, 2))
     k = config.curation.k
@@ -178,7 +178,7 @@ def draw_picks(
         k=None if k == "inf" else per_pick,
         judged=None if alike else drawn.scores.operative,
         slate_seeds=rng.integers(2**63, size=n).tolist(),
-        keep_all=keep_all,
+        all_images=all_images,
     )
 
 
@@ -286,7 +286,7 @@ class People:
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Settles the turn first, then has the proxy pick chunk by chunk; each is a transaction."""
-        turn = from_main(lambda: kept_turn(self.study, t + 1) or self.settle(t))
+        turn = from_main(lambda: stored_turn(self.study, t + 1) or self.settle(t))
         if not turn.n_proxy:
             return turn
         store = self.study.store
@@ -321,7 +321,7 @@ class People:
                 request=request,
                 excluded=excluded,
             )
-            keep_turn(self.study, turn)
+            store_turn(self.study, turn)
             store.log("worker", "turn_started", t=t + 1, picks=picks, n_proxy=turn.n_proxy, excluded=excluded)
         return turn
 

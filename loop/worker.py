@@ -19,7 +19,7 @@ from data.store.sessions import steady_now
 from loop.generators import load_generator
 from loop.raters.journey import control_state
 from loop.raters.quality import refresh
-from loop.round import kept_turn, latest_t, next_generation, open_requests
+from loop.round import latest_t, next_generation, open_requests, stored_turn
 from loop.setup import prepare_evaluator, prepare_first_generation
 from loop.slates import Pool, make_templates
 from loop.study import Study, only_worker
@@ -134,7 +134,7 @@ class Worker:
         assert latest is not None
         if self.answer_simulate_request(latest):
             return True, None
-        if kept_turn(self.study, latest.t + 1) or self.is_due(latest):
+        if stored_turn(self.study, latest.t + 1) or self.is_due(latest):
             return True, latest.t
         self.report("idle", 0, 0)
         if time.monotonic() - self._flagged > FLAG_S:
@@ -200,7 +200,7 @@ class Worker:
             generator, n = self._generator(latest.t), int(request["detail"]["n"])
             self.report("curating", 0, 0)
             drawn = draw_picks(
-                self.study.config, self.scorer, generator, latest.t, n, "request", request["id"], keep_all=True
+                self.study.config, self.scorer, generator, latest.t, n, "request", request["id"], all_images=True
             )
             with store.write():  # picks and the request's answer together: a kill leaves neither or both
                 store_picks(store, sim_sessions(store, self.study.config), drawn)

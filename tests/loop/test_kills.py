@@ -56,7 +56,7 @@ PLACES = {
     "simulated users' slates stored, picks not": Place("data.store.picks:Picks.add_picks", simulated=True),
     "simulated users' picks not committed": Place("data.store.picks:Picks.add_picks", done=True, simulated=True),
     "flags set, not committed": Place("data.store.picks:Flags.set_flags", done=True),
-    "turn settled, not committed": Place("loop.users:keep_turn", done=True),
+    "turn settled, not committed": Place("loop.users:store_turn", done=True),
     "turn settled, proxy has not picked": Place("loop.users:fit_utilities"),
     "proxy's picks stored, not committed": Place("data.store.picks:Picks.add_picks", done=True),
     "proxy's picks committed": Place("loop.users:store_picks", done=True),
