@@ -419,7 +419,7 @@ def neighbour_figures(pairs: Between, neighbours: int) -> dict[str, Any]:
 
 
 def normal_interval(value: float, error: float) -> Interval:
-    """The 95 % interval of an estimate with this standard error."""
+    """The 95% interval of an estimate with this standard error."""
     return value - Z95 * error, value + Z95 * error
 
 
