@@ -1,4 +1,4 @@
-"""Who picks: simulated Luce users, people, and the proxy fitted to people's picks, all behind one interface."""
+"""Simulated Luce users, people, and the proxy fitted to people's picks: all who pick, behind one interface."""
 
 import hashlib
 from collections.abc import Callable, Sequence
