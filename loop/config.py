@@ -217,7 +217,10 @@ class JourneyConfig(_Table):
     answer: str = Field(default="", description="which of the choices is right")
     picks: int = Field(default=0, ge=0, description="slates that one rater answers; 0: no end")
     closing: str = Field(default="", description="a question after the last slate, answered in words or not at all")
-    thanks: str = Field(default="", description="said at the end")
+    thanks: str = Field(default="", description="said to those who finished")
+    declined: str = Field(default="", description="said of payment to those who declined; empty: the page's own words")
+    failed: str = Field(default="", description="the same for those who failed the comprehension question")
+    withdrawn: str = Field(default="", description="the same for those who withdrew before the end")
 
     @model_validator(mode="after")
     def _answerable(self) -> "JourneyConfig":

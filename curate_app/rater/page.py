@@ -1,4 +1,7 @@
-"""The rater's page: one gr.HTML with every view, which static/rater.js drives; the study's own texts; the movement."""
+"""The rater's page: one gr.HTML with every view, which static/rater.js drives; the study's own texts; the movement.
+
+And the page at addresses where there is none.
+"""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +11,9 @@ from typing import Any, Self
 
 import gradio as gr
 from markdown_it import MarkdownIt
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from curate_app.assets import STATIC, STATIC_URL, render
 from data.records import Generation
@@ -32,6 +38,9 @@ class JourneyTexts:
     question: str = ""
     closing: str = ""
     thanks: str = ""
+    declined: str = ""
+    failed: str = ""
+    withdrawn: str = ""
 
     @classmethod
     def of(cls, config: StudyConfig, folder: Path) -> Self:
@@ -60,15 +69,20 @@ def _read(name: str, file: str, folder: Path) -> str:
 
 
 def movement(generations: Sequence[Generation]) -> dict[str, Any]:
-    """{first, latest, moved}: sheets as {t, grid, columns}, `moved` as {name, before, after} or None.
+    """The first and the latest contact sheet, and what changed between them.
 
-    Generations without a contact sheet are passed over; `first` and `latest` are None when there is none.
+    Returns:
+        `first` and `latest` as {t, grid, columns}, None where there is no sheet at all (generations without one are
+        passed over); `moved` as {name, before, after}, the class that grew most, or None; `unchanged`, true where the
+        shares of the classes are known and none of them grew (missing where there is no sheet).
     """
     shown = [generation for generation in generations if generation.measurements.grid_sha256]
     if not shown:
         return {"first": None, "latest": None, "moved": None}
     first, latest = shown[0], shown[-1]
-    return {"first": _sheet(first), "latest": _sheet(latest), "moved": grown(first, latest)}
+    moved, known = grown(first, latest), bool(first.metrics.get("class_shares") and latest.metrics.get("class_shares"))
+    unchanged = known and moved is None and first.t < latest.t
+    return {"first": _sheet(first), "latest": _sheet(latest), "moved": moved, "unchanged": unchanged}
 
 
 def grown(first: Generation, latest: Generation) -> dict[str, Any] | None:
@@ -111,6 +125,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
         title=app.title,
         usual_title=app.title == type(app).model_fields["title"].default,
         reveal=app.reveal,
+        panel=study.config.panel.kind,
         languages=json.dumps(languages()),
     )
     with gr.Blocks(title=app.title, analytics_enabled=False, fill_width=True) as blocks:
@@ -121,3 +136,53 @@ def build_rater_page(study: Study) -> gr.Blocks:
             js_on_load=f"import('{STATIC_URL}/rater.js').then((page) => page.start(element));",
         )
     return blocks
+
+
+class UnknownAddresses:
+    """ASGI middleware: a page for browsers, and JSON for programs, in place of a bare 404.
+
+    Args:
+        app: gets every request.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on everything but a 404 that says nothing."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        by_browser = scope["method"] in ("GET", "HEAD") and "text/html" in Headers(scope=scope).get("accept", "")
+        replaced = False
+
+        async def send_something(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] != "http.response.start" or message["status"] != 404:
+                if not replaced:
+                    await send(message)
+                return
+            headers = MutableHeaders(raw=list(message.get("headers", ())))
+            replaced = by_browser or headers.get("content-type", "").startswith("text/plain")
+            if not replaced:
+                await send(message)
+                return
+            body = unknown_page(scope).encode() if by_browser else b'{"detail": "Not found"}'
+            del headers["content-encoding"]
+            headers["content-type"] = "text/html; charset=utf-8" if by_browser else "application/json"
+            headers["content-length"] = str(len(body))
+            headers["cache-control"] = "no-store"
+            await send({**message, "headers": headers.raw})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+        await self.app(scope, receive, send_something)
+
+
+def unknown_page(scope: Scope) -> str:
+    """The page at an address where there is none, in the language of ?lang=, else of the browser, else in English."""
+    texts, request = languages(), HTTPConnection(scope)
+    accepted = request.headers.get("accept-language", "").split(",")
+    tags = [request.query_params.get("lang", ""), *(tag.partition(";")[0] for tag in accepted)]
+    known = (tag.strip().lower().partition("-")[0] for tag in tags)
+    language = next((tag for tag in known if tag in texts), "en")
+    return render("unknown.html", text=texts[language], language=language, static=STATIC_URL)

@@ -26,7 +26,16 @@ from data.secret_file import kept_secret
 from data.store import Store
 from data.store.sessions import PanelIds
 from loop.config import StudyConfig
-from loop.raters.journey import TRIES, Place, admits, completion, picks_progress, place, worker_status
+from loop.raters.journey import (
+    TRIES,
+    Place,
+    admits,
+    completion,
+    control_state,
+    picks_progress,
+    place,
+    worker_status,
+)
 from loop.study import Study
 
 COOKIE = "curate_session"
@@ -274,7 +283,9 @@ def turn_without(service: Service, state: str) -> dict[str, Any]:
         return {**told, "html": service.texts.consent or service.texts.instructions}
     if state == "declined":
         panel = service.config.panel
-        return {**told, "completion": panel.completion(panel.withdrew)}
+        return {**told, "html": service.texts.declined, "completion": panel.completion(panel.withdrew)}
+    if state == "full":
+        return {**told, "over": control_state(service.store).finished}
     return told
 
 
@@ -295,8 +306,13 @@ def _shown(service: Service, at: Place) -> dict[str, Any]:
         return {"html": texts.question, "choices": list(journey.choices), "tries_left": tries_left}
     if at.state == "closing":
         return {"html": texts.closing}
-    ended = {"completion": completion(service.config, at.journey, at.state)}
-    return {"html": texts.thanks, **ended} if at.state == "finished" else ended
+    completed = at.state == "finished" or "finished" in at.journey.reached
+    own = {"finished": texts.thanks, "failed": texts.failed, "withdrawn": "" if completed else texts.withdrawn}
+    return {
+        "html": own[at.state],
+        "completed": completed,
+        "completion": completion(service.config, at.journey, at.state),
+    }
 
 
 def _slates(service: Service, slates: tuple[Slate, ...]) -> dict[str, Any]:

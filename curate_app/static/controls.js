@@ -13,7 +13,7 @@ export function listen(root, { press, choose, submit }) {
     const { act, position } = button.dataset;
     if (button.matches(".choice")) choose("pick", Number(position), input);
     else if (act === "none") choose("none", null, input);
-    else if (act === "help" || act === "leave") root.querySelector(`dialog.${act}`).showModal();
+    else if (act === "help") help.showModal();
     else {
       button.closest("dialog")?.close();
       press[act]?.();

@@ -16,7 +16,9 @@ const POLL_MS = { calm: 1500, busy: 2500, slow: 12000, paused: 5000 };
 const MOST_LAPSES = 2; // after as many slates without an answer in time the page asks whether anyone is there
 const SLATES = ["picking", "practice"];
 const OUTSIDE = ["consent", "declined", "preview", "uninvited", "incomplete", "elsewhere", "full", "withdrawn"]; // nothing left to withdraw
-const ENDED = [...OUTSIDE, "finished", "failed"];
+const OVER = ["finished", "failed"];
+const ENDED = [...OUTSIDE, ...OVER];
+const RIGHT_MS = 1200; // "That is right." stays in view this long, and leaves with its step
 
 class RaterPage {
   constructor(root) {
@@ -50,6 +52,10 @@ class RaterPage {
     const say = speaker(languages[language]);
     translate(this.root, say);
     return say;
+  }
+
+  get over() {
+    return OVER.includes(this.turn?.state);
   }
 
   get state() {
@@ -148,7 +154,7 @@ class RaterPage {
     const stays = open.some((slate) => slate.slate_id === this.stage.shown?.slate_id);
     if (!stays && open.length) this.show(open[0]);
     else if (!stays && this.outbox.size === 0) this.rest();
-    this.root.querySelector(".foot .quiet").hidden = OUTSIDE.includes(this.turn.state);
+    this.views.offerLeaving(this.turn, OUTSIDE.includes(this.turn.state), this.over);
     preload(open.find((slate) => slate.slate_id !== this.stage.shown?.slate_id));
   }
 
@@ -167,6 +173,7 @@ class RaterPage {
   rest() {
     this.stage.clear();
     if (this.turn.state === "consent") this.asked = this.turn;
+    if (ENDED.includes(this.turn.state)) this.voice.hush(); // nothing about old images lies over an ending
     if (isStep(this.turn.state)) this.views.show(this.turn);
     else this.views.calm(this.turn.state === "paused" ? "paused" : "calm", ...calmWords(this.say, this.turn));
   }
@@ -224,9 +231,9 @@ class RaterPage {
   async refused(error, pick) {
     this.answered.delete(pick.slate_id);
     if (this.stage.shown?.slate_id === pick.slate_id) this.stage.shown = null;
-    const known = error instanceof Refused && [404, 409, 410, 422].includes(error.status);
-    if (known) this.voice.note(this.say(`refused_${error.status}`));
     await this.refetch();
+    const known = error instanceof Refused && [404, 409, 410, 422].includes(error.status);
+    if (known && !ENDED.includes(this.turn.state)) this.voice.note(this.say(`refused_${error.status}`));
   }
 
   // Sends what a step's button asks for, once; a step that is behind or ahead of the server's follows the server.
@@ -238,7 +245,7 @@ class RaterPage {
     const asked = this.turn.state;
     try {
       const turn = await this.patiently(action);
-      if (asked === "question") this.judged(turn);
+      if (asked === "question") await this.judged(turn);
       this.arrive(turn);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -250,11 +257,18 @@ class RaterPage {
     }
   }
 
-  // What became of the answer to the question; a redrawn step says so itself when it was wrong.
-  judged(turn) {
+  // A remark on the answer to the question; a redrawn step makes its own when the answer was wrong.
+  async judged(turn) {
     const same = turn.state === "question" && turn.tries_left === this.turn.tries_left;
-    if (same) this.voice.note(this.say("wrong"));
-    else if (!["question", "failed", "withdrawn"].includes(turn.state)) this.voice.note(this.say("right"));
+    if (same) this.views.remark("tried", "wrong");
+    if (["question", "failed", "withdrawn"].includes(turn.state)) return;
+    this.views.remark("right", "good");
+    await sleep(RIGHT_MS);
+  }
+
+  submit(step, answer) {
+    if (step === "question" && answer === null) this.views.remark("choose", "wrong");
+    else this.act(() => finishStep(step, answer));
   }
 
   async leave() {
@@ -270,12 +284,13 @@ class RaterPage {
       decline: () => this.act(() => consent(false)),
       reconsider: () => (this.asked ? this.follow(this.asked) : location.reload()),
       instructed: () => this.act(() => finishStep("instructions")),
+      leave: () => this.views.askToLeave(this.turn, this.over),
       withdraw: () => this.act(() => this.leave()),
       stay: () => stopLeaving(this.views.step),
       copy: async () => this.voice.note(this.say((await copyCode(this.root.querySelector(".code"))) ? "copied" : "copy_by_hand")),
     };
     const choose = (...answer) => this.stage.choose(...answer);
-    listen(this.root, { press, choose, submit: (step, answer) => this.act(() => finishStep(step, answer)) });
+    listen(this.root, { press, choose, submit: (step, answer) => this.submit(step, answer) });
     addEventListener("beforeunload", (event) => {
       if (this.outbox.size) event.preventDefault();
     });

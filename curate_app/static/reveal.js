@@ -4,8 +4,6 @@ import { fit } from "./slate.js";
 
 const LARGEST_REM = 32;
 
-const percent = (share) => `${Math.round(100 * share)}%`;
-
 // Two sheets beside each other, each as large as fits and crisp.
 export function fitSheets(section) {
   const sheets = section?.querySelector(".sheets");
@@ -28,21 +26,25 @@ async function sheet(generation, caption, say) {
   return figure;
 }
 
-function sentence(found, total, say) {
-  if (found.first.t === found.latest.t) return say("reveal_only", { total });
-  if (!found.moved) return say("reveal_still");
-  const { name, before, after } = found.moved;
-  return say("reveal_moved", { name, from: percent(before), to: percent(after) });
+function sentence({ first, latest, moved, unchanged }, total, say, language) {
+  const [from, to] = [first.t, latest.t];
+  if (from === to) return say("reveal_only", { total });
+  if (!moved) return unchanged ? say("reveal_still", { first: from, latest: to }) : "";
+  const percent = new Intl.NumberFormat(language, { style: "percent" });
+  const shares = { from: percent.format(moved.before), to: percent.format(moved.after) };
+  return say("reveal_moved", { first: from, latest: to, name: moved.name, ...shares });
 }
 
-// Shows generation t against the first; a failure leaves what is there, the next generation tries again.
+// Shows the latest generation against the first; a failure leaves what is there, the next generation tries again.
 export async function reveal(section, total, say) {
-  const found = await getGenerations();
-  if (!found.latest) return;
-  const alone = found.first.t === found.latest.t;
-  const sheets = [await sheet(found.first, say("reveal_first"), say)];
-  if (!alone) sheets.push(await sheet(found.latest, say("reveal_latest", { t: found.latest.t }), say));
-  section.querySelector(".moved").textContent = sentence(found, total, say);
+  const movement = await getGenerations();
+  const { first, latest } = movement;
+  if (!latest) return;
+  const alone = first.t === latest.t;
+  const sheets = [await sheet(first, say("reveal_first", { t: first.t }), say)];
+  const caption = first.grid === latest.grid ? "reveal_unchanged" : "reveal_latest";
+  if (!alone) sheets.push(await sheet(latest, say(caption, { t: latest.t }), say));
+  section.querySelector(".moved").textContent = sentence(movement, total, say, section.closest("[lang]").lang);
   section.querySelector(".sheets").replaceChildren(...sheets);
   section.querySelector(".same").hidden = alone;
   section.hidden = false;

@@ -1,6 +1,6 @@
 // One slate on the screen: its buttons, and how large they may be. Small images grow by whole device pixels, so they stay crisp.
 const LETTERS = "abcdefghijklmnopqrstuvwxyz";
-const LARGEST_REM = 26;
+const LARGEST_REM = 44;
 
 // Keys 1..9, then letters.
 export const keyOf = (index) => (index < 9 ? String(index + 1) : LETTERS[index - 9] ?? "");

@@ -5,7 +5,6 @@ import { arrange, fill, keyOf, loadAll } from "./slate.js";
 const CHOSEN_MS = 140; // the choice stays in view this long
 const SETTLE_MS = 300; // and the next slate takes no answer before this, so the second half of a double click hits nothing
 const HURRY_S = 5; // with this much left the page says so
-const REVEAL_PEEK_REM = 3.5;
 const DAY_MS = 86_400_000;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -118,21 +117,18 @@ export class Stage {
     this.root.querySelector(".final").textContent = seconds ? this.say("hurry", { n: seconds }) : this.say("final");
   }
 
+  // The images get all the room that the screen has beside or between the words.
   arrange() {
-    const stage = this.root.querySelector(".stage");
-    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const section = this.root.querySelector(".reveal");
-    const peek = section && !section.hidden ? REVEAL_PEEK_REM * rem : 0;
     const pixels = (element, ...properties) => {
       const style = getComputedStyle(element);
       return properties.reduce((sum, property) => sum + (parseFloat(style[property]) || 0), 0);
     };
-    const badge = this.root.querySelector(".badge");
-    const above = badge.hidden ? 0 : badge.offsetHeight + pixels(stage, "rowGap");
-    const around = pixels(stage, "paddingTop", "paddingBottom") + pixels(this.root.querySelector(".screen"), "paddingBottom");
-    const taken = stage.getBoundingClientRect().top + scrollY + this.root.querySelector(".below").offsetHeight + above + around;
-    arrange(this.group, stage.clientWidth, Math.max(120, innerHeight - taken - peek));
-    fitSheets(section);
+    const [screen, stage, below] = [".screen", ".stage", ".below"].map((name) => this.root.querySelector(name));
+    const beside = getComputedStyle(screen).display === "grid";
+    const around = pixels(stage, "paddingTop", "paddingBottom") + pixels(screen, "paddingBottom");
+    const taken = stage.getBoundingClientRect().top + scrollY + (beside ? 0 : below.offsetHeight) + around;
+    arrange(this.group, stage.clientWidth, Math.max(120, pixels(screen, "minHeight") - taken));
+    fitSheets(this.root.querySelector(".reveal"));
   }
 
   // A slate's blurs: how often the window lost the focus or went out of sight, each absence once.

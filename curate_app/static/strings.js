@@ -18,7 +18,7 @@ export function translate(root, say) {
 }
 
 // "{base}_1" for one, "{base}_n" for more, "{base}_0" where there is one for none.
-export const counted = (say, base, n) => say(`${base}_${n > 1 ? "n" : n}`, { n });
+export const counted = (say, base, n, values = {}) => say(`${base}_${n > 1 ? "n" : n}`, { n, ...values });
 
 // " About 18 s left.", or nothing where nobody knows.
 export function timeLeft(say, seconds) {

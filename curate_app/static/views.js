@@ -1,6 +1,6 @@
 // The three views of the page, one at a time: a slate, a calm word, or a step. On a change its heading gets the focus.
-import { startLeaving } from "./endings.js";
-import { drawStep } from "./steps.js";
+import { startLeaving, stopLeaving } from "./endings.js";
+import { drawStep, remark } from "./steps.js";
 
 export class Views {
   constructor(root, say) {
@@ -42,10 +42,30 @@ export class Views {
     const drawn = `${turn.state} ${turn.tries_left ?? ""}`;
     if (drawn === this.drawn) return;
     this.drawn = drawn;
-    const title = drawStep(this.step, turn, this.say);
+    const title = drawStep(this.step, turn, this.say, this.root.dataset.panel);
     scrollTo(0, 0);
     title.focus({ preventScroll: true });
     startLeaving(this.step, this.say);
+  }
+
+  remark(key, tone) {
+    remark(this.step, this.say(key), tone);
+  }
+
+  // The button under everything: out of the study, or with the answers out of a study that has ended for the rater.
+  offerLeaving(turn, outside, over) {
+    const button = this.find(".foot .quiet");
+    button.hidden = outside;
+    button.textContent = this.say(over ? "withdraw_answers" : "withdraw");
+  }
+
+  askToLeave(turn, over) {
+    stopLeaving(this.step);
+    const more = this.say(over ? "leave_ended_more" : "leave_more");
+    this.find("#leave-title").textContent = this.say(over ? "leave_ended_title" : "leave_title");
+    this.find("#leave-more").textContent = turn.completed && turn.completion ? `${more} ${this.say("leave_code_holds")}` : more;
+    this.find("dialog.leave .primary").textContent = this.say(over ? "leave_ended_stay" : "leave_stay");
+    this.find("dialog.leave").showModal();
   }
 
   change(view, state) {

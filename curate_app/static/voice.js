@@ -14,6 +14,12 @@ export class Voice {
     if (!stays) this.timer = setTimeout(() => this.box.classList.remove("shown"), NOTE_MS);
   }
 
+  hush() {
+    clearTimeout(this.timer);
+    this.box.classList.remove("shown");
+    this.box.textContent = "";
+  }
+
   speak(text) {
     if (text !== this.heard.textContent) this.heard.textContent = text;
   }

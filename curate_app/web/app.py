@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Scope
 from curate_app.admin.controls import build_export_routes
 from curate_app.admin.page import build_admin_page
 from curate_app.assets import STATIC, STATIC_URL, head, theme
-from curate_app.rater.page import FILES, build_rater_page
+from curate_app.rater.page import FILES, UnknownAddresses, build_rater_page
 from curate_app.rater.routes import build_routes
 from curate_app.rater.sessions import Service
 from curate_app.web.admin_auth import AdminAuth, build_login_routes
@@ -68,9 +68,8 @@ def build_app(study: Study, *, admin_open: bool, password: str | None, health: H
     health = health or Health(study.path)
     handle_failures(app, health)
     service = Service.of(study, health, limits.whereabouts)
-    request_metrics = RequestMetrics(
-        Failures(Pictures(SecurityMiddleware(app, auth, limits, service.sessions.signer), study.store), health)
-    )
+    guarded = SecurityMiddleware(app, auth, limits, service.sessions.signer)
+    request_metrics = RequestMetrics(Failures(Pictures(UnknownAddresses(guarded), study.store), health))
     app.include_router(build_routes(service))
     app.include_router(build_login_routes(auth, study.path.name))
     app.include_router(build_export_routes(study))

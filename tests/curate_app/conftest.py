@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,20 +59,24 @@ def publish(
             store.add_slates([slate for slate in made if slate.purpose == purpose], random_ids=random_ids)
 
 
-@pytest.fixture
-def make_study(tmp_path: Path) -> Iterator[MakeStudy]:
-    """A factory: settings as for --set, the number of generations, the worker's phase (None: no worker)."""
+def set_phase(study: Study, phase: str) -> None:
+    """The worker's phase; it counts as alive however slow the test is."""
+    study.store.set_status("worker", phase=phase, done=0.25, left_s=18)
+    with study.store.write() as db:
+        db.conn.execute("UPDATE status SET at = '2999-01-01T00:00:00.000Z'")
+
+
+@contextmanager
+def _studies(folder: Path) -> Iterator[MakeStudy]:
     opened: list[Study] = []
 
     def make(*settings: str, generations: int = 1, phase: str | None = "idle") -> Study:
-        study = Study.create(tmp_path / f"study-{len(opened)}", configure("digits", settings))
+        study = Study.create(folder / f"study-{len(opened)}", configure("digits", settings))
         opened.append(study)
         for t in range(generations):
             publish(study, t, share=0.1 + 0.05 * t)
         if phase:
-            study.store.set_status("worker", phase=phase, done=0.25, left_s=18)
-            with study.store.write() as db:  # alive however slow the test is
-                db.conn.execute("UPDATE status SET at = '2999-01-01T00:00:00.000Z'")
+            set_phase(study, phase)
         return study
 
     yield make
@@ -80,12 +85,38 @@ def make_study(tmp_path: Path) -> Iterator[MakeStudy]:
 
 
 @pytest.fixture
+def make_study(tmp_path: Path) -> Iterator[MakeStudy]:
+    """A factory: settings as for --set, the number of generations, the worker's phase (None: no worker)."""
+    with _studies(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def serve_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tuple[Study, str]]]:
+    """A factory for a whole module: makes a study as `make_study` does, serves it, and gives it with its address."""
+    with ExitStack() as stack:
+        make = stack.enter_context(_studies(tmp_path_factory.mktemp("studies")))
+
+        def serve(*settings: str, **more: Any) -> tuple[Study, str]:
+            study = make(*settings, **more)
+            return study, stack.enter_context(_served(study))
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def worker_phase() -> Callable[[Study, str], None]:
+    """`set_phase`, for tests in which the worker goes on."""
+    return set_phase
+
+
+@pytest.fixture
 def study(make_study: MakeStudy) -> Study:
     """One generation, an idle worker."""
     return make_study()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def publish_generation() -> Callable[..., None]:
     """`publish`, for tests that let a generation arrive while the page is open."""
     return publish

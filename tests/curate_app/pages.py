@@ -10,6 +10,7 @@ from loop.study import Study
 READY = '.rater[data-state="ready"]'
 GRAVE = ("serious", "critical")
 LEAST_TARGET = 44
+VIEWPORTS = ((390, 844), (844, 390), (1366, 768))  # a phone, the same on its side, a laptop
 
 
 def ready(page: Page, address: str | None = None) -> list[str]:
@@ -28,7 +29,7 @@ def at(page: Page, state: str) -> None:
 
 
 def saved(page: Page, n: int) -> None:
-    expect(page.locator(".saved")).to_have_text("1 pick saved" if n == 1 else f"{n} picks saved")
+    expect(page.locator(".saved")).to_have_text("1 answer saved" if n == 1 else f"{n} answers saved")
 
 
 def check(page: Page) -> None:

@@ -259,7 +259,7 @@ def test_images_grow_by_whole_multiples(study: Study, serve, page: Page):
 
 def test_training_is_told_with_the_time_left(make_study, serve, page: Page):
     ready(page, serve(make_study(phase="training")))
-    told = "Generation 1 is training… About 18 s left. Your picks meanwhile compare generations."
+    told = "Generation 1 is training… About 18 s left. Meanwhile, your picks compare generations."
     expect(page.locator(".line")).to_have_text(told)
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
 
@@ -279,7 +279,14 @@ def test_a_new_generation_is_revealed_when_it_arrives(make_study, serve, page: P
     publish_generation(study, 1, share=0.25)
     page.keyboard.press("1")
     expect(page.locator(".sheets img")).to_have_count(2)
-    expect(page.locator(".moved")).to_have_text("“3” grew most: from 10% to 25% of what it draws.")
+    changed = "From generation 0 to generation 1 “3” grew most: from 10% to 25% of the images."
+    expect(page.locator(".moved")).to_have_text(changed)
+    expect(page.locator(".sheets figcaption")).to_have_text(["Generation 0, the first", "Generation 1, the latest"])
+    publish_generation(study, 2, share=0.1)
+    ready(page)
+    page.keyboard.press("1")
+    still = "Unchanged: from generation 0 to generation 2 no kind of image grew by as much as one percentage point."
+    expect(page.locator(".moved")).to_have_text(still)
 
 
 def test_without_reveal_nothing_of_it_is_in_the_page(study: Study, serve, page: Page):

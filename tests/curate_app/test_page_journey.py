@@ -53,7 +53,7 @@ def test_the_whole_prolific_journey(prolific: Study, serve, browser: Browser, de
         page.get_by_role("button", name="I agree").click()
 
         at(page, "instructions")
-        expect(page.locator(".step")).to_contain_text("2 rounds of practice come first. They don't count.")
+        expect(page.locator(".step")).to_contain_text("2 practice rounds come first. They don't count.")
         check(page)
         page.get_by_role("button", name="Practise").click()
 
@@ -76,7 +76,7 @@ def test_the_whole_prolific_journey(prolific: Study, serve, browser: Browser, de
         check(page)
         page.get_by_label("The best").check()
         page.get_by_role("button", name="Answer").click()
-        expect(page.locator(".note")).to_have_text("That is right.")
+        assert page.wait_for_selector(".step .remark.good").inner_text() == "That is right."
 
         for n in range(3):
             expect(page.locator(".line")).to_have_text(f"{n} of 3 answered")
@@ -94,10 +94,8 @@ def test_the_whole_prolific_journey(prolific: Study, serve, browser: Browser, de
 
         at(page, "finished")
         expect(page.locator(".code")).to_have_text("DONE")
-        expect(page.get_by_role("link", name="Go back and complete")).to_have_attribute(
-            "href", BACK.format(code="DONE")
-        )
-        expect(page.locator(".countdown")).to_contain_text("You are taken there in")
+        expect(page.get_by_role("link", name="Go back to Prolific")).to_have_attribute("href", BACK.format(code="DONE"))
+        expect(page.locator(".countdown")).to_contain_text("Taking you to Prolific in")
         check(page)
         page.clock.fast_forward(20_000)
         page.wait_for_url(BACK.format(code="DONE"))
@@ -219,7 +217,7 @@ def test_withdrawing_asks_first_and_then_marks_the_session(make_study, serve, pa
     ready(page)
     page.get_by_role("button", name="Withdraw").click()
     check(page)
-    page.get_by_role("button", name="Go on with the study").click()
+    page.get_by_role("button", name="Stay in the study").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert study.store.value("SELECT withdrawn_at FROM session") is None
     page.get_by_role("button", name="Withdraw").click()
@@ -256,7 +254,7 @@ def test_who_may_not_begin_is_told_why(
     assert study.store.value("SELECT count(*) FROM session") == quota
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "Go on where you began"), ("fr", "Continuez là où")])
+@pytest.mark.parametrize(("language", "words"), [("en", "Continue where you began"), ("fr", "Continuez là où")])
 def test_who_comes_with_anothers_id_is_told_how_to_go_on(make_study, serve, page: Page, language: str, words: str):
     study = make_study("panel.kind=prolific", f"app.language={language}", "journey.consent=Agree?")
     link = f"{serve(study)}/?PROLIFIC_PID=5f0c&STUDY_ID=study-1&lang={language}"
@@ -303,10 +301,10 @@ def test_looking_away_is_counted_once_an_absence(study: Study, serve, page: Page
     away = "dispatchEvent(new Event('blur')); dispatchEvent(new Event('blur')); dispatchEvent(new Event('focus'));"
     page.evaluate(away * 2)
     page.keyboard.press("1")
-    expect(page.locator(".saved")).to_have_text("1 pick saved")
+    expect(page.locator(".saved")).to_have_text("1 answer saved")
     ready(page)
     page.keyboard.press("1")
-    expect(page.locator(".saved")).to_have_text("2 picks saved")
+    expect(page.locator(".saved")).to_have_text("2 answers saved")
     assert [row["blur_count"] for row in picks(study)] == [2, 0]
 
 
@@ -314,15 +312,15 @@ def test_time_outs_are_stored_and_after_two_the_page_asks_whether_anyone_is_ther
     study = make_study("slates.timeout_s=2.5")
     page.goto(serve(study))
     expect(page.locator(".calm-title")).to_have_text("Are you still there?")
-    expect(page.locator(".saved")).to_have_text("2 picks saved")
+    expect(page.locator(".saved")).to_have_text("2 answers saved")
     check(page)
     stored = picks(study)
     assert [(row["outcome"], row["position"], row["input"]) for row in stored] == [("timeout", None, None)] * 2
     assert all(row["rt_ms"] >= 2500 for row in stored)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     ready(page)
     page.keyboard.press("1")
-    expect(page.locator(".saved")).to_have_text("3 picks saved")
+    expect(page.locator(".saved")).to_have_text("3 answers saved")
 
 
 @pytest.mark.parametrize(("query", "locale", "agree"), [

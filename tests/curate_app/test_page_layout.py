@@ -1,0 +1,80 @@
+"""The slate on every screen: the images as large as it allows, all in view, and still while everything else changes."""
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from loop.study import Study
+from tests.curate_app.journeys import with_practice
+from tests.curate_app.pages import VIEWPORTS, check, ready
+
+pytestmark = pytest.mark.browser
+LEAST_SIDE = {(390, 844): 160, (844, 390): 160, (1366, 768): 280}  # of four images of 8 x 8 pixels
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+SHIFTS = """window.shifts = [];
+new PerformanceObserver(list => shifts.push(...list.getEntries().map(
+    entry => [entry.value, entry.sources.map(source => source.node?.outerHTML ?? '').join()])
+)).observe({type: 'layout-shift', buffered: false})"""
+
+
+@pytest.fixture(scope="module")
+def served(serve_study, publish_generation) -> tuple[Study, str]:
+    """A study with a practice slate, the picks at once after it, and the movement below."""
+    study, address = serve_study("journey.practice=1", "app.reveal=true", "schedule.picks=100")
+    publish_generation(study, 1, slates=40, audit=60, share=0.2)
+    return with_practice(study), address
+
+
+def boxes(page: Page) -> list[list[float]]:
+    """Left, top, width and height of each image."""
+    return page.locator(".choice img").evaluate_all(
+        "all => all.map(x => x.getBoundingClientRect()).map(r => [r.left, r.top, r.width, r.height])"
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_images_are_large_and_stay_where_they_are(
+    served: tuple[Study, str], browser: Browser, worker_phase, language: str
+):
+    study, address = served
+    for (width, height), least in LEAST_SIDE.items():
+        touch = width != 1366
+        with browser.new_context(
+            viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
+        ) as context:
+            page = context.new_page()
+            worker_phase(study, "idle")
+            ready(page, f"{address}/?lang={language}")
+            expect(page.locator(".sheets img").first).to_be_visible()
+            page.evaluate(SHIFTS)
+            first = boxes(page)
+            assert len(first) == 4 and all(box[2] == box[3] >= least for box in first), first
+            for _, top, _, side in first:
+                assert top >= 0 and top + side <= height
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            expect(page.locator(".badge")).to_be_visible()
+            for phase in ("idle", "curating", "training"):  # the practice slate, then two that count
+                worker_phase(study, phase)
+                ready(page)
+                page.locator(".none").click()
+                ready(page)
+                expect(page.locator(".line")).to_contain_text("100" if phase == "idle" else "18 s")
+                page.evaluate(PAINTED)
+                assert boxes(page) == first
+            expect(page.locator(".badge")).to_be_hidden()
+            assert page.evaluate("shifts") == []
+            check(page)
+
+
+def test_a_pair_and_a_dozen_fit_as_well(serve_study, browser: Browser):
+    _, address = serve_study("curation.k=2")
+    _, dozen = serve_study("curation.k=12")
+    for width, height in VIEWPORTS:
+        with browser.new_context(viewport={"width": width, "height": height}) as context:
+            page = context.new_page()
+            for url, least in ((address, 0.42), (dozen, 0.18)):
+                ready(page, url)
+                shown = boxes(page)
+                page_size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+                assert page.evaluate(page_size) == [width, height]
+                assert all(box[2] >= least * min(width, height) for box in shown), shown
+                check(page)
