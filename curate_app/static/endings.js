@@ -33,7 +33,7 @@ function payment({ state, completion, completed }, say, panel) {
 // What follows an ending's own sentences: payment, in the study's `words` where it has some, the code and the way back.
 export function ending(turn, say, panel, words = null) {
   const { completion, completed, state } = turn;
-  const sentences = words ? [] : payment(turn, say, panel);
+  const sentences = [...(words ? [] : payment(turn, say, panel)), ...(completion ? [] : [say("close_page")])];
   const parts = words ? [words] : [];
   if (sentences.length) parts.push(element("p", { className: "soft payment", textContent: sentences.join(" ") }));
   if (completion?.code) {

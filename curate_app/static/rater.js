@@ -154,7 +154,7 @@ class RaterPage {
     const stays = open.some((slate) => slate.slate_id === this.stage.shown?.slate_id);
     if (!stays && open.length) this.show(open[0]);
     else if (!stays && this.outbox.size === 0) this.rest();
-    this.views.offerLeaving(this.turn, OUTSIDE.includes(this.turn.state), this.over);
+    this.views.offerLeaving(OUTSIDE.includes(this.turn.state), this.over);
     preload(open.find((slate) => slate.slate_id !== this.stage.shown?.slate_id));
   }
 

@@ -53,7 +53,7 @@ export class Views {
   }
 
   // The button under everything: out of the study, or with the answers out of a study that has ended for the rater.
-  offerLeaving(turn, outside, over) {
+  offerLeaving(outside, over) {
     const button = this.find(".foot .quiet");
     button.hidden = outside;
     button.textContent = this.say(over ? "withdraw_answers" : "withdraw");
