@@ -72,8 +72,8 @@ def begin(page: Page) -> None:
 
 def pick(page: Page) -> None:
     ready(page)
-    page.keyboard.press("1")
-    expect(page.locator(".slate")).to_have_attribute("data-chosen", "pick")
+    with page.expect_response("**/api/pick"):
+        page.keyboard.press("1")
 
 
 def reads(page: Page, *sentences: str) -> None:
