@@ -80,8 +80,9 @@ def movement(generations: Sequence[Generation]) -> dict[str, Any]:
     if not shown:
         return {"first": None, "latest": None, "moved": None}
     first, latest = shown[0], shown[-1]
-    moved, known = grown(first, latest), bool(first.metrics.get("class_shares") and latest.metrics.get("class_shares"))
-    unchanged = known and moved is None and first.t < latest.t
+    before, after = first.measurements.class_shares, latest.measurements.class_shares
+    moved = grown(first, latest)
+    unchanged = moved is None and first.t < latest.t and 0 < len(before) == len(after)
     return {"first": _sheet(first), "latest": _sheet(latest), "moved": moved, "unchanged": unchanged}
 
 
@@ -110,11 +111,11 @@ def _sheet(generation: Generation) -> dict[str, Any]:
 
 def languages() -> dict[str, dict[str, Any]]:
     """The page's texts by language: all static/strings.<language>.json there are, each with its direction `dir`."""
-    found = {}
+    texts = {}
     for file in sorted(STATIC.glob("strings.*.json")):
-        words = json.loads(file.read_text(encoding="utf-8"))
-        found[file.name.split(".")[1]] = {"dir": words["dir"], **words["rater"]}
-    return found
+        strings = json.loads(file.read_text(encoding="utf-8"))
+        texts[file.name.split(".")[1]] = {"dir": strings["dir"], **strings["rater"]}
+    return texts
 
 
 def build_rater_page(study: Study) -> gr.Blocks:
