@@ -16,8 +16,8 @@ from typing import Any
 
 from crowd import add_images, add_picks
 
-from curate_app.admin.panels import CrowdCounts, KeptEvidence
-from curate_app.admin.view import panels
+from curate_app.admin.counts import CrowdCounts, LatestEvidence
+from curate_app.admin.panels import panels
 from data.records import Generation
 from loop.raters.journey import picks_progress
 from loop.study import Study, configure
@@ -47,7 +47,7 @@ def measure(study: Study) -> None:
     """Starts a page's refreshes as the app does, and goes on until all picks are counted."""
     print(f"{study.store.last_pick():,} picks")
     timed("when the app starts", lambda: picks_progress(study.store, study.config))
-    crowd, evidence = CrowdCounts(study), KeptEvidence(study)
+    crowd, evidence = CrowdCounts(study), LatestEvidence(study)
     timed("the page opens", lambda: panels(study, crowd, evidence()))
     latest, n = study.store.latest_cut() or (0, 0), 1
     while crowd(latest[0]).share < 1:

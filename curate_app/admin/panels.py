@@ -1,205 +1,295 @@
-"""The researcher's panels: generations, people at work, and their curves.
+"""The panels of the researcher's page as HTML: read from the store, drawn by templates, without Gradio.
 
-Counts read each pick once: a refresh costs what came since the last one.
+Above all else stand the worker's state and the key numbers; then people at work, curves, generations, samples, events.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from datetime import datetime
+from typing import Any
 
+from curate_app.admin.counts import Counts, CrowdCounts
 from curate_app.assets import TEXT, render
-from curate_app.plots.svg import Chart, Line, Point, number
+from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.rater.page import class_name
-from curate_app.report.charts import BOUND, is_simulated, predictions
-from curate_app.report.tables import slate_sizes
+from curate_app.report.charts import (
+    BOUND,
+    MEASURED,
+    fidelity,
+    frechet,
+    is_simulated,
+    predictions,
+    second_opinion,
+    transmission,
+    win_rates,
+)
+from curate_app.report.pages import findings, pretty
+from curate_app.report.tables import by_kind, count_of, slate_sizes
 from data.measurements import CuratedCounts, Mean, Measurements
-from data.records import Generation
+from data.records import Generation, Progress
 from data.store import Store
 from loop.config import FLAGS, StudyConfig
-from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import Evidence, WinRate
-from loop.evidence.study import stored_quick_evidence
+from loop.raters.journey import Controls, control_state, picks_progress, worker_status
 from loop.study import Study
 
-BUDGET_S = 0.25
-CHUNK = 10_000  # picks
-MINUTES = 60
-EFFORT = 20  # what took a second is not read anew within this many
-AT_WORK_S = 120.0  # people who did something within so many seconds are at work
-T = TypeVar("T")
-MEASURED = "measured, with its 95% interval"
+EVENTS_SHOWN, EVENTS_READ = 20, 300
+ACTORS = ("curate", "worker", "researcher", "quality", "server")  # all others are raters' sessions
+TRAINING = ("curating", "training", "publishing")
 MOVED = 0.01  # of the samples: a share that changed by less has not moved
 COPYING = 0.5  # a nearest-neighbour ratio under this smells of copying
+SHARES = ("rate", "before", "accuracy")  # in the details of events
+PACE_WIDTH, PACE_HEIGHT = 360.0, 56.0
 SAY = TEXT["admin"]
-WIDTH, HEIGHT = 360.0, 56.0
 
 
 @dataclass(frozen=True)
-class People:
-    """Counts of people: by the step they reached, with an answer that isn't practice, at work now, and by flag."""
+class Panels:
+    """The parts of the page, each replaced only when it changes, and what the buttons depend on."""
 
-    funnel: dict[str, int]
-    picked: int
-    at_work: int
-    flagged: dict[str, int]
+    head: str
+    notes: str
+    crowd: str
+    curves: str
+    timeline: str
+    sheets: str
+    events: str
+    controls: Controls
+    worker_absent: bool
+    training: bool
+    people_picked: bool
 
 
-@dataclass(frozen=True)
-class Counts:
-    """The counts.
+def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -> Panels:
+    """All parts, as they stand now; predictions are those of the evidence, which may lag a generation behind."""
+    store = study.store
+    # not in one transaction with the rest: it counts on from the last time only outside of one
+    progress, latest = picks_progress(store, study.config), store.latest_cut() or (0, 0)
+    counts = crowd(latest[0])
+    with store.read():
+        generations, worker = store.generations(), worker_status(store)
+        real = Measurements.model_validate(store.status("real"))
+        events, controls = store.events(newest=EVENTS_READ), control_state(store)
+        alarmed = store.status("flags").get("alarmed", [])
+        remarks = [("alarm", sentence) for sentence in alarms(store, alarmed)]
+    if worker["phase"] == "absent":
+        remarks.append(("reason", SAY["worker_gone"].format(path=study.path)))
+    if controls.stopped:
+        remarks.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
+    if counts.share < 1:
+        remarks.append(("reason", SAY["counting"].format(share=f"{counts.share:.0%}")))
+    summary = ""
+    if evidence and len(evidence.generations) > 1:  # people's choices are later than its last generation
+        summary = pretty(" ".join(findings(evidence.model_copy(update={"win_rates": counts.rates}))))
+    return Panels(
+        head=head_panel(study, generations, worker, counts, progress, controls),
+        notes=notes_panel(remarks),
+        crowd=crowd_panel(study.config, counts, alarmed),
+        curves=render(
+            "admin_curves.html",
+            text=SAY,
+            charts=charts(generations, real, evidence, counts.rates),
+            summary=summary,
+            until=len(evidence.generations) - 1 if evidence else 0,
+        ),
+        timeline=timeline(generations, counts.rates),
+        sheets=sheets(generations),
+        events=render("admin_events.html", text=SAY, events=shown_events(events)),
+        controls=controls,
+        worker_absent=worker["phase"] == "absent",
+        training=worker["phase"] in TRAINING,
+        people_picked=counts.people.picked > 0,
+    )
 
-    Attributes:
-        kinds: answers by kind of rater.
-        minutes: people's answers in each of the last 60 minutes, the present one last.
-        flags: people's answers with each flag.
-        rates: of generations in audit slates.
-        people: see `People`.
-        share: of the picks that has been read, 0 .. 1.
+
+def head_panel(
+    study: Study,
+    generations: Sequence[Generation],
+    worker: dict[str, Any],
+    counts: Counts,
+    progress: Progress,
+    controls: Controls,
+) -> str:
+    """The study's name, what the worker does, and the key numbers: does the generator follow, do picks come in?
+
+    A pick is an answer that names a sample, to a slate that isn't practice; all other answers are counted beside.
     """
+    enough, last = progress.done >= progress.total, study.config.stop.generations
+    numbers = [
+        (SAY["number_generation"], generations[-1].t if generations else "–", ""),
+        *followed(generations, counts),
+        (
+            SAY["number_since" if 0 < last <= progress.t else "number_next"].format(t=progress.t, next=progress.t + 1),
+            f"{progress.done:,}",
+            "" if 0 < last <= progress.t else SAY["needed" if enough else "of"].format(n=f"{progress.total:,}"),
+        ),
+        (SAY["number_now"], f"{counts.people.at_work:,}", ""),
+        (
+            SAY["number_finished"],
+            f"{counts.people.funnel['finished']:,}",
+            SAY["of"].format(n=f"{controls.quota:,}") if controls.quota else "",
+        ),
+        *(
+            (label, f"{counts.answers[kind, 'pick']:,}", "")
+            for kind, label in SAY["number_picks"].items()
+            if counts.answers[kind, "pick"]
+        ),
+    ]
+    other = [
+        SAY["other_answers"][outcome].format(n=f"{counts.answers['human', outcome]:,}")
+        for outcome in SAY["other_answers"]
+        if counts.answers["human", outcome]
+    ]
+    done, left_s, phase = worker["done"], worker["left_s"], worker["phase"]
+    phase_words = SAY["phases"][phase].format(next=progress.t + 1) if phase in SAY["phases"] else phase
+    return render(
+        "admin_head.html",
+        text=SAY,
+        study=study.path.name,
+        numbers=numbers,
+        other=SAY["other"].format(answers=", ".join(other)) if other else "",
+        state=SAY["state_finished"] if controls.finished else SAY["state_paused"] if controls.paused else "",
+        phase=phase,
+        phase_words=phase_words,
+        done=None if done is None else round(100 * min(1.0, max(0.0, done))),
+        left="" if left_s is None else SAY["left"].format(time=span(left_s)),
+    )
 
-    kinds: Counter[str]
-    minutes: list[int]
-    flags: Counter[str]
-    rates: list[WinRate]
-    people: People
-    share: float
 
+def followed(generations: Sequence[Generation], counts: Counts) -> list[tuple[str, str, str]]:
+    """Label, value and addition of the number that says whether the generator follows: at most one.
 
-class Seldom(Generic[T]):
-    """A value that is read anew only as often as that is cheap."""
-
-    def __init__(self, read: Callable[[], T]):
-        self._read = read
-        self._value: T | None = None
-        self._until = 0.0
-
-    def __call__(self) -> T:
-        """The value, at most `EFFORT` times as old as it took to read."""
-        began = time.monotonic()
-        if self._value is None or began > self._until:
-            self._value = self._read()
-            now = time.monotonic()
-            self._until = now + EFFORT * (now - began)
-        return self._value
-
-
-class Running:
-    """One count, kept up from pick to pick; the newest picks are read first.
-
-    Args:
-        read: the counts over a range of pick ids (above the first number, up to the second).
+    Where people compared generations it is how often they preferred the latest such to generation 0, with its interval;
+    where simulated users alone picked, the latest mean reward beside the first.
     """
-
-    def __init__(self, read: Callable[[int, int], Mapping[Any, int]]):
-        self._read = read
-        self._low: int | None = None
-        self._high = 0
-        self.counts: Counter[Any] = Counter()
-
-    @property
-    def done(self) -> int:
-        """The number of pick ids that have been read."""
-        return self._high - (self._low or 0)
-
-    def advance(self, last: int, deadline: float) -> None:
-        """Counts on, up to the pick `last` and then down to the first, until the time (`time.monotonic`) is over."""
-        if self._low is None:
-            self._low = self._high = last
-        while self._high < last or self._low > 0:
-            if self._high < last:
-                above = min(last, self._high + CHUNK)
-                self.counts.update(self._read(self._high, above))
-                self._high = above
-            else:
-                below = max(0, self._low - CHUNK)
-                self.counts.update(self._read(below, self._low))
-                self._low = below
-            if time.monotonic() > deadline:
-                return
+    against_first = [rate for rate in counts.rates if rate.against == 0]
+    if against_first:
+        rate, t = against_first[-1].rate, against_first[-1].t
+        interval = f"({rate.low:.0%} to {rate.high:.0%})"
+        return [(SAY["number_preferred"].format(t=t), f"{rate.value:.0%}", interval)]
+    rewards = measured_points(generations, lambda measurements: measurements.mean_reward)
+    if len(rewards) < 2 or counts.answers["human", "pick"]:
+        return []
+    first = SAY["first"].format(value=number(rewards[0].value, 3))
+    return [(SAY["number_reward"], number(rewards[-1].value, 3), first)]
 
 
-class CrowdCounts:
-    """All counts of one study; safe to share between the threads of its pages."""
+def notes_panel(remarks: Sequence[tuple[str, str]]) -> str:
+    """Sentences above the panels, each an 'alarm' or a 'reason'; empty where there is nothing to say."""
+    return render("admin_notes.html", notes=remarks)
 
-    def __init__(self, study: Study):
-        store = study.store
-        self._store, self._config = store, study.config
-        self._lock = Lock()
-        self._picks = Running(store.picks_by_minute)
-        self._wins = Running(store.audit_wins)
-        self._flags = Running(store.flagged_picks)
-        self._thresholds: Any = None
-        self._latest = 0
-        self._rates = Seldom(self._read_rates)
-        self._people = Seldom(self._read_people)
 
-    def __call__(self, latest: int, budget_s: float = BUDGET_S) -> Counts:
-        """The counts as of now, or of as many picks as can be read in the time given.
-
-        Args:
-            latest: the generation that is served.
-            budget_s: seconds.
-        """
-        with self._lock:
-            self._latest = latest
-            deadline, last = time.monotonic() + budget_s, self._store.last_pick()
-            flagged = self._flagged_until()
-            for running, until in ((self._picks, last), (self._wins, last), (self._flags, flagged)):
-                running.advance(until, deadline)
-            read = self._picks.done + self._wins.done + self._flags.done
-            kinds: Counter[str] = Counter()
-            for (kind, _), n in self._picks.counts.items():
-                kinds[kind] += n
-            share = read / (2 * last + flagged) if last else 1.0
-            return Counts(kinds, self._minutes(), self._flags.counts.copy(), self._rates(), self._people(), share)
-
-    def _flagged_until(self) -> int:
-        """The last pick that was judged; other thresholds mean that all are judged anew."""
-        kept = self._store.status("flags")
-        if kept.get("thresholds") != self._thresholds:
-            self._thresholds, self._flags = kept.get("thresholds"), Running(self._store.flagged_picks)
-        return kept.get("until", 0)
-
-    def _minutes(self) -> list[int]:
-        now = datetime.now(UTC)
-        names = [f"{now - timedelta(minutes=ago):%Y-%m-%dT%H:%M}" for ago in reversed(range(MINUTES))]
-        return [self._picks.counts["human", name] for name in names]
-
-    def _read_rates(self) -> list[WinRate]:
-        raters, foreign = raters_of(self._store, self._config, live=True), self._store.foreign_generations()
-        return rates_of(self._wins.counts, raters, self._latest, foreign)
-
-    def _read_people(self) -> People:
-        store = self._store
-        return People(
-            store.funnel(), store.people_who_picked(), store.people_at_work(AT_WORK_S), store.flagged_sessions()
+def alarms(store: Store, alarmed: Sequence[str]) -> list[str]:
+    """A sentence for each flag whose rate has jumped and hasn't come down since."""
+    if not alarmed:
+        return []
+    events = store.events(kinds=("flag_rate_jumped",), newest=50)
+    latest = {event["detail"]["flag"]: event["detail"] for event in events}
+    return [
+        SAY["alarm"].format(
+            flag=SAY["flags"][flag], rate=f"{latest[flag]['rate']:.0%}", before=f"{latest[flag]['before']:.0%}"
         )
+        for flag in alarmed
+        if flag in latest
+    ]
 
 
-class KeptEvidence:
-    """The evidence that the worker left last, read anew only when there is something new."""
+def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> str:
+    """Picks per minute, steps and flags, with the flags whose rate has jumped; empty where no person ever came."""
+    funnel, quality, exits = counts.people.funnel, config.quality, ("declined", "failed", "withdrawn")
+    if not funnel["arrived"]:
+        return ""
+    flags = [
+        {
+            "name": SAY["flags"][flag],
+            "picks": counts.flags[flag] if flag != "one_position" else None,
+            "sessions": counts.people.flagged.get(flag, 0),
+            "alarmed": flag in alarmed,
+            "left_out": flag in (*quality.exclude_picks, *quality.exclude_raters),
+        }
+        for flag in FLAGS
+    ]
+    silent = funnel["arrived"] - sum(funnel[name] for name in (*exits, "finished")) - counts.people.at_work
+    left_out = [
+        SAY[key].format(flags=", ".join(SAY["flags"][flag] for flag in excluded))
+        for key, excluded in (("rule_picks", quality.exclude_picks), ("rule_raters", quality.exclude_raters))
+        if excluded
+    ]
+    return render(
+        "admin_crowd.html",
+        text=SAY,
+        pace=pace(counts.minutes),
+        stages=stages(config, funnel, counts.people.picked),
+        exits=[
+            *((SAY["exits"][name], funnel[name]) for name in exits if funnel[name]),
+            *([(SAY["exits"]["silent"], silent)] if config.journey.picks and silent > 0 else []),
+        ],
+        flags=flags,
+        rule=SAY["rule"].format(parts=SAY["and"].join(left_out)) if left_out else SAY["rule_none"],
+    )
 
-    def __init__(self, study: Study):
-        self._study = study
-        self._read: tuple[str | None, Evidence | None] = (None, None)
 
-    def __call__(self) -> Evidence | None:
-        """The evidence; None before the first generation, or where another version left it."""
-        at = self._study.store.status("evidence").get("at")
-        if at != self._read[0]:
-            self._read = (at, stored_quick_evidence(self._study))
-        return self._read[1]
+def stages(config: StudyConfig, funnel: Mapping[str, int], picked: int) -> list[dict[str, Any]]:
+    """The steps that this study has, in order, with how many people did each and their share of those who came."""
+    journey = config.journey
+    steps = [
+        ("arrived", funnel["arrived"], True),
+        ("consented", funnel["consented"], journey.consent),
+        ("instructed", funnel["instructed"], journey.instructions),
+        ("understood", funnel["understood"], journey.question),
+        ("picked", picked, True),
+        ("closed", funnel["closed"], journey.closing),
+        ("finished", funnel["finished"], journey.picks),
+    ]
+    arrived = max(1, funnel["arrived"])
+    return [{"name": SAY["stages"][name], "n": n, "share": n / arrived} for name, n, is_there in steps if is_there]
+
+
+def pace(minutes: Sequence[int]) -> dict[str, Any]:
+    """Bars of the last hour; the present minute, which isn't over, is the last."""
+    top, step = max([*minutes, 1]), PACE_WIDTH / len(minutes)
+    return {
+        "last": minutes[-2],
+        "hour": sum(minutes),
+        "top": max(minutes),
+        "width": PACE_WIDTH,
+        "height": PACE_HEIGHT,
+        "step": round(step - 1.2, 2),
+        "bars": [
+            {
+                "x": round(i * step, 2),
+                "y": round(PACE_HEIGHT * (1 - n / top), 2),
+                "h": round(PACE_HEIGHT * n / top, 2),
+            }
+            for i, n in enumerate(minutes)
+        ],
+    }
+
+
+def charts(
+    generations: Sequence[Generation], real: Measurements, evidence: Evidence | None, rates: Sequence[WinRate]
+) -> list[dict[str, Any]]:
+    """All curves that there is something to draw of: people's choices, the reward, E[w], classes, then distances."""
+    reward_title = SAY["chart_reward" if evidence is None or is_simulated(evidence) else "chart_reward_people"]
+    preferred = win_rates(rates)
+    drawn = [(preferred.title, preferred.chart)] if preferred else []
+    drawn += [
+        (reward_title, reward_chart(generations, real, evidence)),
+        (SAY["chart_weight"], weight_chart(generations, real, evidence)),
+        (SAY["chart_shares"], shares_chart(generations, real, evidence)),
+    ]
+    if evidence:
+        by_evidence = [transmission(evidence)]
+        by_evidence += [part(evidence.generations) for part in (second_opinion, frechet, fidelity)]
+        drawn += [(titled.title, titled.chart) for titled in by_evidence if titled]
+    return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in drawn if chart]
 
 
 def reward_chart(
     generations: Sequence[Generation], real: Measurements, evidence: Evidence | None = None
 ) -> Chart | None:
     """Mean reward with its interval and predictions; None before the first measurement."""
-    points = _points(generations, lambda measurements: measurements.mean_reward)
+    points = measured_points(generations, lambda measurements: measurements.mean_reward)
     if not points:
         return None
     a, b = points[0], points[-1]
@@ -211,15 +301,11 @@ def reward_chart(
 
 def weight_chart(generations: Sequence[Generation], real: Measurements, evidence: Evidence | None) -> Chart | None:
     """E[w] with its predictions and floors; None where nothing was predicted, as of people's picks."""
-    points = _points(generations, lambda measurements: measurements.mean_w)
-    if (
-        not points
-        or evidence is None
-        or not is_simulated(evidence)
-        or not any(g.predicted for g in evidence.generations)
-    ):
+    points = measured_points(generations, lambda measurements: measurements.mean_w)
+    if not points or evidence is None or not is_simulated(evidence):
         return None
-    names = sorted({name for one in evidence.generations for name in one.floors})
+    if not any(g.predicted for g in evidence.generations):
+        return None
     floors = [
         Line(
             name,
@@ -227,7 +313,7 @@ def weight_chart(generations: Sequence[Generation], real: Measurements, evidence
             look="bound",
             legend=BOUND,
         )
-        for name in names
+        for name in sorted({name for g in evidence.generations for name in g.floors})
     ]
     ahead = predictions(evidence.generations, lambda law: law.mean_w)
     lines = [Line("generator", points, loud=True, legend=MEASURED), *ahead, *floors]
@@ -263,63 +349,81 @@ def shares_chart(
     return Chart("share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0)
 
 
-def _points(generations: Sequence[Generation], mean: Callable[[Measurements], Mean | None]) -> list[Point]:
+def measured_points(generations: Sequence[Generation], mean: Callable[[Measurements], Mean | None]) -> list[Point]:
+    """A measurement of each generation that has it, with its standard error."""
     return [
-        Point(generation.t, found.value, found.se)
+        Point(generation.t, estimate.value, estimate.se)
         for generation in generations
-        if (found := mean(generation.measurements))
+        if (estimate := mean(generation.measurements))
     ]
 
 
 def timeline(generations: Sequence[Generation], rates: Sequence[WinRate]) -> str:
-    """A row per generation, newest first: when it was published, from how many picks, in what time, and who wins."""
-    won = {(rate.t, rate.against): rate for rate in rates}
-    rows = [_row(generation, won) for generation in reversed(generations)]
-    return render("admin_timeline.html", text=SAY, rows=rows, notes=_notes(rates))
-
-
-def _notes(rates: Sequence[WinRate]) -> list[str]:
-    """Notes on the rates; nothing where there are none."""
+    """A row per generation, newest first: when it was published, from how many picks, in what time, how preferred."""
+    against = {(rate.t, rate.against): win_rate_cell(rate) for rate in rates}
+    rows = []
+    for generation in reversed(generations):
+        t, at, seconds = generation.t, generation.published_at, generation.measurements.seconds
+        rows.append(
+            {
+                "t": t,
+                "at": at,
+                "day": f"{datetime.fromisoformat(at):%-d %b}" if at else "–",
+                "time": at[11:16],
+                "picks": picks_by_kind(generation) if t else "–",
+                "train": span(seconds.train if seconds else None),
+                "evaluate": span(seconds.evaluate if seconds else None),
+                "parent": against.get((t, t - 1)),
+                "first": against.get((t, 0)),
+            }
+        )
     larger = [rate for rate in rates if rate.indifference is None]
-    found = [SAY["rates_note"]] if rates else []
-    found += [SAY["rates_larger"].format(sizes=slate_sizes(larger))] if larger else []
-    return [*found, *sorted({rate.reason for rate in rates if rate.reason and rate not in larger})]
+    remarks = [SAY["rates_note"]] if rates else []
+    remarks += [SAY["rates_larger"].format(sizes=slate_sizes(larger))] if larger else []
+    remarks += sorted({rate.reason for rate in rates if rate.reason and rate not in larger})
+    return render("admin_timeline.html", text=SAY, rows=rows, notes=remarks)
+
+
+def win_rate_cell(rate: WinRate) -> dict[str, Any]:
+    """A win rate as the table of generations shows it."""
+    percent = "{:.0%} to {:.0%}".format
+    counts = {"n": f"{rate.n:,}", "raters": count_of(rate.raters, "rater"), "under_way": f"{rate.under_way:,}"}
+    return {
+        "value": f"{rate.rate.value:.0%}",
+        "interval": percent(rate.rate.low, rate.rate.high),
+        "from": SAY["compared_under_way" if rate.under_way else "compared"].format(**counts),
+        "other": rate.other and SAY["fixed_interval"].format(interval=percent(rate.other.low, rate.other.high)),
+        "side": {"holds": "wins", "fails": "loses"}.get(rate.verdict, ""),
+    }
 
 
 def sheets(generations: Sequence[Generation]) -> str:
-    """The sample grids, newest first."""
-    return render("admin_sheets.html", text=SAY, sheets=[_sheet(generation) for generation in reversed(generations)])
+    """The sample grids with facts about their generations, newest first."""
+    shown = []
+    for generation in reversed(generations):
+        measurements = generation.measurements
+        ratio = measurements.nn_ratio
+        shown.append(
+            {
+                "t": generation.t,
+                "image": measurements.grid_sha256,
+                "points": measurements.grid_columns is None,
+                "facts": [
+                    (SAY["fact_real"], f"{generation.n_real:,}"),
+                    (SAY["fact_curated"], picks_by_kind(generation)),
+                    (SAY["fact_policy"], pretty(generation.policy)),
+                    (SAY["fact_ratio"], "–" if ratio is None else f"{ratio:.2f}"),
+                ],
+                "copying": ratio is not None and ratio < COPYING,
+            }
+        )
+    return render("admin_sheets.html", text=SAY, sheets=shown)
 
 
-def _row(generation: Generation, won: dict[tuple[int, int], WinRate]) -> dict[str, Any]:
-    t, seconds = generation.t, generation.measurements.seconds
-    published = generation.published_at
-    return {
-        "t": t,
-        "at": published,
-        "day": f"{datetime.fromisoformat(published):%-d %b}" if published else "–",
-        "time": published[11:16],
-        "picks": _curated(generation) if t else "–",
-        "train": span(seconds.train if seconds else None),
-        "evaluate": span(seconds.evaluate if seconds else None),
-        "parent": _rate(won.get((t, t - 1))),
-        "first": _rate(won.get((t, 0))),
-    }
-
-
-def _rate(rate: WinRate | None) -> dict[str, Any] | None:
-    if rate is None:
-        return None
-    one, other = rate.rate, rate.other
-    return {
-        "value": f"{one.value:.0%}",
-        "interval": SAY["interval"].format(low=f"{one.low:.0%}", high=f"{one.high:.0%}"),
-        "from": SAY["compared_under_way" if rate.under_way else "compared"].format(
-            n=f"{rate.n:,}", raters=f"{rate.raters:,}", under_way=f"{rate.under_way:,}"
-        ),
-        "other": other and SAY["fixed_interval"].format(low=f"{other.low:.0%}", high=f"{other.high:.0%}"),
-        "side": {"holds": "wins", "fails": "loses"}.get(rate.verdict, ""),
-    }
+def picks_by_kind(generation: Generation) -> str:
+    """The picks that trained a generation, such as "30 by people + 1,200 by proxy"."""
+    curated = generation.measurements.curated or CuratedCounts()
+    return by_kind(curated.model_dump()) or f"{generation.n_curated:,}"
 
 
 def span(seconds: float | None) -> str:
@@ -331,114 +435,53 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _sheet(generation: Generation) -> dict[str, Any]:
-    measurements = generation.measurements
-    ratio = measurements.nn_ratio
-    return {
-        "t": generation.t,
-        "image": measurements.grid_sha256,
-        "points": measurements.grid_columns is None,
-        "facts": [
-            (SAY["fact_real"], f"{generation.n_real:,}"),
-            (SAY["fact_curated"], _curated(generation)),
-            (SAY["fact_policy"], generation.policy),
-            (SAY["fact_ratio"], "–" if ratio is None else f"{ratio:.2f}"),
-        ],
-        "copying": ratio is not None and ratio < COPYING,
+def shown_events(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest events first, as the page shows them; those of raters that follow each other alike become one.
+
+    What raters cause is logged under their session's id, which is nobody's business.
+    """
+    shown: list[dict[str, Any]] = []
+    for event in reversed(list(events)):
+        words, detail = event_words(event["kind"], event["detail"])
+        actor = event["actor"] if event["actor"] in ACTORS else SAY["a_rater"]
+        last = shown[-1] if shown else None
+        if last and actor == SAY["a_rater"] and (actor, words) == (last["actor"], last["words"]):
+            last |= {"times": last["times"] + 1, "detail": ""}
+        else:
+            at = event["at"]
+            shown.append({"at": at, "time": at[11:19], "actor": actor, "words": words, "detail": detail, "times": 1})
+    return shown[:EVENTS_SHOWN]
+
+
+def event_words(kind: str, detail: Mapping[str, Any]) -> tuple[str, str]:
+    """An event in words, and more on it; a kind that has no words here is shown as it was logged."""
+    values = {
+        key: f"{100 * value:.3g}%" if key in SHARES and isinstance(value, float) else plain_value(value)
+        for key, value in detail.items()
+        if value not in (None, "", [], {})
     }
+    if kind == "turn_started" and isinstance(detail.get("picks"), int):
+        values["picks"] = count_of(detail["picks"], "new pick")
+    try:
+        words = SAY["events"][kind].format_map(values)
+    except KeyError:
+        return kind.replace("_", " "), ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
+    if kind == "turn_started":
+        parts = [SAY["turn_proxy"].format(n=values["n_proxy"])] if detail.get("n_proxy") else []
+        parts += [SAY["turn_excluded"].format(flags=values["excluded"])] if "excluded" in values else []
+        return words, "; ".join(parts)
+    if kind == "generation_published":
+        picks = by_kind(detail)
+        return words, SAY["published_from"].format(picks=picks) if picks else ""
+    return words, ""
 
 
-def _curated(generation: Generation) -> str:
-    curated = generation.measurements.curated or CuratedCounts()
-    kinds = [f"{n:,} {word}" for kind, word in SAY["kinds"].items() if (n := curated.of_kind(kind))]
-    return " + ".join(kinds) or f"{generation.n_curated:,}"
-
-
-def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> str:
-    """The panel as HTML, with the flags whose rate has jumped; empty where no person ever came."""
-    funnel = counts.people.funnel
-    if not funnel["arrived"]:
-        return ""
-    return render(
-        "admin_crowd.html",
-        text=SAY,
-        pace=_pace(counts.minutes),
-        stages=stages(config, funnel, counts.people.picked),
-        exits=[(SAY["exits"][name], funnel[name]) for name in ("declined", "failed", "withdrawn") if funnel[name]],
-        flags=_flags(config, counts, alarmed),
-        rule=_rule(config),
-    )
-
-
-def stages(config: StudyConfig, funnel: Mapping[str, int], picked: int) -> list[dict[str, Any]]:
-    """The steps that this study has, in order, with how many people did each and their share of those who came."""
-    journey = config.journey
-    found = [
-        ("arrived", funnel["arrived"], True),
-        ("consented", funnel["consented"], journey.consent),
-        ("instructed", funnel["instructed"], journey.instructions),
-        ("understood", funnel["understood"], journey.question),
-        ("picked", picked, True),
-        ("closed", funnel["closed"], journey.closing),
-        ("finished", funnel["finished"], journey.picks),
-    ]
-    arrived = max(1, funnel["arrived"])
-    return [{"name": SAY["stages"][name], "n": n, "share": n / arrived} for name, n, is_there in found if is_there]
-
-
-def alarms(store: Store, alarmed: Sequence[str]) -> list[str]:
-    """A sentence for each flag whose rate has jumped and hasn't come down since."""
-    if not alarmed:
-        return []
-    events = store.events(kinds=("flag_rate_jumped",), newest=50)
-    latest = {event["detail"]["flag"]: event["detail"] for event in events}
-    return [
-        SAY["alarm"].format(
-            flag=SAY["flags"][flag], rate=f"{latest[flag]['rate']:.0%}", before=f"{latest[flag]['before']:.0%}"
-        )
-        for flag in alarmed
-        if flag in latest
-    ]
-
-
-def _pace(minutes: list[int]) -> dict[str, Any]:
-    """Bars of the last hour; the present minute, which isn't over, is told apart."""
-    top, step = max([*minutes, 1]), WIDTH / len(minutes)
-    return {
-        "last": minutes[-2],
-        "hour": sum(minutes),
-        "top": max(minutes),
-        "width": WIDTH,
-        "height": HEIGHT,
-        "step": round(step - 1.2, 2),
-        "bars": [
-            {"x": round(i * step, 2), "y": round(HEIGHT * (1 - n / top), 2), "h": round(HEIGHT * n / top, 2)}
-            for i, n in enumerate(minutes)
-        ],
-    }
-
-
-def _flags(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> list[dict[str, Any]]:
-    leaves_out = {*config.quality.exclude_picks, *config.quality.exclude_raters}
-    return [
-        {
-            "name": SAY["flags"][flag],
-            "picks": counts.flags[flag] if flag != "one_position" else None,
-            "sessions": counts.people.flagged.get(flag, 0),
-            "alarmed": flag in alarmed,
-            "left_out": flag in leaves_out,
-        }
-        for flag in FLAGS
-    ]
-
-
-def _rule(config: StudyConfig) -> str:
-    quality = config.quality
-    if not quality.excludes:
-        return SAY["rule_none"]
-    parts = [
-        SAY[key].format(flags=", ".join(SAY["flags"][flag] for flag in flags))
-        for key, flags in (("rule_picks", quality.exclude_picks), ("rule_raters", quality.exclude_raters))
-        if flags
-    ]
-    return SAY["rule"].format(parts=SAY["and"].join(parts))
+def plain_value(value: Any) -> str:
+    """A logged value for people: numbers in few digits, flags by their names, at most 60 characters."""
+    if isinstance(value, dict):
+        text = ", ".join(f"{plain_value(more)} {plain_value(name)}" for name, more in value.items())
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        text = SAY["flags"].get(str(value), str(value))
+    else:
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -83,7 +83,7 @@ def _make(studies: Sequence["Study"], html: Path | None) -> list["Evidence"]:
 
 
 def _print_json(evidences: Sequence["Evidence"]) -> None:
-    from curate_app.report.compare import comparison_json
+    from curate_app.report.pages import comparison_json
 
     one = evidences[0].model_dump_json(indent=1)
     typer.echo(one if len(evidences) == 1 else comparison_json(evidences))
@@ -94,7 +94,7 @@ def _print_summary(evidence: "Evidence") -> None:
     from rich.table import Table
 
     from curate_app.console import out
-    from curate_app.report.page import lede
+    from curate_app.report.pages import lede
     from curate_app.report.tables import by_claim, odd_checks, word_of
 
     out.print(f"[bold]{escape(evidence.study)}[/bold]  {escape(' '.join(lede(evidence)))}", highlight=False)

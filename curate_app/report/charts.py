@@ -1,17 +1,23 @@
-"""The curves of a report, from its evidence alone: measured, predicted over them, and the bounds."""
+"""The curves of a report, from its evidence alone: measured, predicted over them, and the bounds.
+
+Those of one study come first, then those of several studies over each other.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from curate_app.plots.svg import Chart, Line, Point, number
+from curate_app.plots.svg import Chart, Line, Look, Point, number
 from data.measurements import DensityDivergence, Divergence
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
 MEASURED, ONE_STEP, FROM_START = "measured, with its 95% interval", "predicted, one step", "predicted from t = 0"
 BOUND = "bound that a claim sets"
+LABEL = 12  # characters of a study's name at the end of its curve
 Value = Callable[[Figures], Estimate]
+Measurement = Callable[[GenerationEvidence], Estimate | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +55,23 @@ def mean_w(evidence: Evidence) -> Titled | None:
         return None
     floors = sorted({name for generation in evidence.generations for name in generation.floors})
     bounds = [
-        Line(name, _points(evidence, lambda g, name=name: g.floors.get(name)), look="bound", legend=BOUND)
+        Line(name, estimate_points(evidence, lambda g, name=name: g.floors.get(name)), look="bound", legend=BOUND)
         for name in floors
     ]
-    return _curve(evidence, "E[w], what the theorem is about", "E[w],  w = exp(r)", lambda law: law.mean_w, bounds)
+    return law_chart(evidence, "E[w], what the theorem is about", "E[w],  w = exp(r)", lambda law: law.mean_w, bounds)
 
 
 def mean_reward(evidence: Evidence) -> Titled | None:
     """E[r] with its predictions."""
-    found = _curve(evidence, "Mean reward", "E[r]", lambda law: law.mean_reward)
-    if is_simulated(evidence):
-        return found
-    return Titled("Mean reward of the study's yardstick", found.chart, "Not what people like: that is unknown.")
+    title = "Mean reward" if is_simulated(evidence) else "Mean simulated reward (not people's preferences)"
+    return law_chart(evidence, title, "E[r]", lambda law: law.mean_reward)
 
 
 def variance(evidence: Evidence) -> Titled | None:
     """Var[w] with its predictions."""
     if not is_simulated(evidence):
         return None
-    return _curve(evidence, "Variance of w", "Var[w]", lambda law: law.var_w, floor=0.0)
+    return law_chart(evidence, "Variance of w", "Var[w]", lambda law: law.var_w, floor=0.0)
 
 
 def shares(evidence: Evidence) -> Titled | None:
@@ -78,8 +82,8 @@ def shares(evidence: Evidence) -> Titled | None:
     lines = []
     for label in range(len(evidence.class_names)):
         hue = moved.index(label) if label in moved[:MOVED_SHOWN] else None
-        lines += _laws(evidence, lambda law, label=label: law.class_shares[label], evidence.class_names[label], hue)
-    first, last = (share_of(one, moved[0]) for one in (evidence.generations[0], evidence.generations[-1]))
+        lines += law_lines(evidence, lambda law, label=label: law.class_shares[label], evidence.class_names[label], hue)
+    first, last = (share_of(generation, moved[0]) for generation in (evidence.generations[0], evidence.generations[-1]))
     name = evidence.class_names[moved[0]]
     spoken = f"Share of class {name}, which moved most: {first:.1%} at first, {last:.1%} at last."
     return Titled("Class shares", Chart("share of samples", spoken, lines, form="{:.0%}".format, floor=0.0))
@@ -87,15 +91,15 @@ def shares(evidence: Evidence) -> Titled | None:
 
 def transmission(evidence: Evidence) -> Titled | None:
     """Measured over predicted gain, by generation."""
-    points = _points(evidence, lambda g: g.transmission.ratio if g.transmission else None)
+    points = estimate_points(evidence, lambda g: g.transmission.ratio if g.transmission else None)
     if not points:
         return None
-    said = ", ".join(f"{point.value:.2f} at generation {point.t}" for point in points)
+    ratios = ", ".join(f"{point.value:.2f} at generation {point.t}" for point in points)
     line = Line("transmission", points, loud=True, look="marks", legend="transmission, 95% interval", named=False)
-    chart = Chart("measured / predicted gain", f"Transmission: {said}.", [line], 1.0, "all of it")
+    chart = Chart("measured / predicted gain", f"Transmission: {ratios}.", [line], 1.0, "all of it")
     missing = sum(g.transmission is not None for g in evidence.generations) - len(points)
     note = f"{missing} left out: too small a predicted gain to divide by." if missing else ""
-    return Titled("Transmission: how much of the predicted gain was made", chart, note)
+    return Titled("Transmission: the share of the predicted gain that was measured", chart, note)
 
 
 def errors(evidence: Evidence) -> Titled | None:
@@ -107,7 +111,11 @@ def errors(evidence: Evidence) -> Titled | None:
     lines = [
         Line(name, points, loud=True, look="marks", hue=hue, legend=legend, named=False, aside=aside)
         for name, legend, hue, aside in parts
-        if (points := _points(evidence, lambda g, name=name: getattr(g.transmission, name) if g.transmission else None))
+        if (
+            points := estimate_points(
+                evidence, lambda g, name=name: getattr(g.transmission, name) if g.transmission else None
+            )
+        )
     ]
     if not lines:
         return None
@@ -122,10 +130,10 @@ def errors(evidence: Evidence) -> Titled | None:
 def divergences(evidence: Evidence) -> Titled | None:
     """Both Kullback-Leibler divergences from the real data, with their ceilings."""
     names = {"kl": "KL(generation ‖ real)", "kl_reverse": "KL(real ‖ generation)"}
-    found = [(g.t, figures) for g in evidence.generations if (figures := kl_figures(evidence, g))]
+    measured = [(g.t, figures) for g in evidence.generations if (figures := kl_figures(evidence, g))]
     lines = []
     for hue, (key, name) in enumerate(names.items()):
-        points = [Point(t, one.value, one.se) for t, figures in found if (one := getattr(figures, key))]
+        points = [Point(t, kl.value, kl.se) for t, figures in measured if (kl := getattr(figures, key))]
         if points:
             lines.append(Line(name, points, True, hue=hue, legend=f"{name}, 95% interval", named=False))
     if not lines:
@@ -133,11 +141,11 @@ def divergences(evidence: Evidence) -> Titled | None:
     spoken = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
     ceilings = sorted({name for generation in evidence.generations for name in generation.ceilings})
     lines += [
-        Line(name, _points(evidence, lambda g, name=name: g.ceilings.get(name)), look="bound", legend=BOUND)
+        Line(name, estimate_points(evidence, lambda g, name=name: g.ceilings.get(name)), look="bound", legend=BOUND)
         for name in ceilings
     ]
     chart = Chart("divergence in nats", f"At the last generation: {spoken}.", lines, floor=0.0)
-    return Titled("Distance from the real data", chart, _divergence_note(evidence))
+    return Titled("Distance from the real data", chart, divergence_note(evidence))
 
 
 def kl_figures(evidence: Evidence, generation: GenerationEvidence) -> Divergence | DensityDivergence:
@@ -146,7 +154,7 @@ def kl_figures(evidence: Evidence, generation: GenerationEvidence) -> Divergence
     return generation.divergence.density or Divergence() if known else generation.divergence
 
 
-def _divergence_note(evidence: Evidence) -> str:
+def divergence_note(evidence: Evidence) -> str:
     """A note on the space in which the divergences were measured."""
     last = evidence.generations[-1].divergence
     figures = kl_figures(evidence, evidence.generations[-1])
@@ -185,7 +193,7 @@ def second_opinion(generations: Sequence[GenerationEvidence]) -> Titled | None:
 def frechet(generations: Sequence[GenerationEvidence]) -> Titled | None:
     """The Fréchet distance from the real images, under the name of the features it rests on."""
     measured = [(g.t, g.distances) for g in generations if g.distances]
-    points = [Point(t, one.fd, interval=one.fd_interval) for t, one in measured if one.fd is not None]
+    points = [Point(t, by.fd, interval=by.fd_interval) for t, by in measured if by.fd is not None]
     if not points:
         return None
     last = measured[-1][1]
@@ -207,36 +215,38 @@ def fidelity(generations: Sequence[GenerationEvidence]) -> Titled | None:
     lines = [
         Line(
             name,
-            [Point(t, getattr(one, name), interval=getattr(one, f"{name}_interval")) for t, one in measured],
+            [Point(t, getattr(by, name), interval=getattr(by, f"{name}_interval")) for t, by in measured],
             loud=True,
             hue=hue,
             legend=name,
         )
         for hue, name in enumerate(names)
     ]
-    said = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
-    chart = Chart("share (density: mean)", f"At the last generation: {said}.", lines, floor=0.0)
+    spoken = ", ".join(f"{line.name} {number(line.points[-1].value, 3)}" for line in lines)
+    chart = Chart("share (density: mean)", f"At the last generation: {spoken}.", lines, floor=0.0)
     title = f"Fidelity and diversity, by {measured[-1][1].features}"
     return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage; all with 95% intervals.")
 
 
-def win_rates(found: Sequence[WinRate]) -> Titled | None:
-    """People's choices between generations in audit slates."""
+def win_rates(measured: Sequence[WinRate]) -> Titled | None:
+    """Shares of comparisons in which people preferred each generation, in audit slates."""
     lines = []
     for hue, (name, against) in enumerate([("t = 0", lambda t: 0), ("t - 1", lambda t: t - 1)]):
-        rates = [rate for rate in found if rate.against == against(rate.t) and (hue == 0 or rate.t > 1)]
+        rates = [rate for rate in measured if rate.against == against(rate.t) and (hue == 0 or rate.t > 1)]
         points = [Point(rate.t, rate.rate.value, interval=(rate.rate.low, rate.rate.high)) for rate in rates]
         lines.append(
             Line(name, points, True, "marks", hue, f"against {name}, 95% interval", named=False, aside=10.0 * hue - 5)
         )
     if not any(line.points for line in lines):
         return None
-    said = [f"{rate.rate.value:.0%} of {rate.n} against generation {rate.against}" for rate in found[-2:]]
-    spoken = f"The last generation won {' and '.join(said)} in audit slates."
-    pairs = all(rate.indifference is not None for rate in found)
+    latest = [
+        f"in {rate.rate.value:.0%} of {rate.n:,} comparisons with generation {rate.against}" for rate in measured[-2:]
+    ]
+    spoken = f"The last generation was preferred {' and '.join(latest)} in audit slates."
+    pairs = all(rate.indifference is not None for rate in measured)
     line = {"reference": 0.5, "reference_name": "indifference"} if pairs else {}
-    chart = Chart("comparisons won", spoken, lines, form="{:.0%}".format, **line)
-    return Titled("What people prefer: win rates in audit slates", chart, f"Intervals: {found[-1].interval_kind}.")
+    chart = Chart("share of comparisons", spoken, lines, form="{:.0%}".format, **line)
+    return Titled("How often people preferred each generation", chart, f"Intervals: {measured[-1].interval_kind}.")
 
 
 def is_simulated(evidence: Evidence) -> bool:
@@ -248,7 +258,7 @@ def moved_classes(evidence: Evidence) -> list[int]:
     """Labels by how far their share is from where it began, the farthest first."""
     if not evidence.generations:
         return []
-    first, last = (one.measured.class_shares for one in (evidence.generations[0], evidence.generations[-1]))
+    first, last = (g.measured.class_shares for g in (evidence.generations[0], evidence.generations[-1]))
     return sorted(range(len(first)), key=lambda label: -abs(last[label].value - first[label].value))
 
 
@@ -257,13 +267,13 @@ def share_of(generation: GenerationEvidence, label: int) -> float:
     return generation.measured.class_shares[label].value
 
 
-def with_error(one: Estimate) -> str:
+def with_error(estimate: Estimate) -> str:
     """A value with the half of its 95% interval, both to the same decimal."""
-    half = 1.96 * one.se
+    half = 1.96 * estimate.se
     if not half > 1e-12:
-        return number(one.value)
+        return number(estimate.value)
     decimals = max(0, 1 - math.floor(math.log10(half)))
-    return f"{one.value:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", "−")
+    return f"{estimate.value:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", "−")
 
 
 def predictions(
@@ -279,11 +289,12 @@ def predictions(
     return [line for line in lines if len(line.points) > (line.look == "dashed")]
 
 
-def _curve(
+def law_chart(
     evidence: Evidence, title: str, label: str, value: Value, bounds: Sequence[Line] = (), floor: float = -math.inf
 ) -> Titled:
-    lines = [*_laws(evidence, value, "measured"), *(line for line in bounds if line.points)]
-    first, last = (value(one.measured) for one in (evidence.generations[0], evidence.generations[-1]))
+    """One figure of the samples' law by generation: measured, predicted, the real data's, and bounds."""
+    lines = [*law_lines(evidence, value, "measured"), *(line for line in bounds if line.points)]
+    first, last = (value(generation.measured) for generation in (evidence.generations[0], evidence.generations[-1]))
     spoken = f"{with_error(first)} at first, {with_error(last)} at last"
     ahead = evidence.generations[-1].predicted
     if ahead:
@@ -292,9 +303,9 @@ def _curve(
     return Titled(title, Chart(label, f"{spoken}.", lines, reference, "real data", floor=floor))
 
 
-def _laws(evidence: Evidence, value: Value, name: str, hue: int | None = -1) -> list[Line]:
+def law_lines(evidence: Evidence, value: Value, name: str, hue: int | None = -1) -> list[Line]:
     """Measured and predicted curves; hue -1 is the page's own, None makes the measured one quiet and stand alone."""
-    points = _points(evidence, lambda g: value(g.measured))
+    points = estimate_points(evidence, lambda g: value(g.measured))
     if hue is None:
         return [Line(name, [Point(point.t, point.value) for point in points])]
     colour = None if hue < 0 else hue
@@ -304,10 +315,99 @@ def _laws(evidence: Evidence, value: Value, name: str, hue: int | None = -1) -> 
     ]
 
 
-def _points(evidence: Evidence, value: Callable[[GenerationEvidence], Estimate | float | None]) -> list[Point]:
-    found = [(generation.t, value(generation)) for generation in evidence.generations]
+def estimate_points(evidence: Evidence, value: Callable[[GenerationEvidence], Estimate | float | None]) -> list[Point]:
+    """A value of each generation that has it, with its interval if it is an estimate."""
+    values = [(generation.t, value(generation)) for generation in evidence.generations]
     return [
-        Point(t, one.value, interval=(one.low, one.high)) if isinstance(one, Estimate) else Point(t, one)
-        for t, one in found
-        if one is not None
+        Point(t, some.value, interval=(some.low, some.high)) if isinstance(some, Estimate) else Point(t, some)
+        for t, some in values
+        if some is not None
     ]
+
+
+def compared_charts(evidences: Sequence[Evidence], names: Sequence[str]) -> list[Titled]:
+    """Curves of all studies over each other."""
+    known = [(index, evidence) for index, evidence in enumerate(evidences) if evidence.generations]
+    if not known:
+        return []
+    simulated = [(index, evidence) for index, evidence in known if is_simulated(evidence)]
+    name = most_moved_class(evidences)
+    charts = [
+        overlaid("Mean reward", "E[r]", known, names, lambda evidence: lambda g: g.measured.mean_reward),
+        overlaid("E[w] relative to the first generation", "E[w] / E[w] at t = 0", simulated, names, relative_mean_w),
+        overlaid(
+            f"Share of class {name}", "share of samples", known, names,
+            lambda evidence: class_share(evidence, name), form="{:.0%}".format,
+        ),
+        overlaid(
+            "Transmission", "measured / predicted gain", simulated, names,
+            lambda evidence: lambda g: g.transmission.ratio if g.transmission else None,
+            look="marks", reference=1.0, reference_name="all of it",
+        ),
+    ]  # fmt: skip
+    return [chart for chart in charts if chart]
+
+
+def overlaid(
+    title: str,
+    y_label: str,
+    evidences: Sequence[tuple[int, Evidence]],
+    names: Sequence[str],
+    measurement: Callable[[Evidence], Measurement],
+    look: Look = "line",
+    **more: Any,
+) -> Titled | None:
+    """One measurement of several studies, each in its colour; None where no study has it.
+
+    Args:
+        title: of the chart.
+        y_label: of its vertical axis.
+        evidences: each with the place of its study in `names`.
+        names: of all studies.
+        measurement: of a study's generations.
+        look: of the lines.
+        more: arguments of `Chart`.
+    """
+    lines = []
+    for index, evidence in evidences:
+        points = estimate_points(evidence, measurement(evidence))
+        aside = 5.0 * (index - (len(names) - 1) / 2) if look == "marks" else 0.0
+        name = names[index] if len(names[index]) <= LABEL else f"{names[index][: LABEL - 1]}…"
+        lines.append(Line(name, points, True, look, index, names[index], look == "line", aside))
+    lines = [line for line in lines if line.points]
+    if not lines:
+        return None
+    spoken = "; ".join(
+        f"{line.legend} {number(line.points[-1].value)} at generation {line.points[-1].t}" for line in lines
+    )
+    return Titled(title, Chart(y_label, f"At the last: {spoken}.", lines, **more))
+
+
+def relative_mean_w(evidence: Evidence) -> Measurement:
+    """E[w] of a generation over that of the first, which counts as exact."""
+    first = evidence.generations[0].measured.mean_w.value
+
+    def relative(generation: GenerationEvidence) -> Estimate | None:
+        now = generation.measured.mean_w
+        return Estimate.of(now.value / first, now.se / first) if first else None
+
+    return relative
+
+
+def class_share(evidence: Evidence, name: str) -> Measurement:
+    """The share of a class, which not every study has."""
+    if name not in evidence.class_names:
+        return lambda generation: None
+    label = evidence.class_names.index(name)
+    return lambda generation: generation.measured.class_shares[label]
+
+
+def most_moved_class(evidences: Sequence[Evidence]) -> str:
+    """The name of the class whose share moved most in any of the studies."""
+    farthest, name = -1.0, ""
+    for evidence in evidences:
+        for label in moved_classes(evidence)[:1]:
+            first, last = (share_of(g, label) for g in (evidence.generations[0], evidence.generations[-1]))
+            if abs(last - first) > farthest:
+                farthest, name = abs(last - first), evidence.class_names[label]
+    return name

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from curate_app.report.compare import comparison_json, comparison_page
-from curate_app.report.page import own_version, page
+from curate_app.report.pages import comparison_json, comparison_page, own_version, page
 from curate_app.report.pictures import Gallery, gather
 from loop.evidence.schema import CheckResult, Evidence
 from loop.evidence.study import evidence_of
@@ -22,28 +21,28 @@ LIBRARIES = ("numpy", "scipy", "torch")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """All that a report of one study is made of."""
+class Material:
+    """All that the report of one study is made of."""
 
     evidence: Evidence
     gallery: Gallery
 
 
-def read(study: Study) -> Found:
+def read(study: Study) -> Material:
     """The evidence of a study with its self-checks, and its pictures; everything of the same moment."""
     with study.store.read():
         checks = [as_result(check) for check in self_checks(study.store, study.config)]
         evidence = evidence_of(study, leave=False)
         missing = len(study.store.generations()) - len(evidence.generations)
         evidence = evidence.model_copy(update={"checks": checks, "unmeasured": missing, "software": software()})
-        return Found(evidence, gather(study.store, evidence))
+        return Material(evidence, gather(study.store, evidence))
 
 
 def write_report(study: Study, html: Path) -> Evidence:
     """Writes one study's report, and beside it the same as JSON."""
-    found = read(study)
-    _write(html, page(found.evidence, found.gallery), found.evidence.model_dump_json(indent=1))
-    return found.evidence
+    material = read(study)
+    replace_files(html, page(material.evidence, material.gallery), material.evidence.model_dump_json(indent=1))
+    return material.evidence
 
 
 def write_comparison(
@@ -61,16 +60,16 @@ def write_comparison(
         html: the page; the JSON has its name with .json.
         title: of the page.
         figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
-        report: told how many studies have been read.
+        report: called with the number of studies that have been read.
     """
-    found = []
+    materials = []
     for done, study in enumerate(studies):
         report(done)
-        found.append(read(study))
-    evidences = [one.evidence for one in found]
+        materials.append(read(study))
+    evidences, galleries = [some.evidence for some in materials], [some.gallery for some in materials]
     names = distinct([study.path for study in studies])
-    text = comparison_page(evidences, [one.gallery for one in found], names, title=title, figures=figures)
-    _write(html, text, comparison_json(evidences))
+    text = comparison_page(evidences, galleries, names, title=title, figures=figures)
+    replace_files(html, text, comparison_json(evidences))
     return evidences
 
 
@@ -95,14 +94,18 @@ def check_replaceable(*paths: Path) -> None:
             raise ValueError(f"There is no folder {path.parent}; make it first.")
         if path.is_dir():
             raise ValueError(f"{path} is a folder; name a file, or the folder that {path.name} shall stand in.")
-        if path.exists() and not _is_ours(path):
+        if not path.exists():
+            continue
+        with path.open(encoding="utf-8", errors="replace") as file:
+            start = file.read(4096)
+        if MARK not in start and '"schema_version":' not in start[:200]:
             raise ValueError(f"{path} is there already and isn't a report; choose another name or use --force.")
 
 
 def as_result(check: Check) -> CheckResult:
     """A self-check as the report keeps it; of its figures the plain numbers."""
     plain = check.as_json()
-    figures = {key: float(one) for key, one in plain["figures"].items() if isinstance(one, int | float)}
+    figures = {key: float(value) for key, value in plain["figures"].items() if isinstance(value, int | float)}
     return CheckResult(**{**plain, "figures": figures})
 
 
@@ -111,13 +114,8 @@ def software() -> dict[str, str]:
     return {"curate": own_version(), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def _is_ours(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        start = file.read(4096)
-    return MARK in start or '"schema_version":' in start[:200]
-
-
-def _write(html: Path, text: str, json_text: str) -> None:
+def replace_files(html: Path, text: str, json_text: str) -> None:
+    """Writes the page, and the JSON beside it; a reader sees the whole of the old file or the whole of the new one."""
     for path, content in ((html.with_suffix(".json"), json_text), (html, text)):
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:

@@ -56,7 +56,7 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
     """The part of the plane that is shown, and its cells."""
 
     low: np.ndarray
@@ -64,6 +64,7 @@ class _Frame:
 
     @property
     def cells(self) -> tuple[int, int]:
+        """The number of cells along x and along y."""
         side = float((self.high - self.low).max()) / CELLS
         width, height = np.ceil((self.high - self.low) / side).astype(int)
         return max(int(width), 2), max(int(height), 2)
@@ -79,15 +80,16 @@ class _Frame:
 def gather(store: Store, evidence: Evidence) -> Gallery:
     """The pictures of all generations in the evidence."""
     points = [("real data", store.evaluation(None))]
-    points += [(f"t = {one.t}", store.evaluation(one.t)) for one in evidence.generations]
-    found = [(title, one.points) for title, one in points if one is not None and one.points is not None]
-    if found:
-        return _densities(found, evidence.config.get("reward", {}))
+    points += [(f"t = {generation.t}", store.evaluation(generation.t)) for generation in evidence.generations]
+    samples = [(title, some.points) for title, some in points if some is not None and some.points is not None]
+    if samples:
+        return densities(samples, evidence.config.get("reward", {}))
     pictures = []
-    for one in evidence.generations:
-        png = store.image(one.picture_sha256) if one.picture_sha256 else None
+    for generation in evidence.generations:
+        png = store.image(generation.picture_sha256) if generation.picture_sha256 else None
         if png:
-            pictures.append(Picture(f"t = {one.t}", f"Samples of generation {one.t}", data_address(png)))
+            title, alt = f"t = {generation.t}", f"Samples of generation {generation.t}"
+            pictures.append(Picture(title, alt, data_address(png)))
     return Gallery(pictures, note="Every grid starts from the same noise, place by place." if pictures else "")
 
 
@@ -96,51 +98,47 @@ def data_address(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _densities(found: Sequence[tuple[str, np.ndarray]], reward: dict) -> Gallery:
-    frame = _frame([points for _, points in found], reward)
-    densities = [frame.density(points) for _, points in found]
-    highest = max(float(density.max()) for density in densities)
-    pictures = [
-        Picture(title, f"Density of {_said(title)} in the plane", *map(data_address, _pngs(density / highest)))
-        for (title, _), density in zip(found, densities, strict=True)
-    ]
+def densities(samples: Sequence[tuple[str, np.ndarray]], reward: dict) -> Gallery:
+    """A picture of each density on one scale, and the ring of a 'ball' reward's highest values.
+
+    Args:
+        samples: titles with (n, 2) points.
+        reward: the settings of the study's reward.
+    """
+    ball = reward.get("kind") == "ball"
+    frame = common_frame([points for _, points in samples], [reward["center"]] if ball else [])
+    per_area = [frame.density(points) for _, points in samples]
+    highest = max(float(density.max()) for density in per_area)
+    pictures = []
+    for (title, _), density in zip(samples, per_area, strict=True):
+        levels = np.round(255 * np.sqrt(np.clip(density / highest, 0, 1))).astype(np.uint8)
+        light, dark = (data_address(palette_png(levels, PALETTES[name])) for name in ("light", "dark"))
+        alt = f"Density of {title.replace('t =', 'generation')} in the plane"
+        pictures.append(Picture(title, alt, light, dark))
+    ring = None
+    if ball and reward.get("r_min"):
+        center_x, center_y = reward["center"]
+        ring = float(center_x - frame.low[0]), float(frame.high[1] - center_y), float(reward["r_min"])
     width, height = frame.high - frame.low
     x, y = ((low, high) for low, high in zip(frame.low, frame.high, strict=True))
     note = (
         f"Samples per unit area on one scale for all, from 0 to {highest:.2g} (square-root steps); "
         f"x from {x[0]:.2f} to {x[1]:.2f}, y from {y[0]:.2f} to {y[1]:.2f}."
     )
-    return Gallery(pictures, (float(width), float(height)), _ring(frame, reward), note.replace(" -", " −"))
+    return Gallery(pictures, (float(width), float(height)), ring, note.replace(" -", " −"))
 
 
-def _said(title: str) -> str:
-    return title if title == "real data" else title.replace("t =", "generation")
-
-
-def _frame(points: Sequence[np.ndarray], reward: dict) -> _Frame:
-    ends = [np.quantile(some[np.isfinite(some).all(1)], [OUTSIDE, 1 - OUTSIDE], axis=0) for some in points]
-    if reward.get("kind") == "ball":  # where it is highest shall be in sight
-        ends.append(np.array([reward["center"], reward["center"]], dtype=float))
+def common_frame(samples: Sequence[np.ndarray], in_sight: Sequence[Sequence[float]]) -> Frame:
+    """The part of the plane with nearly all of each of some (n, 2) samples, and the points that shall be in sight."""
+    ends = [np.quantile(points[np.isfinite(points).all(1)], [OUTSIDE, 1 - OUTSIDE], axis=0) for points in samples]
+    ends += [np.array([point, point], dtype=float) for point in in_sight]
     low, high = np.min([end[0] for end in ends], axis=0), np.max([end[1] for end in ends], axis=0)
     room = 0.06 * float((high - low).max()) + 1e-9
-    return _Frame(low - room, high + room)
+    return Frame(low - room, high + room)
 
 
-def _ring(frame: _Frame, reward: dict) -> tuple[float, float, float] | None:
-    if reward.get("kind") != "ball" or not reward.get("r_min"):
-        return None
-    x, y = reward["center"]
-    return float(x - frame.low[0]), float(frame.high[1] - y), float(reward["r_min"])
-
-
-def _pngs(share: np.ndarray) -> tuple[bytes, bytes]:
-    """The picture for a light page and that for a dark one, of (height, width) shares of the highest density."""
-    levels = np.round(255 * np.sqrt(np.clip(share, 0, 1))).astype(np.uint8)
-    light, dark = (_png(levels, PALETTES[name]) for name in ("light", "dark"))
-    return light, dark
-
-
-def _png(levels: np.ndarray, colours: Sequence[str]) -> bytes:
+def palette_png(levels: np.ndarray, colours: Sequence[str]) -> bytes:
+    """A PNG of (height, width) levels 0 .. 255, drawn in colours that run evenly through the given ones."""
     stops = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours], dtype=float)
     at = np.linspace(0, len(colours) - 1, 256)
     palette = np.stack([np.interp(at, range(len(colours)), stops[:, channel]) for channel in range(3)], axis=1)

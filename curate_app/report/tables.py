@@ -1,21 +1,22 @@
-"""The tables of a report as plain rows for the templates: verdicts, self-checks, figures, training sets, settings."""
+"""The tables of reports as plain rows for the templates: verdicts, self-checks, figures, training sets, settings.
+
+Those of one study come first, then those that compare several.
+"""
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from curate_app.plots.svg import number as plain_number
 from curate_app.report.charts import kl_figures, moved_classes, with_error
-from data.measurements import DensityDivergence, TotalVariation
+from data.measurements import DensityDivergence
 from loop.evidence.schema import (
     CheckResult,
     ClaimVerdict,
     Estimate,
     Evidence,
-    Figures,
     GenerationEvidence,
-    UtilityGain,
     VerdictWord,
     WinRate,
 )
@@ -30,36 +31,61 @@ MARGIN_HEADS = (
     "claim", "t", "verdict", "measured", "bound", "as printed", "margin", "corrected interval", "z", "p",
     "bound asks for", "slack used", "could see", "samples for 10%",
 )  # fmt: skip
-ODD_SHOWN = 8  # self-checks told one by one
+ODD_SHOWN = 8  # self-checks in full
 MOST_SHARE = 10  # of a predicted gain
 KINDS = {"human": "by people", "sim": "simulated", "proxy": "by proxy"}
 
 
 def preferred(evidence: Evidence) -> list[list[str]]:
     """People's preferences, by t and against: win rate and fitted gain with verdicts, then the reward's own gains."""
-    rates = {(one.t, one.against): one for one in evidence.win_rates}
-    gains = {(one.t, one.against): one for one in evidence.utility_gains}
-    return [
-        [str(t), str(against), *_rate(rates.get((t, against))), *_gain(gains.get((t, against))),
-         *_moved(evidence.generations[t].measured, evidence.generations[against].measured)]
-        for t, against in sorted(rates.keys() | gains.keys())
-        if t < len(evidence.generations)
-    ]  # fmt: skip
+    rates = {(rate.t, rate.against): rate for rate in evidence.win_rates}
+    gains = {(gain.t, gain.against): gain for gain in evidence.utility_gains}
+    rows = []
+    for t, against in sorted(rates.keys() | gains.keys()):
+        if t >= len(evidence.generations):
+            continue
+        row, rate, gain = [str(t), str(against)], rates.get((t, against)), gains.get((t, against))
+        if rate:
+            shown = rate.rate
+            share_won = f"{shown.value:.1%} ({shown.low:.1%} to {shown.high:.1%})"
+            row += [f"{rate.n:,} by {count_of(rate.raters, 'rater')}", share_won, rate.verdict]
+        else:
+            row += [""] * 3
+        if gain:
+            fitted = "{margin} ({interval})".format(**margin_cells(gain.gain)) if gain.gain else ""
+            row += [f"{gain.n:,} by {count_of(gain.raters, 'rater')}", fitted, gain.verdict]
+        else:
+            row += [""] * 3
+        now, before = evidence.generations[t].measured, evidence.generations[against].measured
+        moved = ((now.mean_reward, before.mean_reward), (now.mean_w, before.mean_w))
+        rows.append(row + [with_error(Estimate.of(a.value - b.value, math.hypot(a.se, b.se))) for a, b in moved])
+    return rows
+
+
+def count_of(n: int, noun: str) -> str:
+    """A number of things, such as "1 rater" or "1,204 raters"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def by_kind(picks: Mapping[str, Any]) -> str:
+    """Picks by kind of rater in words, such as "30 by people + 1,200 by proxy"; empty where there are none."""
+    return " + ".join(f"{picks[kind]:,} {words}" for kind, words in KINDS.items() if picks.get(kind))
 
 
 def intervals(evidence: Evidence) -> list[list[str]]:
     """The intervals of win rates and fitted gains: kind, width beside the other kind's, and the verdict's own."""
     return [
-        [str(one.t), str(one.against), name, one.interval_kind, _width(shown), _width(one.other),
-         "{margin} ({interval})".format(**margin_cells(one.corrected)), f"{one.level:.2g}"]
-        for name, found in (("win rate", evidence.win_rates), ("fitted gain", evidence.utility_gains))
-        for one in found
-        if (shown := one.rate if isinstance(one, WinRate) else one.gain) and one.corrected
+        [str(of.t), str(of.against), name, of.interval_kind, width(shown), width(of.other),
+         "{margin} ({interval})".format(**margin_cells(of.corrected)), f"{of.level:.2g}"]
+        for name, measured in (("win rate", evidence.win_rates), ("fitted gain", evidence.utility_gains))
+        for of in measured
+        if (shown := of.rate if isinstance(of, WinRate) else of.gain) and of.corrected
     ]  # fmt: skip
 
 
-def _width(one: Estimate | None) -> str:
-    return f"{one.high - one.low:.2g}" if one else ""
+def width(estimate: Estimate | None) -> str:
+    """The width of an interval; nothing for None."""
+    return f"{estimate.high - estimate.low:.2g}" if estimate else ""
 
 
 def slate_sizes(rates: Sequence[WinRate]) -> str:
@@ -68,34 +94,14 @@ def slate_sizes(rates: Sequence[WinRate]) -> str:
     return f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
 
 
-def _rate(one: WinRate | None) -> list[str]:
-    if one is None:
-        return [""] * 3
-    made = f"{one.n:,} by {one.raters:,}"
-    return [made, f"{one.rate.value:.1%} ({one.rate.low:.1%} to {one.rate.high:.1%})", one.verdict]
-
-
-def _gain(one: UtilityGain | None) -> list[str]:
-    if one is None:
-        return [""] * 3
-    made = f"{one.n:,} by {one.raters:,}"
-    return [made, "{margin} ({interval})".format(**margin_cells(one.gain)) if one.gain else "", one.verdict]
-
-
-def _moved(now: Figures, before: Figures) -> list[str]:
-    """The gains of E[r] and E[w]."""
-    pairs = (now.mean_reward, before.mean_reward), (now.mean_w, before.mean_w)
-    return [with_error(Estimate.of(a.value - b.value, math.hypot(a.se, b.se))) for a, b in pairs]
-
-
 def unknown(evidence: Evidence) -> list[str]:
     """Why verdicts can't be given, each reason once with its generations."""
-    found: dict[str, list[str]] = {}
-    for one in (*evidence.win_rates, *evidence.utility_gains):
-        pair = f"{one.t} over {one.against}"
-        if one.reason and pair not in found.setdefault(one.reason, []):
-            found[one.reason].append(pair)
-    return [f"Generation {', '.join(pairs)}: {reason}" for reason, pairs in found.items()]
+    reasons: dict[str, list[str]] = {}
+    for comparison in (*evidence.win_rates, *evidence.utility_gains):
+        pair, reason = f"{comparison.t} over {comparison.against}", comparison.reason
+        if reason and pair not in reasons.setdefault(reason, []):
+            reasons[reason].append(pair)
+    return [f"Generation {', '.join(pairs)}: {reason}" for reason, pairs in reasons.items()]
 
 
 def tally(evidence: Evidence) -> list[tuple[VerdictWord, int]]:
@@ -106,10 +112,10 @@ def tally(evidence: Evidence) -> list[tuple[VerdictWord, int]]:
 
 def by_claim(claims: Sequence[ClaimVerdict]) -> dict[str, list[ClaimVerdict]]:
     """The verdicts of each claim, in the order of the claims."""
-    found: dict[str, list[ClaimVerdict]] = {}
+    verdicts: dict[str, list[ClaimVerdict]] = {}
     for claim in claims:
-        found.setdefault(claim.claim, []).append(claim)
-    return found
+        verdicts.setdefault(claim.claim, []).append(claim)
+    return verdicts
 
 
 def verdict_blocks(evidence: Evidence) -> list[dict[str, Any]]:
@@ -118,20 +124,21 @@ def verdict_blocks(evidence: Evidence) -> list[dict[str, Any]]:
     roomy = len(ts) <= ROOMY
     blocks = [ts[start : start + BLOCK] for start in range(0, len(ts), BLOCK)] or [[]]
     return [
-        {"ts": block, "rows": list(_rows(evidence, block, first=index == 0)), "roomy": roomy}
+        {"ts": block, "rows": list(verdict_rows(evidence, block, first=index == 0)), "roomy": roomy}
         for index, block in enumerate(blocks)
     ]
 
 
-def _rows(evidence: Evidence, block: Sequence[int], *, first: bool) -> Iterator[dict[str, Any]]:
+def verdict_rows(evidence: Evidence, block: Sequence[int], *, first: bool) -> Iterator[dict[str, Any]]:
+    """A row for each claim that applies; claims on all generations together stand in the `first` block alone."""
     several = sum(generation.t > 0 for generation in evidence.generations) > 1
     for name, verdicts in by_claim(evidence.claims).items():
-        one = verdicts[0]
-        if one.verdict == "not applicable":
+        claim = verdicts[0]
+        if claim.verdict == "not applicable":
             continue
-        row = {"name": name, "statement": one.statement, "source": one.source, "cells": [], "all": None}
+        row = {"name": name, "statement": claim.statement, "source": claim.source, "cells": [], "all": None}
         if len(verdicts) == 1 and several:
-            row["all"] = cell(one)
+            row["all"] = cell(claim)
         else:
             cells = {verdict.t: cell(verdict) for verdict in verdicts}
             row["cells"] = [cells.get(t) for t in block]
@@ -141,11 +148,11 @@ def _rows(evidence: Evidence, block: Sequence[int], *, first: bool) -> Iterator[
 
 def idle_claims(evidence: Evidence) -> list[tuple[str, str]]:
     """The claims that don't apply, together where it is for the same reason: names, reason."""
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for claim in evidence.claims:
         if claim.verdict == "not applicable":
-            found.setdefault(claim.reason, []).append(claim.claim)
-    return [(", ".join(names), reason) for reason, names in found.items()]
+            reasons.setdefault(claim.reason, []).append(claim.claim)
+    return [(", ".join(names), reason) for reason, names in reasons.items()]
 
 
 def cell(verdict: ClaimVerdict) -> dict[str, Any]:
@@ -166,8 +173,8 @@ def margin_cells(margin: Estimate) -> dict[str, str]:
         return {"margin": signed(margin.value), "interval": ""}
     decimals = min(12, max(0, 1 - math.floor(math.log10(half))))
     value, low, high = (
-        f"{round(one, decimals) + 0.0:+,.{decimals}f}".replace("-", "−")
-        for one in (margin.value, margin.low, margin.high)
+        f"{round(end, decimals) + 0.0:+,.{decimals}f}".replace("-", "−")
+        for end in (margin.value, margin.low, margin.high)
     )
     return {"margin": value, "interval": f"{low} to {high}"}
 
@@ -197,29 +204,30 @@ def margins(evidence: Evidence) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def untold(evidence: Evidence) -> list[dict[str, str]]:
+def undecided(evidence: Evidence) -> list[dict[str, str]]:
     """Why verdicts can't tell, or are only not refuted, where more is known of it than a wide interval: by claim."""
     rows = []
     for name, verdicts in by_claim(evidence.claims).items():
         for word in ("can't tell", "not refuted"):
-            some = [one for one in verdicts if one.verdict == word and one.reason]
+            some = [verdict for verdict in verdicts if verdict.verdict == word and verdict.reason]
             if some:
-                rows.append({"name": name, "ts": ", ".join(str(one.t) for one in some), "reason": some[-1].reason})
+                ts = ", ".join(str(verdict.t) for verdict in some)
+                rows.append({"name": name, "ts": ts, "reason": some[-1].reason})
     return rows
 
 
 def check_rows(checks: Sequence[CheckResult]) -> list[dict[str, Any]]:
     """Each check once: its worst verdict, its verdicts counted, and the worst in words."""
-    found: dict[str, list[CheckResult]] = {}
+    by_name: dict[str, list[CheckResult]] = {}
     for check in checks:
-        found.setdefault(check.name, []).append(check)
+        by_name.setdefault(check.name, []).append(check)
     rows = []
-    for name, some in found.items():
+    for name, some in by_name.items():
         counts = Counter(check.verdict for check in some)
         worst = next(word for word in CHECK_WORDS if counts[word])
         whole = min(some, key=lambda check: (CHECK_WORDS.index(check.verdict), check.t is not None, check.p or 0.0))
-        said = ", ".join(f"{counts[word]} {word}" for word in CHECK_WORDS if counts[word])
-        rows.append({"name": name, "word": worst, "said": said, "sentence": whole.sentence})
+        counted = ", ".join(f"{counts[word]} {word}" for word in CHECK_WORDS if counts[word])
+        rows.append({"name": name, "word": worst, "counted": counted, "sentence": whole.sentence})
     return rows
 
 
@@ -234,10 +242,16 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     moved = moved_classes(evidence)[:1]
     names = [f"share of {evidence.class_names[label]}" for label in moved]
     heads = ["t", "samples", "E[r]", "E[w]", "predicted E[w]", "Var[w]", *names, "KL", "KL reversed", "TV over cells"]
-    by_features = [one.distances for one in evidence.generations if one.distances]
-    if not any(isinstance(kl_figures(evidence, one), DensityDivergence) for one in evidence.generations):
+    if not any(isinstance(kl_figures(evidence, generation), DensityDivergence) for generation in evidence.generations):
         heads[-3:-1] = ["KL over cells", "KL reversed over cells"]
-    rows = [[*_figures(evidence, one, moved), *_by_features(one, bool(by_features))] for one in evidence.generations]
+    by_features = [generation.distances for generation in evidence.generations if generation.distances]
+    rows = []
+    for generation in evidence.generations:
+        row = figures_of(evidence, generation, moved)
+        if by_features:
+            by = generation.distances
+            row += [with_interval(by.fd, by.fd_interval), with_interval(by.kd, by.kd_interval)] if by else ["", ""]
+        rows.append(row)
     if evidence.real:
         law = evidence.real
         shares = [number(law.class_shares[label].value) for label in moved]
@@ -248,35 +262,26 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _figures(evidence: Evidence, one: GenerationEvidence, moved: Sequence[int]) -> list[str]:
-    law, ahead = one.measured, one.predicted
-    far = kl_figures(evidence, one)
+def figures_of(evidence: Evidence, generation: GenerationEvidence, moved: Sequence[int]) -> list[str]:
+    """A generation's numbers, with the shares of the classes `moved`."""
+    law, ahead = generation.measured, generation.predicted
+    divergences, tv = kl_figures(evidence, generation), generation.divergence.tv
     return [
-        str(one.t),
-        f"{one.n_evaluated:,}",
+        str(generation.t),
+        f"{generation.n_evaluated:,}",
         with_error(law.mean_reward),
         with_error(law.mean_w),
         with_error(ahead.mean_w) if ahead else "",
         with_error(law.var_w),
         *(with_error(law.class_shares[label]) for label in moved),
-        *(with_error(Estimate.of(kl.value, kl.se)) if kl else "" for kl in (far.kl, far.kl_reverse)),
-        _total_variation(one.divergence.tv),
+        *(with_error(Estimate.of(kl.value, kl.se)) if kl else "" for kl in (divergences.kl, divergences.kl_reverse)),
+        # without an interval it is an older study's, too large by what sampling alone makes
+        f"{tv.value:.3f} ({tv.low:.3f} to {tv.high:.3f})" if tv and tv.low is not None else "",
     ]
 
 
-def _total_variation(tv: TotalVariation | None) -> str:
-    """The value with its interval; nothing of an older study's, which was too large by what sampling alone makes."""
-    return "" if tv is None or tv.low is None else f"{tv.value:.3f} ({tv.low:.3f} to {tv.high:.3f})"
-
-
-def _by_features(one: GenerationEvidence, shown: bool) -> list[str]:
-    if not shown or not one.distances:
-        return ["", ""] if shown else []
-    found = one.distances
-    return [_with_interval(found.fd, found.fd_interval), _with_interval(found.kd, found.kd_interval)]
-
-
-def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    """A number with the ends of its interval, where it has one."""
     low_high = f" ({number(interval[0], 3)} to {number(interval[1], 3)})" if interval else ""
     return number(value, 3 if interval else 4) + low_high
 
@@ -285,39 +290,39 @@ def gains(evidence: Evidence) -> list[list[str]]:
     """Gains of E[w] by generation: t, predicted, measured, transmission, sampling and learning error."""
     return [
         [
-            str(one.t),
-            with_error(found.predicted_gain),
-            with_error(found.measured_gain),
-            with_error(found.ratio) if found.ratio else "too small a gain",
-            with_error(found.sampling) if found.sampling else "",
-            with_error(found.learning) if found.learning else "",
+            str(generation.t),
+            with_error(gain.predicted_gain),
+            with_error(gain.measured_gain),
+            with_error(gain.ratio) if gain.ratio else "too small a gain",
+            with_error(gain.sampling) if gain.sampling else "",
+            with_error(gain.learning) if gain.learning else "",
         ]
-        for one in evidence.generations
-        if (found := one.transmission)
+        for generation in evidence.generations
+        if (gain := generation.transmission)
     ]
 
 
 def training(evidence: Evidence) -> list[list[str]]:
-    """The training of each generation: t, real data, picks asked and got, shares asked and achieved, checkpoint."""
+    """The training of each generation: t, real data, picks requested and given, shares likewise, checkpoint."""
     return [
         [
-            str(one.t),
-            f"{one.n_real:,}",
-            f"{one.curated.asked:,}" if "asked" in one.curated.model_fields_set else "",
-            " + ".join(f"{n:,} {word}" for kind, word in KINDS.items() if (n := one.curated.of_kind(kind))),
-            _shares(one.shares_asked),
-            _shares(one.shares_achieved),
-            one.checkpoint_sha256[:HASH],
+            str(generation.t),
+            f"{generation.n_real:,}",
+            f"{generation.curated.asked:,}" if "asked" in generation.curated.model_fields_set else "",
+            by_kind(generation.curated.model_dump()),
+            mix_words(generation.shares_asked),
+            mix_words(generation.shares_achieved),
+            generation.checkpoint_sha256[:HASH],
         ]
-        for one in evidence.generations
+        for generation in evidence.generations
     ]
 
 
 def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """The configuration by section, the top level first as ''."""
-    top = [(key, _plain(value)) for key, value in config.items() if not isinstance(value, dict)]
+    top = [(key, setting_words(value)) for key, value in config.items() if not isinstance(value, dict)]
     sections = [
-        (name, [(key, _plain(value)) for key, value in table.items()])
+        (name, [(key, setting_words(value)) for key, value in table.items()])
         for name, table in config.items()
         if isinstance(table, dict)
     ]
@@ -330,17 +335,17 @@ def flat(config: dict[str, Any]) -> dict[str, str]:
 
 
 def word_of(verdicts: Sequence[ClaimVerdict]) -> VerdictWord:
-    """One word for a claim over all generations: the worst that was found."""
+    """One word for a claim over all generations: the worst of its verdicts."""
     return overall(verdict.verdict for verdict in verdicts)
 
 
 def how_often(verdicts: Sequence[ClaimVerdict], word: VerdictWord) -> str:
-    """At how many generations a claim was found so, and at which where it isn't all; nothing for a claim on all."""
+    """The number of generations with this verdict, and which where it isn't all; nothing for a claim on all at once."""
     if len(verdicts) == 1:
         return ""
-    found = [str(verdict.t) for verdict in verdicts if verdict.verdict == word]
-    where = f", t = {', '.join(found)}" if len(found) < len(verdicts) else ""
-    return f"{len(found)} of {len(verdicts)}{where}"
+    ts = [str(verdict.t) for verdict in verdicts if verdict.verdict == word]
+    where = f", t = {', '.join(ts)}" if len(ts) < len(verdicts) else ""
+    return f"{len(ts)} of {len(verdicts)}{where}"
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -362,18 +367,46 @@ def signed(value: float | None) -> str:
     return "" if value is None else f"{value + 0.0:+.3g}".replace("-", "−")
 
 
-def _shares(shares: Sequence[float]) -> str:
-    """Real data, earlier sets together, the latest picks."""
+def mix_words(shares: Sequence[float]) -> str:
+    """Shares of a training set in words: real data, earlier sets together, the latest picks."""
     if not shares:
         return ""
     real, *sets = shares
     earlier = [f"{sum(sets[:-1]):.3g} earlier"] if len(sets) > 1 else []
-    return " + ".join([f"{real:.3g} real", *earlier, *(f"{one:.3g} picks" for one in sets[-1:])])
+    return " + ".join([f"{real:.3g} real", *earlier, *(f"{latest:.3g} picks" for latest in sets[-1:])])
 
 
-def _plain(value: Any) -> str:
+def setting_words(value: Any) -> str:
+    """A setting's value as text; 'none' for an empty one."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "none"
+        return ", ".join(map(setting_words, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {setting_words(more)}" for key, more in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else "none"
+
+
+def setting_differences(evidences: Sequence[Evidence]) -> list[tuple[str, list[str]]]:
+    """Settings that aren't the same in all studies: name, then a value for each study."""
+    settings_of = [flat(evidence.config) for evidence in evidences]
+    keys = list(dict.fromkeys(key for by_key in settings_of for key in by_key))
+    rows = [(key, [by_key.get(key, "none") for by_key in settings_of]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def compared_verdicts(evidences: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """For each claim a row, and in it for each study one word with its count; those that apply nowhere come last."""
+    studies = [by_claim(evidence.claims) for evidence in evidences]
+    rows = []
+    for name in dict.fromkeys(name for claims in studies for name in claims):
+        any_ = next(claims[name][0] for claims in studies if name in claims)
+        cells: list[dict[str, str] | None] = []
+        for verdicts in (claims.get(name, []) for claims in studies):
+            word = word_of(verdicts) if verdicts else None
+            if word is None:
+                cells.append(None)
+            elif word == "not applicable":
+                cells.append({"word": word, "count": "", "why": verdicts[0].reason})
+            else:
+                cells.append({"word": word, "count": how_often(verdicts, word), "why": ""})
+        rows.append({"name": name, "statement": any_.statement, "source": any_.source, "cells": cells})
+    return sorted(rows, key=lambda row: all(not cell or cell["word"] == "not applicable" for cell in row["cells"]))

@@ -12,8 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
-from curate_app.admin.controls import build_export_routes
-from curate_app.admin.page import build_admin_page
+from curate_app.admin.page import build_admin_page, build_export_routes
 from curate_app.assets import STATIC, STATIC_URL, head, theme
 from curate_app.rater.page import FILES, UnknownAddresses, build_rater_page
 from curate_app.rater.routes import build_routes

@@ -208,14 +208,18 @@ class Crowd(Connection):
                 high = middle - 1
         return low
 
-    def picks_by_minute(self, after: int, until: int) -> dict[tuple[str, str], int]:
-        """Answers by kind of rater and by minute, such as ('human', '2026-11-21T09:30')."""
+    def answers_by_minute(self, after: int, until: int) -> dict[tuple[str, str, str], int]:
+        """Answers by kind of rater, outcome and minute, such as ('human', 'pick', '2026-11-21T09:30').
+
+        The outcome of any answer to a practice slate is 'practice'.
+        """
         return {
-            (row["kind"], row["minute"]): row["n"]
+            (row["kind"], row["outcome"], row["minute"]): row["n"]
             for row in self.rows(
-                """SELECT kind, substr(picked_at, 1, 16) AS minute, count(*) AS n FROM pick
+                """SELECT kind, CASE slate.purpose WHEN 'practice' THEN 'practice' ELSE pick.outcome END AS outcome,
+                substr(picked_at, 1, 16) AS minute, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
                 JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-                WHERE pick.id > ? AND pick.id <= ? GROUP BY 1, 2""",
+                WHERE pick.id > ? AND pick.id <= ? GROUP BY 1, 2, 3""",
                 [after, until],
             )
         }
@@ -294,9 +298,9 @@ class Crowd(Connection):
         )
 
     def people_who_picked(self) -> int:
-        """People's sessions with an answer that isn't practice."""
+        """People's sessions with a pick that isn't practice."""
         return self.value(
             """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND EXISTS (
             SELECT 1 FROM pick JOIN slate ON slate.id = slate_id
-            WHERE session_id = session.id AND purpose != 'practice')"""
+            WHERE session_id = session.id AND purpose != 'practice' AND outcome = 'pick')"""
         )

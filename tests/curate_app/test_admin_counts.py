@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from curate_app.admin import panels as admin_counts
-from curate_app.admin.panels import CrowdCounts, Running
+from curate_app.admin import counts as admin_counts
+from curate_app.admin.counts import CrowdCounts, RunningCount
 from data.records import Pick
 from loop.config import QualityConfig
 from loop.raters import quality
@@ -40,7 +40,7 @@ def test_every_range_is_read_once_and_the_newest_first(small_chunks: None):
         asked.append((after, until))
         return {"n": until - after}
 
-    running = Running(read)
+    running = RunningCount(read)
     running.advance(10, PAST)
     assert asked == [(6, 10)] and running.done == 4
     running.advance(12, PAST)
@@ -57,9 +57,26 @@ def test_counts_follow_what_people_do(study: Study, small_chunks: None):
     for session, n in (("ann", 5), ("bob", 3), ("ann", 2)):
         pick(study, session, n)
         found = counts(0)
-    assert found.kinds == Counter(human=10) and sum(found.minutes) == 10 and found.share == 1
+    assert found.answers == Counter({("human", "pick"): 10}) and sum(found.minutes) == 10 and found.share == 1
     people = CrowdCounts(study)(0).people  # anew: the other's may be a moment old
     assert (people.picked, people.at_work) == (2, 2)
+
+
+def test_practice_and_none_of_these_are_no_picks(make_study):
+    study = make_study("journey.practice=1")
+    store = study.store
+    with store.write() as db:
+        db.conn.execute("UPDATE slate SET purpose = 'practice' WHERE id = (SELECT min(id) FROM slate)")
+    pick(study, "ann", 1, "practice")
+    slate = store.lease("ann", ("curation",), 0, 600)
+    assert slate
+    store.record_pick("ann", Pick(slate.id, "none", None))
+    counts = CrowdCounts(study)(0)
+    assert counts.answers == Counter({("human", "practice"): 1, ("human", "none"): 1})
+    assert sum(counts.minutes) == 0 and counts.people.picked == 0
+    pick(study, "ann", 2)
+    counts = CrowdCounts(study)(0)
+    assert counts.answers["human", "pick"] == sum(counts.minutes) == 2 and counts.people.picked == 1
 
 
 def test_what_is_not_counted_yet_is_said(study: Study, small_chunks: None):

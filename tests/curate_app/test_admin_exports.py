@@ -1,4 +1,4 @@
-"""The researcher's downloads: behind the door, the same as the command line's, and one report at a time."""
+"""The researcher's downloads: behind the login, the same as the command line's, and one report at a time."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from curate_app.admin import controls as admin_exports
+from curate_app.admin import page as admin_exports
 from curate_app.commands.export import SALT
 from curate_app.report.files import MARK
 from curate_app.web.app import build_app
@@ -71,7 +71,7 @@ def test_one_report_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatc
         meanwhile.append(client.get(REPORT))
         return b"<html>"
 
-    monkeypatch.setattr(admin_exports, "_report", slow)
+    monkeypatch.setattr(admin_exports, "report_of", slow)
     assert client.get(REPORT).status_code == 200
     assert meanwhile[0].status_code == 409 and "try again" in meanwhile[0].text
 
@@ -80,7 +80,7 @@ def test_a_report_that_fails_says_what_to_do(client: TestClient, simulated: Stud
     def fail(path: Path) -> bytes:
         raise subprocess.CalledProcessError(1, "curate", stderr="Error: no room on the disk.\n")
 
-    monkeypatch.setattr(admin_exports, "_report", fail)
+    monkeypatch.setattr(admin_exports, "report_of", fail)
     for _ in range(2):  # and the next one may try again
         answer = client.get(REPORT)
         assert answer.status_code == 409

@@ -1,19 +1,24 @@
 """The researcher's panels, each from what it is given: steps, flags and alarms, generations, the event log."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from curate_app.admin.panels import CrowdCounts, alarms, crowd_panel, span, stages, timeline
-from curate_app.admin.view import panels, shown_events
+from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import SAY, alarms, crowd_panel, event_words, panels, shown_events, span, stages, timeline
 from data.measurements import CuratedCounts, Measurements, Seconds
-from data.records import Generation
+from data.records import Generation, Pick
 from loop.config import StudyConfig
 from loop.evidence.schema import Estimate, WinRate
 from loop.raters.journey import finish, pause, set_quota
+from loop.simulate import simulate
 from loop.study import Study, configure
 
-FUNNEL = dict.fromkeys(("arrived", "consented", "instructed", "understood", "closed", "finished", "withdrawn"), 4)
+FUNNEL: dict[str, int] = dict.fromkeys(
+    ("arrived", "consented", "instructed", "understood", "closed", "finished", "withdrawn"), 4
+)
 
 
 def config(*settings: str) -> StudyConfig:
@@ -23,15 +28,15 @@ def config(*settings: str) -> StudyConfig:
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ((), ["came", "picked"]),
-        (("journey.picks=5",), ["came", "picked", "finished"]),
+        ((), ["arrived", "picked"]),
+        (("journey.picks=5",), ["arrived", "picked", "finished"]),
         (
             ("journey.consent=Yes?", "journey.closing=More?"),
-            ["came", "consented", "picked", "passed the last question"],
+            ["arrived", "consented", "picked", "answered the last question"],
         ),
         (
             ("journey.instructions=Look.", "journey.question=What?", 'journey.choices=["a", "b"]', "journey.answer=a"),
-            ["came", "read the instructions", "answered the question", "picked"],
+            ["arrived", "read the instructions", "answered the question", "picked"],
         ),
     ],
 )
@@ -97,19 +102,20 @@ def test_the_timeline_says_who_wins_and_by_how_much():
     for text in (
         "21 Nov",
         "09:05",
-        "30 people&#39;s + 1,200 proxy",
+        "30 by people + 1,200 by proxy",
         "2 min",
         "4 s",
         "61%",
         "55% to 67%",
         "1,234",
-        "56 people; 3 under way",
+        "56 raters; 3 under way",
         "fixed n: 58% to 65%",
-        "may be looked at after every person",
+        "may be looked at after every rater",
+        "how often people preferred this generation",
     ):
         assert text in html, text
-    assert 'rate wins"' in html and html.index("1,200 proxy") < html.rindex("<tr>")
-    assert "wins against" not in timeline([first, second], [])
+    assert 'rate wins"' in html and html.index("1,200 by proxy") < html.rindex("<tr>")
+    assert "people preferred" not in timeline([first, second], [])
     undecided = rate.model_copy(update={"verdict": "can't tell"})
     assert 'rate wins"' not in timeline([first, second], [undecided]), "the plain interval gives no verdict"
     larger = undecided.model_copy(update={"slate_sizes": [4], "indifference": None})
@@ -131,9 +137,96 @@ def test_what_raters_cause_is_told_together_and_without_their_ids(study: Study):
     store.log("rater", "declined")
     store.log("researcher", "paused")
     store.log("researcher", "paused")
-    found = [(one["actor"], one["what"], one["times"]) for one in shown_events(store.events())]
+    found = [(one["actor"], one["words"], one["times"]) for one in shown_events(store.events())]
     assert found[:5] == [
-        ("researcher", "paused", 1), ("researcher", "paused", 1), ("a rater", "declined", 1),
-        ("a rater", "lease lapsed", 3), ("worker", "worker started", 1),
+        ("researcher", "paused the study", 1), ("researcher", "paused the study", 1), ("a rater", "declined", 1),
+        ("a rater", "left a slate unanswered", 3), ("worker", "started", 1),
     ]  # fmt: skip
     assert "secret" not in panels(study, CrowdCounts(study)).events
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "words", "more"),
+    [
+        (
+            "turn_started",
+            {"t": 2, "picks": 24, "n_proxy": 1575, "excluded": {"too_fast": 3}},
+            "began generation 2 with 24 new picks",
+            "1,575 more by proxy; left out for flags: 3 too fast",
+        ),
+        (
+            "turn_started",
+            {"t": 1, "picks": 24, "n_proxy": 0, "excluded": {}},
+            "began generation 1 with 24 new picks",
+            "",
+        ),
+        (
+            "generation_published",
+            {"t": 1, "asked": 60, "human": 24, "sim": 0, "proxy": 36},
+            "published generation 1",
+            "trained on 24 by people + 36 by proxy",
+        ),
+        (
+            "flag_rate_jumped",
+            {"flag": "too_fast", "rate": 0.41, "before": 0.05},
+            "the flag “too fast” jumped from 5% to 41% of answers",
+            "",
+        ),
+        ("quota_set", {"quota": 1200}, "set the quota to 1,200", ""),
+        ("of_a_later_version", {"n_things": 5, "nothing": {}}, "of a later version", "n things 5"),
+        ("study_created", {"preset": "", "seed": 7}, "study created", "seed 7"),
+    ],
+)
+def test_events_are_told_in_words(kind: str, detail: dict, words: str, more: str):
+    assert event_words(kind, detail) == (words, more)
+
+
+def test_every_event_that_is_logged_has_words():
+    logged = {"turn_started", "flag_rate_jumped", "lease_lapsed", "worker_died"}
+    root = Path(__file__).parents[2]
+    for package in ("data", "loop", "curate_app"):
+        for path in (root / package).rglob("*.py"):
+            logged |= set(re.findall(r"""\blog\(\s*["']\w+["'], ["'](\w+)["']""", path.read_text()))
+    assert len(logged) > 15 and logged - set(SAY["events"]) == set()
+
+
+def test_the_head_labels_every_number(make_study):
+    study = make_study("schedule.picks=24", "journey.practice=1")
+    store = study.store
+    store.add_session("ann", store.add_rater("human"))
+    head = " ".join(re.sub(r"<[^>]+>", " ", panels(study, CrowdCounts(study)).head).split())
+    assert "picks for generation 1 0 of 24" in head and "Not counted" not in head
+    with store.write() as db:
+        db.conn.execute("UPDATE slate SET purpose = 'practice' WHERE id = (SELECT min(id) FROM slate)")
+    for purpose, outcome, n in (("practice", "pick", 1), ("curation", "none", 1), ("curation", "pick", 3)):
+        for _ in range(n):
+            slate = store.lease("ann", (purpose,), 0, 600)  # pyright: ignore[reportArgumentType]
+            assert slate
+            store.record_pick("ann", Pick(slate.id, outcome, 0 if outcome == "pick" else None))  # pyright: ignore[reportArgumentType]
+    head = " ".join(re.sub(r"<[^>]+>", " ", panels(study, CrowdCounts(study)).head).split())
+    assert "picks for generation 1 3 of 24" in head and "people's picks 3" in head.replace("&#39;", "'")
+    assert "Not counted as picks: 1 “none of these”, 1 practice." in head
+
+
+def test_more_picks_than_needed_are_not_a_share(make_study):
+    study = make_study("schedule.picks=4")
+    slates = [row["id"] for row in study.store.rows("SELECT id FROM slate WHERE purpose = 'curation' LIMIT 7")]
+    session = study.store.bulk_session("sim", "simulated")
+    study.store.add_picks([(slate, session, 0, {}) for slate in slates])
+    head = " ".join(re.sub(r"<[^>]+>", " ", panels(study, CrowdCounts(study)).head).split())
+    assert "picks for generation 1 7 (4 needed)" in head and "simulated picks 7" in head
+
+
+@pytest.mark.parametrize("preset", ["digits", "moons"])
+def test_every_part_shows_what_a_simulated_study_came_to(
+    tmp_path: Path, preset: str, tiny_digits: tuple[str, ...], tiny_moons: tuple[str, ...]
+):
+    study = Study.create(tmp_path / "study", configure(preset, {"digits": tiny_digits, "moons": tiny_moons}[preset]))
+    simulate(study, 1, lambda phase, done, total: None)
+    found = panels(study, CrowdCounts(study))
+    for generation in study.store.generations():
+        assert generation.measurements.grid_sha256 and generation.measurements.grid_sha256 in found.sheets
+        assert f"{generation.measurements.nn_ratio:.2f}" in found.sheets
+    assert found.curves.count("<svg") >= 2 and "real data" in found.curves
+    assert found.events.count("published generation") == 2
+    assert "λ" in found.sheets and "lam" not in found.sheets

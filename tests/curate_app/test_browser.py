@@ -303,6 +303,9 @@ def test_the_studys_title_is_text_wherever_it_stands(make_study, serve, page: Pa
 
 def test_the_researcher_logs_in_and_asks_for_a_generation(make_study, serve, page: Page):
     study = make_study(generations=3)
+    slate = study.store.one("SELECT max(id) AS id FROM slate WHERE purpose = 'curation'")
+    assert slate
+    study.store.add_picks([(slate["id"], study.store.bulk_session("sim", "simulated"), 0, {})])
     page.goto(serve(study, "open sesame") + "/admin")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Log in").click()
@@ -312,11 +315,12 @@ def test_the_researcher_logs_in_and_asks_for_a_generation(make_study, serve, pag
     expect(page.locator(".strip figure")).to_have_count(3)
     expect(page.get_by_role("img", name=re.compile("Mean reward from 1 at generation 0 to 1.2"))).to_be_visible()
     page.get_by_role("button", name="Retrain now").click()
-    expect(page.get_by_text("Asked the worker to train a new generation")).to_be_visible()
-    expect(page.locator(".events")).to_contain_text("retrain requested")
+    expect(page.get_by_text("Asked the worker to train generation 3 from 1 new pick.")).to_be_visible()
+    expect(page.locator(".events")).to_contain_text("requested retraining now")
     page.get_by_role("spinbutton", name="Simulated users").fill("50")
     page.get_by_role("button", name="Let 50 simulated users pick").click()
-    expect(page.locator(".events")).to_contain_text("simulate requested")
+    page.get_by_role("button", name="Yes, let them pick").click()
+    expect(page.locator(".events")).to_contain_text("requested picks of 50 simulated users")
     asked = study.store.events(kinds=("retrain_requested", "simulate_requested"))
     assert [(event["actor"], event["kind"], event["detail"]) for event in asked] == [
         ("researcher", "retrain_requested", {}),

@@ -17,7 +17,7 @@ from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.report import tables
 from curate_app.report.charts import study_charts, win_rates, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
-from curate_app.report.page import lede, page, pretty
+from curate_app.report.pages import lede, page, pretty
 from curate_app.report.pictures import Gallery
 from curate_app.report.tables import intervals, preferred
 from data.records import Pick
@@ -174,12 +174,15 @@ def test_a_study_of_people_shows_what_they_prefer_and_judges_no_reward(people: S
     html = (tmp_path / "r.html").read_text()
     assert {one.verdict for one in found.claims} == {"not applicable"}
     assert found.generations[1].curated.human == 8 and found.generations[1].curated.proxy == 52
-    assert "What people prefer" in html and "people chose generation 1 over generation 0" in html
-    assert "8 by people + 52 by proxy" in html and "not what people like" in html
+    assert "How often people preferred each generation" in html
+    assert "In audit slates people preferred generation 1 to generation 0 in" in html and "by 2 raters" in html
+    text = html.replace("&#39;", "'")
+    assert "8 by people + 52 by proxy" in html and "Mean simulated reward (not people's preferences)" in text
     assert "E[w], what the theorem is about" not in html and "Transmission:" not in html
     assert [(one.t, one.against, one.n, one.gain) for one in found.utility_gains] == [(1, 0, 8, None)]
     assert f"Generation 1 over 0: {escape(found.utility_gains[0].reason)}" in html and found.utility_gains[0].reason
-    assert "by the study's yardstick" in html.replace("&#39;", "'")
+    assert "By the simulated reward (not people's preferences): " in text
+    assert "The gains of E[r] and E[w] are of the simulated reward, not of people's preferences." in text
     reads_aloud(is_alone(html))
 
 
@@ -336,9 +339,9 @@ def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
     ]
     shown = evidence.model_copy(update={"win_rates": [rate], "utility_gains": gains})
     first, second = preferred(shown)
-    assert first[:8] == ["1", "0", "", "", "", "1 by 1", "", "can't tell"]
-    assert second[:5] == ["2", "0", "90 by 9", "70.0% (60.2% to 79.8%)", "holds"]
-    assert second[5:8] == ["1,000 by 9", "−0.50 (−0.70 to −0.30)", "fails"]
+    assert first[:8] == ["1", "0", "", "", "", "1 by 1 rater", "", "can't tell"]
+    assert second[:5] == ["2", "0", "90 by 9 raters", "70.0% (60.2% to 79.8%)", "holds"]
+    assert second[5:8] == ["1,000 by 9 raters", "−0.50 (−0.70 to −0.30)", "fails"]
     change = evidence.generations[2].measured.mean_reward.value - evidence.generations[0].measured.mean_reward.value
     assert float(second[8].split()[0].replace("−", "-")) == pytest.approx(change, abs=0.1)
     (kept,) = intervals(shown.model_copy(update={"utility_gains": [], "win_rates": [decided]}))
@@ -350,13 +353,13 @@ def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
 
 def test_a_single_person_speaks_for_nobody_else(evidence: Evidence):
     rate = WinRate(t=1, against=0, n=8, raters=1, rate=Estimate(value=0.75, se=0.5, low=0, high=1))
-    assert "one person" in " ".join(lede(evidence.model_copy(update={"win_rates": [rate]})))
+    assert "one rater" in " ".join(lede(evidence.model_copy(update={"win_rates": [rate]})))
 
 
 def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
     rate = WinRate(t=1, against=0, n=8, raters=3, rate=Estimate.of(0.75, 0.1), slate_sizes=[4])
     larger = rate.model_copy(update={"indifference": None})
-    cases = ((rate, "50% is indifference", 0.5), (larger, "in slates of 4 50% isn't indifference", None))
+    cases = ((rate, "50% is indifference", 0.5), (larger, "in slates of 4, 50% isn't indifference", None))
     for one, said, drawn in cases:
         titled = win_rates([one])
         assert said in " ".join(lede(evidence.model_copy(update={"win_rates": [one]})))

@@ -45,17 +45,26 @@ def test_a_moment_is_found_among_the_picks(busy: Store):
     assert found == [0, 1, 2, 4, 6]
 
 
-def test_picks_by_kind_and_minute(busy: Store):
-    assert busy.picks_by_minute(0, 6) == {
-        ("human", "2026-11-21T09:00"): 1, ("human", "2026-11-21T09:01"): 2, ("human", "2026-11-21T09:03"): 2,
-        ("sim", "2026-11-21T09:04"): 1,
+def test_answers_by_kind_outcome_and_minute(busy: Store, fill: Callable[..., list[int]]):
+    assert busy.answers_by_minute(0, 6) == {
+        ("human", "pick", "2026-11-21T09:00"): 1, ("human", "pick", "2026-11-21T09:01"): 2,
+        ("human", "pick", "2026-11-21T09:03"): 2, ("sim", "pick", "2026-11-21T09:04"): 1,
     }  # fmt: skip
+    fill(busy, n=1, purpose="practice")
+    answer(busy, "ann", 1, "practice")
+    slate = busy.lease("ann", ("curation",), 0, 600)
+    assert slate
+    busy.record_pick("ann", Pick(slate.id, "none", None))
+    counted = busy.answers_by_minute(6, 8)
+    assert [(kind, outcome, n) for (kind, outcome, _), n in counted.items()] == [
+        ("human", "none", 1), ("human", "practice", 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("ends", [(0, 6), (0, 1, 6), (0, 2, 3, 5, 6), range(7)])
 def test_adjoining_ranges_add_up(busy: Store, ends: tuple[int, ...]):
     busy.set_flags([(2, {"too_fast": True}), (5, {"too_fast": True, "inconsistent": True})], [])
-    for count in (busy.picks_by_minute, busy.flagged_picks):
+    for count in (busy.answers_by_minute, busy.flagged_picks):
         total: Counter = Counter()
         for after, until in pairwise(ends):
             total.update(count(after, until))
@@ -92,6 +101,10 @@ def test_practice_is_not_yet_picking(store: Store, fill: Callable[..., list[int]
     fill(store, n=1, purpose="practice")
     answer(store, "ann", 1, "practice")
     assert store.people_who_picked() == 0
+    slate = store.lease("ann", ("curation",), 0, 600)
+    assert slate
+    store.record_pick("ann", Pick(slate.id, "none", None))
+    assert store.people_who_picked() == 0, "none of these is no pick"
     answer(store, "ann", 2)
     assert store.people_who_picked() == 1
 

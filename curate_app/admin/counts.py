@@ -1,0 +1,178 @@
+"""Live counts of a study for the researcher's page: answers, flags, win rates, people at work.
+
+Each answer is read once, so that a refresh costs what came since the last one, however long the log has become.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from loop.evidence.people import raters_of, rates_of
+from loop.evidence.schema import Evidence, WinRate
+from loop.evidence.study import stored_quick_evidence
+from loop.study import Study
+
+BUDGET_S = 0.25
+CHUNK = 10_000  # answers
+MINUTES = 60
+EFFORT = 20  # what took a second is not read anew within this many
+AT_WORK_S = 120.0  # people who did something within so many seconds are at work
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PeopleCounts:
+    """Counts of people: by the step they reached, with a pick that isn't practice, at work now, and by flag."""
+
+    funnel: dict[str, int]
+    picked: int
+    at_work: int
+    flagged: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counts at one moment.
+
+    Attributes:
+        answers: by kind of rater and outcome, such as ('human', 'pick'); any answer to a practice slate is 'practice'.
+        minutes: people's picks in each of the last 60 minutes, the present one last.
+        flags: people's answers with each flag.
+        rates: of generations in audit slates.
+        people: see `PeopleCounts`.
+        share: of the answers that has been read, 0 .. 1.
+    """
+
+    answers: Counter[tuple[str, str]]
+    minutes: list[int]
+    flags: Counter[str]
+    rates: list[WinRate]
+    people: PeopleCounts
+    share: float
+
+
+class Throttled(Generic[T]):
+    """A value that is read anew only as often as that is cheap."""
+
+    def __init__(self, read: Callable[[], T]):
+        self._read = read
+        self._value: T | None = None
+        self._until = 0.0
+
+    def __call__(self) -> T:
+        """The value, at most `EFFORT` times as old as it took to read."""
+        began = time.monotonic()
+        if self._value is None or began > self._until:
+            self._value = self._read()
+            now = time.monotonic()
+            self._until = now + EFFORT * (now - began)
+        return self._value
+
+
+class RunningCount:
+    """A count that goes on from answer to answer; the newest are read first.
+
+    Args:
+        read: the counts over a range of pick ids (above the first number, up to the second).
+    """
+
+    def __init__(self, read: Callable[[int, int], Mapping[Any, int]]):
+        self._read = read
+        self._low: int | None = None
+        self._high = 0
+        self.counts: Counter[Any] = Counter()
+
+    @property
+    def done(self) -> int:
+        """The number of pick ids that have been read."""
+        return self._high - (self._low or 0)
+
+    def advance(self, last: int, deadline: float) -> None:
+        """Counts on, up to the pick `last` and then down to the first, until the time (`time.monotonic`) is over."""
+        if self._low is None:
+            self._low = self._high = last
+        while self._high < last or self._low > 0:
+            if self._high < last:
+                above = min(last, self._high + CHUNK)
+                self.counts.update(self._read(self._high, above))
+                self._high = above
+            else:
+                below = max(0, self._low - CHUNK)
+                self.counts.update(self._read(below, self._low))
+                self._low = below
+            if time.monotonic() > deadline:
+                return
+
+
+class CrowdCounts:
+    """All counts of one study; safe to share between the threads of its pages."""
+
+    def __init__(self, study: Study):
+        store = study.store
+        self._store, self._config = store, study.config
+        self._lock = Lock()
+        self._answers = RunningCount(store.answers_by_minute)
+        self._wins = RunningCount(store.audit_wins)
+        self._flags = RunningCount(store.flagged_picks)
+        self._thresholds: Any = None
+        self._latest = 0
+        self._rates = Throttled(self.win_rates)
+        self._people = Throttled(
+            lambda: PeopleCounts(
+                store.funnel(), store.people_who_picked(), store.people_at_work(AT_WORK_S), store.flagged_sessions()
+            )
+        )
+
+    def __call__(self, latest: int, budget_s: float = BUDGET_S) -> Counts:
+        """The counts as of now, or of as many answers as can be read in the time given.
+
+        Args:
+            latest: the generation that is served.
+            budget_s: seconds.
+        """
+        with self._lock:
+            self._latest = latest
+            deadline, last, judged = time.monotonic() + budget_s, self._store.last_pick(), self._store.status("flags")
+            if judged.get("thresholds") != self._thresholds:  # then all answers are judged anew
+                self._thresholds, self._flags = judged.get("thresholds"), RunningCount(self._store.flagged_picks)
+            flagged = judged.get("until", 0)
+            for running, until in ((self._answers, last), (self._wins, last), (self._flags, flagged)):
+                running.advance(until, deadline)
+            read = self._answers.done + self._wins.done + self._flags.done
+            answers: Counter[tuple[str, str]] = Counter()
+            for (kind, outcome, _), n in self._answers.counts.items():
+                answers[kind, outcome] += n
+            now = datetime.now(UTC)
+            hour = [f"{now - timedelta(minutes=ago):%Y-%m-%dT%H:%M}" for ago in reversed(range(MINUTES))]
+            return Counts(
+                answers,
+                [self._answers.counts["human", "pick", minute] for minute in hour],
+                self._flags.counts.copy(),
+                self._rates(),
+                self._people(),
+                read / (2 * last + flagged) if last else 1.0,
+            )
+
+    def win_rates(self) -> list[WinRate]:
+        """Win rates of the generations, from the comparisons that have been counted."""
+        raters, foreign = raters_of(self._store, self._config, live=True), self._store.foreign_generations()
+        return rates_of(self._wins.counts, raters, self._latest, foreign)
+
+
+class LatestEvidence:
+    """The evidence that the worker stored last, read anew only when there is something new."""
+
+    def __init__(self, study: Study):
+        self._study = study
+        self._read: tuple[str | None, Evidence | None] = (None, None)
+
+    def __call__(self) -> Evidence | None:
+        """The evidence; None before the first generation, or where another version stored it."""
+        at = self._study.store.status("evidence").get("at")
+        if at != self._read[0]:
+            self._read = (at, stored_quick_evidence(self._study))
+        return self._read[1]

@@ -1,0 +1,238 @@
+"""Reports as HTML: of one study, or of several side by side; functions of the evidence and the pictures.
+
+Each is one file: no scripts, nothing external.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from curate_app.assets import STATIC, TEXT, render
+from curate_app.plots.svg import HUES, draw
+from curate_app.report import tables
+from curate_app.report.charts import Titled, compared_charts, is_simulated, study_charts
+from curate_app.report.pictures import Gallery, data_address
+from curate_app.report.tables import by_claim, count_of, slate_sizes, tally
+from loop.evidence.schema import Evidence
+
+SAY = TEXT["report"]
+COMPARISON_VERSION = "curate-comparison/1"
+SIGNS = {
+    r"\blam\s?=\s?": "λ = ", r"\blam\b": "λ", r"\bbeta\b": "β", r"\|\|": "‖", r"\binf\b": "∞",
+    r"(?<=[\w)])-(?=\d)": "−", r"(?<![\w.])-(?=[\d\w])": "−", r" - (?=\w)": " − ",
+    r"\b(p|E|V|Var)_(ref|t|0)\b": r"\1<sub>\2</sub>", r"\^([3t])\b": r"<sup>\1</sup>",
+}  # fmt: skip
+STYLES = ("base.css", "charts.css", "report.css")
+Figure = tuple[str, str, bytes | Markup]
+
+
+def pretty(text: str) -> Markup:
+    """A sentence with its formulas in proper signs and letters, escaped."""
+    written = str(escape(text))
+    for plain, proper in SIGNS.items():
+        written = re.sub(plain, proper, written)
+    return Markup(written)
+
+
+def lede(evidence: Evidence) -> list[str]:
+    """Sentences: the set-up, how the reward moved, what was transmitted, the verdicts counted."""
+    if not evidence.generations:
+        return [SAY["old"].format(n=evidence.unmeasured) if evidence.unmeasured else SAY["empty"]]
+    sentences = [setup_sentence(evidence)]
+    if evidence.replay_of:
+        key = "replay" if evidence.own_picks else "counterfactual"
+        sentences.append(SAY[key].format(study=evidence.replay_of))
+    sentences += findings(evidence)
+    if len(evidence.generations) == 1:
+        sentences.append(SAY["only_first"])
+    if evidence.unmeasured:
+        sentences.append(SAY["partly_old"].format(n=evidence.unmeasured))
+    return sentences
+
+
+def setup_sentence(evidence: Evidence) -> str:
+    """The study in a sentence: rounds, who picks from how many samples, and the mix that trains."""
+    last = len(evidence.generations) - 1
+    who = SAY["sim"] if is_simulated(evidence) else SAY["people"]
+    mixed = SAY["pure"] if evidence.lam == "inf" and evidence.policy.startswith("mix") else SAY["mixed"]
+    slate = SAY["infinite"] if evidence.k == "inf" else SAY["finite"].format(k=evidence.k)
+    rounds = SAY["rounds_1"] if last == 1 else SAY["rounds_n"].format(n=last) if last else SAY["rounds_0"]
+    return SAY["setup"].format(
+        rounds=rounds, preset=evidence.preset or "own", who=who, slate=slate, mixed=mixed.format(policy=evidence.policy)
+    )
+
+
+def findings(evidence: Evidence) -> list[str]:
+    """The findings, without the claims one by one."""
+    moved = evidence.summary[: len(evidence.summary) - len(by_claim(evidence.claims))]
+    if is_simulated(evidence):
+        return [*moved, *preference_sentences(evidence), *counted(evidence)]
+    by_reward = [SAY["by_reward"].format(sentence=sentence) for sentence in moved]
+    return [*preference_sentences(evidence), *by_reward, *counted(evidence)]
+
+
+def preference_sentences(evidence: Evidence) -> list[str]:
+    """The share of comparisons in which people preferred the last generation to the first, in a sentence."""
+    rates = [rate for rate in evidence.win_rates if rate.against == 0]
+    if not rates:
+        return [] if is_simulated(evidence) else [SAY["no_audit"]]
+    last = rates[-1]
+    key, sizes = "preferred_1" if last.raters == 1 else "preferred", slate_sizes([last])
+    return [
+        SAY[key].format(
+            t=last.t,
+            rate=f"{last.rate.value:.0%}",
+            low=f"{last.rate.low:.0%}",
+            high=f"{last.rate.high:.0%}",
+            n=f"{last.n:,}",
+            raters=count_of(last.raters, "rater"),
+            kind=last.interval_kind,
+            line=SAY["no_line"].format(sizes=sizes) if last.indifference is None else SAY["indifferent"],
+        )
+    ]
+
+
+def counted(evidence: Evidence) -> list[str]:
+    """The verdicts in one sentence; none where no claim applies."""
+    counts = dict(tally(evidence))
+    counts.pop("not applicable", None)
+    if not counts:
+        return [SAY["no_verdicts"]] if len(evidence.generations) > 1 else []
+    parts = [SAY["counted"][word].format(n=n) for word, n in counts.items()]
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return [SAY["verdicts"].format(total=sum(counts.values()), counted=listed)]
+
+
+def glossary(evidence: Evidence) -> list[dict[str, str]]:
+    """The meanings of terms and claims, with each claim's statement and source."""
+    terms = [{"term": name, "text": text.format(n=evidence.comparisons)} for name, text in SAY["terms"].items()]
+    claims = [
+        {"term": name, "text": SAY["claims"].get(name, ""), "statement": first.statement, "source": first.source}
+        for name, (first, *_) in by_claim(evidence.claims).items()
+    ]
+    return [*terms, *claims]
+
+
+def page(evidence: Evidence, gallery: Gallery) -> str:
+    """The report of one study as a whole HTML document."""
+    heads, rows = tables.figures(evidence) if evidence.generations else ([], [])
+    judged = len(evidence.generations) > 1
+    passed = sum(check.verdict == "pass" for check in evidence.checks)
+    return render(
+        "report.html",
+        **frame(evidence.study),
+        e=evidence,
+        say=SAY,
+        lede=lede(evidence),
+        tally=tables.tally(evidence) if judged else [],
+        simulated=is_simulated(evidence),
+        odd=tables.odd_checks(evidence.checks),
+        odd_shown=tables.ODD_SHOWN,
+        checks=tables.check_rows(evidence.checks),
+        checks_sentence=SAY["checks_pass"].format(n=passed) if passed else SAY["checks_none"],
+        blocks=tables.verdict_blocks(evidence) if judged else [],
+        idle=tables.idle_claims(evidence),
+        failures=tables.failures(evidence),
+        undecided=tables.undecided(evidence),
+        margin_heads=tables.MARGIN_HEADS,
+        charts=drawn(study_charts(evidence)),
+        gallery=gallery,
+        figures={"heads": heads, "rows": rows},
+        gains=tables.gains(evidence),
+        preferred=tables.preferred(evidence),
+        preferred_intervals=tables.intervals(evidence),
+        unknown=tables.unknown(evidence),
+        margins=tables.margins(evidence),
+        training=tables.training(evidence),
+        settings=tables.settings(evidence.config),
+        hashes=[(some.t, some.checkpoint_sha256, some.picture_sha256) for some in evidence.generations],
+        glossary=glossary(evidence),
+    )
+
+
+def comparison_page(
+    evidences: Sequence[Evidence],
+    galleries: Sequence[Gallery],
+    names: Sequence[str],
+    *,
+    title: str,
+    figures: Sequence[Figure] = (),
+) -> str:
+    """The comparison of several studies as a whole HTML document.
+
+    Args:
+        evidences: of the studies.
+        galleries: their pictures, in the same order.
+        names: of the studies.
+        title: of the page.
+        figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
+    """
+    studies = list(zip(names, evidences, strict=True))
+    return render(
+        "report_compare.html",
+        **frame(title),
+        lede=SAY["comparison"].format(n=len(evidences)),
+        names=names,
+        hues=[index % HUES for index in range(len(names))],
+        summaries=[" ".join(findings(evidence) or lede(evidence)) for evidence in evidences],
+        odd=[(name, check) for name, evidence in studies for check in tables.odd_checks(evidence.checks)],
+        differences=tables.setting_differences(evidences),
+        verdicts=tables.compared_verdicts(evidences),
+        charts=drawn(compared_charts(evidences, names)),
+        pairs=first_and_last(galleries, names),
+        figures=[
+            (
+                heading,
+                caption,
+                picture
+                if isinstance(picture, Markup)
+                else Markup('<img src="{}" alt="{}">').format(data_address(picture), caption),
+            )
+            for heading, caption, picture in figures
+        ],
+        hashes=[(name, evidence.seed, evidence.generations[-1:]) for name, evidence in studies],
+        version=COMPARISON_VERSION,
+    )
+
+
+def first_and_last(galleries: Sequence[Gallery], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The pictures of the first and the last generation of each study that has some."""
+    pairs = []
+    for index, gallery in enumerate(galleries):
+        generations = [picture for picture in gallery.pictures if picture.title.startswith("t =")]
+        ends = generations[:1] + generations[1:][-1:]
+        if ends:
+            pairs.append({"name": names[index], "hue": index % HUES, "pictures": ends, "gallery": gallery})
+    return pairs
+
+
+def comparison_json(evidences: Sequence[Evidence]) -> str:
+    """The evidence of all studies as one JSON document."""
+    studies = [evidence.model_dump(mode="json") for evidence in evidences]
+    return json.dumps({"schema_version": COMPARISON_VERSION, "studies": studies}, indent=1, ensure_ascii=False)
+
+
+def frame(title: str) -> dict[str, Any]:
+    """The frame of every report: its title, the styles to be written into it, and the version that made it."""
+    styles = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
+    return {"title": title, "pretty": pretty, "styles": styles, "made_by": f"curate {own_version()}"}
+
+
+def drawn(charts: Sequence[Titled]) -> list[dict[str, Any]]:
+    """Charts as the templates show them."""
+    return [
+        {"title": titled.title, "note": titled.note, "spoken": titled.chart.spoken, "picture": draw(titled.chart)}
+        for titled in charts
+    ]
+
+
+def own_version() -> str:
+    """The version of this package; 'unknown' where it runs without being installed."""
+    try:
+        return version("curate")
+    except PackageNotFoundError:
+        return "unknown"
