@@ -22,9 +22,8 @@ import numpy as np
 import torch
 
 from data.datasets import load
-from loop.config import StudyConfig
+from loop.config import Composition, StudyConfig
 from loop.evidence.schema import Estimate
-from loop.policies import Composition
 from loop.scoring import Scorer, Scores
 from loop.setup import STARTERS
 from loop.slates import STREAMS, draw

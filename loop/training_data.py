@@ -14,8 +14,7 @@ import torch
 
 from data.images import decode_png
 from data.measurements import TrainingFigures, Turn
-from loop.config import StudyConfig
-from loop.policies import Composition
+from loop.config import Composition, StudyConfig
 from loop.study import Study
 from model.compute import from_main
 from model.sampling import derive_seed

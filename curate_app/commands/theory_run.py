@@ -17,7 +17,7 @@ from rich.table import Table
 from curate_app.commands.options import check_destination
 from curate_app.console import err, out
 from curate_app.plots.theory import Model
-from loop.policies import POLICY_KINDS, DataPolicy, PolicyKind
+from loop.config import POLICY_KINDS, DataPolicy, PolicyKind
 from loop.theory.toy_models import ACCUMULATE_BOUND, Curve, LinearModel, Point, check_range, curves, largest_z
 from loop.theory.toy_tokens import CuratedModel, K, curated_curves
 

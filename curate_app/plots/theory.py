@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loop.policies import DataPolicy
+from loop.config import DataPolicy
 from loop.theory.toy_models import Curve, GaussianModel, LinearModel, Point
 from loop.theory.toy_tokens import CategoricalModel, CuratedModel
 

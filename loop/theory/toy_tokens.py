@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.policies import DataPolicy
+from loop.config import DataPolicy
 from loop.theory import bounds
 from loop.theory.population import Curators, kl, mean, policy_loop, variance
 from loop.theory.toy_models import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from loop.policies import DataPolicy
+from loop.config import DataPolicy
 from loop.study import configure
 from loop.training_data import TrainingSet, curated_count, real_only
 

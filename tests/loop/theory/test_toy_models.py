@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loop.policies import POLICY_KINDS, DataPolicy
+from loop.config import POLICY_KINDS, DataPolicy
 from loop.theory.toy_models import (
     Curve,
     GaussianModel,
