@@ -35,6 +35,7 @@ from crowd_clients import SETTLE_S, Tally, crowd
 from data.datasets import digits
 from data.images import encode_png
 from data.records import NewSlate, Sample
+from data.store import queries
 from loop.study import Study, configure
 
 IMAGES = 20_000
@@ -147,7 +148,7 @@ def add_picks(study: Study, names: list[str], n: int) -> None:
 def start_training(study: Study) -> None:
     """Asks for a generation, and waits until it trains."""
     store = study.store
-    if store.count_curation_picks(after=0) == 0:
+    if queries.count_curation_picks(store, after=0) == 0:
         pngs = [encode_png(pixels) for pixels in digits().x[:4]]
         store.add_images(pngs)
         samples = [Sample(0, 10**6 + j, 0.5, 1, sha256) for j, (sha256, _) in enumerate(pngs)]

@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from data.store import Store
+from data.store import Store, queries
 from loop.training_data import to_tensor
 from model.classifier import Classifier
 from model.fidelity import nearest_ratio, typical_spacing
@@ -91,7 +91,9 @@ def report(args: argparse.Namespace) -> None:
 
     store = Store(args.study / "study.db")
     spacing = typical_spacing(to_tensor(digits().x))
-    picks = to_tensor(np.stack([decode_png(store.image(row["image_sha256"]) or b"") for row in store.curation_picks()]))
+    picks = to_tensor(
+        np.stack([decode_png(store.image(row["image_sha256"]) or b"") for row in queries.curation_picks(store)])
+    )
     print("  t  share  nn(real)  nn(curated)  nn(people's picks)  curated")
     for generation in store.generations():
         measurements, curated, nan = generation.measurements, generation.measurements.curated, float("nan")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,117 +21,12 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 CHUNK = 50  # images between two reports
 LARGE = 50_000  # bytes of a file whose decoding is worth a thread; small ones are mostly Python's work
 OnRead = Callable[[int, int], None]
+"""Called with (done, total) images."""
 DEFAULT_POINTS = 5_000
 FEWEST_ANGLES = 400  # on each arc; the sum over a half circle converges far below what anything here is measured to
 ANGLES_BY_NOISE = 40.0  # over the noise: steps of an eighth of a standard deviation and less
 LEAST_NOISE = 1e-3  # below it the density of the moons is as good as none
 POINTS_AT_ONCE = 2_000_000  # pairs of a point and a centre held at once
-
-
-def look_alikes(x: np.ndarray, k: int) -> np.ndarray:
-    """(n,) int64 the clusters of images by k-means on small versions of them, the largest cluster first.
-
-    An image and its mirror image look alike: a classifier may be shown either. There are fewer than k clusters where
-    images are few or the same. The same images always give the same clusters.
-
-    Args:
-        x: (n, height, width, channels) uint8, at least 8 x 8.
-        k: how many clusters.
-
-    Source: k-means++, Arthur and Vassilvitskii 2007.
-    """
-    small = (_small(x) + _small(x[:, :, ::-1])).reshape(len(x), -1)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # images that are all the same
-        warnings.simplefilter("ignore", UserWarning)  # clusters that get no image
-        found = kmeans2(small, min(k, len(x)), iter=30, minit="++", rng=np.random.default_rng(0))[1]
-    _, labels, counts = np.unique(found, return_inverse=True, return_counts=True)
-    return np.argsort(np.argsort(-counts, kind="stable"))[labels].astype(np.int64)
-
-
-def _small(x: np.ndarray) -> np.ndarray:
-    """(n, 8, 8, channels) float32 sums over blocks."""
-    rows, columns = (np.linspace(0, size, SIDE, endpoint=False).astype(int) for size in x.shape[1:3])
-    return np.add.reduceat(np.add.reduceat(x, rows, axis=1, dtype=np.float32), columns, axis=2)
-
-
-"""Called with (done, total) images."""
-
-
-def find(root: Path) -> dict[Path, str]:
-    """The images under a folder, in the order of their paths, with their classes: the names of its sub-folders.
-
-    Images that lie in the folder itself are of class 'all'. What is hidden, or macOS adds to archives, is left out.
-
-    Raises:
-        ValueError: no folder, or no images in it.
-    """
-    if not root.is_dir():
-        raise ValueError(f"There is no folder of images at '{root}'; set data.path to one.")
-    found = {file: file.relative_to(root).parts for file in root.rglob("*") if file.suffix.lower() in SUFFIXES}
-    files = sorted(file for file, parts in found.items() if not any(map(_is_hidden, parts)))
-    if not files:
-        raise ValueError(f"There are no images under {root}; it needs files such as .png or .jpg.")
-    return {file: found[file][0] if len(found[file]) > 1 else "all" for file in files}
-
-
-def read(files: list[Path], size: int, on_read: OnRead | None = None) -> np.ndarray:
-    """(n, size, size, 3) uint8, cut to squares from the centre and scaled.
-
-    Raises:
-        ValueError: a file can't be read as an image.
-    """
-    some = [file.stat().st_size for file in files[:CHUNK]]
-    threads = os.cpu_count() or 1 if sum(some) > LARGE * len(some) else 1
-    return _filled(len(files), size, lambda i: _open(files[i], size), threads, on_read)
-
-
-def scale(images: np.ndarray, size: int, on_read: OnRead | None = None) -> np.ndarray:
-    """(n, size, size, 3) uint8 from (n, height, width, 3) uint8."""
-    return _filled(len(images), size, lambda i: _fit(Image.fromarray(images[i]), size), 1, on_read)
-
-
-def _filled(n: int, size: int, make: Callable[[int], np.ndarray], threads: int, on_read: OnRead | None) -> np.ndarray:
-    x = np.empty((n, size, size, 3), dtype=np.uint8)
-
-    def fill(start: int) -> int:
-        for i in range(start, min(start + CHUNK, n)):
-            x[i] = make(i)
-        return min(start + CHUNK, n)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(fill, range(0, n, CHUNK)):
-            if on_read:
-                on_read(done, n)
-    return x
-
-
-def _open(file: Path, size: int) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return _fit(_in_colour(ImageOps.exif_transpose(image)), size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} can't be read as an image ({error}); remove or replace it.") from error
-
-
-def _fit(image: Image.Image, size: int) -> np.ndarray:
-    """(size, size, channels) the square in the middle of an image."""
-    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
-
-
-def _in_colour(image: Image.Image) -> Image.Image:
-    """In red, green and blue of 8 bits; transparent places are white."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("its grey levels have 32 bits, of unknown range")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _is_hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +55,19 @@ class RealData:
         """(number of labels,) the share of each label among the data."""
         return np.bincount(self.labels, minlength=len(self.label_names)) / len(self)
 
+    def subset(self, n: int, rng: np.random.Generator) -> Self:
+        """A random subset of n in the order of the data; all of them for n = 0.
+
+        Raises:
+            ValueError: there are fewer than n.
+        """
+        if n == 0 or n == len(self):
+            return self
+        if n > len(self):
+            raise ValueError(f"data.n asks for {n} of {self.name}, which has only {len(self)}")
+        chosen = np.sort(rng.choice(len(self), n, replace=False))
+        return replace(self, x=self.x[chosen], labels=self.labels[chosen])
+
 
 def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRead | None = None) -> RealData:
     """The study's real data; random ones (points, a subset) are drawn from `seed`.
@@ -168,7 +76,7 @@ def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRe
         config: the [data] table.
         seed: the study's.
         cache: where a download goes; the user's cache folder by default.
-        on_read: told how many images of how many are read.
+        on_read: called with the numbers of images read so far and in all.
 
     Raises:
         ValueError: more data asked for than there are, a folder without images, or an image that can't be read.
@@ -182,11 +90,11 @@ def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRe
         "cifar10": lambda: cifar10(config, "train", cache, on_read),
         "folder": lambda: images(config, on_read),
     }
-    return _first(loaders[config.dataset](), config.n, rng)
+    return loaders[config.dataset]().subset(config.n, rng)
 
 
 def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
-    """The images kept from all training, where the data set has such a part: CIFAR-10 has 10,000.
+    """The images held out from all training, where the data set has such a part: CIFAR-10 has 10,000.
 
     Errors as in `load`; a local copy without a `test` folder has none.
     """
@@ -196,7 +104,7 @@ def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
 
 
 def sample_shape(config: DataConfig) -> tuple[int, ...]:
-    """Of one datum as models see it: (2,) for points, (channels, height, width) for images; nothing is loaded."""
+    """The shape of a sample as models see it: (2,) for points, (channels, height, width) for images; loads nothing."""
     shapes: dict[DatasetName, tuple[int, ...]] = {
         "digits": (1, 8, 8),
         "moons": (2,),
@@ -255,6 +163,14 @@ def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
     raise ValueError(f"{config.dataset} has classes, not modes")
 
 
+def _distance_to_arc(points: np.ndarray) -> np.ndarray:
+    """(n,) distances from (n, 2) points to the upper half of the unit circle."""
+    radius = np.linalg.norm(points, axis=1)
+    right = np.array([1.0, 0.0])
+    ends = np.minimum(np.linalg.norm(points - right, axis=1), np.linalg.norm(points + right, axis=1))
+    return np.where(points[:, 1] >= 0, np.abs(radius - 1), ends)
+
+
 def cifar10(
     config: DataConfig, part: Literal["train", "test"], cache: Path | None = None, on_read: OnRead | None = None
 ) -> RealData:
@@ -265,7 +181,7 @@ def cifar10(
             torchvision downloads it once and checks the MD5.
         part: which of them.
         cache: where the download goes; the user's cache folder by default.
-        on_read: told how many images of how many are read.
+        on_read: called with the numbers of images read so far and in all.
 
     Raises:
         ValueError: the local copy has no images.
@@ -276,9 +192,11 @@ def cifar10(
         return _pictures("cifar10", inside if inside.is_dir() else Path(config.path), config.size, on_read)
     from torchvision.datasets import CIFAR10
 
-    found = CIFAR10(str(cache or default_cache()), train=part == "train", download=True)
-    pixels = found.data if config.size == found.data.shape[1] else scale(found.data, config.size, on_read)
-    return RealData("cifar10", pixels, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
+    downloaded = CIFAR10(str(cache or default_cache()), train=part == "train", download=True)
+    pixels = downloaded.data
+    if config.size != pixels.shape[1]:
+        pixels = scale(pixels, config.size, on_read)
+    return RealData("cifar10", pixels, np.asarray(downloaded.targets, dtype=np.int64), tuple(downloaded.classes))
 
 
 def images(config: DataConfig, on_read: OnRead | None = None) -> RealData:
@@ -291,18 +209,132 @@ def images(config: DataConfig, on_read: OnRead | None = None) -> RealData:
     """
     if not config.path:
         raise ValueError("data.dataset 'folder' needs data.path, the folder of images.")
-    found = _pictures("folder", Path(config.path), config.size, on_read)
-    if len(found.label_names) > 1:
-        return found
-
-    labels = look_alikes(found.x, config.clusters)
-    return replace(found, labels=labels, label_names=tuple(f"cluster {i + 1}" for i in range(labels.max() + 1)))
+    real = _pictures("folder", Path(config.path), config.size, on_read)
+    if len(real.label_names) > 1:
+        return real
+    labels = look_alikes(real.x, config.clusters)
+    return replace(real, labels=labels, label_names=tuple(f"cluster {i + 1}" for i in range(labels.max() + 1)))
 
 
 def _pictures(name: str, root: Path, size: int, on_read: OnRead | None) -> RealData:
-    found = find(root)
-    classes, labels = np.unique(list(found.values()), return_inverse=True)
-    return RealData(name, read(list(found), size, on_read), labels.astype(np.int64), tuple(classes.tolist()))
+    """The images under a folder and their classes, as a data set of this name."""
+    class_of = find(root)
+    classes, labels = np.unique(list(class_of.values()), return_inverse=True)
+    return RealData(name, read(list(class_of), size, on_read), labels.astype(np.int64), tuple(classes.tolist()))
+
+
+def find(root: Path) -> dict[Path, str]:
+    """The images under a folder, in the order of their paths, with their classes: the names of its sub-folders.
+
+    Images that lie in the folder itself are of class 'all'. Hidden files, and those that macOS adds to archives, are
+    left out.
+
+    Raises:
+        ValueError: no folder, or no images in it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"There is no folder of images at '{root}'; set data.path to one.")
+    parts_of = {file: file.relative_to(root).parts for file in root.rglob("*") if file.suffix.lower() in SUFFIXES}
+    files = sorted(
+        file
+        for file, parts in parts_of.items()
+        if not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    )
+    if not files:
+        raise ValueError(f"There are no images under {root}; it needs files such as .png or .jpg.")
+    return {file: parts_of[file][0] if len(parts_of[file]) > 1 else "all" for file in files}
+
+
+def read(files: list[Path], size: int, on_read: OnRead | None = None) -> np.ndarray:
+    """(n, size, size, 3) uint8, cut to squares from the centre and scaled.
+
+    Raises:
+        ValueError: a file can't be read as an image.
+    """
+    some = [file.stat().st_size for file in files[:CHUNK]]
+    threads = os.cpu_count() or 1 if sum(some) > LARGE * len(some) else 1
+    return _filled(len(files), size, lambda i: read_image(files[i], size), threads, on_read)
+
+
+def scale(images: np.ndarray, size: int, on_read: OnRead | None = None) -> np.ndarray:
+    """(n, size, size, 3) uint8 from (n, height, width, 3) uint8."""
+    return _filled(len(images), size, lambda i: central_square(Image.fromarray(images[i]), size), 1, on_read)
+
+
+def _filled(n: int, size: int, make: Callable[[int], np.ndarray], threads: int, on_read: OnRead | None) -> np.ndarray:
+    """(n, size, size, 3) uint8, of which `make` gives each by its index; in several threads."""
+    x = np.empty((n, size, size, 3), dtype=np.uint8)
+
+    def fill(start: int) -> int:
+        for i in range(start, min(start + CHUNK, n)):
+            x[i] = make(i)
+        return min(start + CHUNK, n)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in pool.map(fill, range(0, n, CHUNK)):
+            if on_read:
+                on_read(done, n)
+    return x
+
+
+def read_image(file: Path, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 of an image file, turned as its EXIF data say.
+
+    Raises:
+        ValueError: it can't be read as an image.
+    """
+    try:
+        with Image.open(file) as image:
+            return central_square(to_rgb(ImageOps.exif_transpose(image)), size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} can't be read as an image ({error}); remove or replace it.") from error
+
+
+def central_square(image: Image.Image, size: int) -> np.ndarray:
+    """(size, size, channels) the square in the middle of an image, scaled."""
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image in red, green and blue of 8 bits; transparent places become white.
+
+    Raises:
+        ValueError: its grey levels have an unknown range.
+    """
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its grey levels have 32 bits, of unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def look_alikes(x: np.ndarray, k: int) -> np.ndarray:
+    """(n,) int64 clusters of images by k-means on small versions of them, the largest cluster first.
+
+    An image and its mirror image count as alike: a classifier may be shown either. There are fewer than k clusters
+    where images are few or the same. The same images always give the same clusters.
+
+    Args:
+        x: (n, height, width, channels) uint8, at least 8 x 8.
+        k: the number of clusters.
+
+    Source: k-means++, Arthur and Vassilvitskii 2007.
+    """
+    small = (_small(x) + _small(x[:, :, ::-1])).reshape(len(x), -1)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # images that are all the same
+        warnings.simplefilter("ignore", UserWarning)  # clusters that get no image
+        assigned = kmeans2(small, min(k, len(x)), iter=30, minit="++", rng=np.random.default_rng(0))[1]
+    _, labels, counts = np.unique(assigned, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-counts, kind="stable"))[labels].astype(np.int64)
+
+
+def _small(x: np.ndarray) -> np.ndarray:
+    """(n, 8, 8, channels) float32 sums over blocks of images."""
+    rows, columns = (np.linspace(0, size, SIDE, endpoint=False).astype(int) for size in x.shape[1:3])
+    return np.add.reduceat(np.add.reduceat(x, rows, axis=1, dtype=np.float32), columns, axis=2)
 
 
 def default_cache() -> Path:
@@ -310,24 +342,6 @@ def default_cache() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("curate", ensure_exists=True)
-
-
-def _distance_to_arc(points: np.ndarray) -> np.ndarray:
-    """From (n, 2) points to the upper half of the unit circle."""
-    radius = np.linalg.norm(points, axis=1)
-    right = np.array([1.0, 0.0])
-    ends = np.minimum(np.linalg.norm(points - right, axis=1), np.linalg.norm(points + right, axis=1))
-    return np.where(points[:, 1] >= 0, np.abs(radius - 1), ends)
-
-
-def _first(real: RealData, n: int, rng: np.random.Generator) -> RealData:
-    """A random subset of n (all when 0)."""
-    if n == 0 or n == len(real):
-        return real
-    if n > len(real):
-        raise ValueError(f"data.n asks for {n} of {real.name}, which has only {len(real)}")
-    keep = np.sort(rng.choice(len(real), n, replace=False))
-    return RealData(real.name, real.x[keep], real.labels[keep], real.label_names)
 
 
 def has_density(config: DataConfig) -> bool:

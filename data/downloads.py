@@ -1,7 +1,7 @@
 """Files from the web, each fetched once into a cache: whole, or not there at all.
 
-What a file has to be is known by its SHA-256. Where none was published, the first download's is kept beside the file,
-in the format of sha256sum, and later ones must have the same.
+A file is verified by its SHA-256. Where none was published, the first download's is stored beside the file, in the
+format of sha256sum, and later ones must have the same.
 """
 
 import hashlib
@@ -20,36 +20,42 @@ OnBytes = Callable[[int, int], None]
 
 
 class DownloadError(OSError):
-    """A file couldn't be had, or isn't the right one; nothing of it is kept."""
+    """A file couldn't be downloaded, or isn't the right one; nothing of it is kept."""
 
 
 def fetch(url: str, path: Path, sha256: str = "", on_bytes: OnBytes | None = None) -> str:
-    """Downloads a file unless it is there, verifies it, and gives its SHA-256.
+    """Downloads a file unless it is there, verifies it, and returns its SHA-256.
 
     Args:
-        url: where it is.
+        url: its address.
         path: where it goes; two processes that ask at once download it once.
         sha256: what it has to be; empty: the same as at the first download.
-        on_bytes: told how far the download is.
+        on_bytes: called as the download proceeds.
 
     Raises:
         DownloadError: the server hasn't got it, the connection broke, or its SHA-256 is another.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
+        pin = pin_path(path)
+        expected = (sha256 or (pin.read_text().split(maxsplit=1)[0] if pin.exists() else "")).lower()
         if path.exists():
-            return _verified(path, sha256)
+            actual = sha256_of(path)
+            if expected and actual != expected:
+                raise DownloadError(
+                    f"{path} has the SHA-256 {actual}, and {expected} was expected; delete it to download it anew."
+                )
+            return actual
         draft = path.with_name(f".{path.name}.part")
         try:
-            found = _download(url, draft, on_bytes)
-            expected = sha256 or _pinned(path)
-            if expected and found != expected.lower():
-                raise DownloadError(f"{url} has the SHA-256 {found}, and {expected} was expected; it was not kept.")
-            pin_path(path).write_text(f"{found}  {path.name}\n")
+            actual = download(url, draft, on_bytes)
+            if expected and actual != expected:
+                raise DownloadError(f"{url} has the SHA-256 {actual}, and {expected} was expected; it was not kept.")
+            pin.write_text(f"{actual}  {path.name}\n")
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-        return found
+        return actual
 
 
 def sha256_of(path: Path) -> str:
@@ -59,26 +65,16 @@ def sha256_of(path: Path) -> str:
 
 
 def pin_path(path: Path) -> Path:
-    """The file that keeps the SHA-256 of a downloaded one."""
+    """The file beside a downloaded one that holds its SHA-256."""
     return path.with_name(f"{path.name}.sha256")
 
 
-def _pinned(path: Path) -> str:
-    pin = pin_path(path)
-    return pin.read_text().split(maxsplit=1)[0] if pin.exists() else ""
+def download(url: str, draft: Path, on_bytes: OnBytes | None) -> str:
+    """Writes the body of a URL to a file and returns its SHA-256.
 
-
-def _verified(path: Path, sha256: str) -> str:
-    found, expected = sha256_of(path), sha256 or _pinned(path)
-    if expected and found != expected.lower():
-        raise DownloadError(
-            f"{path} has the SHA-256 {found}, and {expected} was expected; delete it to download it anew."
-        )
-    return found
-
-
-def _download(url: str, draft: Path, on_bytes: OnBytes | None) -> str:
-    """Writes the body of a URL and gives its SHA-256."""
+    Raises:
+        DownloadError: the server hasn't got it, the connection broke, or the body is shorter than announced.
+    """
     digest, done = hashlib.sha256(), 0
     try:
         with urlopen(url, timeout=TIMEOUT_S) as response, draft.open("wb") as file:
@@ -93,6 +89,6 @@ def _download(url: str, draft: Path, on_bytes: OnBytes | None) -> str:
     except (OSError, HTTPException) as error:
         raise DownloadError(f"{url} can't be downloaded ({error}); try again, or give a file of your own.") from error
     if done != total:
-        said = f"{total:,}" if total >= 0 else "an unknown number of"
-        raise DownloadError(f"{url} ended after {done:,} of {said} bytes; nothing was kept, try again.")
+        announced = f"{total:,}" if total >= 0 else "an unknown number of"
+        raise DownloadError(f"{url} ended after {done:,} of {announced} bytes; nothing was kept, try again.")
     return digest.hexdigest()

@@ -34,7 +34,7 @@ class CorruptDatabaseError(RuntimeError):
 
 
 class BusyDatabaseError(sqlite3.OperationalError):
-    """The write lock was not to be had in time; nothing was stored."""
+    """The write lock wasn't free in time; nothing was stored."""
 
     sqlite_errorcode = sqlite3.SQLITE_BUSY
 
@@ -55,7 +55,7 @@ class PickRefusedError(ValueError):
 def storage_fault(error: BaseException) -> StorageFault | None:
     """The fault of disk or file behind an error; None for any other error.
 
-    'locked' passes by itself, 'full' and 'readonly' need whoever owns the machine, 'corrupt' needs a backup, and
+    'locked' passes by itself, 'full' and 'readonly' need the machine's administrator, 'corrupt' needs a backup, and
     'unreadable' is an error of the disk, or a file that is gone.
     """
     if isinstance(error, sqlite3.Error):

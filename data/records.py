@@ -107,7 +107,7 @@ class NewSlate:
 
 @dataclass(frozen=True, slots=True)
 class SlateItem:
-    """One position of a slate as a rater sees it; nothing in it tells the generation."""
+    """One position of a slate as a rater sees it; nothing in it gives the generation away."""
 
     position: int
     image_sha256: str
@@ -137,10 +137,17 @@ class Pick:
     viewport: str | None = None
     blur_count: int | None = None
 
+    def check_position(self, k: int) -> None:
+        """Raises ValueError for a position outside a slate of k samples, or one that doesn't go with the outcome."""
+        if (self.outcome == "pick") != (self.position is not None):
+            raise ValueError("position goes with outcome 'pick', and only with it")
+        if self.position is not None and not 0 <= self.position < k:
+            raise ValueError(f"position must lie between 0 and {k - 1}, not {self.position}")
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPick:
-    """The answer as it stands in the database; `duplicate` says that this call found it there."""
+    """An answer in the database; `duplicate` if it was there before this call."""
 
     id: int
     duplicate: bool

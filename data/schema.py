@@ -1,11 +1,15 @@
-"""The schema of study.db: its migrations, what its tables, views and columns hold, and filters on them."""
+"""The schema of study.db: its migrations, what its tables, views and columns hold, and filters on them.
+
+`python -m data.schema` writes docs/columns.md from it; a test holds that file true.
+"""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
-from typing import Literal, cast
+from pathlib import Path
+from typing import Literal, Self, cast
 
 from sqlite_utils import Database, Migrations
 
@@ -26,6 +30,7 @@ ABOUT = {
     "identity": "Who raters are to their panel; delete the rows once people are paid.",
     "invite": "One-time links, by hash.",
     "exclusion": "Picks that a flag kept out of a generation's training.",
+    "tally": "Counts of all answers so far; the transaction of each answer brings them up to date.",
     "drawn_by": "Of a replay alone: the generators of another study that drew the samples of its log.",
     "v_choice_long": "The choice log: one row per answered slate and position. Exports read it.",
     "v_rater": "One row per rater, with what they did.",
@@ -38,6 +43,13 @@ SHORT = {"kind": "rater_kind", "type": "rater_type"}
 LARGEST = 2**63  # what SQLite's integers stay under
 SHAPE = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 migrations = Migrations("curate")
+PAGE = Path(__file__).parents[1] / "docs" / "columns.md"
+PAGE_HEAD = """# Tables and columns
+
+The long table of `curate export`, then the views and tables of a study's `study.db`. This file is written from the
+schema by `python -m data.schema`; other tools may rely on these names, and columns may be added.
+"""
+LONG_HEAD = "| column | kind | the same for | |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +198,10 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "drawn_by": {"t": "the generation", "checkpoint_sha256": "of the checkpoint that drew the samples of its slates"},
     "exclusion": {"t": "the generation", "pick_id": "the pick", "flag": "why"},
+    "tally": {
+        "t": "the generation of the slates", "kind": "of the raters", "purpose": "of the slates",
+        "outcome": "of the answers", "n": "answers",
+    },
     "v_choice_long": {
         **{column.name: column.about for column in LONG if column.name != "study"},
         "rater": "the rater's number in the study; exports put a pseudonym there",
@@ -210,7 +226,7 @@ FILTERED = {column.name: column for column in LONG if column.of_answer and colum
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition that whole answers meet or don't.
+    """A condition on whole answers.
 
     Attributes:
         column: of the long table.
@@ -222,6 +238,41 @@ class Filter:
     operator: Operator
     value: int | str | None
 
+    @property
+    def sql(self) -> str:
+        """The condition on a column of `v_choice_long`, with a question mark for the value."""
+        words = {"=": "IS", "!=": "IS NOT"}
+        return f"{self.column} {words.get(self.operator, self.operator)} ?"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """One condition such as 'kind=human'; errors as in `parse_filters`."""
+        parts = SHAPE.fullmatch(text)
+        if parts is None:
+            raise ValueError(
+                f"--where can't read '{text.strip()}'; write a column, one of = != < <= > >=, and a value: kind=human."
+            )
+        name, operator, value = parts.groups()
+        column = FILTERED.get(SHORT.get(name, name))
+        if column is None and name in NAMES:
+            filtered = ", ".join(FILTERED)
+            raise ValueError(f"--where can't filter by {name}: only whole answers are filtered, by {filtered}.")
+        if column is None:
+            near = get_close_matches(name, [*FILTERED, *SHORT], 1)
+            raise ValueError(f"--where knows no column '{name}'" + (f"; did you mean {near[0]}?" if near else "."))
+        if not value and operator not in ("=", "!="):
+            raise ValueError(f"--where {name}{operator} lacks a value.")
+        if not value or column.kind not in ("integer", "boolean"):
+            return cls(column.name, cast(Operator, operator), value or None)
+        try:
+            number = int(value)
+        except ValueError:
+            number = LARGEST
+        if not -LARGEST < number < LARGEST:
+            shown = value if len(value) <= 40 else f"{value[:37]}…"
+            raise ValueError(f"--where {name} needs a whole number of 64 bits, not '{shown}'.")
+        return cls(column.name, cast(Operator, operator), number)
+
 
 def parse_filters(conditions: Iterable[str]) -> tuple[Filter, ...]:
     """Conditions such as 'kind=human' and 'generation>=2'; one text may hold several, joined by commas. All must hold.
@@ -229,42 +280,7 @@ def parse_filters(conditions: Iterable[str]) -> tuple[Filter, ...]:
     Raises:
         ValueError: one that can't be understood, an unknown column, or a value that doesn't fit it.
     """
-    return tuple(_parse(part) for text in conditions for part in text.split(","))
-
-
-def _parse(text: str) -> Filter:
-    found = SHAPE.fullmatch(text)
-    if found is None:
-        raise ValueError(
-            f"--where can't read '{text.strip()}'; write a column, one of = != < <= > >=, and a value: kind=human."
-        )
-    name, operator, value = found.groups()
-    column = FILTERED.get(SHORT.get(name, name))
-    if column is None:
-        raise ValueError(_unknown(name))
-    if not value and operator not in ("=", "!="):
-        raise ValueError(f"--where {name}{operator} lacks a value.")
-    return Filter(column.name, cast(Operator, operator), _value(column, name, value) if value else None)
-
-
-def _unknown(name: str) -> str:
-    if name in (column.name for column in LONG):
-        return f"--where can't filter by {name}: only whole answers are kept or left out, by {', '.join(FILTERED)}."
-    near = get_close_matches(name, [*FILTERED, *SHORT], 1)
-    return f"--where knows no column '{name}'" + (f"; did you mean {near[0]}?" if near else ".")
-
-
-def _value(column: Column, name: str, value: str) -> int | str:
-    if column.kind not in ("integer", "boolean"):
-        return value
-    try:
-        number = int(value)
-    except ValueError:
-        number = LARGEST
-    if not -LARGEST < number < LARGEST:
-        shown = value if len(value) <= 40 else f"{value[:37]}…"
-        raise ValueError(f"--where {name} needs a whole number of 64 bits, not '{shown}'.")
-    return number
+    return tuple(Filter.parse(part) for text in conditions for part in text.split(","))
 
 
 @migrations()
@@ -335,7 +351,7 @@ def m001_study(db: Database) -> None:
             retired_at TEXT
         ) STRICT""",
         "CREATE INDEX slate_pool ON slate(purpose, t) WHERE leased_to IS NULL AND retired_at IS NULL",
-        # lease_until is set only while an answer is awaited, so both indexes stay as small as the room is full
+        # lease_until is set only while an answer is awaited, which keeps both indexes small
         "CREATE INDEX slate_open ON slate(leased_to) WHERE lease_until IS NOT NULL",
         "CREATE INDEX slate_lapse ON slate(lease_until) WHERE lease_until IS NOT NULL",
         """CREATE TABLE slate_item (
@@ -533,3 +549,63 @@ def m006_replays(db: Database) -> None:
             JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m007_tally(db: Database) -> None:
+    """Counts of all answers, which a trigger brings up to date; indexes of the few that are withdrawn or flagged."""
+    for statement in (
+        """CREATE TABLE tally (
+            t INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            n INTEGER NOT NULL,
+            PRIMARY KEY (t, kind, purpose, outcome)
+        ) STRICT, WITHOUT ROWID""",
+        """INSERT INTO tally
+            SELECT slate.t, rater.kind, slate.purpose, pick.outcome, count(*)
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
+            JOIN rater ON rater.id = session.rater_id GROUP BY 1, 2, 3, 4""",
+        """CREATE TRIGGER pick_counted AFTER INSERT ON pick BEGIN
+            INSERT INTO tally
+                SELECT slate.t, rater.kind, slate.purpose, NEW.outcome, 1
+                FROM slate, session JOIN rater ON rater.id = session.rater_id
+                WHERE slate.id = NEW.slate_id AND session.id = NEW.session_id
+                ON CONFLICT DO UPDATE SET n = n + 1;
+        END""",
+        "CREATE INDEX session_withdrawn ON session(id) WHERE withdrawn_at IS NOT NULL",
+        "CREATE INDEX session_flagged ON session(rater_id) WHERE flags_json != '{}'",
+        "CREATE INDEX pick_flagged ON pick(id) WHERE flags_json != '{}'",
+    ):
+        db.execute(statement)
+
+
+def columns_page() -> str:
+    """docs/columns.md: the long table, then the views and tables of a new study."""
+    db = Database(memory=True)
+    migrations.apply(db)
+    tables = [name for name in db.table_names() if not name.startswith(("sqlite_", "_sqlite_"))]
+    rows = [
+        f"| `{column.name}` | {column.kind} | {'answer' if column.of_answer else 'position'} | {column.about} |"
+        for column in LONG
+    ]
+    parts = [
+        PAGE_HEAD,
+        "## The long table\n\nOne row per answered slate and position; `--format long-csv` and `long-parquet`.\n",
+        LONG_HEAD + "\n".join(rows) + "\n",
+        "With `--include-panel-ids` also:\n",
+        LONG_HEAD
+        + "\n".join(f"| `{column.name}` | {column.kind} | answer | {column.about} |" for column in PANEL)
+        + "\n",
+    ]
+    for name in [*sorted(db.view_names()), *tables]:
+        columns = db.execute(f"SELECT name, type FROM pragma_table_info('{name}')").fetchall()
+        rows = [f"| `{column}` | {kind.lower()} | {COLUMNS[name][column]} |" for column, kind in columns]
+        parts += [f"## {name}\n\n{ABOUT[name]}\n\n| column | type | |\n|---|---|---|\n" + "\n".join(rows) + "\n"]
+    db.close()
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(columns_page(), encoding="utf-8")

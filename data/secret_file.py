@@ -1,7 +1,7 @@
-"""A study's secrets.toml: what the server must know and nobody else may read; each secret is made once and kept.
+"""A study's secrets.toml: values that the server needs and nobody else may read; each is made once.
 
 The file has mode 0600 from its first byte and is replaced whole, so a reader never sees half of it. A password that
-somebody chose is kept as a salted scrypt hash alone: it may open other doors too.
+somebody chose is stored as a salted scrypt hash alone: the same person may use it elsewhere too.
 """
 
 import hashlib
@@ -23,25 +23,25 @@ PREFIX = "scrypt$"
 
 
 def kept_secret(study_path: Path, name: str, *, length: int = 32) -> str:
-    """The study's secret called `name`; made of `length` random bytes when first asked for, by whichever process.
+    """The study's secret called `name`; `length` random bytes from its first use on, in whichever process that is.
 
     Raises:
         ValueError: the file is there but can't be understood.
     """
     file = study_path / NAME
-    found = _read(file).get(name)
-    if found is None:
+    secret = _read(file).get(name)
+    if secret is None:
         with FileLock(study_path / f".{NAME}.lock", mode=MODE):
             known = _read(file)  # another process may have been first
-            found = known.get(name)
-            if found is None:
-                found = secrets.token_urlsafe(length)
-                replace_file(file, tomlkit.dumps({**known, name: found}))
-    return _text(file, name, found)
+            secret = known.get(name)
+            if secret is None:
+                secret = secrets.token_urlsafe(length)
+                replace_file(file, tomlkit.dumps({**known, name: secret}))
+    return _text(file, name, secret)
 
 
 def keep_password(study_path: Path, password: str) -> None:
-    """Keeps the hash of the password that the researcher chose, in place of an earlier one.
+    """Stores the hash of the password that the researcher chose, in place of an earlier one.
 
     Raises:
         ValueError: the file is there but can't be understood.
@@ -58,12 +58,12 @@ def chosen_password(study_path: Path) -> str | None:
         ValueError: the file is there but can't be understood.
     """
     file = study_path / NAME
-    found = _read(file).get(CHOSEN)
-    if found is None:
+    hashed = _read(file).get(CHOSEN)
+    if hashed is None:
         return None
-    if not is_hash(_text(file, CHOSEN, found)):
+    if not is_hash(_text(file, CHOSEN, hashed)):
         raise ValueError(f"{file}: {CHOSEN} is no hash; remove its line and write the password into study.toml.")
-    return str(found)
+    return str(hashed)
 
 
 def password_hash(password: str) -> str:
@@ -90,13 +90,15 @@ def _scrypt(password: str, salt: bytes, numbers: dict[str, int]) -> bytes:
     return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, maxmem=2**26, dklen=32, **numbers)
 
 
-def _text(file: Path, name: str, found: object) -> str:
-    if not isinstance(found, str) or not found.strip():
+def _text(file: Path, name: str, value: object) -> str:
+    """A value of the file, which must be a text that isn't empty."""
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{file}: {name} must be a text that isn't empty; remove its line to have a new one made.")
-    return found
+    return value
 
 
 def _read(file: Path) -> dict[str, object]:
+    """The values of the file, by name; makes it unreadable to others."""
     try:
         if file.stat().st_mode & 0o077:
             file.chmod(MODE)  # copied or restored with other rights

@@ -10,7 +10,7 @@ from typing import Any
 from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, read_rows
 from data.choice_log.source import Answer
 from data.store import Store
-from data.store.transfer import SAMPLE
+from data.store.transfer import SAMPLE, missing_images, stored_samples, stored_slates
 from loop.config import StudyConfig
 from loop.study import Study, StudyExistsError
 
@@ -81,11 +81,11 @@ def fill(store: Store, file: Path) -> int:
             t, sha256 = answer.values["generation"], answer.values["checkpoint_sha256"]
             if checkpoints.setdefault(t, sha256) != sha256:
                 faults.add(line, "checkpoint_sha256", f"generation {t} had another one above")
-        if not faults.found:  # what follows a fault is read to find more of them, and stored no more
+        if not faults.sentences:  # what follows a fault is read to find more of them, and stored no more
             store.import_people(*new_people(chunk, known))
             store.import_answers([(answer.values, answer.items) for _, answer in chunk])
         n += len(chunk)
-    faults.tell()
+    faults.check()
     store.end_import(table.study, checkpoints)
     return n
 
@@ -106,8 +106,8 @@ def new_people(
 
 def check_against_store(store: Store, chunk: list[tuple[int, Answer]], faults: Faults) -> None:
     """Adds faults where a slate has an answer already, or a sample was another one before."""
-    slates = store.imported_slates([answer.values["slate_id"] for _, answer in chunk])
-    samples = store.imported_samples([item["sample_id"] for _, answer in chunk for item in answer.items])
+    slates = stored_slates(store, [answer.values["slate_id"] for _, answer in chunk])
+    samples = stored_samples(store, [item["sample_id"] for _, answer in chunk for item in answer.items])
     for line, answer in chunk:
         slate = answer.values["slate_id"]
         if slate in slates:
@@ -131,7 +131,7 @@ def add_images(store: Store, folder: Path) -> int:
         ValueError: a file isn't what its name says.
     """
     missing = 0
-    for sha256 in store.imported_images():
+    for sha256 in missing_images(store):
         file = folder / f"{sha256}.png"
         if not file.is_file():
             missing += 1

@@ -16,6 +16,7 @@ from typing import Any
 
 from data.measurements import ProxyFit, Turn
 from data.records import Generation
+from data.store import queries
 from loop.config import StudyConfig, build, known_keys, override, plain, put
 from loop.generators import load_generator
 from loop.raters.journey import finish
@@ -199,7 +200,7 @@ def settle(study: Study, source: Study, generations: Sequence[Generation]) -> li
             since = turn.after if extend == "none" else 0
             excluded = store.exclude(turn.t, since, turn.cut, config.quality.rule)
             turn = turn.model_copy(update={"excluded": excluded})
-        picks = store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
+        picks = queries.count_curation_picks(store, after=turn.after, until=turn.cut, without=turn.t)
         if other_extend and extend == "proxy":
             raise ValueError("curation.extend=proxy needs a proxy's picks, and the log holds none; leave it as it was.")
         if turn.n_proxy and other_rule:

@@ -8,6 +8,7 @@ from functools import partial
 
 from data.measurements import CuratedCounts, Measurements, Seconds, Turn
 from data.records import Generation
+from data.store import queries
 from loop.evaluation import Evaluation, Evaluator
 from loop.evidence.study import store_quick_evidence
 from loop.generators import load_generator
@@ -30,7 +31,7 @@ def stored_turn(study: Study, t: int) -> Turn | None:
     if status.get("t") != t:
         return None
     turn = Turn.model_validate(status)
-    left = study.store.count_curation_picks(after=turn.after, until=turn.cut, without=turn.t)
+    left = queries.count_curation_picks(study.store, after=turn.after, until=turn.cut, without=turn.t)
     return turn if left else None
 
 

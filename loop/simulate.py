@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+from data.store import queries
 from loop.generators import load_generator
 from loop.round import latest_t, next_generation
 from loop.setup import prepare_evaluator, prepare_first_generation
@@ -29,7 +30,7 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
     """
 
     def check() -> None:
-        if study.store.raters().get("human"):
+        if queries.count_raters(study.store).get("human"):
             raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
         study.check_goes_on()
 

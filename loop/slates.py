@@ -14,7 +14,7 @@ import torch
 
 from data.images import contact_sheet, encode_png
 from data.records import NewSlate, Purpose, Sample
-from data.store import Store
+from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.scoring import Scorer, Scores
 from loop.training_data import to_tensor
@@ -171,7 +171,7 @@ class Pool:
             return 0
         lot = max(1, self.batch // (self.k if purpose == "curation" else self.audit_k))
         missing = -(-(size - free) // lot) * lot
-        first = self.store.count_slates(purpose, t)
+        first = queries.count_slates(self.store, purpose, t)
         if purpose == "curation":
             self.add_curation(generators[t], t, first, missing)
         else:
@@ -230,11 +230,11 @@ def make_templates(config: StudyConfig, pool: Pool, generator: Generator, t: int
     so that they look like either.
     """
     store, n = pool.store, 0
-    if config.journey.practice and not store.template_count("practice", t, pool.k):
+    if config.journey.practice and not queries.count_templates(store, "practice", t, pool.k):
         n += pool.add(*practice_templates(pool, max(8, config.journey.practice), generator, t))
     if config.slates.attention:
         for k in {pool.k, pool.audit_k} if config.pool.audit else {pool.k}:
-            if not store.template_count("attention", t, k):
+            if not queries.count_templates(store, "attention", t, k):
                 n += pool.add(*attention_templates(pool, ATTENTION, k, generator, t))
     return n
 

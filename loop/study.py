@@ -20,7 +20,7 @@ from data.datasets import OnRead, RealData, load
 from data.errors import NotAStudyError
 from data.images import damaged
 from data.secret_file import FOLDER_MODE, MODE, NAME, keep_password, replace_file
-from data.store import Store
+from data.store import Store, queries
 from loop.config import StudyConfig, build, override, parse
 from loop.presets import PRESETS
 
@@ -251,7 +251,7 @@ def faults(study: Study) -> list[str]:
     """The faults of a study, in sentences; empty when it is sound."""
     store = study.store
     sentences = store.faults()
-    sentences += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(store.images())]
+    sentences += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(queries.images(store))]
     for name in ("classifier", "judge"):
         if study.weights_path(name).exists():
             sentences += weights_faults(study.weights_path(name), None, f"the {name}")
@@ -265,14 +265,14 @@ def faults(study: Study) -> list[str]:
         curated = generation.measurements.curated
         if curated and curated.total != generation.n_curated:
             sentences.append(f"generation {generation.t}: the curated counts don't add up to {generation.n_curated}")
-    shared = store.shared_samples()
+    shared = queries.count_shared_samples(store)
     if shared:
         sentences.append(f"{shared} sample(s) stand in more than one curation slate; the slates must be disjoint")
     sentences += [
         f"pick {id_} names position {position}, which slate {slate} lacks"
-        for id_, position, slate in store.lost_picks()
+        for id_, position, slate in queries.lost_picks(store)
     ]
-    sentences += [f"slate {id_} holds {n} samples, not its K = {k}" for id_, k, n in store.uneven_slates()]
+    sentences += [f"slate {id_} holds {n} samples, not its K = {k}" for id_, k, n in queries.uneven_slates(store)]
     return sentences
 
 

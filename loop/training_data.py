@@ -14,6 +14,7 @@ import torch
 
 from data.images import decode_png
 from data.measurements import TrainingFigures, Turn
+from data.store import queries
 from loop.config import Composition, StudyConfig
 from loop.study import Study
 from model.compute import from_main
@@ -44,9 +45,9 @@ def read_curated(study: Study, turn: Turn) -> CuratedSet:
     Raises:
         ValueError: there are no picks in it, or the number of the proxy's isn't the turn's.
     """
-    picks = list(study.store.curation_picks(after=turn.after, until=turn.cut, without=turn.t))
+    picks = list(queries.curation_picks(study.store, after=turn.after, until=turn.cut, without=turn.t))
     if turn.n_proxy:
-        picks += study.store.curation_picks(session_id=turn.proxy_session, kinds=("proxy",))
+        picks += queries.curation_picks(study.store, session_id=turn.proxy_session, kinds=("proxy",))
     counts = {kind: sum(pick["kind"] == kind for pick in picks) for kind in TRAINERS}
     if not picks:
         raise ValueError("There are no picks to train on yet.")

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample
-from data.store import Store
+from data.store import Store, queries
 from loop.analysis.log import Slates
 from loop.analysis.logit import Likelihood
 from loop.config import StudyConfig
@@ -265,7 +265,7 @@ class SimulatedUsers:
         """Picks chunk by chunk; each is a transaction."""
         store, config = self.study.store, self.study.config
         sessions = from_main(lambda: sim_sessions(store, config))
-        done = from_main(lambda: store.count_session_picks(sessions, t))
+        done = from_main(lambda: queries.count_answers_of_generation(store, sessions, t))
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
             return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
@@ -293,7 +293,7 @@ class People:
         utilities = from_main(lambda: fit_utilities(self.study, self.scorer, turn.cut, turn.t))
         about = f"fit to {utilities.n_picks} picks"
         session = from_main(lambda: store.bulk_session("proxy", utilities.sha256, type_=about))
-        done = from_main(lambda: store.count_session_picks([session], t))
+        done = from_main(lambda: queries.count_answers_of_generation(store, [session], t))
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
             return draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
@@ -311,7 +311,7 @@ class People:
             refresh(store, quality)
             since = after if extend == "none" else 0
             excluded = store.exclude(t + 1, since, cut, quality.rule) if quality.excludes else {}
-            picks = store.count_curation_picks(after=after, without=t + 1)
+            picks = queries.count_curation_picks(store, after=after, without=t + 1)
             turn = Turn(
                 t=t + 1,
                 after=0 if extend == "accumulate" else after,
@@ -370,9 +370,9 @@ def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utili
 
     Picks that the rule on flags keeps out of generation t are left out.
     """
-    picks = list(study.store.curation_picks(until=until, without=t))
+    picks = list(queries.curation_picks(study.store, until=until, without=t))
     shown: dict[int, list[str]] = {}
-    for item in study.store.slate_samples([pick["slate_id"] for pick in picks]):
+    for item in queries.slate_samples(study.store, [pick["slate_id"] for pick in picks]):
         shown.setdefault(item["slate_id"], []).append(item["image_sha256"])
     names = sorted({name for names in shown.values() for name in names})
     place = {name: i for i, name in enumerate(names)}

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 from data.datasets import sample_shape
 from data.records import Generation
-from data.store.connection import LockWait
-from data.store.sessions import steady_now
+from data.store import queries
+from data.store.connection import LockWait, steady_now
 from loop.generators import load_generator
 from loop.raters.journey import control_state
 from loop.raters.quality import refresh
@@ -165,10 +165,10 @@ class Worker:
         store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
         if 0 < self.study.config.stop.generations <= latest.t:
             return False
-        picks = store.curation_picks_since(latest.pick_cut, rule)
+        picks = queries.count_picks_since(store, latest.pick_cut, rule)
         if picks >= schedule.picks:
             refresh(store, self.study.config.quality)
-            picks = store.count_curation_picks(after=latest.pick_cut, rule=rule)
+            picks = queries.count_curation_picks(store, after=latest.pick_cut, rule=rule)
         if picks == 0:
             return False
         if open_requests(self.study):

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from data.images import encode_png
 from data.records import Generation, NewSlate, Purpose, Sample
-from data.store import Store
+from data.store import Store, queries
 
 settings.register_profile("patient", deadline=None)  # a busy machine isn't a fault
 settings.load_profile("patient")
@@ -65,7 +65,7 @@ def fill() -> Callable[..., list[int]]:
     def add(store: Store, t: int = 0, n: int = 4, k: int = 3, purpose: Purpose = "curation") -> list[int]:
         if store.latest_cut() is None or store.latest_cut()[0] < t:  # pyright: ignore[reportOptionalSubscript]
             store.publish(Generation(t, t - 1 if t else None, f"generation-{t:04d}.safetensors", "ab" * 32, 10, 0, ""))
-        rng = np.random.default_rng([t, len(purpose), store.count_slates(purpose, t)])
+        rng = np.random.default_rng([t, len(purpose), queries.count_slates(store, purpose, t)])
         pngs = [encode_png(pixels) for pixels in rng.integers(0, 256, (n * k, 8, 8, 1), dtype=np.uint8)]
         store.add_images(pngs)
         samples = [Sample(t, seed, 0.1 * seed, seed % 10, sha256) for seed, (sha256, _) in enumerate(pngs)]

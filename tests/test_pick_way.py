@@ -62,7 +62,7 @@ def test_a_pick_runs_through_few_modules(tmp_path: Path, tiny_digits: tuple[str,
         pick = {"slate_id": slate["slate_id"], "outcome": "pick", "position": 0, "rt_ms": 700, "input": "mouse"}
         assert client.post("/api/pick", json=pick).status_code == 200
         route = set(called)
-    assert "data/store/picks.py" in route and not any(name.startswith("model/") for name in route)
+    assert "data/store/slates.py" in route and not any(name.startswith("model/") for name in route)
 
     def gradient(_loss: torch.Tensor) -> None:
         raise GradientError

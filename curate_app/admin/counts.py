@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from data.store import queries
 from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import Evidence, WinRate
 from loop.evidence.study import stored_quick_evidence
@@ -115,15 +117,18 @@ class CrowdCounts:
         store = study.store
         self._store, self._config = store, study.config
         self._lock = Lock()
-        self._answers = RunningCount(store.answers_by_minute)
-        self._wins = RunningCount(store.audit_wins)
-        self._flags = RunningCount(store.flagged_picks)
+        self._answers = RunningCount(partial(queries.answers_by_minute, store))
+        self._wins = RunningCount(partial(queries.audit_wins, store))
+        self._flags = RunningCount(partial(queries.flagged_picks, store))
         self._thresholds: Any = None
         self._latest = 0
         self._rates = Throttled(self.win_rates)
         self._people = Throttled(
             lambda: PeopleCounts(
-                store.funnel(), store.people_who_picked(), store.people_at_work(AT_WORK_S), store.flagged_sessions()
+                queries.funnel(store),
+                queries.count_people_who_picked(store),
+                queries.count_people_at_work(store, AT_WORK_S),
+                queries.flagged_sessions(store),
             )
         )
 
@@ -138,14 +143,15 @@ class CrowdCounts:
             self._latest = latest
             deadline, last, judged = time.monotonic() + budget_s, self._store.last_pick(), self._store.status("flags")
             if judged.get("thresholds") != self._thresholds:  # then all answers are judged anew
-                self._thresholds, self._flags = judged.get("thresholds"), RunningCount(self._store.flagged_picks)
+                self._thresholds = judged.get("thresholds")
+                self._flags = RunningCount(partial(queries.flagged_picks, self._store))
             flagged = judged.get("until", 0)
             for running, until in ((self._answers, last), (self._wins, last), (self._flags, flagged)):
                 running.advance(until, deadline)
             read = self._answers.done + self._wins.done + self._flags.done
             answers: Counter[tuple[str, str]] = Counter()
-            for (kind, outcome, _), n in self._answers.counts.items():
-                answers[kind, outcome] += n
+            for row in queries.tally(self._store):
+                answers[row["kind"], "practice" if row["purpose"] == "practice" else row["outcome"]] += row["n"]
             now = datetime.now(UTC)
             hour = [f"{now - timedelta(minutes=ago):%Y-%m-%dT%H:%M}" for ago in reversed(range(MINUTES))]
             return Counts(
@@ -159,7 +165,7 @@ class CrowdCounts:
 
     def win_rates(self) -> list[WinRate]:
         """Win rates of the generations, from the comparisons that have been counted."""
-        raters, foreign = raters_of(self._store, self._config, live=True), self._store.foreign_generations()
+        raters, foreign = raters_of(self._store, self._config, live=True), queries.foreign_generations(self._store)
         return rates_of(self._wins.counts, raters, self._latest, foreign)
 
 

@@ -23,6 +23,7 @@ from curate_app.commands.export import SALT
 from curate_app.report.tables import count_of
 from data.choice_log.export import csv_pages
 from data.secret_file import kept_secret
+from data.store import queries
 from loop.raters import journey
 from loop.raters.journey import picks_progress, worker_status
 from loop.study import Study
@@ -191,7 +192,7 @@ class Requests:
         if not is_whole(n, 1, MOST_USERS):
             return self.refusal("simulate_range", most=f"{MOST_USERS:,}")
         try:
-            return self.refusal("simulate_people") if self.study.store.people_who_picked() else ""
+            return self.refusal("simulate_people") if queries.count_people_who_picked(self.study.store) else ""
         except sqlite3.Error as error:
             return self.refusal("store_failed", error=error)
 

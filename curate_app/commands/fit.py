@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from data.store import queries
+
 if TYPE_CHECKING:
     from loop.analysis.log import AnswerFilter
     from loop.analysis.plan import Plan, Setting
@@ -93,7 +95,7 @@ def _who(
     from loop.analysis.log import AnswerFilter
     from loop.config import FLAGS
 
-    people = any(row["kind"] == "human" for row in study.store.pick_counts())
+    people = any(row["kind"] == "human" for row in queries.tally(study.store))
     kinds = _chosen("--kind", kind or ["human" if people else "sim"], get_args(RaterKind))
     purposes = _chosen("--purpose", purpose or ["curation", "audit"], PURPOSES)
     if without is None:

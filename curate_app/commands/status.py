@@ -12,6 +12,7 @@ from rich.table import Table
 from curate_app.console import out
 from data.measurements import Measurements
 from data.records import Generation
+from data.store import queries
 from loop.raters.journey import picks_progress, worker_status
 from loop.selfcheck import VERDICTS, Check
 from loop.study import Study
@@ -45,7 +46,7 @@ def print_status(study: Study, *, as_json: bool) -> None:
 def status_of(study: Study) -> dict[str, Any]:
     """The study in plain values: path, preset, generations (t, counts, metrics), picks by kind, progress, worker."""
     picks: dict[str, int] = {}
-    for row in study.store.pick_counts():
+    for row in queries.tally(study.store):
         picks[row["kind"]] = picks.get(row["kind"], 0) + row["n"]
     progress = picks_progress(study.store, study.config)
     return {

@@ -25,7 +25,8 @@ from curate_app.rater.sessions import (
 )
 from data.errors import PickRefusedError
 from data.records import Outcome, Pick, StoredPick
-from data.store.group_commit import PATIENCE_S
+from data.store import queries
+from data.store.connection import PATIENCE_S
 from loop.raters.journey import OutOfOrderError, Place, Step, admits, control_state, take_step, withdraw, worker_status
 
 PROBE_S = 0.25
@@ -71,7 +72,7 @@ def add_facts(router: APIRouter, service: Service) -> None:
     def state() -> tuple[dict[str, Any], bool]:
         """The state of generation and worker, and whether raters find slates or need none."""
         latest = store.latest_cut()
-        serves = control_state(store).stopped or (latest is not None and store.has_free_slate(latest[0]))
+        serves = control_state(store).stopped or (latest is not None and queries.has_free_slate(store, latest[0]))
         return {"t": latest and latest[0], "worker": worker_status(store)["phase"]}, serves
 
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from curate_app.web.admin_auth import AdminAuth, TooManyTriesError, is_local
 from curate_app.web.limits import Limits
-from data.store import Store
+from data.store import Store, queries
 from loop.raters.journey import silent_s, worker_status
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -129,20 +129,22 @@ def _is_researcher(request: Request, auth: AdminAuth) -> bool:
 
 
 def _study_lines(store: Store) -> Iterable[str]:
-    picks = store.tally()
+    picks = queries.tally(store)
     yield from _metric(
         "picks_total", "counter", "answers stored",
         (({"kind": row["kind"], "purpose": row["purpose"], "outcome": row["outcome"], "t": row["t"]}, row["n"])
          for row in picks),
     )  # fmt: skip
-    funnel = store.funnel()
+    funnel = queries.funnel(store)
     yield from _metric(
         "sessions", "gauge", "people by how far they came", (({"reached": key}, n) for key, n in funnel.items())
     )
-    yield from _metric("raters_now", "gauge", "people at work in the last minute", [({}, store.people_at_work(NOW_S))])
+    yield from _metric(
+        "raters_now", "gauge", "people at work in the last minute", [({}, queries.count_people_at_work(store, NOW_S))]
+    )
     yield from _metric(
         "slates_free", "gauge", "slates in the pool",
-        (({"purpose": row["purpose"], "t": row["t"]}, row["n"]) for row in store.free_slates()),
+        (({"purpose": row["purpose"], "t": row["t"]}, row["n"]) for row in queries.free_slates(store)),
     )  # fmt: skip
     latest = store.latest_cut()
     if latest:

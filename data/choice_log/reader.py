@@ -10,21 +10,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from data.choice_log.formats import original
 from data.choice_log.source import Answer
-from data.choice_log.tables import original
 from data.records import OUTCOMES, PURPOSES
 from data.schema import LONG, PANEL, Column
 
 WORDS = {"purpose": PURPOSES, "outcome": OUTCOMES, "rater_kind": ("human", "sim", "proxy")}
 LIMIT = 2**63
 REQUIRED = ("choice_id", "position", "sample_id", "picked")
-# what a log from elsewhere may lack; the rest of what it lacks follows from other columns (see `Answers`)
+# columns that a log from elsewhere may lack; others follow from the columns that it has (see `completed`)
 DEFAULTS: dict[str, Any] = {
     "generation": 0, "checkpoint_sha256": "", "slate_seed": 0, "purpose": "curation",
     "rater": "rater", "rater_kind": "human", "picked_at": "1970-01-01T00:00:00.000Z",
     "flags": "{}", "session_flags": "{}", "withdrawn": 0,
 }  # fmt: skip
-MOST = 10  # faults that are told
+MOST = 10  # faults that are reported
 OF_RATER = ("rater_kind", "rater_type")
 OF_SESSION = ("rater", "session_flags", "withdrawn")
 
@@ -45,11 +45,12 @@ def value_of(column: Column, cell: Any, *, typed: bool) -> Any:
     if column.kind in ("text", "json"):
         if not isinstance(cell, str):
             raise ValueError(f"{cell!r} is not a text")
-        return CHECKS[column.kind](column.name, cell if typed else original(cell))
-    return CHECKS[column.kind](column.name, cell)
+        return PARSERS[column.kind](column.name, cell if typed else original(cell))
+    return PARSERS[column.kind](column.name, cell)
 
 
-def _integer(name: str, cell: Any) -> int:
+def parse_integer(name: str, cell: Any) -> int:
+    """A whole number of 64 bits; below 0 only seeds and labels."""
     try:
         value = int(cell)
     except (ValueError, TypeError):
@@ -61,7 +62,8 @@ def _integer(name: str, cell: Any) -> int:
     return value
 
 
-def _number(_: str, cell: Any) -> float:
+def parse_number(_: str, cell: Any) -> float:
+    """A finite number."""
     try:
         value = float(cell)
     except (ValueError, TypeError):
@@ -71,13 +73,15 @@ def _number(_: str, cell: Any) -> float:
     return value
 
 
-def _boolean(_: str, cell: Any) -> int:
+def parse_boolean(_: str, cell: Any) -> int:
+    """0 or 1, also from False and True."""
     if str(cell) not in ("0", "1", "True", "False"):
         raise ValueError(f"{cell!r} is neither 0 nor 1")
     return int(str(cell) in ("1", "True"))
 
 
-def _text(name: str, cell: str) -> str:
+def parse_text(name: str, cell: str) -> str:
+    """Any text; a word of the column's vocabulary, where it has one, or a hash."""
     if name in WORDS and cell not in WORDS[name]:
         raise ValueError(f"{cell!r} is none of {', '.join(WORDS[name])}")
     if name == "image_sha256" and (len(cell) != 64 or set(cell) - set("0123456789abcdef")):
@@ -85,7 +89,8 @@ def _text(name: str, cell: str) -> str:
     return cell
 
 
-def _json(name: str, cell: str) -> str:
+def parse_json(name: str, cell: str) -> str:
+    """The text of a JSON value: a list for points, else an object."""
     wanted, words = (list, "a list of coordinates") if name == "point" else (dict, "an object such as {}")
     try:
         fits = isinstance(json.loads(cell), wanted)
@@ -96,8 +101,8 @@ def _json(name: str, cell: str) -> str:
     return cell
 
 
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "integer": _integer, "number": _number, "boolean": _boolean, "text": _text, "json": _json,
+PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    "integer": parse_integer, "number": parse_number, "boolean": parse_boolean, "text": parse_text, "json": parse_json,
 }  # fmt: skip
 COLUMNS = {column.name: column for column in LONG}
 
@@ -108,10 +113,10 @@ class LogFaultsError(ValueError):
 
 @dataclass
 class Faults:
-    """The faults of a file, until there are enough of them."""
+    """The faults of a file, up to a number of them."""
 
     file: str
-    found: list[str] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
 
     def add(self, line: int, column: str, words: str) -> None:
         """Notes a fault.
@@ -119,22 +124,27 @@ class Faults:
         Raises:
             LogFaultsError: it is the tenth.
         """
-        self.found.append(f"line {line}, {column}: {words}")
-        if len(self.found) == MOST:
-            self.tell("the first ten")
+        self.sentences.append(f"line {line}, {column}: {words}")
+        if len(self.sentences) == MOST:
+            self.check("the first ten")
 
-    def tell(self, how_many: str = "") -> None:
-        """Raises LogFaultsError when anything was found."""
-        if self.found:
-            number = how_many or f"{len(self.found)} fault{'s' * (len(self.found) > 1)}"
-            raise LogFaultsError(f"{self.file} can't be imported ({number}): " + "; ".join(self.found))
+    def check(self, number: str = "") -> None:
+        """Raises LogFaultsError where there are faults.
+
+        Args:
+            number: words for how many there are; counted without it.
+        """
+        if self.sentences:
+            n = len(self.sentences)
+            number = number or f"{n} fault{'s' * (n > 1)}"
+            raise LogFaultsError(f"{self.file} can't be imported ({number}): " + "; ".join(self.sentences))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row with the line that it begins on; in Parquet files rows are counted from 1.
 
-    One with a fault doesn't fit, and has None in its cell.
+    A row with a fault doesn't fit, and has None in the cell that is at fault.
     """
 
     line: int
@@ -143,7 +153,7 @@ class Row:
 
 
 def read_rows(path: Path, faults: Faults) -> Iterator[Row]:
-    """The rows; what is wrong with them goes to `faults`.
+    """The rows of a long table; their faults go to `faults`.
 
     Raises:
         LogFaultsError: unknown or missing columns, or ten faults.
@@ -152,33 +162,35 @@ def read_rows(path: Path, faults: Faults) -> Iterator[Row]:
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"{path} is neither a .csv nor a .parquet file; import what --format long-csv wrote.")
     typed = path.suffix == ".parquet"
-    lines = _parquet(path) if typed else _csv(path)
+    lines = read_parquet(path) if typed else read_csv(path)
     _, names = next(lines, (0, []))
-    _check_names(names, faults)
+    check_names(names, faults)
     for line, cells in lines:
-        yield _row(line, names, cells, faults, typed=typed)
+        if len(cells) != len(names):
+            end = names[min(len(cells), len(names) - 1)]
+            faults.add(line, end, f"{len(cells)} cells where there are {len(names)} columns")
+            yield Row(line, dict.fromkeys(names), fits=False)
+            continue
+        values, fits = dict.fromkeys(names), True
+        for name, cell in zip(names, cells, strict=True):
+            try:
+                values[name] = value_of(COLUMNS[name], cell, typed=typed)
+                if values[name] is None and name in REQUIRED:
+                    raise ValueError("is empty")
+            except ValueError as error:
+                faults.add(line, name, str(error))
+                fits = False
+        yield Row(line, values, fits)
 
 
-def _row(line: int, names: Sequence[str], cells: Sequence[Any], faults: Faults, *, typed: bool) -> Row:
-    if len(cells) != len(names):
-        end = names[min(len(cells), len(names) - 1)]
-        faults.add(line, end, f"{len(cells)} cells where there are {len(names)} columns")
-        return Row(line, dict.fromkeys(names), fits=False)
-    values, fits = dict.fromkeys(names), True
-    for name, cell in zip(names, cells, strict=True):
-        try:
-            values[name] = value_of(COLUMNS[name], cell, typed=typed)
-            if values[name] is None and name in REQUIRED:
-                raise ValueError("is empty")
-        except ValueError as error:
-            faults.add(line, name, str(error))
-            fits = False
-    return Row(line, values, fits)
+def check_names(names: Sequence[str], faults: Faults) -> None:
+    """Checks the names of a file's columns.
 
-
-def _check_names(names: Sequence[str], faults: Faults) -> None:
+    Raises:
+        LogFaultsError: unknown, doubled or missing columns, or columns that an import must not have.
+    """
     if set(names) & {column.name for column in PANEL}:
-        raise LogFaultsError(f"{faults.file} tells who raters are; export it again without --include-panel-ids.")
+        raise LogFaultsError(f"{faults.file} says who raters are; export it again without --include-panel-ids.")
     if "prob_0" in names:
         raise LogFaultsError(f"{faults.file} has class probabilities; export it again without --features.")
     for name in names:
@@ -190,11 +202,15 @@ def _check_names(names: Sequence[str], faults: Faults) -> None:
     for name in REQUIRED:
         if name not in names:
             faults.add(1, name, "the column is missing")
-    faults.tell()
+    faults.check()
 
 
-def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row, the head first."""
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row, the head first.
+
+    Raises:
+        LogFaultsError: it isn't CSV in UTF-8.
+    """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         line = 1
@@ -206,7 +222,12 @@ def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise LogFaultsError(f"{path.name} can't be imported: from line {line} it isn't CSV ({error}).") from None
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, list[Any]]]:
+def read_parquet(path: Path) -> Iterator[tuple[int, list[Any]]]:
+    """(number, cells) of each row, the columns' names first as row 0.
+
+    Raises:
+        LogFaultsError: it isn't a whole Parquet file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -225,85 +246,88 @@ def _parquet(path: Path) -> Iterator[tuple[int, list[Any]]]:
 SHARED = tuple(column.name for column in LONG if column.of_answer)
 
 
+def completed(values: dict[str, Any], rows: Sequence[Row], study: str) -> dict[str, Any]:
+    """The values of a row, with those of the columns that its file lacks.
+
+    Args:
+        values: the row's.
+        rows: all rows of the answer.
+        study: the name of the log's study.
+    """
+    full = {column.name: None for column in LONG} | DEFAULTS | values
+    picked = any(row.values["picked"] for row in rows)
+    implied = {
+        "study": study, "slate_id": full["choice_id"], "session": full["rater"],
+        "sample_generation": full["generation"], "sample_seed": full["sample_id"],
+        "outcome": "pick" if picked else "none",
+    }  # fmt: skip
+    full |= {name: value for name, value in implied.items() if full[name] is None}
+    if "k" not in values:
+        full["k"] = len(rows)
+    return full
+
+
 class Answers:
-    """Checks answers one after another; raters and sessions are remembered, answers aren't."""
+    """Checks answers one after another; raters and sessions are remembered, answers aren't.
+
+    Attributes:
+        study: the name that the log gives its study.
+    """
 
     def __init__(self, faults: Faults, study: str):
+        self.study = study
         self._faults = faults
-        self._study = study
         self._last = -1
         self._raters: dict[str, dict[str, Any]] = {}
         self._sessions: dict[str, dict[str, Any]] = {}
 
     def read(self, rows: Iterator[Row]) -> Iterator[tuple[int, Answer]]:
         """(line of its first row, answer) of every answer without a fault."""
-        for _, group in groupby(rows, lambda row: row.values["choice_id"]):
+        for choice, group in groupby(rows, lambda row: row.values["choice_id"]):
             held = list(group)
             if not all(row.fits for row in held):
                 continue
-            items = [self._completed(row.values, held) for row in held]
-            before = len(self._faults.found)
-            self._check_order(held)
-            self._check_shared(held, items)
-            self._check_slate(held, items)
-            self._check_people(held[0].line, items[0])
-            if len(self._faults.found) == before:
-                yield held[0].line, Answer(items[0], items)
+            first, items = held[0].line, [completed(row.values, held, self.study) for row in held]
+            before = len(self._faults.sentences)
+            if choice <= self._last:
+                self._faults.add(first, "choice_id", f"{choice} comes after {self._last}; answers must ascend")
+            self._last = max(choice, self._last)
+            self.check_shared(held, items)
+            self.check_slate(held, items)
+            self.check_people(first, items[0])
+            if len(self._faults.sentences) == before:
+                yield first, Answer(items[0], items)
 
-    def _completed(self, values: dict[str, Any], held: list[Row]) -> dict[str, Any]:
-        picked = any(row.values["picked"] for row in held)
-        found = {column.name: None for column in LONG} | DEFAULTS | values
-        lacks = {
-            "study": self._study, "slate_id": found["choice_id"], "session": found["rater"],
-            "sample_generation": found["generation"], "sample_seed": found["sample_id"],
-            "outcome": "pick" if picked else "none",
-        }  # fmt: skip
-        found |= {name: value for name, value in lacks.items() if found[name] is None}
-        if "k" not in values:
-            found["k"] = len(held)
-        return found
-
-    def _check_order(self, held: list[Row]) -> None:
-        choice = held[0].values["choice_id"]
-        if choice <= self._last:
-            self._faults.add(held[0].line, "choice_id", f"{choice} comes after {self._last}; answers must ascend")
-        self._last = max(choice, self._last)
-
-    def _check_shared(self, held: list[Row], items: list[dict[str, Any]]) -> None:
-        for row, item in zip(held[1:], items[1:], strict=True):
+    def check_shared(self, rows: list[Row], items: list[dict[str, Any]]) -> None:
+        """Notes columns of an answer that differ between its rows, and another study than the first answer's."""
+        for row, item in zip(rows[1:], items[1:], strict=True):
             for name in SHARED:
                 if item[name] != items[0][name]:
                     self._faults.add(row.line, name, f"{item[name]!r} differs from {items[0][name]!r} above it")
-        if items[0]["study"] != self._study:
-            if not self._raters:
-                self._study = items[0]["study"]
-            else:
-                self._faults.add(
-                    held[0].line, "study", f"{items[0]['study']!r} after {self._study!r}; one study a file"
-                )
+        study = items[0]["study"]
+        if study != self.study and self._raters:
+            self._faults.add(rows[0].line, "study", f"{study!r} after {self.study!r}; one study a file")
+        else:
+            self.study = study
 
-    def _check_slate(self, held: list[Row], items: list[dict[str, Any]]) -> None:
-        for expected, (row, item) in enumerate(zip(held, items, strict=True)):
+    def check_slate(self, rows: list[Row], items: list[dict[str, Any]]) -> None:
+        """Notes positions that aren't 0, 1, ... K - 1, and a number of picked ones that the outcome excludes."""
+        for expected, (row, item) in enumerate(zip(rows, items, strict=True)):
             if item["position"] != expected:
                 self._faults.add(row.line, "position", f"{item['position']} where {expected} should be")
                 return
         k, n = items[0]["k"], len(items)
         if n != (1 if k is None else k):
-            self._faults.add(held[-1].line, "k", f"{n} positions where K is {'infinite' if k is None else k}")
-        picked = sum(item["picked"] for item in items)
-        if picked != (items[0]["outcome"] == "pick"):
-            self._faults.add(
-                held[0].line, "picked", f"{picked} positions picked, and the outcome is {items[0]['outcome']}"
-            )
+            self._faults.add(rows[-1].line, "k", f"{n} positions where K is {'infinite' if k is None else k}")
+        picked, outcome = sum(item["picked"] for item in items), items[0]["outcome"]
+        if picked != (outcome == "pick"):
+            self._faults.add(rows[0].line, "picked", f"{picked} positions picked, and the outcome is {outcome}")
 
-    def _check_people(self, line: int, item: dict[str, Any]) -> None:
+    def check_people(self, line: int, item: dict[str, Any]) -> None:
+        """Notes columns of a rater or a session that differ from an earlier answer's."""
         for known, key, names in ((self._raters, "rater", OF_RATER), (self._sessions, "session", OF_SESSION)):
-            said = known.setdefault(item[key], {name: item[name] for name in names})
+            earlier = known.setdefault(item[key], {name: item[name] for name in names})
             for name in names:
-                if item[name] != said[name]:
-                    self._faults.add(line, name, f"{item[name]!r}, and earlier {said[name]!r} for {key} {item[key]!r}")
-
-    @property
-    def study(self) -> str:
-        """The name that the log gives its study."""
-        return self._study
+                if item[name] != earlier[name]:
+                    reason = f"{item[name]!r}, and earlier {earlier[name]!r} for {key} {item[key]!r}"
+                    self._faults.add(line, name, reason)

@@ -1,306 +1,602 @@
-"""Reads that serve one consumer each: the self-check, the fits, the exports, the researcher's page."""
+"""Reads of the study database: counts, lists and joins, as functions of a store.
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+Counts over a range of picks, `after < pick id <= until`, add up: those of adjoining ranges give those of both.
+"""
 
-from data.records import OUTCOMES, PURPOSES, timestamp
-from data.schema import NAMES, PANEL, Filter
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
+
+from data.records import OUTCOMES, PURPOSES, ExclusionRule, Purpose, timestamp
 from data.store.connection import Connection
-from data.store.picks import FLAGGED_RATER
+from data.store.sessions import Milestone
+from data.store.slates import FLAGGED_RATER
+
+_NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
+_UP_TO_CUT: WeakKeyDictionary[Connection, tuple[int, int]] = WeakKeyDictionary()
+"""By store: a pick id, and the number of curation picks up to it, which never changes because no pick ever does."""
 
 
-class Judged(Connection):
-    """Curation slates with the rewards by which they were judged, as plain rows in bulk."""
+def _marks(values: Sequence[Any]) -> str:
+    """Question marks for the values of an SQL list."""
+    return ",".join("?" * len(values))
 
-    def judged_items(self, t: int) -> Iterator[tuple]:
-        """One row per position of every curation slate of generation t, answered or not, by slate and position.
 
-        Each is (slate id, K or 0 for infinite, position, sample id, sample's generation, its seed, reward, operative
-        reward (the reward where none is stored), picked position or -1, rater id or -1).
-        """
-        yield from self.db.conn.execute(
-            """SELECT slate.id, coalesce(slate.k, 0), slate_item.position, sample.id, sample.t, sample.seed,
-            sample.reward, coalesce(sample.operative_reward, sample.reward),
-            coalesce(pick.position, -1), coalesce(session.rater_id, -1)
-            FROM slate JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = sample_id
-            LEFT JOIN pick ON pick.slate_id = slate.id LEFT JOIN session ON session.id = pick.session_id
-            WHERE slate.t = ? AND slate.purpose = 'curation' ORDER BY slate.id, slate_item.position""",
+# curation picks and the tally
+
+
+def curation_picks(
+    store: Connection,
+    *,
+    after: int = 0,
+    until: int | None = None,
+    session_id: str | None = None,
+    kinds: Sequence[str] = ("human", "sim"),
+    without: int = 0,
+) -> Iterator[dict]:
+    """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
+
+    Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
+    t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
+
+    Args:
+        store: the study's.
+        after: the pick id above which they lie.
+        until: the last pick id; None for no bound.
+        session_id: the session that they are of; None for all.
+        kinds: of raters.
+        without: the generation from whose training none of them is excluded; 0 for all picks.
+    """
+    yield from store.rows(
+        f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
+        sample.reward, sample.image_sha256, sample.point_json, rater.kind
+        FROM pick JOIN slate ON slate.id = pick.slate_id
+        JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
+        JOIN sample ON sample.id = slate_item.sample_id
+        JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND session.withdrawn_at IS NULL
+        AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR session.id = ?)
+        AND kind IN ({_marks(kinds)}) {_NOT_EXCLUDED} ORDER BY pick.id""",
+        [after, until, until, session_id, session_id, *kinds, without],
+    )
+
+
+def count_curation_picks(
+    store: Connection,
+    *,
+    after: int,
+    until: int | None = None,
+    kinds: Sequence[str] = ("human", "sim"),
+    without: int = 0,
+    rule: ExclusionRule | None = None,
+) -> int:
+    """The number of picks that `curation_picks` would give; with a rule, of those that it wouldn't exclude."""
+    rule = rule or ExclusionRule()
+    # sessions that don't count are looked up once, not for each of a million picks
+    return store.value(
+        f"""SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
+        AND session_id NOT IN (SELECT session.id FROM session JOIN rater ON rater.id = rater_id
+            WHERE withdrawn_at IS NOT NULL OR kind NOT IN ({_marks(kinds)})
+            {f" OR {FLAGGED_RATER}" * len(rule.raters)})
+        {_NOT_EXCLUDED if without else ""}
+        {" AND json_extract(pick.flags_json, ?) IS NULL" * len(rule.picks)}""",
+        [
+            *(after, until, until, *kinds),
+            *(f"$.{flag}" for flag in rule.raters),
+            *([without] if without else []),
+            *(f"$.{flag}" for flag in rule.picks),
+        ],
+    )
+
+
+def tally(store: Connection) -> list[dict]:
+    """All answers so far by rater kind, purpose, outcome and generation of the slate: kind, purpose, outcome, t, n."""
+    return list(store.rows("SELECT kind, purpose, outcome, t, n FROM tally ORDER BY t, kind, purpose, outcome"))
+
+
+def count_picks_since(store: Connection, cut: int, rule: ExclusionRule) -> int:
+    """`count_curation_picks(after=cut, rule=rule)` from the tally, at the price of the few picks that don't count.
+
+    Those are the picks of withdrawn sessions and those that the rule excludes; the schema has an index of each.
+    """
+    lasting = not store.db.conn.in_transaction  # else the picks up to the cut may yet be rolled back
+    with store.read():
+        total = store.value(
+            """SELECT coalesce(sum(n), 0) FROM tally
+            WHERE purpose = 'curation' AND outcome = 'pick' AND kind IN ('human', 'sim')"""
+        )
+        known, up_to_cut = _UP_TO_CUT.get(store, (0, 0))
+        if known != cut:
+            up_to_cut = total - store.value(
+                """SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+                JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+                WHERE pick.id > ? AND purpose = 'curation' AND outcome = 'pick' AND kind IN ('human', 'sim')""",
+                [cut],
+            )
+            if lasting:
+                _UP_TO_CUT[store] = cut, up_to_cut
+        return total - up_to_cut - _count_uncounted(store, cut, rule)
+
+
+def _count_uncounted(store: Connection, cut: int, rule: ExclusionRule) -> int:
+    """The number of people's and simulated users' curation picks after a cut that don't count.
+
+    Their session withdrew, or the rule excludes them by a flag of their own or of a session of their rater.
+    """
+    flags = {f"flag_{i}": f"$.{flag}" for i, flag in enumerate((*rule.raters, *rule.picks))}
+    extracts = [f"json_extract(flags_json, :{name})" for name in flags]
+    of_raters, of_picks = extracts[: len(rule.raters)], extracts[len(rule.raters) :]
+    sessions = "SELECT id FROM session WHERE withdrawn_at IS NOT NULL"
+    if of_raters:
+        sessions += f"""\nUNION SELECT id FROM session WHERE rater_id IN
+            (SELECT rater_id FROM session WHERE flags_json != '{{}}' AND ({" OR ".join(of_raters)}))"""
+    picks = f"SELECT id FROM pick WHERE session_id IN ({sessions}) AND id > :cut"
+    if of_picks:
+        any_of = " OR ".join(f"{extract} IS NOT NULL" for extract in of_picks)
+        picks += f"\nUNION SELECT id FROM pick WHERE flags_json != '{{}}' AND id > :cut AND ({any_of})"
+    return store.value(
+        f"""SELECT count(*) FROM ({picks}) AS uncounted CROSS JOIN pick ON pick.id = uncounted.id
+        JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+        WHERE purpose = 'curation' AND outcome = 'pick' AND kind IN ('human', 'sim')""",
+        {"cut": cut, **flags},
+    )
+
+
+# slates
+
+
+def count_slates(store: Connection, purpose: Purpose, t: int) -> int:
+    """The number of slates of a purpose and generation ever made: the index of the next slate's seed."""
+    return store.value("SELECT count(*) FROM slate WHERE purpose = ? AND t = ?", [purpose, t])
+
+
+def slate_samples(store: Connection, slate_ids: Sequence[int]) -> Iterator[dict]:
+    """The samples of slates, by slate and position: slate_id, position, sample_id, t, seed, reward, label."""
+    for start in range(0, len(slate_ids), 500):
+        chunk = slate_ids[start : start + 500]
+        yield from store.rows(
+            f"""SELECT slate_id, position, sample_id, t, seed, reward, label, image_sha256, point_json
+            FROM slate_item JOIN sample ON sample.id = sample_id
+            WHERE slate_id IN ({_marks(chunk)}) ORDER BY slate_id, position""",
+            chunk,
+        )
+
+
+def lease_counts(store: Connection) -> dict[str, int]:
+    """The number of slates that each session has leased and not answered."""
+    sql = "SELECT leased_to, count(*) AS n FROM slate WHERE lease_until > ? GROUP BY leased_to"
+    return {row["leased_to"]: row["n"] for row in store.rows(sql, [timestamp()])}
+
+
+def free_slates(store: Connection) -> list[dict]:
+    """Counts of the free slates in the pool: purpose, t, n."""
+    return list(
+        store.rows(
+            """SELECT purpose, t, count(*) AS n FROM slate
+            WHERE leased_to IS NULL AND retired_at IS NULL GROUP BY purpose, t ORDER BY t, purpose"""
+        )
+    )
+
+
+def has_free_slate(store: Connection, t: int) -> bool:
+    """True if a rater could get a slate of generation t now."""
+    return bool(
+        store.value(
+            """SELECT 1 FROM slate WHERE purpose IN ('curation', 'audit') AND t = ? AND leased_to IS NULL
+            AND retired_at IS NULL LIMIT 1""",
             [t],
         )
+    )
 
-    def rater_types(self) -> dict[int, tuple[str, str | None]]:
-        """The kind and the type of every rater, by id."""
-        return {row["id"]: (row["kind"], row["type"]) for row in self.rows("SELECT id, kind, type FROM rater")}
 
-    def stored_picks(self, after: int, until: int, t: int) -> list[dict[str, Any]]:
-        """Picks of curation slates that generation t + 1 may have been trained on, counted.
+def count_templates(store: Connection, purpose: Literal["attention", "practice"], t: int, k: int) -> int:
+    """The number of templates of K samples of generation t."""
+    return store.value(
+        "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND k = ? AND copy_of IS NULL", [purpose, t, k]
+    )
 
-        Those that a rule on flags left out aren't among them. People's and simulated users' with
-        `after < pick id <= until`, the proxies' of slates of generation t: kind,
-        name (the rater's in its panel), withdrawn (0 or 1), n.
-        """
-        return list(
-            self.rows(
-                """SELECT rater.kind, CASE kind WHEN 'proxy' THEN rater.panel_rater_id END AS name,
-                session.withdrawn_at IS NOT NULL AS withdrawn, count(*) AS n
-                FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
-                JOIN rater ON rater.id = session.rater_id
-                WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND
-                CASE kind WHEN 'proxy' THEN slate.t = ? ELSE pick.id > ? AND pick.id <= ? END AND NOT EXISTS
-                (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id) GROUP BY 1, 2, 3""",
-                [t, after, until, t + 1],
-            )
+
+def templates(store: Connection, purpose: Literal["attention", "practice"], session_id: str, k: int) -> list[int]:
+    """Templates of K samples that a session has had no copy of yet, of the newest generation that has any."""
+    return [
+        row["id"]
+        for row in store.rows(
+            """SELECT id FROM slate WHERE purpose = :purpose AND k = :k AND copy_of IS NULL AND t =
+            (SELECT max(t) FROM slate WHERE purpose = :purpose AND k = :k AND copy_of IS NULL)
+            AND id NOT IN (SELECT copy_of FROM slate WHERE leased_to = :session AND copy_of IS NOT NULL)
+            ORDER BY id""",
+            {"purpose": purpose, "session": session_id, "k": k},
+        )
+    ]
+
+
+def repeatable_slates(store: Connection, session_id: str, lag: int) -> list[int]:
+    """Curation slates from which a session picked, at least `lag` answers ago, and that it saw only once."""
+    return [
+        row["slate_id"]
+        for row in store.rows(
+            """SELECT slate_id FROM pick JOIN slate ON slate.id = slate_id
+            WHERE session_id = :session AND outcome = 'pick' AND purpose = 'curation' AND k IS NOT NULL
+            AND pick.id <= (SELECT id FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1 OFFSET :lag)
+            AND slate_id NOT IN (SELECT copy_of FROM slate WHERE leased_to = :session AND copy_of IS NOT NULL)
+            ORDER BY pick.id DESC LIMIT 50""",
+            {"session": session_id, "lag": lag},
+        )
+    ]
+
+
+# people and their sessions
+
+
+def count_raters(store: Connection) -> dict[str, int]:
+    """The number of raters of each kind with a session."""
+    return {
+        row["kind"]: row["n"]
+        for row in store.rows(
+            """SELECT kind, count(DISTINCT rater.id) AS n FROM rater
+            JOIN session ON rater_id = rater.id GROUP BY kind"""
+        )
+    }
+
+
+def count_answers(store: Connection, session_id: str) -> int:
+    """The number of a session's answers, without those to practice slates."""
+    return store.value(
+        """SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
+        WHERE session_id = ? AND purpose != 'practice'""",
+        [session_id],
+    )
+
+
+def count_answers_of_generation(store: Connection, session_ids: Sequence[str], t: int) -> int:
+    """The number of answers of some sessions to slates of generation t."""
+    return store.value(
+        f"""SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
+        WHERE session_id IN ({_marks(session_ids)}) AND slate.t = ?""",
+        [*session_ids, t],
+    )
+
+
+def count_places_taken(store: Connection, lease_s: float) -> int:
+    """The number of people who have finished or are under way.
+
+    Under way is who came within `lease_s` seconds or has a slate whose lease runs, and has neither failed nor
+    withdrawn.
+    """
+    return store.value(
+        """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id
+        WHERE kind = 'human' AND withdrawn_at IS NULL AND failed_at IS NULL AND (
+            finished_at IS NOT NULL OR session.created_at > ? OR EXISTS (
+                SELECT 1 FROM slate WHERE leased_to = session.id AND lease_until > ?))""",
+        [timestamp(-lease_s), timestamp()],
+    )
+
+
+def funnel(store: Connection) -> dict[str, int]:
+    """People's sessions by how far they came: arrived, each milestone, withdrawn; and declined, of no session."""
+    columns = ", ".join(f"count({name}_at) AS {name}" for name in (*get_args(Milestone), "withdrawn"))
+    row = store.row(
+        f"""SELECT count(*) AS arrived, {columns} FROM session JOIN rater ON rater.id = rater_id
+        WHERE kind = 'human'"""
+    )
+    assert row is not None
+    declined = store.value("SELECT count(*) FROM event WHERE kind = 'declined'")
+    return {**row, "arrived": row["arrived"] + declined, "declined": declined}
+
+
+def human_sessions(store: Connection, lease_s: float) -> list[dict[str, Any]]:
+    """People's sessions that haven't withdrawn: session, rater, finished_at (or None), ended.
+
+    A session has ended when it finished, failed the question, or was last heard of over `lease_s` seconds ago.
+    """
+    return list(
+        store.rows(
+            """SELECT session.id AS session, rater_id AS rater, finished_at,
+        finished_at IS NOT NULL OR failed_at IS NOT NULL OR max(session.created_at, coalesce(
+            (SELECT picked_at FROM pick WHERE session_id = session.id ORDER BY id DESC LIMIT 1), '')) < ? AS ended
+        FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND withdrawn_at IS NULL
+        ORDER BY session.rowid""",
+            [timestamp(-lease_s)],
+        )
+    )
+
+
+def count_people_at_work(store: Connection, within_s: float) -> int:
+    """The number of people who came, got a slate or answered within the last seconds, and haven't left since."""
+    moment = timestamp(-within_s)
+    return store.value(
+        """SELECT count(DISTINCT rater_id) FROM session JOIN rater ON rater.id = rater_id
+        WHERE kind = 'human' AND finished_at IS NULL AND failed_at IS NULL AND withdrawn_at IS NULL
+        AND session.id IN (
+            SELECT session_id FROM pick WHERE id > :since
+            UNION SELECT leased_to FROM slate WHERE lease_until IS NOT NULL AND served_at > :moment
+            UNION SELECT id FROM session WHERE created_at > :moment)""",
+        {"since": pick_before(store, moment), "moment": moment},
+    )
+
+
+def count_people_who_picked(store: Connection) -> int:
+    """The number of people's sessions with a pick that isn't practice."""
+    return store.value(
+        """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND EXISTS (
+        SELECT 1 FROM pick JOIN slate ON slate.id = slate_id
+        WHERE session_id = session.id AND purpose != 'practice' AND outcome = 'pick')"""
+    )
+
+
+# counts over ranges of picks
+
+
+def pick_before(store: Connection, moment: str) -> int:
+    """The highest id of the picks before a moment; 0 where there is none."""
+    low, high = 0, store.value("SELECT max(id) FROM pick") or 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        if store.value("SELECT picked_at FROM pick WHERE id <= ? ORDER BY id DESC LIMIT 1", [middle]) < moment:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def answers_by_minute(store: Connection, after: int, until: int) -> dict[tuple[str, str, str], int]:
+    """Answers by kind of rater, outcome and minute, such as ('human', 'pick', '2026-11-21T09:30').
+
+    The outcome of any answer to a practice slate is 'practice'.
+    """
+    return {
+        (row["kind"], row["outcome"], row["minute"]): row["n"]
+        for row in store.rows(
+            """SELECT kind, CASE slate.purpose WHEN 'practice' THEN 'practice' ELSE pick.outcome END AS outcome,
+            substr(picked_at, 1, 16) AS minute, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+            JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+            WHERE pick.id > ? AND pick.id <= ? GROUP BY 1, 2, 3""",
+            [after, until],
+        )
+    }
+
+
+def audit_wins(store: Connection, after: int, until: int) -> dict[tuple[str, int, int, int, int], int]:
+    """People's choices between generations in audit slates, by (session, rater, K, t that won, t that lost).
+
+    A picked sample is compared with each unpicked one of another generation in its slate.
+    """
+    return {
+        (row["session"], row["rater"], row["k"], row["won"], row["lost"]): row["n"]
+        for row in store.rows(
+            """SELECT session.id AS session, session.rater_id AS rater, slate.k AS k, winner.t AS won,
+            loser.t AS lost, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
+            JOIN slate_item AS chosen ON chosen.slate_id = slate.id AND chosen.position = pick.position
+            JOIN sample AS winner ON winner.id = chosen.sample_id
+            JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
+            JOIN sample AS loser ON loser.id = other.sample_id
+            WHERE pick.id > ? AND pick.id <= ? AND slate.purpose = 'audit' AND pick.outcome = 'pick'
+            AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
+            [after, until],
+        )
+    }
+
+
+def flagged_picks(store: Connection, after: int, until: int) -> dict[str, int]:
+    """The number of people's answers with each flag."""
+    return {
+        row["flag"]: row["n"]
+        for row in store.rows(
+            """SELECT flag.key AS flag, count(*) AS n FROM pick JOIN session ON session.id = session_id
+            JOIN rater ON rater.id = rater_id, json_each(pick.flags_json) AS flag
+            WHERE pick.id > ? AND pick.id <= ? AND pick.flags_json != '{}' AND kind = 'human' GROUP BY 1""",
+            [after, until],
+        )
+    }
+
+
+def flagged_sessions(store: Connection) -> dict[str, int]:
+    """The number of people's sessions with each flag."""
+    return {
+        row["flag"]: row["n"]
+        for row in store.rows(
+            """SELECT flag.key AS flag, count(*) AS n FROM session JOIN rater ON rater.id = rater_id,
+            json_each(session.flags_json) AS flag
+            WHERE session.flags_json != '{}' AND kind = 'human' GROUP BY 1"""
+        )
+    }
+
+
+# answers that flags are computed from
+
+
+def answered_sessions(store: Connection, pick_id: int) -> list[str]:
+    """People's sessions with an answer above a pick id."""
+    return [
+        row["session_id"]
+        for row in store.rows(
+            """SELECT DISTINCT session_id FROM pick JOIN session ON session.id = session_id
+            JOIN rater ON rater.id = rater_id WHERE pick.id > ? AND kind = 'human' ORDER BY session_id""",
+            [pick_id],
+        )
+    ]
+
+
+def session_answers(store: Connection, session_ids: Sequence[str]) -> Iterable[dict]:
+    """All answers of some sessions, by session and id.
+
+    Each has id, session_id, outcome, position, rt_ms, server_ms, flags_json, purpose, answer (the position that
+    is right, if one is) and repeats (1 for a slate that the rater saw before).
+    """
+    for start in range(0, len(session_ids), 500):
+        some = session_ids[start : start + 500]
+        yield from store.rows(
+            f"""SELECT pick.id, pick.session_id, pick.outcome, pick.position, rt_ms, server_ms, pick.flags_json,
+            slate.purpose, slate.answer, coalesce(source.purpose = 'curation', 0) AS repeats FROM pick
+            JOIN slate ON slate.id = pick.slate_id LEFT JOIN slate AS source ON source.id = slate.copy_of
+            WHERE pick.session_id IN ({_marks(some)}) ORDER BY pick.session_id, pick.id""",
+            some,
         )
 
 
-class Chosen(Connection):
-    """Answers and slates of raters of some kinds."""
-
-    def chosen_answers(
-        self, kinds: Sequence[str], picks: Sequence[str] = (), raters: Sequence[str] = ()
-    ) -> Iterator[tuple]:
-        """One row per answer, by slate.
-
-        Each is (slate id, K or 0 for infinite, generation of the slate, purpose as an index into `PURPOSES`, outcome as
-        an index into `OUTCOMES`, picked position or -1, rater id, id of the slate that this one is a copy of or 0,
-        whether that one was for curation, whether the session withdrew, whether the answer has one of the flags `picks`
-        or its rater one of the flags `raters`).
-        """
-        flagged = [
-            *(("json_extract(pick.flags_json, ?) IS NOT NULL", flag) for flag in picks),
-            *((FLAGGED_RATER, flag) for flag in raters),
-        ]
-        yield from self.db.conn.execute(
-            f"""SELECT slate.id, coalesce(slate.k, 0), slate.t, {_index("slate.purpose", PURPOSES)},
-            {_index("outcome", OUTCOMES)}, coalesce(pick.position, -1), rater.id, coalesce(slate.copy_of, 0),
-            coalesce(source.purpose = 'curation', 0), session.withdrawn_at IS NOT NULL,
-            {" OR ".join(sql for sql, _ in flagged) or "0"}
-            FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
-            JOIN rater ON rater.id = session.rater_id LEFT JOIN slate AS source ON source.id = slate.copy_of
-            WHERE rater.kind IN ({",".join("?" * len(kinds))}) ORDER BY slate.id""",
-            [*(f"$.{flag}" for _, flag in flagged), *kinds],
+def recent_flags(store: Connection, n: int) -> list[dict]:
+    """The flags of people's last n answers, newest first: those of the answer and those of its session."""
+    return [
+        {**json.loads(row["session"]), **json.loads(row["pick"])}
+        for row in store.rows(
+            """SELECT pick.flags_json AS pick, session.flags_json AS session FROM pick
+            JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+            WHERE kind = 'human' ORDER BY pick.id DESC LIMIT ?""",
+            [n],
         )
+    ]
 
-    def chosen_items(self, kinds: Sequence[str]) -> Iterator[tuple]:
-        """One row per position of every answered slate of finite K, by slate and position.
 
-        Each is (slate id, position, sample id, its generation, label or -1, reward or None, operative reward or None:
-        the reward where none is stored).
-        """
-        yield from self.db.conn.execute(
-            f"""SELECT slate.id, slate_item.position, sample.id, sample.t, coalesce(sample.label, -1), sample.reward,
-            coalesce(sample.operative_reward, sample.reward)
-            FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
-            JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
-            JOIN sample ON sample.id = slate_item.sample_id
-            WHERE slate.k IS NOT NULL AND rater.kind IN ({",".join("?" * len(kinds))})
-            ORDER BY slate.id, slate_item.position""",
-            list(kinds),
+# whole logs, in bulk
+
+
+def curation_items(store: Connection, t: int) -> Iterator[tuple]:
+    """One row per position of every curation slate of generation t, answered or not, by slate and position.
+
+    Each is (slate id, K or 0 for infinite, position, sample id, sample's generation, its seed, reward, operative
+    reward (the reward where none is stored), picked position or -1, rater id or -1).
+    """
+    yield from store.db.conn.execute(
+        """SELECT slate.id, coalesce(slate.k, 0), slate_item.position, sample.id, sample.t, sample.seed,
+        sample.reward, coalesce(sample.operative_reward, sample.reward),
+        coalesce(pick.position, -1), coalesce(session.rater_id, -1)
+        FROM slate JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = sample_id
+        LEFT JOIN pick ON pick.slate_id = slate.id LEFT JOIN session ON session.id = pick.session_id
+        WHERE slate.t = ? AND slate.purpose = 'curation' ORDER BY slate.id, slate_item.position""",
+        [t],
+    )
+
+
+def rater_types(store: Connection) -> dict[int, tuple[str, str | None]]:
+    """The kind and the type of every rater, by id."""
+    return {row["id"]: (row["kind"], row["type"]) for row in store.rows("SELECT id, kind, type FROM rater")}
+
+
+def training_pick_counts(store: Connection, after: int, until: int, t: int) -> list[dict[str, Any]]:
+    """Counts of the curation picks that generation t + 1 may have been trained on: kind, name, withdrawn (0 or 1), n.
+
+    These are people's and simulated users' picks with `after < pick id <= until`, and the proxies' from slates of
+    generation t, without those that were excluded by a flag. `name` is a proxy's; None for other raters.
+    """
+    return list(
+        store.rows(
+            """SELECT rater.kind, CASE kind WHEN 'proxy' THEN rater.panel_rater_id END AS name,
+            session.withdrawn_at IS NOT NULL AS withdrawn, count(*) AS n
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
+            JOIN rater ON rater.id = session.rater_id
+            WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND
+            CASE kind WHEN 'proxy' THEN slate.t = ? ELSE pick.id > ? AND pick.id <= ? END AND NOT EXISTS
+            (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id) GROUP BY 1, 2, 3""",
+            [t, after, until, t + 1],
         )
+    )
 
-    def sample_details(self, kinds: Sequence[str]) -> Iterator[tuple]:
-        """(sample id, image's sha256, point as JSON, more on the reward as JSON) of every sample in `chosen_items`."""
-        yield from self.db.conn.execute(
-            f"""SELECT DISTINCT sample.id, sample.image_sha256, sample.point_json, sample.reward_json
-            FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
-            JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
-            JOIN sample ON sample.id = slate_item.sample_id
-            WHERE slate.k IS NOT NULL AND rater.kind IN ({",".join("?" * len(kinds))})""",
-            list(kinds),
+
+def foreign_generations(store: Connection) -> list[int]:
+    """Generations whose slates hold samples of another study's generator instead of their own; of replays alone."""
+    return [
+        row["t"]
+        for row in store.rows(
+            """SELECT t FROM drawn_by JOIN generation USING (t)
+            WHERE drawn_by.checkpoint_sha256 != generation.checkpoint_sha256 ORDER BY t"""
         )
+    ]
+
+
+def answered_slates(
+    store: Connection, kinds: Sequence[str], picks: Sequence[str] = (), raters: Sequence[str] = ()
+) -> Iterator[tuple]:
+    """One row per answer, by slate.
+
+    Each is (slate id, K or 0 for infinite, generation of the slate, purpose as an index into `PURPOSES`, outcome as
+    an index into `OUTCOMES`, picked position or -1, rater id, id of the slate that this one is a copy of or 0,
+    whether that one was for curation, whether the session withdrew, whether the answer has one of the flags `picks`
+    or its rater one of the flags `raters`).
+    """
+    flagged = [
+        *(("json_extract(pick.flags_json, ?) IS NOT NULL", flag) for flag in picks),
+        *((FLAGGED_RATER, flag) for flag in raters),
+    ]
+    yield from store.db.conn.execute(
+        f"""SELECT slate.id, coalesce(slate.k, 0), slate.t, {_index("slate.purpose", PURPOSES)},
+        {_index("outcome", OUTCOMES)}, coalesce(pick.position, -1), rater.id, coalesce(slate.copy_of, 0),
+        coalesce(source.purpose = 'curation', 0), session.withdrawn_at IS NOT NULL,
+        {" OR ".join(sql for sql, _ in flagged) or "0"}
+        FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
+        JOIN rater ON rater.id = session.rater_id LEFT JOIN slate AS source ON source.id = slate.copy_of
+        WHERE rater.kind IN ({_marks(kinds)}) ORDER BY slate.id""",
+        [*(f"$.{flag}" for _, flag in flagged), *kinds],
+    )
+
+
+def answered_items(store: Connection, kinds: Sequence[str]) -> Iterator[tuple]:
+    """One row per position of every answered slate of finite K, by slate and position.
+
+    Each is (slate id, position, sample id, its generation, label or -1, reward or None, operative reward or None:
+    the reward where none is stored).
+    """
+    yield from store.db.conn.execute(
+        f"""SELECT slate.id, slate_item.position, sample.id, sample.t, coalesce(sample.label, -1), sample.reward,
+        coalesce(sample.operative_reward, sample.reward)
+        FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
+        JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
+        JOIN sample ON sample.id = slate_item.sample_id
+        WHERE slate.k IS NOT NULL AND rater.kind IN ({_marks(kinds)})
+        ORDER BY slate.id, slate_item.position""",
+        list(kinds),
+    )
+
+
+def sample_details(store: Connection, kinds: Sequence[str]) -> Iterator[tuple]:
+    """(sample id, image's sha256, point as JSON, more on the reward as JSON) of every sample in `answered_items`."""
+    yield from store.db.conn.execute(
+        f"""SELECT DISTINCT sample.id, sample.image_sha256, sample.point_json, sample.reward_json
+        FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
+        JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
+        JOIN sample ON sample.id = slate_item.sample_id
+        WHERE slate.k IS NOT NULL AND rater.kind IN ({_marks(kinds)})""",
+        list(kinds),
+    )
+
+
+# faults of a study
+
+
+def images(store: Connection) -> Iterable[tuple[str, bytes]]:
+    """All (sha256, png) pairs, without images of an imported log that are known by their hash alone."""
+    rows = store.rows("SELECT sha256, png FROM image WHERE length(png) > 0")
+    return ((row["sha256"], row["png"]) for row in rows)
+
+
+def count_shared_samples(store: Connection) -> int:
+    """The number of samples in more than one curation slate of finite K; a disjoint study has none."""
+    return store.value(
+        """SELECT count(*) FROM (SELECT 1 FROM slate_item JOIN slate ON slate.id = slate_id
+        WHERE purpose = 'curation' AND k IS NOT NULL GROUP BY sample_id HAVING count(*) > 1)"""
+    )
+
+
+def uneven_slates(store: Connection) -> list[tuple[int, int, int]]:
+    """Slates whose number of samples isn't their K: (id, K, samples)."""
+    return store.db.conn.execute(
+        """SELECT slate.id, coalesce(k, 1) AS expected, count(sample_id) AS n FROM slate
+        LEFT JOIN slate_item ON slate_id = slate.id GROUP BY slate.id HAVING n != expected"""
+    ).fetchall()
+
+
+def lost_picks(store: Connection) -> list[tuple[int, int, int]]:
+    """Picks of a position that their slate lacks: (pick id, position, slate id)."""
+    return store.db.conn.execute(
+        """SELECT pick.id, pick.position, pick.slate_id FROM pick LEFT JOIN slate_item
+        ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
+        WHERE pick.position IS NOT NULL AND sample_id IS NULL"""
+    ).fetchall()
 
 
 def _index(column: str, words: Sequence[str]) -> str:
     """SQL for a word's place in a list."""
     cases = " ".join(f"WHEN '{word}' THEN {i}" for i, word in enumerate(words))
     return f"CASE {column} {cases} END"
-
-
-VIEW_COLUMNS = tuple(name for name in NAMES if name != "study")
-
-
-class Exported(Connection):
-    """The choice log of `curate export`."""
-
-    def choice_rows(
-        self, where: Sequence[Filter] = (), *, panel_ids: bool = False, features: bool = False, size: int = 2_000
-    ) -> Iterator[list[tuple]]:
-        """The choice log of one moment, a row per position by pick and position, in lists of at most `size`.
-
-        A row has the columns `VIEW_COLUMNS` and, with `panel_ids`, those of `data.schema.PANEL`; with `features`
-        the sample's class probabilities come last, as a JSON list or None. `rater` is the rater's number in the study.
-        """
-        condition, values = _condition(where)
-        identity = "LEFT JOIN identity ON identity.rater_id = rater" if panel_ids else ""
-        panel = "".join(f", identity.{column.name}" for column in PANEL) if panel_ids else ""
-        probs = ", (SELECT json_extract(reward_json, '$.probs') FROM sample WHERE id = sample_id)" if features else ""
-        with self.read() as db:
-            cursor = db.conn.execute(
-                f"""SELECT {", ".join(VIEW_COLUMNS)}{panel}{probs} FROM v_choice_long {identity} WHERE {condition}
-                ORDER BY choice_id, position""",
-                values,
-            )
-            while rows := cursor.fetchmany(size):
-                yield rows
-
-    def shown_images(self, where: Sequence[Filter] = ()) -> Iterator[tuple[str, bytes]]:
-        """(sha256, png) of every image in the rows of `choice_rows`, once each."""
-        condition, values = _condition(where)
-        yield from self.db.conn.execute(
-            f"""SELECT sha256, png FROM image WHERE length(png) > 0 AND sha256 IN
-            (SELECT image_sha256 FROM v_choice_long WHERE {condition}) ORDER BY sha256""",
-            values,
-        )
-
-    def shown_samples(self, where: Sequence[Filter] = ()) -> Iterator[tuple[int, int, int | None, str | None]]:
-        """(id, generation, label, image_sha256) of every sample in the rows of `choice_rows`, by id."""
-        condition, values = _condition(where)
-        yield from self.db.conn.execute(
-            f"""SELECT DISTINCT sample_id, sample_generation, label, image_sha256 FROM v_choice_long
-            WHERE {condition} ORDER BY sample_id""",
-            values,
-        )
-
-    def largest_slate(self, where: Sequence[Filter] = ()) -> int:
-        """The most positions that an answer of `choice_rows` has; 0 without answers."""
-        condition, values = _condition(where)
-        return 1 + self.value(f"SELECT coalesce(max(position), -1) FROM v_choice_long WHERE {condition}", values)
-
-    def shown_counts(self, where: Sequence[Filter] = ()) -> dict[str, int]:
-        """The numbers of answers, picks, raters, sessions and generations in the rows of `choice_rows`."""
-        condition, values = _condition(where)
-        row = self.one(
-            f"""SELECT count(*) AS answers, coalesce(sum(outcome = 'pick'), 0) AS picks,
-            count(DISTINCT rater) AS raters, count(DISTINCT session) AS sessions,
-            count(DISTINCT generation) AS generations FROM v_choice_long WHERE position = 0 AND {condition}""",
-            values,
-        )
-        assert row is not None
-        return row
-
-    def class_count(self) -> int:
-        """The number of class probabilities of a sample; 0 where none are kept."""
-        return self.value("SELECT max(json_array_length(reward_json, '$.probs')) FROM sample") or 0
-
-    def aliases(self) -> dict[int, str]:
-        """The names of an imported log's raters in it, by rater."""
-        return {row["id"]: row["alias"] for row in self.rows("SELECT id, alias FROM rater WHERE alias IS NOT NULL")}
-
-
-def _condition(where: Sequence[Filter]) -> tuple[str, list[int | str | None]]:
-    """SQL with marks for the values; columns and operators are those that `data.schema` knows."""
-    words = {"=": "IS", "!=": "IS NOT"}
-    parts = [f"{one.column} {words.get(one.operator, one.operator)} ?" for one in where]
-    return " AND ".join(parts) or "1", [one.value for one in where]
-
-
-class Crowd(Connection):
-    """Counts over `after < pick id <= until`; add those of adjoining ranges to get those of both."""
-
-    def pick_before(self, moment: str) -> int:
-        """The highest pick id that was given before a moment; 0 where there is none."""
-        low, high = 0, self.value("SELECT max(id) FROM pick") or 0
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.value("SELECT picked_at FROM pick WHERE id <= ? ORDER BY id DESC LIMIT 1", [middle]) < moment:
-                low = middle
-            else:
-                high = middle - 1
-        return low
-
-    def answers_by_minute(self, after: int, until: int) -> dict[tuple[str, str, str], int]:
-        """Answers by kind of rater, outcome and minute, such as ('human', 'pick', '2026-11-21T09:30').
-
-        The outcome of any answer to a practice slate is 'practice'.
-        """
-        return {
-            (row["kind"], row["outcome"], row["minute"]): row["n"]
-            for row in self.rows(
-                """SELECT kind, CASE slate.purpose WHEN 'practice' THEN 'practice' ELSE pick.outcome END AS outcome,
-                substr(picked_at, 1, 16) AS minute, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
-                JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-                WHERE pick.id > ? AND pick.id <= ? GROUP BY 1, 2, 3""",
-                [after, until],
-            )
-        }
-
-    def flagged_picks(self, after: int, until: int) -> dict[str, int]:
-        """The number of people's answers with each flag."""
-        return {
-            row["flag"]: row["n"]
-            for row in self.rows(
-                """SELECT flag.key AS flag, count(*) AS n FROM pick JOIN session ON session.id = session_id
-                JOIN rater ON rater.id = rater_id, json_each(pick.flags_json) AS flag
-                WHERE pick.id > ? AND pick.id <= ? AND pick.flags_json != '{}' AND kind = 'human' GROUP BY 1""",
-                [after, until],
-            )
-        }
-
-    def flagged_sessions(self) -> dict[str, int]:
-        """The number of people's sessions with each flag."""
-        return {
-            row["flag"]: row["n"]
-            for row in self.rows(
-                """SELECT flag.key AS flag, count(*) AS n FROM session JOIN rater ON rater.id = rater_id,
-                json_each(session.flags_json) AS flag
-                WHERE session.flags_json != '{}' AND kind = 'human' GROUP BY 1"""
-            )
-        }
-
-    def audit_wins(self, after: int, until: int) -> dict[tuple[str, int, int, int, int], int]:
-        """People's choices between generations in audit slates, by (session, rater, K, t that won, t that lost).
-
-        A picked sample is compared with each unpicked one of another generation in its slate.
-        """
-        return {
-            (row["session"], row["rater"], row["k"], row["won"], row["lost"]): row["n"]
-            for row in self.rows(
-                """SELECT session.id AS session, session.rater_id AS rater, slate.k AS k, winner.t AS won,
-                loser.t AS lost, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
-                JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
-                JOIN slate_item AS chosen ON chosen.slate_id = slate.id AND chosen.position = pick.position
-                JOIN sample AS winner ON winner.id = chosen.sample_id
-                JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
-                JOIN sample AS loser ON loser.id = other.sample_id
-                WHERE pick.id > ? AND pick.id <= ? AND slate.purpose = 'audit' AND pick.outcome = 'pick'
-                AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
-                [after, until],
-            )
-        }
-
-    def human_sessions(self, lease_s: float) -> list[dict[str, Any]]:
-        """People's sessions that haven't withdrawn: session, rater, finished_at (or None), ended.
-
-        A session has ended when it finished, failed the question, or was last heard of over `lease_s` seconds ago.
-        """
-        return list(
-            self.rows(
-                """SELECT session.id AS session, rater_id AS rater, finished_at,
-            finished_at IS NOT NULL OR failed_at IS NOT NULL OR max(session.created_at, coalesce(
-                (SELECT picked_at FROM pick WHERE session_id = session.id ORDER BY id DESC LIMIT 1), '')) < ? AS ended
-            FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND withdrawn_at IS NULL
-            ORDER BY session.rowid""",
-                [timestamp(-lease_s)],
-            )
-        )
-
-    def people_at_work(self, within_s: float) -> int:
-        """People who came, got a slate or answered within the last so many seconds, and haven't left since."""
-        moment = timestamp(-within_s)
-        return self.value(
-            """SELECT count(DISTINCT rater_id) FROM session JOIN rater ON rater.id = rater_id
-            WHERE kind = 'human' AND finished_at IS NULL AND failed_at IS NULL AND withdrawn_at IS NULL
-            AND session.id IN (
-                SELECT session_id FROM pick WHERE id > :since
-                UNION SELECT leased_to FROM slate WHERE lease_until IS NOT NULL AND served_at > :moment
-                UNION SELECT id FROM session WHERE created_at > :moment)""",
-            {"since": self.pick_before(moment), "moment": moment},
-        )
-
-    def people_who_picked(self) -> int:
-        """People's sessions with a pick that isn't practice."""
-        return self.value(
-            """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND EXISTS (
-            SELECT 1 FROM pick JOIN slate ON slate.id = slate_id
-            WHERE session_id = session.id AND purpose != 'practice' AND outcome = 'pick')"""
-        )

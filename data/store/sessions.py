@@ -1,87 +1,58 @@
 """Raters, their sessions, and their way through them: who came from where, which steps are done, what was written."""
 
 import hashlib
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Literal, get_args
 
 from data.records import RaterKind, timestamp
 from data.store.connection import Connection
-from data.store.generations import Journal
 
-JUMP_S = 5.0  # less isn't worth it
-KEY = "clock"
-_FORM = "'%Y-%m-%dT%H:%M:%fZ'"  # as `data.records.timestamp` writes it
 Milestone = Literal["consented", "instructed", "understood", "failed", "closed", "finished"]
 Question = Literal["comprehension", "closing"]
 
 
-class Clock(Journal):
-    """Whoever first notices a change of the machine's clock sets all running leases right, once."""
+@dataclass(frozen=True, slots=True)
+class PanelIds:
+    """A rater's ids in a panel, as the rater's link says.
 
-    _offset: float | None = None
+    Attributes:
+        panel: its name.
+        rater_id: the rater's id there.
+        study_id: the panel's id of the study.
+        session_id: the panel's id of the sitting.
+        is_claim: no panel stands behind the link (an open study): the rater's id alone names nobody.
+    """
 
-    def follow_clock(self) -> None:
-        """Moves the leases under way by as much as the machine's clock has been set since anyone last looked.
-
-        None ends sooner or later for it. To be called before a lease is looked at; costs nothing as long as the clock
-        goes on steadily.
-        """
-        offset = clock_offset()
-        if self._offset is not None and abs(offset - self._offset) < JUMP_S:
-            return
-        with self.write() as db:
-            known = self.status(KEY)
-            same_boot = known.get("boot") == boot_id()
-            jump_s = offset - known["offset"] if same_boot else 0.0
-            if same_boot and abs(jump_s) < JUMP_S:
-                self._offset = known["offset"]  # it stands in the database; what is only written now may be undone yet
-                return
-            if jump_s:
-                change = f"{jump_s:+.3f} seconds"
-                db.conn.execute(
-                    f"""UPDATE slate SET lease_until = strftime({_FORM}, lease_until, ?),
-                    served_at = strftime({_FORM}, served_at, ?) WHERE lease_until IS NOT NULL""",
-                    [change, change],
-                )
-                self.log("curate", "clock_set", by_s=round(jump_s, 1))
-            self.set_status(KEY, boot=boot_id(), offset=offset)
+    panel: str
+    rater_id: str
+    study_id: str | None = None
+    session_id: str | None = None
+    is_claim: bool = False
 
 
-def clock_offset() -> float:
-    """The clock on the wall less the steady one, in seconds: it changes only when someone sets the former."""
-    while True:
-        before, now, after = time.monotonic(), time.time(), time.monotonic()
-        if after - before < 0.1:  # nothing came between
-            return now - before
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """A session's milestones, and its answers.
+
+    Attributes:
+        reached: milestones, and 'withdrawn'.
+        practised: practice slates answered.
+        answered: other slates answered.
+        tries: at the comprehension question.
+    """
+
+    reached: frozenset[str]
+    practised: int
+    answered: int
+    tries: int
 
 
-def steady_now() -> tuple[str, float]:
-    """The present by a clock that is never set: the machine's start it counts from, and seconds."""
-    return boot_id(), time.monotonic()
+class Sessions(Connection):
+    """Raters and their sessions. A simulated or proxy rater is a rater like any other, of its own kind.
 
-
-def seconds_since(moment: tuple[str, float] | list | None) -> float | None:
-    """Seconds since a `steady_now` of any process of this machine; None where the machine was started anew since."""
-    if not moment or moment[0] != boot_id():
-        return None
-    return time.monotonic() - moment[1]
-
-
-@cache
-def boot_id() -> str:
-    """The id of this start of the machine; only Linux has one, elsewhere each process counts for itself."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return f"process started at {time.time()}"
-
-
-class People(Connection):
-    """Raters and their sessions. A simulated or proxy rater is a rater like any other, of its own kind."""
+    A milestone of a session is reached once; nothing here is ever taken back.
+    """
 
     def add_rater(
         self, kind: RaterKind, *, panel: str | None = None, panel_rater_id: str | None = None, type_: str | None = None
@@ -142,61 +113,11 @@ class People(Connection):
             )
 
     def bulk_session(self, kind: RaterKind, name: str, type_: str | None = None) -> str:
-        """The session under which a simulated or proxy rater called `name` picks; made when first asked for."""
+        """The session under which a simulated or proxy rater called `name` picks; stored at the first call."""
         with self.write():
             rater_id = self.add_rater(kind, panel="curate", panel_rater_id=name, type_=type_)
             known = self.value("SELECT id FROM session WHERE rater_id = ?", [rater_id])
             return known or self.add_session(f"{kind}-{rater_id}", rater_id)
-
-    def raters(self) -> dict[str, int]:
-        """The number of raters of each kind with a session."""
-        return {
-            row["kind"]: row["n"]
-            for row in self.rows(
-                """SELECT kind, count(DISTINCT rater.id) AS n FROM rater
-                JOIN session ON rater_id = rater.id GROUP BY kind"""
-            )
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class PanelIds:
-    """A rater's ids in a panel, as the rater's link says.
-
-    Attributes:
-        panel: its name.
-        rater_id: the rater's id there.
-        study_id: the panel's id of the study.
-        session_id: the panel's id of the sitting.
-        is_claim: no panel stands behind the link (an open study): the rater's id alone names nobody.
-    """
-
-    panel: str
-    rater_id: str
-    study_id: str | None = None
-    session_id: str | None = None
-    is_claim: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """A session's milestones, and its answers.
-
-    Attributes:
-        reached: milestones, and 'withdrawn'.
-        practised: practice slates answered.
-        answered: other slates answered.
-        tries: at the comprehension question.
-    """
-
-    reached: frozenset[str]
-    practised: int
-    answered: int
-    tries: int
-
-
-class Journeys(People):
-    """Sessions of people. A milestone is reached once; nothing here is ever taken back."""
 
     def find_session(self, ids: PanelIds) -> str | None:
         """The session of a panel's rater: one and the same whenever the rater comes."""
@@ -208,7 +129,7 @@ class Journeys(People):
 
     def panel_ids(self, session_id: str) -> PanelIds | None:
         """The panel's ids of a session's rater; None where they aren't stored, or not any more."""
-        row = self.one(
+        row = self.row(
             """SELECT identity.panel, panel_rater_id, identity.panel_study_id, identity.panel_session_id
             FROM session JOIN identity ON identity.rater_id = session.rater_id WHERE session.id = ?""",
             [session_id],
@@ -246,7 +167,7 @@ class Journeys(People):
             ValueError: there is no such session.
         """
         columns = ", ".join(f"{name}_at" for name in (*get_args(Milestone), "withdrawn"))
-        row = self.one(
+        row = self.row(
             f"""SELECT {columns}, count(slate.id) AS total, coalesce(sum(purpose = 'practice'), 0) AS practised,
             (SELECT count(*) FROM answer WHERE session_id = session.id AND question = 'comprehension') AS tries
             FROM session LEFT JOIN pick ON pick.session_id = session.id LEFT JOIN slate ON slate.id = slate_id
@@ -262,20 +183,6 @@ class Journeys(People):
             tries=row["tries"],
         )
 
-    def places_taken(self, lease_s: float) -> int:
-        """The number of people who have finished or are under way.
-
-        Under way is who came within `lease_s` seconds or has a slate whose lease runs, and has neither failed nor
-        withdrawn.
-        """
-        return self.value(
-            """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id
-            WHERE kind = 'human' AND withdrawn_at IS NULL AND failed_at IS NULL AND (
-                finished_at IS NOT NULL OR session.created_at > ? OR EXISTS (
-                    SELECT 1 FROM slate WHERE leased_to = session.id AND lease_until > ?))""",
-            [timestamp(-lease_s), timestamp()],
-        )
-
     def reach(self, session_id: str, milestone: Milestone, code: str = "") -> None:
         """Marks a milestone, once; `code` is the completion code that goes with it."""
         if milestone not in get_args(Milestone):
@@ -288,20 +195,6 @@ class Journeys(People):
                 [timestamp(), code or None, session_id],
             )
 
-    def tries(self, session_id: str) -> int:
-        """The number of times a session answered the comprehension question."""
-        return self.value(
-            "SELECT count(*) FROM answer WHERE session_id = ? AND question = 'comprehension'", [session_id]
-        )
-
-    def has_answered(self, session_id: str, question: Question, text: str) -> bool:
-        """True if a session gave this very answer before."""
-        return bool(
-            self.value(
-                "SELECT 1 FROM answer WHERE session_id = ? AND question = ? AND text = ?", [session_id, question, text]
-            )
-        )
-
     def add_answer(self, session_id: str, question: Question, text: str, correct: bool | None = None) -> None:
         """Stores what a session answered in words."""
         with self.write() as db:
@@ -311,28 +204,26 @@ class Journeys(People):
                 [session_id, question, text, correct, timestamp(), session_id, question],
             )
 
+    def has_answered(self, session_id: str, question: Question, text: str) -> bool:
+        """True if a session gave this very answer before."""
+        return bool(
+            self.value(
+                "SELECT 1 FROM answer WHERE session_id = ? AND question = ? AND text = ?", [session_id, question, text]
+            )
+        )
+
     def add_invites(self, tokens: Iterable[str]) -> None:
-        """Makes one-time links possible: only the tokens' hashes are stored."""
+        """Stores one-time links, by the hashes of their tokens alone."""
         now = timestamp()
         with self.write() as db:
             db.conn.executemany(
-                "INSERT INTO invite(token_sha256, created_at) VALUES (?, ?)", ((_sha256(one), now) for one in tokens)
+                "INSERT INTO invite(token_sha256, created_at) VALUES (?, ?)",
+                ((_sha256(token), now) for token in tokens),
             )
 
     def is_invited(self, token: str) -> bool:
         """True if the token was given out. Once used it leads to its owner's session and to no other."""
         return bool(self.value("SELECT 1 FROM invite WHERE token_sha256 = ?", [_sha256(token)]))
-
-    def funnel(self) -> dict[str, int]:
-        """People's sessions by how far they came: arrived, each milestone, withdrawn; and declined, of no session."""
-        columns = ", ".join(f"count({name}_at) AS {name}" for name in (*get_args(Milestone), "withdrawn"))
-        row = self.one(
-            f"""SELECT count(*) AS arrived, {columns} FROM session JOIN rater ON rater.id = rater_id
-            WHERE kind = 'human'"""
-        )
-        assert row is not None
-        declined = self.value("SELECT count(*) FROM event WHERE kind = 'declined'")
-        return {**row, "arrived": row["arrived"] + declined, "declined": declined}
 
 
 def pseudonym(ids: PanelIds) -> str | None:

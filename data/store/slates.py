@@ -1,26 +1,32 @@
-"""The slate pool: written in bulk by the worker, leased one by one to sessions, retired when a generation ends.
+"""Slates and picks: the pool, written in bulk and leased one by one; recording an answer once and for good; flags.
 
 Check slates (attention, practice, repeated ones) are copies of slates with known samples in another order.
 """
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Literal
+from typing import Any
 
-from data.records import NewSlate, Purpose, Slate, SlateItem, timestamp
-from data.store.sessions import Clock
+from data.errors import PickRefusedError
+from data.records import ExclusionRule, NewSlate, Pick, Purpose, Slate, SlateItem, StoredPick, timestamp
+from data.store.connection import Journal
 
 IDS = 2**52  # JavaScript reads whole numbers up to twice that exactly
+FLAGGED_RATER = """EXISTS (SELECT 1 FROM session AS flagged
+    WHERE flagged.rater_id = rater.id AND json_extract(flagged.flags_json, ?))"""
 _SHOWN = """slate.id, slate.t, k, purpose, served_at, position, image_sha256 FROM slate
     JOIN slate_item ON slate_id = slate.id JOIN sample ON sample.id = sample_id"""
 
 
-class Slates(Clock):
-    """Slates and their samples."""
+class Slates(Journal):
+    """Slates and their samples.
+
+    Templates of check slates are never leased themselves; raters get copies, each in an order of its own.
+    """
 
     def add_slates(
         self, slates: Iterable[NewSlate], *, picked_by: Sequence[str] | None = None, random_ids: bool = False
@@ -29,9 +35,8 @@ class Slates(Clock):
 
         Args:
             slates: any number; they are written as they come.
-            picked_by: of each slate the simulated or proxy session to which it belongs from the start; without it
-                they are free for raters.
-            random_ids: their ids tell nobody when they were made; without it they go on from the highest.
+            picked_by: the simulated or proxy session of each slate; without it they are free for raters.
+            random_ids: ids that don't give away when slates were made; without it they go on from the highest.
         """
         with self.write() as db:
             next_slate = 1 + (self.value("SELECT max(id) FROM slate") or 0)
@@ -50,7 +55,7 @@ class Slates(Clock):
                     )
                     for position, sample in enumerate(slate.samples):
                         point = None if sample.point is None else json.dumps(sample.point)
-                        more = None if sample.reward_json is None else json.dumps(sample.reward_json)
+                        details = None if sample.reward_json is None else json.dumps(sample.reward_json)
                         sample_rows.append(
                             (
                                 next_sample,
@@ -60,7 +65,7 @@ class Slates(Clock):
                                 sample.reward,
                                 sample.label,
                                 point,
-                                more,
+                                details,
                                 sample.operative_reward,
                             )
                         )
@@ -83,15 +88,11 @@ class Slates(Clock):
 
     def pool_size(self, purpose: Purpose, t: int) -> int:
         """The number of free slates of a purpose and generation in the pool."""
-        self._return_lapsed()
+        self.return_lapsed()
         return self.value(
             "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND leased_to IS NULL AND retired_at IS NULL",
             [purpose, t],
         )
-
-    def count_slates(self, purpose: Purpose, t: int) -> int:
-        """The number of slates of a purpose and generation that were ever made: the index of the next one's seed."""
-        return self.value("SELECT count(*) FROM slate WHERE purpose = ? AND t = ?", [purpose, t])
 
     def lease(self, session_id: str, purposes: Sequence[Purpose], t: int, lease_s: float) -> Slate | None:
         """Leases one more slate of generation t to a session, trying the purposes in order; None when none is free.
@@ -99,10 +100,10 @@ class Slates(Clock):
         Those with random ids leave the pool in random order, the others in the order in which they were made.
         """
         with self.write() as db:
-            self._return_lapsed()
+            self.return_lapsed()
             served = self._serving_time(session_id)
             for purpose in purposes:
-                for least in (secrets.randbelow(IDS), 0):  # the first free one from anywhere on, else the first of all
+                for least in (secrets.randbelow(IDS), 0):  # above a random id, else from the first on
                     leased = db.conn.execute(
                         """UPDATE slate SET leased_to = ?, served_at = ?, lease_until = ? WHERE id = (
                             SELECT id FROM slate WHERE purpose = ? AND t = ? AND id >= ?
@@ -113,165 +114,19 @@ class Slates(Clock):
                         return self._slate(leased[0][0])
         return None
 
-    def open_slates(self, session_id: str, lease_s: float) -> list[Slate]:
-        """The session's slates without an answer, oldest first; their leases are prolonged."""
-        self.follow_clock()
-        rows = list(
-            self.rows(
-                f"""SELECT slate.lease_until, {_SHOWN} WHERE leased_to = ? AND lease_until > ?
-                ORDER BY served_at, slate.id, position""",
-                [session_id, timestamp()],
-            )
-        )
-        half = timestamp(lease_s / 2)
-        ending = {row["id"] for row in rows if row["lease_until"] < half}
-        if ending:
-            with self.write() as db:
-                db.conn.executemany(
-                    "UPDATE slate SET lease_until = ? WHERE id = ?", [(timestamp(lease_s), one) for one in ending]
-                )
-        return _slates(rows)
-
-    def leases(self) -> dict[str, int]:
-        """The number of slates that each session has leased and not answered."""
-        sql = "SELECT leased_to, count(*) AS n FROM slate WHERE lease_until > ? GROUP BY leased_to"
-        return {row["leased_to"]: row["n"] for row in self.rows(sql, [timestamp()])}
-
-    def retire_slates(self, before_t: int) -> int:
-        """Takes the free slates of generations under `before_t` out of the pool; leased ones stay valid."""
-        with self.write() as db:
-            return db.conn.execute(
-                "UPDATE slate SET retired_at = ? WHERE t < ? AND leased_to IS NULL AND retired_at IS NULL",
-                [timestamp(), before_t],
-            ).rowcount
-
-    def slate_samples(self, slate_ids: Sequence[int]) -> Iterator[dict]:
-        """The samples of slates, by slate and position: slate_id, position, sample_id, t, seed, reward, label."""
-        for start in range(0, len(slate_ids), 500):
-            chunk = slate_ids[start : start + 500]
-            yield from self.rows(
-                f"""SELECT slate_id, position, sample_id, t, seed, reward, label, image_sha256, point_json
-                FROM slate_item JOIN sample ON sample.id = sample_id
-                WHERE slate_id IN ({",".join("?" * len(chunk))}) ORDER BY slate_id, position""",
-                chunk,
-            )
-
-    def shared_samples(self) -> int:
-        """The number of samples in more than one curation slate of finite K; a disjoint study has none."""
-        return self.value(
-            """SELECT count(*) FROM (SELECT 1 FROM slate_item JOIN slate ON slate.id = slate_id
-            WHERE purpose = 'curation' AND k IS NOT NULL GROUP BY sample_id HAVING count(*) > 1)"""
-        )
-
-    def uneven_slates(self) -> list[tuple[int, int, int]]:
-        """Slates that don't hold as many samples as they should: (id, K, samples)."""
-        return self.db.conn.execute(
-            """SELECT slate.id, coalesce(k, 1) AS expected, count(sample_id) AS n FROM slate
-            LEFT JOIN slate_item ON slate_id = slate.id GROUP BY slate.id HAVING n != expected"""
-        ).fetchall()
-
-    def _random_ids(self, n: int) -> set[int]:
-        found: set[int] = set()
-        while len(found) < n:
-            drawn = 1 + secrets.randbelow(IDS)
-            if self.value("SELECT 1 FROM slate WHERE id = ?", [drawn]) is None:
-                found.add(drawn)
-        return found
-
-    def _serving_time(self, session_id: str) -> str:
-        """Now, or just after the session's other open slates: pages show them in the order of these times."""
-        now = timestamp()
-        last = self.value(
-            "SELECT max(served_at) FROM slate WHERE leased_to = ? AND lease_until IS NOT NULL", [session_id]
-        )
-        if last is None or last < now:
-            return now
-        ahead = datetime.fromisoformat(last) - datetime.fromisoformat(now)
-        return timestamp(ahead.total_seconds() + 0.001)
-
-    def _slate(self, slate_id: int) -> Slate:
-        (slate,) = _slates(self.rows(f"SELECT {_SHOWN} WHERE slate.id = ? ORDER BY position", [slate_id]))
-        return slate
-
-    def _return_lapsed(self) -> None:
-        """Slates whose lease ended without an answer go back to the pool; the event log keeps who had them."""
-        self.follow_clock()
-        now = timestamp()
-        if not self.value("SELECT 1 FROM slate WHERE lease_until < ? LIMIT 1", [now]):
-            return
-        with self.write() as db:
-            db.conn.execute(
-                """INSERT INTO event(at, actor, kind, detail_json)
-                SELECT ?, leased_to, 'lease_lapsed', json_object('slate_id', id) FROM slate WHERE lease_until < ?""",
-                [now, now],
-            )
-            db.conn.execute(
-                """UPDATE slate SET leased_to = NULL, lease_until = NULL, served_at = NULL,
-                retired_at = CASE WHEN copy_of IS NULL THEN retired_at ELSE ? END WHERE lease_until < ?""",
-                [now, now],  # a copy was one rater's own
-            )
-
-
-def _slates(rows: Iterable[dict]) -> list[Slate]:
-    """Slates from a row for each position, which come slate by slate."""
-    found = []
-    for _, group in groupby(rows, itemgetter("id")):
-        items = list(group)
-        shown = tuple(SlateItem(row["position"], row["image_sha256"]) for row in items)
-        first = items[0]
-        found.append(Slate(first["id"], first["t"], first["k"], first["purpose"], first["served_at"], shown))
-    return found
-
-
-class Checks(Slates):
-    """Templates are slates that no one is ever leased; raters get copies, each with a seed of its own."""
-
-    def template_count(self, purpose: Literal["attention", "practice"], t: int, k: int) -> int:
-        """The number of templates of K samples of generation t."""
-        return self.value(
-            "SELECT count(*) FROM slate WHERE purpose = ? AND t = ? AND k = ? AND copy_of IS NULL", [purpose, t, k]
-        )
-
-    def templates(self, purpose: Literal["attention", "practice"], session_id: str, k: int) -> list[int]:
-        """Templates of K samples that a session has had no copy of yet, of the newest generation that has any."""
-        return [
-            row["id"]
-            for row in self.rows(
-                """SELECT id FROM slate WHERE purpose = :purpose AND k = :k AND copy_of IS NULL AND t =
-                (SELECT max(t) FROM slate WHERE purpose = :purpose AND k = :k AND copy_of IS NULL)
-                AND id NOT IN (SELECT copy_of FROM slate WHERE leased_to = :session AND copy_of IS NOT NULL)
-                ORDER BY id""",
-                {"purpose": purpose, "session": session_id, "k": k},
-            )
-        ]
-
-    def repeatable(self, session_id: str, lag: int) -> list[int]:
-        """Curation slates from which a session picked, at least `lag` answers ago, and that it saw only once."""
-        return [
-            row["slate_id"]
-            for row in self.rows(
-                """SELECT slate_id FROM pick JOIN slate ON slate.id = slate_id
-                WHERE session_id = :session AND outcome = 'pick' AND purpose = 'curation' AND k IS NOT NULL
-                AND pick.id <= (SELECT id FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1 OFFSET :lag)
-                AND slate_id NOT IN (SELECT copy_of FROM slate WHERE leased_to = :session AND copy_of IS NOT NULL)
-                ORDER BY pick.id DESC LIMIT 50""",
-                {"session": session_id, "lag": lag},
-            )
-        ]
-
     def lease_copy(self, session_id: str, of: int, order: Sequence[int], seed: int, lease_s: float) -> Slate:
-        """Leases a session a slate with the samples of another one: position j shows what was at `order[j]`.
+        """Leases a session a copy of a slate in another order: position j shows what was at `order[j]`.
 
         A copy of a curation slate is an attention slate, whose right answer is what the session picked before.
         """
         with self.write() as db:
-            source = self.one(
+            source = self.row(
                 """SELECT slate.t, purpose, k, answer, pick.position FROM slate
                 LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = ?""",
                 [of],
             )
             assert source is not None
-            was = source["answer"] if source["answer"] is not None else source["position"]
+            right = source["answer"] if source["answer"] is not None else source["position"]
             purpose = "attention" if source["purpose"] == "curation" else source["purpose"]
             (slate_id,) = self._random_ids(1)
             db.conn.execute(
@@ -289,7 +144,7 @@ class Checks(Slates):
                     timestamp(lease_s),
                     self._serving_time(session_id),
                     of,
-                    None if was is None else list(order).index(was),
+                    None if right is None else list(order).index(right),
                 ],
             )
             db.conn.executemany(
@@ -298,3 +153,213 @@ class Checks(Slates):
                 [(slate_id, place, of, source_place) for place, source_place in enumerate(order)],
             )
             return self._slate(slate_id)
+
+    def open_slates(self, session_id: str, lease_s: float) -> list[Slate]:
+        """The session's slates without an answer, oldest first; their leases are prolonged."""
+        self.follow_clock()
+        rows = list(
+            self.rows(
+                f"""SELECT slate.lease_until, {_SHOWN} WHERE leased_to = ? AND lease_until > ?
+                ORDER BY served_at, slate.id, position""",
+                [session_id, timestamp()],
+            )
+        )
+        half = timestamp(lease_s / 2)
+        ending = {row["id"] for row in rows if row["lease_until"] < half}
+        if ending:
+            with self.write() as db:
+                db.conn.executemany(
+                    "UPDATE slate SET lease_until = ? WHERE id = ?",
+                    [(timestamp(lease_s), slate_id) for slate_id in ending],
+                )
+        return _slates(rows)
+
+    def retire_slates(self, before_t: int) -> int:
+        """Takes the free slates of generations under `before_t` out of the pool; leased ones stay valid."""
+        with self.write() as db:
+            return db.conn.execute(
+                "UPDATE slate SET retired_at = ? WHERE t < ? AND leased_to IS NULL AND retired_at IS NULL",
+                [timestamp(), before_t],
+            ).rowcount
+
+    def return_lapsed(self) -> None:
+        """Returns slates whose lease ended without an answer to the pool; the event log says who had them.
+
+        A copy of a slate was one rater's own and is retired instead.
+        """
+        self.follow_clock()
+        now = timestamp()
+        if not self.value("SELECT 1 FROM slate WHERE lease_until < ? LIMIT 1", [now]):
+            return
+        with self.write() as db:
+            db.conn.execute(
+                """INSERT INTO event(at, actor, kind, detail_json)
+                SELECT ?, leased_to, 'lease_lapsed', json_object('slate_id', id) FROM slate WHERE lease_until < ?""",
+                [now, now],
+            )
+            db.conn.execute(
+                """UPDATE slate SET leased_to = NULL, lease_until = NULL, served_at = NULL,
+                retired_at = CASE WHEN copy_of IS NULL THEN retired_at ELSE ? END WHERE lease_until < ?""",
+                [now, now],
+            )
+
+    def _random_ids(self, n: int) -> set[int]:
+        ids: set[int] = set()
+        while len(ids) < n:
+            drawn = 1 + secrets.randbelow(IDS)
+            if self.value("SELECT 1 FROM slate WHERE id = ?", [drawn]) is None:
+                ids.add(drawn)
+        return ids
+
+    def _serving_time(self, session_id: str) -> str:
+        """Now, or just after the session's other open slates: pages show them in the order of these times."""
+        now = timestamp()
+        last = self.value(
+            "SELECT max(served_at) FROM slate WHERE leased_to = ? AND lease_until IS NOT NULL", [session_id]
+        )
+        if last is None or last < now:
+            return now
+        ahead = datetime.fromisoformat(last) - datetime.fromisoformat(now)
+        return timestamp(ahead.total_seconds() + 0.001)
+
+    def _slate(self, slate_id: int) -> Slate:
+        (slate,) = _slates(self.rows(f"SELECT {_SHOWN} WHERE slate.id = ? ORDER BY position", [slate_id]))
+        return slate
+
+
+def _slates(rows: Iterable[dict]) -> list[Slate]:
+    """Slates from a row per position, in which those of one slate stand together."""
+    slates = []
+    for _, group in groupby(rows, itemgetter("id")):
+        items = list(group)
+        shown = tuple(SlateItem(row["position"], row["image_sha256"]) for row in items)
+        first = items[0]
+        slates.append(Slate(first["id"], first["t"], first["k"], first["purpose"], first["served_at"], shown))
+    return slates
+
+
+class Picks(Journal):
+    """The answers. None is ever changed or deleted; a trigger of the schema counts each in the table `tally`."""
+
+    def record_pick(self, session_id: str, pick: Pick) -> StoredPick:
+        """Commits an answer and only then returns.
+
+        The same answer again gives the first one's id.
+
+        Raises:
+            PickRefusedError: the slate was never this session's, its lease lapsed, another answer is stored, or the
+                session has withdrawn.
+            ValueError: a position outside the slate.
+        """
+        with self.write() as db:
+            self.follow_clock()
+            row = self.row(
+                """SELECT slate.leased_to, slate.lease_until, slate.served_at, slate.k, pick.id AS pick_id,
+                pick.session_id, pick.outcome, pick.position,
+                (SELECT withdrawn_at FROM session WHERE id = :session) AS withdrawn_at,
+                (SELECT picked_at FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1) AS answered_at
+                FROM slate LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = :slate""",
+                {"session": session_id, "slate": pick.slate_id},
+            )
+            if row is not None and row["pick_id"] is not None and row["session_id"] == session_id:
+                if (row["outcome"], row["position"]) == (pick.outcome, pick.position):
+                    return StoredPick(id=row["pick_id"], duplicate=True)
+                raise PickRefusedError("contradicts", f"Slate {pick.slate_id} has another answer already.")
+            if row is None or row["leased_to"] != session_id:
+                raise self._not_leased(session_id, pick.slate_id)
+            if row["withdrawn_at"] is not None:
+                raise PickRefusedError("lapsed", "This session has withdrawn; nothing more is stored.")
+            if row["lease_until"] is None or row["lease_until"] < timestamp():
+                raise PickRefusedError("lapsed", f"Slate {pick.slate_id} was open too long and went to someone else.")
+            pick.check_position(row["k"])
+            db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
+            now = timestamp()
+            # as the server sees it, a slate came into view when it was served, or after the answer before it
+            seen = max(row["served_at"], row["answered_at"] or "")
+            took = datetime.fromisoformat(now) - datetime.fromisoformat(seen)
+            cursor = db.conn.execute(
+                """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
+                viewport, blur_count, server_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                [
+                    pick.slate_id,
+                    session_id,
+                    pick.outcome,
+                    pick.position,
+                    row["served_at"] if pick.rt_ms is None else timestamp(-pick.rt_ms / 1000),
+                    now,
+                    pick.rt_ms,
+                    pick.input,
+                    pick.viewport,
+                    pick.blur_count,
+                    round(took.total_seconds() * 1000) if seen <= now else None,  # the clock was set back
+                ],
+            )
+            assert cursor.lastrowid is not None
+        return StoredPick(id=cursor.lastrowid, duplicate=False)
+
+    def _not_leased(self, session_id: str, slate_id: int) -> PickRefusedError:
+        """The refusal of an answer to a slate that the session doesn't hold: it never did, or no longer does."""
+        lapsed = self.value(
+            """SELECT 1 FROM event WHERE kind = 'lease_lapsed' AND actor = ?
+            AND json_extract(detail_json, '$.slate_id') = ?""",
+            [session_id, slate_id],
+        )
+        if lapsed:
+            return PickRefusedError("lapsed", f"Slate {slate_id} was open too long and went to someone else.")
+        return PickRefusedError("unknown", f"There is no slate {slate_id} in this session.")
+
+    def add_picks(self, answers: Iterable[tuple[int, str, int, dict[str, Any]]]) -> None:
+        """Stores simulated or proxy picks in bulk: (slate id, session id, position, flags) each."""
+        now = timestamp()
+        with self.write() as db:
+            db.conn.executemany(
+                """INSERT INTO pick(slate_id, session_id, outcome, position, picked_at, flags_json)
+                VALUES (?, ?, 'pick', ?, ?, ?)""",
+                (
+                    (slate_id, session_id, position, now, json.dumps(flags) if flags else "{}")
+                    for slate_id, session_id, position, flags in answers
+                ),
+            )
+
+    def last_pick(self) -> int:
+        """The highest pick id so far; 0 before the first."""
+        return self.value("SELECT max(id) FROM pick") or 0
+
+    def set_flags(self, picks: Iterable[tuple[int, dict]], sessions: Iterable[tuple[str, dict]]) -> None:
+        """Replaces the flags of answers and of sessions."""
+        with self.write() as db:
+            db.conn.executemany(
+                "UPDATE pick SET flags_json = ? WHERE id = ?", [(json.dumps(flags), id_) for id_, flags in picks]
+            )
+            db.conn.executemany(
+                "UPDATE session SET flags_json = ? WHERE id = ? AND flags_json != ?",
+                [(json.dumps(flags), id_, json.dumps(flags)) for id_, flags in sessions],
+            )
+
+    def exclude(self, t: int, after: int, until: int, rule: ExclusionRule) -> dict[str, int]:
+        """Settles which curation picks with `after < id <= until` don't train generation t; how many by flag.
+
+        A pick with several flags counts for the first of the rule: those of picks, then those of raters.
+        """
+        counts = {}
+        with self.write() as db:
+            for flag, flagged in (
+                *((flag, "json_extract(pick.flags_json, ?)") for flag in rule.picks),
+                *((flag, FLAGGED_RATER) for flag in rule.raters),
+            ):
+                cursor = db.conn.execute(
+                    f"""INSERT OR IGNORE INTO exclusion(t, pick_id, flag)
+                    SELECT ?, pick.id, ? FROM pick JOIN slate ON slate.id = slate_id
+                    JOIN session ON session.id = session_id JOIN rater ON rater.id = session.rater_id
+                    WHERE kind = 'human' AND purpose = 'curation' AND outcome = 'pick' AND withdrawn_at IS NULL
+                    AND pick.id > ? AND pick.id <= ? AND {flagged}""",
+                    [t, flag, after, until, f"$.{flag}"],
+                )
+                counts[flag] = counts.get(flag, 0) + cursor.rowcount
+        return counts
+
+    def clear_exclusions(self) -> None:
+        """Forgets which picks were excluded from training, for another rule to be applied."""
+        with self.write() as db:
+            db.conn.execute("DELETE FROM exclusion")

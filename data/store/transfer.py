@@ -10,7 +10,7 @@ from data.store.connection import Connection
 SAMPLE = (
     "sample_id", "sample_generation", "sample_seed", "image_sha256", "reward", "label", "point", "operative_reward",
 )  # fmt: skip
-# Panels' ids, invitations and what the worker did stay where they are.
+# Panels' ids, invitations and the worker's events aren't copied.
 _COPY = (
     "INSERT INTO rater SELECT * FROM source.rater",
     "INSERT INTO session SELECT * FROM source.session",
@@ -32,8 +32,11 @@ _COPY = (
 )
 
 
-class Imported(Connection):
-    """Bulk insertion into a new study; all within one surrounding `write()` whose references are checked at its end."""
+class Transfer(Connection):
+    """Bulk insertion into a new study.
+
+    An import is one surrounding `write()`, whose references are checked at its end.
+    """
 
     def begin_import(self) -> None:
         """Lets rows name others that come later in the same transaction."""
@@ -55,8 +58,8 @@ class Imported(Connection):
 
     def import_answers(self, answers: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]) -> None:
         """Adds answers with their slates: the columns of an answer, and those of each position."""
-        run = self.db.conn.executemany
-        run(
+        insert = self.db.conn.executemany
+        insert(
             """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, copy_of, answer)
             VALUES (:slate_id, :generation, :purpose, :k, :slate_seed, coalesce(:shown_at, :picked_at),
             'imported-' || :session, coalesce(:shown_at, :picked_at), :copy_of, :answer)""",
@@ -64,15 +67,15 @@ class Imported(Connection):
         )
         items = [item for _, rows in answers for item in rows]
         shown = [item for item in items if item["image_sha256"]]
-        run("INSERT OR IGNORE INTO image(sha256, png) VALUES (:image_sha256, x'')", shown)
-        run(
+        insert("INSERT OR IGNORE INTO image(sha256, png) VALUES (:image_sha256, x'')", shown)
+        insert(
             """INSERT OR IGNORE INTO sample(id, t, seed, image_sha256, reward, label, point_json, operative_reward)
             VALUES (:sample_id, :sample_generation, :sample_seed, :image_sha256, :reward, :label, :point,
             CASE WHEN :operative_reward IS NOT :reward THEN :operative_reward END)""",
             items,
         )
-        run("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (:slate_id, :position, :sample_id)", items)
-        run(
+        insert("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (:slate_id, :position, :sample_id)", items)
+        insert(
             """INSERT INTO pick(id, slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
             viewport, flags_json, server_ms, blur_count)
             VALUES (:choice_id, :slate_id, 'imported-' || :session, :outcome, :at, :shown_at, :picked_at, :rt_ms,
@@ -82,28 +85,18 @@ class Imported(Connection):
                 for values, rows in answers
             ),
         )
-        run(
+        insert(
             "INSERT INTO exclusion(t, pick_id, flag) VALUES (:generation + 1, :choice_id, :excluded_by)",
             (values for values, _ in answers if values["excluded_by"] is not None),
         )
 
-    def imported_slates(self, ids: Sequence[int]) -> set[int]:
-        """Those of some slate ids that are there."""
-        marks = ",".join("?" * len(ids))
-        return {row["id"] for row in self.rows(f"SELECT id FROM slate WHERE id IN ({marks})", list(ids))}
-
-    def imported_samples(self, ids: Sequence[int]) -> dict[int, tuple]:
-        """Those of some samples that are there: the values of `SAMPLE` by id."""
-        marks = ",".join("?" * len(ids))
-        rows = self.db.conn.execute(
-            f"""SELECT id, t, seed, image_sha256, reward, label, point_json, coalesce(operative_reward, reward)
-            FROM sample WHERE id IN ({marks})""",
-            list(ids),
-        )
-        return {row[0]: row for row in rows}
-
     def end_import(self, study: str, checkpoints: dict[int, str]) -> None:
-        """Adds the generations, and the slates that only copies tell of; the study keeps the log's name for it."""
+        """Adds the generations, and the slates that are known from their copies alone.
+
+        Args:
+            study: the log's name for its study, which exports keep.
+            checkpoints: hashes of the generations' weights, by t.
+        """
         now = timestamp()
         shown = "UNION SELECT t FROM ".join(["SELECT t FROM slate ", "sample"])
         for (t,) in self.db.conn.execute(f"{shown} ORDER BY 1").fetchall():
@@ -134,14 +127,6 @@ class Imported(Connection):
         """Gives an image of an imported log its PNG."""
         self.db.conn.execute("UPDATE image SET png = ? WHERE sha256 = ?", [png, sha256])
 
-    def imported_images(self) -> list[str]:
-        """The hashes of images that have no PNG yet."""
-        return [row["sha256"] for row in self.rows("SELECT sha256 FROM image WHERE length(png) = 0 ORDER BY sha256")]
-
-
-class Replayed(Connection):
-    """The log of another study in a new one."""
-
     def copy_log(self, source: Path) -> int:
         """Copies another study's log under its ids, and its generation 0, into this empty study; in one transaction.
 
@@ -151,7 +136,7 @@ class Replayed(Connection):
             source: its study.db.
 
         Returns:
-            The last generation that the log speaks of.
+            The last generation in the log.
         """
         connection = self.db.conn
         connection.execute("PRAGMA foreign_keys = OFF")
@@ -170,17 +155,24 @@ class Replayed(Connection):
             connection.execute("PRAGMA foreign_keys = ON")
         return self.value("SELECT max(t) FROM drawn_by")
 
-    def clear_exclusions(self) -> None:
-        """Forgets which picks were kept out of training, for another rule to be applied."""
-        with self.write() as db:
-            db.conn.execute("DELETE FROM exclusion")
 
-    def foreign_generations(self) -> list[int]:
-        """Generations whose slates hold samples of another study's generator instead of their own; of replays alone."""
-        return [
-            row["t"]
-            for row in self.rows(
-                """SELECT t FROM drawn_by JOIN generation USING (t)
-                WHERE drawn_by.checkpoint_sha256 != generation.checkpoint_sha256 ORDER BY t"""
-            )
-        ]
+def stored_slates(store: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of some slate ids that are stored."""
+    marks = ",".join("?" * len(ids))
+    return {row["id"] for row in store.rows(f"SELECT id FROM slate WHERE id IN ({marks})", list(ids))}
+
+
+def stored_samples(store: Connection, ids: Sequence[int]) -> dict[int, tuple]:
+    """Those of some samples that are stored: the values of `SAMPLE` by id."""
+    marks = ",".join("?" * len(ids))
+    rows = store.db.conn.execute(
+        f"""SELECT id, t, seed, image_sha256, reward, label, point_json, coalesce(operative_reward, reward)
+        FROM sample WHERE id IN ({marks})""",
+        list(ids),
+    )
+    return {row[0]: row for row in rows}
+
+
+def missing_images(store: Connection) -> list[str]:
+    """The hashes of images that have no PNG yet."""
+    return [row["sha256"] for row in store.rows("SELECT sha256 FROM image WHERE length(png) = 0 ORDER BY sha256")]

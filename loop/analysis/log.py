@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from data.records import OUTCOMES, PURPOSES, Purpose, RaterKind
-from data.store import Store
+from data.store import Store, queries
 from model.luce import log_probabilities
 
 ANSWER = np.dtype(
@@ -143,9 +143,11 @@ class Log:
 def read_log(store: Store, counting: AnswerFilter) -> Log:
     """The answers of a study that count, as they are at one moment."""
     with store.read():
-        given = store.chosen_answers(counting.kinds, counting.pick_flags, counting.rater_flags)
+        given = queries.answered_slates(store, counting.kinds, counting.pick_flags, counting.rater_flags)
         answers = np.fromiter(given, dtype=ANSWER)
-        samples = (tuple(np.nan if v is None else v for v in row) for row in store.chosen_items(counting.kinds))
+        samples = (
+            tuple(np.nan if v is None else v for v in row) for row in queries.answered_items(store, counting.kinds)
+        )
         items = np.fromiter(samples, dtype=ITEM)
     ids, starts, stored = np.unique(items["slate"], return_index=True, return_counts=True)
     place = np.searchsorted(ids, answers["slate"])

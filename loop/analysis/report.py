@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.store import Store
+from data.store import Store, queries
 from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.design import (
     Design,
@@ -207,9 +207,9 @@ def sample_details(store: Store, options: FitOptions) -> Details:
     if not NEEDS_DETAILS & set(options.features) and options.table is None:
         return Details(names)
     kinds = options.counting.kinds
-    details = Details.stored(store.sample_details(kinds), names)
+    details = Details.stored(queries.sample_details(store, kinds), names)
     if options.table is not None:
-        details.columns.update(table_columns(options.table, store.sample_details(kinds)))
+        details.columns.update(table_columns(options.table, queries.sample_details(store, kinds)))
     return details
 
 
@@ -250,7 +250,7 @@ def reward_scale(log: Log, counting: AnswerFilter) -> Part:
 
 def fit_parts(store: Store, log: Log, columns: Design, options: FitOptions) -> list[Part]:
     """Fits of each generation's slates, where that is requested, and of each type of rater, where there are several."""
-    kinds = store.rater_types()
+    kinds = queries.rater_types(store)
     types = np.array([kinds[int(rater)][1] or "" for rater in log.answers["rater"]])
     groups = [("rater type", types)] if len(np.unique(types)) > 1 else []
     if options.by_generation:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from data.records import PURPOSES, Evaluated
-from data.store import Store
+from data.store import Store, queries
 from loop.analysis.design import NotIdentifiedError, class_name
 from loop.analysis.log import AnswerFilter, Log, Slates, read_log
 from loop.analysis.logit import Fit, fit
@@ -77,7 +77,7 @@ def raters_of(store: Store, config: StudyConfig, live: bool = False) -> Raters:
     first = store.generation(0)
     at_first = (first.config.get("stop") or {}) if first else {}
     planned, last = (n if at_first.get(key) == n else 0 for key, n in config.stop)
-    rows = store.human_sessions(config.pool.lease_s)
+    rows = queries.human_sessions(store, config.pool.lease_s)
     under_way = {row["rater"] for row in rows if not row["ended"]}
     times = {row["rater"]: row["finished_at"] for row in rows if row["finished_at"]}
     finished = sorted(times, key=lambda rater: times[rater])
@@ -106,8 +106,8 @@ def win_rates(store: Store, config: StudyConfig, latest: int, level: float = WIN
         latest: the latest generation.
         level: of error that all win rates share.
     """
-    wins, raters = store.audit_wins(0, store.last_pick()), raters_of(store, config)
-    return rates_of(wins, raters, latest, store.foreign_generations(), level)
+    wins, raters = queries.audit_wins(store, 0, store.last_pick()), raters_of(store, config)
+    return rates_of(wins, raters, latest, queries.foreign_generations(store), level)
 
 
 def rates_of(
@@ -117,7 +117,7 @@ def rates_of(
     foreign: Collection[int] = (),
     level: float = WIN_RATES,
 ) -> list[WinRate]:
-    """Win rates from counts by (session, rater, K, t that won, t that lost), as `Store.audit_wins` gives them.
+    """Win rates from counts by (session, rater, K, t that won, t that lost), as `queries.audit_wins` gives them.
 
     Args:
         wins: all counts.

@@ -17,7 +17,7 @@ import numpy as np
 import loop
 from data.measurements import CuratedCounts
 from data.records import Evaluated, Generation, timestamp
-from data.store import Store
+from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.evidence import prediction
 from loop.evidence.claims import KNOWN_GAIN, Loop, ceilings, examine, floors
@@ -147,7 +147,7 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
         points = None if stored.points is None else stored.points[:most]
         evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], points))
     generations = generations[: len(evaluations)]
-    own_picks = all(t >= len(generations) - 1 for t in store.foreign_generations())
+    own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
     return History(config, generations, evaluations, store.evaluation(None), own_picks)
 
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from data.records import Progress, Purpose, Slate
-from data.store import Store
-from data.store.sessions import Journey, seconds_since
+from data.store import Store, queries
+from data.store.connection import seconds_since
+from data.store.sessions import Journey
 from loop.config import JourneyConfig, StudyConfig
 
 KEY = "controls"
@@ -99,7 +100,11 @@ def practice_slate(store: Store, config: StudyConfig, session_id: str, n: int) -
     """Leases a session's n-th practice slate; None before the worker has made any."""
     rng = _rng(config, session_id, 0, n)
     k = config.curation.k
-    return _copy(store, config, session_id, store.templates("practice", session_id, k), k, rng) if k != "inf" else None
+    return (
+        _copy(store, config, session_id, queries.templates(store, "practice", session_id, k), k, rng)
+        if k != "inf"
+        else None
+    )
 
 
 def check_slate(store: Store, config: StudyConfig, session_id: str, n: int, k: int | str) -> Slate | None:
@@ -120,9 +125,9 @@ def check_slate(store: Store, config: StudyConfig, session_id: str, n: int, k: i
     rng = _rng(config, session_id, 1, n)
     draw = rng.random()
     if draw < rates.attention:
-        return _copy(store, config, session_id, store.templates("attention", session_id, k), k, rng)
+        return _copy(store, config, session_id, queries.templates(store, "attention", session_id, k), k, rng)
     if draw < rates.attention + rates.repeat and k == config.curation.k:
-        return _copy(store, config, session_id, store.repeatable(session_id, REPEAT_LAG - 1), k, rng)
+        return _copy(store, config, session_id, queries.repeatable_slates(store, session_id, REPEAT_LAG - 1), k, rng)
     return None
 
 
@@ -160,7 +165,7 @@ def next_slates(
     """
     slates = store.open_slates(session_id, config.pool.lease_s)
     if answered is None:
-        answered = store.session_picks(session_id)
+        answered = queries.count_answers(store, session_id)
     left = practice_left or (config.journey.picks - answered if config.journey.picks else AHEAD)
     latest = store.latest_cut()
     if latest is None or len(slates) >= min(AHEAD, left):
@@ -193,7 +198,10 @@ def holds_too_many(
         t: the generation that is served.
         shares: True for sessions of that address.
     """
-    held, most = sum(n for session_id, n in store.leases().items() if shares(session_id)), config.app.leases_per_address
+    held, most = (
+        sum(n for session_id, n in queries.lease_counts(store).items() if shares(session_id)),
+        config.app.leases_per_address,
+    )
     if most and held >= most:
         return True
     sizes = {"curation": config.pool.size, "audit": config.pool.audit}
@@ -219,7 +227,7 @@ def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
 def picks_progress(store: Store, config: StudyConfig, yours: int = 0) -> Progress:
     """Curation picks that the next generation will use, out of the number that starts it; `yours` is passed on."""
     t, cut = store.latest_cut() or (0, 0)
-    done = store.curation_picks_since(cut, config.quality.rule)
+    done = queries.count_picks_since(store, cut, config.quality.rule)
     return Progress(done=done, total=config.schedule.picks, t=t, yours=yours)
 
 
@@ -343,7 +351,7 @@ def answer_question(store: Store, config: StudyConfig, session_id: str, answer: 
     store.add_answer(session_id, "comprehension", answer, correct)
     if correct:
         store.reach(session_id, "understood")
-    elif store.tries(session_id) >= TRIES:
+    elif store.journey(session_id).tries >= TRIES:
         store.reach(session_id, "failed", config.panel.failed)
 
 
@@ -361,7 +369,7 @@ def admits(store: Store, config: StudyConfig) -> bool:
     if controls.finished:
         return False
     places = min((n for n in (controls.quota, config.stop.raters) if n), default=0)
-    return not places or store.places_taken(config.pool.lease_s) < places
+    return not places or queries.count_places_taken(store, config.pool.lease_s) < places
 
 
 def completion(config: StudyConfig, journey: Journey, state: str) -> dict[str, str] | None:

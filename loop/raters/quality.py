@@ -11,7 +11,7 @@ from itertools import groupby
 from math import sqrt
 from typing import Any
 
-from data.store import Store
+from data.store import Store, queries
 from loop.config import FLAGS, Flag, QualityConfig
 
 RECENT, BEFORE = 100, 400  # answers whose flags are compared for the alarm
@@ -19,7 +19,7 @@ JUMP = 0.1
 
 
 def answer_flags(quality: QualityConfig, answer: Mapping[str, Any]) -> list[Flag]:
-    """The flags of one answer, a row of `Store.answers_of`.
+    """The flags of one answer, a row of `queries.session_answers`.
 
     Time is the browser's, where it gave one: answers that waited for a connection reach the server all at once.
     """
@@ -68,12 +68,12 @@ def refresh(store: Store, quality: QualityConfig) -> int:
     since = last.get("until", 0) if last.get("thresholds") == thresholds else 0
     if until <= since:
         return 0
-    sessions = store.people_since(since)
-    picks, flagged = judged(quality, store.answers_of(sessions))
+    sessions = queries.answered_sessions(store, since)
+    picks, flagged = judged(quality, queries.session_answers(store, sessions))
     alarmed = last.get("alarmed", [])
     with store.write():
         store.set_flags(picks, flagged)
-        jumped = jumps(store.recent_flags(RECENT + BEFORE))
+        jumped = jumps(queries.recent_flags(store, RECENT + BEFORE))
         for flag, (rate, before) in jumped.items():
             if flag not in alarmed:
                 store.log("quality", "flag_rate_jumped", flag=flag, rate=round(rate, 3), before=round(before, 3))

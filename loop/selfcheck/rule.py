@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import chi2
 
-from data.store import Store
+from data.store import Store, queries
 
 ITEM = np.dtype(
     [("slate", "i8"), ("k", "i4"), ("position", "i4"), ("sample", "i8"), ("t", "i4"), ("seed", "i8"),
@@ -34,7 +34,7 @@ class AnsweredSlates:
 
 def read_items(store: Store, t: int) -> np.ndarray:
     """(m,) `ITEM` rows of all curation slates of generation t, by slate and position."""
-    return np.fromiter(store.judged_items(t), dtype=ITEM)
+    return np.fromiter(queries.curation_items(store, t), dtype=ITEM)
 
 
 def whole_slates(items: np.ndarray) -> dict[int, np.ndarray]:

@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp
 
 from data.measurements import CuratedCounts
 from data.records import Generation
-from data.store import Store
+from data.store import Store, queries
 from loop.selfcheck.rule import chi_square, noncentrality
 from loop.selfcheck.verdicts import POWER, Detectable, Finding, by_chi_square
 
@@ -186,7 +186,7 @@ def drawn_again(items: np.ndarray) -> int:
 def counts(store: Store, generations: Sequence[Generation]) -> list[Finding]:
     """The picks that each generation says it was trained on, against those in the database."""
     by_t = {generation.t: generation for generation in generations}
-    in_bulk = not store.raters().get("human") and not store.events(kinds=("simulate_requested",))
+    in_bulk = not queries.count_raters(store).get("human") and not store.events(kinds=("simulate_requested",))
     return [
         count_of(store, generation, by_t.get(generation.t - 1), in_bulk)
         for generation in generations
@@ -253,7 +253,7 @@ def count_of(store: Store, generation: Generation, parent: Generation | None, in
         after = measurements.turn.after
     elif generation.config.get("curation", {}).get("extend") == "accumulate" and not in_bulk:
         after = 0  # older versions stored the cuts alone
-    stored = store.stored_picks(after, generation.pick_cut, generation.t - 1)
+    stored = queries.training_pick_counts(store, after, generation.pick_cut, generation.t - 1)
     faults = []
     for kind in KINDS:
         name = measurements.proxy.sha256 if kind == "proxy" else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.records import Evaluated
-from data.store import Store
+from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.selfcheck.picks import frequencies, positions, scale, weighed_draws
 from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, answered_by, read_items, whole_slates
@@ -61,7 +61,7 @@ def self_checks(store: Store, config: StudyConfig) -> list[Check]:
     """
     rule = declared_rule(config)
     with store.read():
-        raters, generations = store.rater_types(), store.generations()
+        raters, generations = queries.rater_types(store), store.generations()
         totals = StudyTotals()
         for generation in generations:
             check_generation(store, config, generation.t, raters, totals)
@@ -72,7 +72,7 @@ def self_checks(store: Store, config: StudyConfig) -> list[Check]:
                 compared, outcome = f"{n:,} picks of {description}", "only their slates are checked"
                 whole.append(Finding("pick frequencies", None, n, compared, outcome))
         whole += type_shares(config, totals.picks, raters)
-        whole.append(disjoint(totals.samples, store.shared_samples(), totals.again, totals.foreign))
+        whole.append(disjoint(totals.samples, queries.count_shared_samples(store), totals.again, totals.foreign))
         return judge([*whole, *totals.findings, *counts(store, generations)])
 
 
@@ -89,7 +89,7 @@ def ids_of(raters: RaterTypes, kind: str) -> np.ndarray:
 def check_generation(store: Store, config: StudyConfig, t: int, raters: RaterTypes, totals: StudyTotals) -> None:
     """Adds the findings about generation t's slates to the totals, and the data that the whole study's checks need."""
     items, rule = read_items(store, t), declared_rule(config)
-    foreign = t in store.foreign_generations()
+    foreign = t in queries.foreign_generations(store)
     finite, slates, fresh = items[items["k"] > 0], whole_slates(items), None if foreign else store.evaluation(t)
     blocks = [block for block in answered_by(slates, ids_of(raters, "sim")) if rule.fits(block)]
     if blocks:

@@ -10,6 +10,7 @@ import requests
 
 from curate_app.rater.sessions import session_name
 from data.records import OUTCOMES
+from data.store import queries
 from loop.study import Study
 
 Act = tuple[str, dict[str, Any] | None]
@@ -143,7 +144,7 @@ class Attacker:
             assert shown_to == {owner}, (slate, shown_to, owner)
         assert store.value("SELECT count(*) FROM identity") == store.value("SELECT count(panel) FROM rater")
         assert store.value("SELECT count(*) FROM rater WHERE kind != 'human'") == 0
-        assert store.faults() == [] and store.uneven_slates() == [] and store.lost_picks() == []
+        assert store.faults() == [] and queries.uneven_slates(store) == [] and queries.lost_picks(store) == []
 
 
 def wander(attacker: Attacker, n: int, rng: random.Random) -> None:

@@ -10,7 +10,9 @@ from curate_app.admin import page as admin_exports
 from curate_app.commands.export import SALT
 from curate_app.report.files import MARK
 from curate_app.web.app import build_app
-from data.choice_log import Source, export, tables
+from data.choice_log import Source, export
+from data.choice_log.formats import write_long_csv
+from data.schema import NAMES
 from data.secret_file import kept_secret
 from loop.simulate import simulate
 from loop.study import Study, configure
@@ -45,7 +47,7 @@ def test_nothing_is_exported_to_strangers(simulated: Study):
 def test_the_choice_log_is_that_of_curate_export(simulated: Study, client: TestClient, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(export, "PAGE", 70)
     source = Source(simulated.store, "study", kept_secret(simulated.path, SALT))
-    n = tables.write_long_csv(source, tmp_path / "log.csv").rows
+    n = write_long_csv(source, tmp_path / "log.csv").rows
     answer = client.get(CHOICES)
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.headers["content-disposition"] == 'attachment; filename="choices.csv"'
@@ -53,7 +55,7 @@ def test_the_choice_log_is_that_of_curate_export(simulated: Study, client: TestC
 
 
 def test_a_study_without_picks_has_a_log_of_a_head_only(study: Study):
-    assert list(export.csv_pages(study.store, "study")) == [",".join(export.COLUMNS) + "\r\n"]
+    assert list(export.csv_pages(study.store, "study")) == [",".join(NAMES) + "\r\n"]
 
 
 def test_the_report_is_a_whole_one_and_leaves_no_trace(simulated: Study, client: TestClient):

@@ -303,7 +303,7 @@ def test_the_studys_title_is_text_wherever_it_stands(make_study, serve, page: Pa
 
 def test_the_researcher_logs_in_and_asks_for_a_generation(make_study, serve, page: Page):
     study = make_study(generations=3)
-    slate = study.store.one("SELECT max(id) AS id FROM slate WHERE purpose = 'curation'")
+    slate = study.store.row("SELECT max(id) AS id FROM slate WHERE purpose = 'curation'")
     assert slate
     study.store.add_picks([(slate["id"], study.store.bulk_session("sim", "simulated"), 0, {})])
     page.goto(serve(study, "open sesame") + "/admin")

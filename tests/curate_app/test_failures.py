@@ -17,7 +17,7 @@ from curate_app.cli import check
 from curate_app.console import run
 from curate_app.web.app import build_app
 from curate_app.web.failures import FAILING, Health
-from data.store import group_commit
+from data.store import connection
 from loop.raters.journey import finish
 from loop.study import Study
 from tests.curate_app.journeys import Rater, app_of, rows
@@ -38,8 +38,8 @@ def foreign_lock(study: Study) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No request waits for the write lock."""
-    monkeypatch.setattr(group_commit, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(group_commit, "TRY_S", 0.001)
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(connection, "TRY_S", 0.001)
 
 
 def health_of(study: Study, said: list[str] | None = None) -> Health:
@@ -60,7 +60,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_while_sixty_wait_for_a_foreign_lock_everything_that_only_reads_is_served(make_study, serving, monkeypatch):
     study = make_study("journey.consent=Hello")
-    monkeypatch.setattr(group_commit, "PATIENCE_S", 100.0)
+    monkeypatch.setattr(connection, "PATIENCE_S", 100.0)
     with serving(study) as address, ThreadPoolExecutor(60) as pool:
         with httpx.Client(base_url=address, timeout=30) as client, foreign_lock(study):
             consents = [
@@ -216,13 +216,13 @@ def test_healthz_is_well_as_long_as_raters_are_served(
 
 
 def test_a_lock_is_no_trouble_for_a_moment_and_a_full_disk_is_one_at_once(study: Study, monkeypatch):
-    monkeypatch.setattr(group_commit, "TRY_S", 0.001)
+    monkeypatch.setattr(connection, "TRY_S", 0.001)
     now = [0.0]
     study.store._group_commit._clock = lambda: now[0]
     client = TestClient(app_of(study, health_of(study)))
     with foreign_lock(study):
         assert client.get("/healthz").json()["ok"] is True
-        now[0] = group_commit.PATIENCE_S
+        now[0] = connection.PATIENCE_S
         ill = client.get("/healthz")
         assert (ill.status_code, ill.json()["troubles"]) == (503, ["locked"])
     assert client.get("/healthz").status_code == 200

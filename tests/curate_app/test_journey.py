@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from data.records import timestamp
+from data.store import queries
 from loop.raters.journey import finish, pause, resume, set_quota
 from loop.study import Study
 from tests.curate_app.journeys import ANN, CODES, STEPS, Rater, new_rows, rows, with_practice
@@ -56,7 +57,7 @@ def test_the_whole_prolific_journey_through_the_real_server(prolific: Study, ser
         url = "https://app.prolific.com/submissions/complete?cc=DONE"
         assert turn["completion"] == {"code": "DONE", "url": url}
         assert rater.turn()["completion"] == turn["completion"]
-    stored = prolific.store.one("SELECT * FROM session")
+    stored = prolific.store.row("SELECT * FROM session")
     assert stored is not None and stored["finished_at"] and stored["completion_code"] == "DONE"
     words = [row["text"] for row in prolific.store.rows("SELECT text FROM answer ORDER BY id")]
     assert words == ["Any", "The best", "Nice digits."]
@@ -146,7 +147,7 @@ def test_withdrawing_marks_the_data_and_may_be_repeated(short: Study):
         assert told["state"] == "withdrawn" and code(told) == "LEFT"
     assert rater.turn()["state"] == rater.post("session")["state"] == "withdrawn"
     assert rater.refused("pick", slate_id=turn["slate_id"], outcome="pick", position=0) == 410
-    assert short.store.last_pick() == 1 and short.store.count_curation_picks(after=0) == 0
+    assert short.store.last_pick() == 1 and queries.count_curation_picks(short.store, after=0) == 0
     assert short.store.value("SELECT completion_code FROM session") == "LEFT"
 
 
@@ -154,7 +155,7 @@ def test_who_finished_and_then_withdraws_keeps_the_code(short: Study):
     rater = Rater(short)
     rater.pick_until("finished", rater.post("session"))
     assert code(rater.post("withdraw")) == "DONE"
-    assert short.store.count_curation_picks(after=0) == 0
+    assert queries.count_curation_picks(short.store, after=0) == 0
 
 
 def test_the_same_person_goes_on_at_the_same_slate_on_another_device(prolific: Study):
@@ -223,7 +224,7 @@ def test_a_time_out_counts_as_an_answer_where_there_is_a_limit(make_study):
     turn = rater.post("session")
     assert turn["timeout_s"] == 20
     assert rater.pick(turn, outcome="timeout", position=None)["next"]["state"] == "finished"
-    assert study.store.count_curation_picks(after=0) == 0
+    assert queries.count_curation_picks(study.store, after=0) == 0
 
 
 def test_without_a_limit_nothing_times_out(short: Study):

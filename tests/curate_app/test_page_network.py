@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from data.store import group_commit
+from data.store import connection
 from loop.study import Study
 from tests.curate_app.journeys import STEPS, with_practice
 from tests.curate_app.pages import at, picks, ready, saved
@@ -134,8 +134,8 @@ def test_a_slow_server_shows_no_spinner_between_slates(study: Study, serve, page
 def test_while_another_program_holds_the_database_the_page_keeps_answers_and_goes_on(
     study: Study, serve, page: Page, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(group_commit, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(group_commit, "TRY_S", 0.05)
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(connection, "TRY_S", 0.05)
     images = ready(page, serve(study))
     other = sqlite3.connect(study.store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

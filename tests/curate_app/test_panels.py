@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.choice_log.export import long_rows
+from data.choice_log import Source
 from loop.study import Study
 from tests.curate_app.journeys import ANN, Rater, new_rows, rows
 
@@ -42,7 +42,7 @@ def test_an_mturk_worker_works_under_the_workers_id(make_study):
     again = rater.post("session", rater_id="A1", assignment_id="second", study_id="hit")
     phone = Rater(study).post("session", rater_id="A1", assignment_id="first", study_id="hit")
     assert first["slate_id"] == again["slate_id"] == phone["slate_id"]
-    kept = study.store.one("SELECT panel, panel_rater_id, panel_study_id, panel_session_id FROM identity")
+    kept = study.store.row("SELECT panel, panel_rater_id, panel_study_id, panel_session_id FROM identity")
     assert kept is not None and list(kept.values()) == ["mturk", "A1", "hit", "first"]
 
 
@@ -67,7 +67,7 @@ def test_panel_ids_are_in_no_export(make_study):
     study: Study = make_study("panel.kind=prolific", "journey.picks=2")
     rater = Rater(study)
     rater.pick_until("finished", rater.post("session", **ANN))
-    exported = list(long_rows(study.store, "a study"))
+    exported = list(Source(study.store, "a study").rows())
     assert len(exported) == 2 * study.config.curation.k  # pyright: ignore[reportOperatorIssue]
     assert not set(ANN.values()) & {str(value) for row in exported for value in row.values()}
     assert {row["session"] for row in exported} == {"s1"}

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from curate_app.web.app import build_app
 from data.records import timestamp
+from data.store import queries
 from loop.study import Study
 
 
@@ -181,7 +182,7 @@ def test_withdrawing_ends_the_session_and_keeps_its_rows(study: Study):
     assert client.post("/api/withdraw").json()["state"] == "withdrawn"
     assert client.get("/api/slate").json()["state"] == "withdrawn"
     assert len(picks(study)) == 1
-    assert study.store.count_curation_picks(after=0) == 0
+    assert queries.count_curation_picks(study.store, after=0) == 0
 
 
 def test_images_are_named_by_their_content_and_cached_for_good(study: Study):

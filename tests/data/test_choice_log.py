@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from data.choice_log import Source, find_format
-from data.choice_log.export import COLUMNS, csv_pages, export
+from data.choice_log.export import csv_pages, export
 from data.records import ExclusionRule, NewSlate, Pick, Sample
-from data.schema import parse_filters
+from data.schema import NAMES, parse_filters
 from data.store import Store
 from data.store.sessions import PanelIds
 
@@ -44,7 +44,7 @@ def test_every_position_of_every_answered_slate_has_a_row(answered: Store, tmp_p
     out = tmp_path / "choices.csv"
     assert export_choices(answered, "my study", "long-csv", out) == 7
     rows = rows_of(out)
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == NAMES
     assert [(row["slate_id"], row["position"], row["outcome"], row["picked"]) for row in rows] == [
         ("1", "0", "pick", "0"), ("1", "1", "pick", "0"), ("1", "2", "pick", "1"),
         ("2", "0", "none", "0"), ("2", "1", "none", "0"), ("2", "2", "none", "0"),
@@ -129,7 +129,7 @@ def test_an_unknown_format_or_folder_is_refused(answered: Store, tmp_path: Path,
 
 def test_a_study_without_answers_gives_a_header_alone(store: Store, tmp_path: Path):
     assert export_choices(store, "s", "long-csv", tmp_path / "c.csv") == 0
-    assert (tmp_path / "c.csv").read_text().strip() == ",".join(COLUMNS)
+    assert (tmp_path / "c.csv").read_text().strip() == ",".join(NAMES)
 
 
 def test_a_download_is_the_file(answered: Store, tmp_path: Path):

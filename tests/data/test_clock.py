@@ -8,8 +8,7 @@ import pytest
 from data import records
 from data.errors import PickRefusedError
 from data.records import Pick
-from data.store import Store, generations, picks, sessions, slates
-from data.store import slates as checks
+from data.store import Store, connection, slates
 
 DAY_S = 86_400.0
 LEASE_S = 600.0
@@ -20,10 +19,10 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.steady, self.wall, self.boot = 1_000.0, datetime.fromisoformat("2026-11-29T12:00:00Z"), "first"
-        for module in (records, checks, generations, picks, slates):
+        for module in (records, connection, slates):
             monkeypatch.setattr(module, "timestamp", self.timestamp)
-        monkeypatch.setattr(sessions, "clock_offset", lambda: self.wall.timestamp() - self.steady)
-        monkeypatch.setattr(sessions, "boot_id", lambda: self.boot)
+        monkeypatch.setattr(connection, "clock_offset", lambda: self.wall.timestamp() - self.steady)
+        monkeypatch.setattr(connection, "boot_id", lambda: self.boot)
 
     def timestamp(self, after_s: float = 0.0, since: datetime | None = None) -> str:
         moment = (since or self.wall) + timedelta(seconds=after_s)
@@ -56,7 +55,7 @@ def test_a_lease_ends_when_it_would_have_ended(machine: Machine, store: Store, b
     assert free(worker) == 3
     assert [one.id for one in store.open_slates("ann", LEASE_S)] == [slate.id]
     stored = store.record_pick("ann", Pick(slate.id, "pick", 1, rt_ms=2_500))
-    row = store.one("SELECT picked_at, rt_ms, server_ms FROM pick WHERE id = ?", [stored.id])
+    row = store.row("SELECT picked_at, rt_ms, server_ms FROM pick WHERE id = ?", [stored.id])
     assert row == {"picked_at": machine.timestamp(), "rt_ms": 2_500, "server_ms": 10_000}
     gone = store.lease("bob", ("curation",), 0, LEASE_S)
     assert gone is not None
@@ -117,7 +116,7 @@ def test_an_answer_after_the_clock_went_back_has_no_time_rather_than_none_at_all
 
 
 def test_seconds_since_a_moment_of_another_start_are_not_known(machine: Machine):
-    moment = sessions.steady_now()
-    assert sessions.seconds_since(moment) is not None and sessions.seconds_since([*moment]) is not None
+    moment = connection.steady_now()
+    assert connection.seconds_since(moment) is not None and connection.seconds_since([*moment]) is not None
     machine.boot = "second"
-    assert sessions.seconds_since(moment) is None and sessions.seconds_since(None) is None
+    assert connection.seconds_since(moment) is None and connection.seconds_since(None) is None

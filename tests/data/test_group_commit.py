@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from data.errors import BusyDatabaseError
-from data.store import Store, group_commit
-from data.store.connection import LockWait
-from data.store.group_commit import GroupCommit
+from data.store import Store, connection
+from data.store.connection import GroupCommit, LockWait
 
 
 def kinds(store: Store) -> list[str]:
@@ -135,14 +134,14 @@ def test_a_closed_store_does_what_was_asked_before_and_works_again(store: Store)
 def test_works_wait_for_another_process_for_a_bounded_time_and_are_given_back_undone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(group_commit, "TRY_S", 0.001)
+    monkeypatch.setattr(connection, "TRY_S", 0.001)
     now = [0.0]
     store._group_commit._clock = lambda: now[0]
     with foreign_lock(store):
         early = store.soon(lambda: store.log("test", "early"), lambda id_: id_)
         now[0] = 3.0
         late = store.soon(lambda: store.log("test", "late"), lambda id_: id_)
-        now[0] = group_commit.PATIENCE_S
+        now[0] = connection.PATIENCE_S
         with pytest.raises(BusyDatabaseError):
             early.result(10)
         assert not late.done() and kinds(store) == []  # who reads doesn't wait

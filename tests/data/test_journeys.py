@@ -4,7 +4,7 @@ import pytest
 
 from data.errors import PickRefusedError
 from data.records import Pick
-from data.store import Store
+from data.store import Store, queries
 from data.store.sessions import PanelIds
 
 ANN = PanelIds("prolific", "5f0c0ffee", "study-1", "submission-1")
@@ -35,9 +35,9 @@ def test_the_panels_id_stands_in_the_identity_table_alone(store: Store):
 def test_a_milestone_is_reached_once(store: Store):
     admit(store, "one")
     store.reach("one", "finished", code="C1")
-    before = store.one("SELECT * FROM session WHERE id = 'one'")
+    before = store.row("SELECT * FROM session WHERE id = 'one'")
     store.reach("one", "finished", code="C2")
-    assert store.one("SELECT * FROM session WHERE id = 'one'") == before
+    assert store.row("SELECT * FROM session WHERE id = 'one'") == before
     assert before is not None and before["completion_code"] == "C1"
     assert store.journey("one").reached == {"consented", "finished"}
     with pytest.raises(ValueError, match="milestone"):
@@ -46,19 +46,23 @@ def test_a_milestone_is_reached_once(store: Store):
 
 def test_practice_counts_apart_from_the_rest(store: Store, fill):
     fill(store, n=1, purpose="practice")
-    store.lease_copy("ann", store.templates("practice", "ann", 3)[0], [2, 0, 1], 7, 60)
+    store.lease_copy("ann", queries.templates(store, "practice", "ann", 3)[0], [2, 0, 1], 7, 60)
     slate = store.lease("ann", ("curation",), 0, 60)
     for open_ in store.open_slates("ann", 60):
         store.record_pick("ann", Pick(open_.id, "pick", 0))
     journey = store.journey("ann")
-    assert slate is not None and (journey.practised, journey.answered) == (1, 1) and store.session_picks("ann") == 1
+    assert (
+        slate is not None
+        and (journey.practised, journey.answered) == (1, 1)
+        and queries.count_answers(store, "ann") == 1
+    )
 
 
 def test_answers_in_words_are_numbered(store: Store):
     store.add_answer("ann", "comprehension", "wrong", False)
     store.add_answer("ann", "comprehension", "right", True)
     store.add_answer("ann", "closing", "Nice.")
-    assert store.tries("ann") == 2 and store.journey("ann").tries == 2
+    assert store.journey("ann").tries == 2
     rows = [(row["question"], row["attempt"], row["correct"]) for row in store.rows("SELECT * FROM answer ORDER BY id")]
     assert rows == [("comprehension", 1, 0), ("comprehension", 2, 1), ("closing", 1, None)]
 
@@ -89,5 +93,5 @@ def test_the_funnel_counts_people(store: Store):
     store.reach("one", "finished")
     store.log("rater", "declined")
     store.bulk_session("sim", "robots")
-    funnel = store.funnel()
+    funnel = queries.funnel(store)
     assert (funnel["arrived"], funnel["consented"], funnel["finished"], funnel["declined"]) == (4, 1, 1, 1)

@@ -39,6 +39,7 @@ ADDED = {  # ours, beyond the documented ones
     "invite": "token_sha256 created_at rater_id used_at",
     "exclusion": "t pick_id flag",
     "drawn_by": "t checkpoint_sha256",
+    "tally": "t kind purpose outcome n",
     "status": "key value_json at",
 }
 
@@ -95,7 +96,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 6
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 7
     store.close()
     assert contents(path.parent) == before
 
@@ -197,6 +198,6 @@ def test_ids_from_before_the_identity_table_are_moved_there(path: Path):
         pseudonym(ann), None, "luce",
     ]  # fmt: skip
     assert store.value("SELECT count(panel_session_id) FROM session") == 0
-    kept = store.one("SELECT panel, panel_rater_id, panel_study_id, panel_session_id FROM identity")
+    kept = store.row("SELECT panel, panel_rater_id, panel_study_id, panel_session_id FROM identity")
     assert kept is not None and list(kept.values()) == ["prolific", "ann", "study", "s1"]
     store.close()

@@ -11,7 +11,7 @@ import pytest
 from data.errors import PickRefusedError, storage_fault
 from data.measurements import Measurements
 from data.records import Generation, Pick, Sample, timestamp
-from data.store import Store
+from data.store import Store, queries
 
 LAPSED = -1.0  # a lease of this length is over when it begins
 
@@ -103,7 +103,7 @@ def test_a_pick_is_recorded_once_and_visible_to_another_connection(store: Store)
     slate = lease(store)
     stored = store.record_pick("ann", Pick(slate, "pick", 1, rt_ms=500, input="key", viewport="1280x720"))
     other = Store(store.path)
-    row = other.one("SELECT * FROM pick")
+    row = other.row("SELECT * FROM pick")
     other.close()
     assert row is not None
     assert (row["id"], row["slate_id"], row["session_id"]) == (stored.id, slate, "ann")
@@ -215,7 +215,7 @@ def test_a_slate_shows_its_items_in_display_order_and_nothing_else(store: Store)
     slate = store.lease("ann", ("curation",), 0, 60)
     assert slate is not None and (slate.k, slate.t, slate.purpose) == (3, 0, "curation")
     assert [item.position for item in slate.items] == [0, 1, 2]
-    shown = [row["image_sha256"] for row in store.slate_samples([slate.id])]
+    shown = [row["image_sha256"] for row in queries.slate_samples(store, [slate.id])]
     assert [item.image_sha256 for item in slate.items] == shown
     assert len(set(shown)) == 3
 
@@ -240,12 +240,12 @@ def test_curation_picks_leave_out_audits_nones_and_withdrawn_sessions(store: Sto
     store.record_pick("ann", Pick(lease(store), "none"))
     kept = store.record_pick("ann", Pick(lease(store), "pick", 2))
     store.record_pick("bob", Pick(lease(store, "bob"), "pick", 1))
-    assert store.count_curation_picks(after=0) == 2
+    assert queries.count_curation_picks(store, after=0) == 2
     store.withdraw("bob")
     assert store.has_session("bob") and store.journey("bob").reached == {"withdrawn"}
-    rows = list(store.curation_picks())
+    rows = list(queries.curation_picks(store))
     assert [row["pick_id"] for row in rows] == [kept.id]
-    item = [row for row in store.slate_samples([rows[0]["slate_id"]]) if row["position"] == 2]
+    item = [row for row in queries.slate_samples(store, [rows[0]["slate_id"]]) if row["position"] == 2]
     assert rows[0]["sample_id"] == item[0]["sample_id"] and rows[0]["image_sha256"] == item[0]["image_sha256"]
     assert n_rows(store, "pick") == 4  # nothing is deleted
 
@@ -254,19 +254,21 @@ def test_curation_picks_leave_out_audits_nones_and_withdrawn_sessions(store: Sto
 def test_curation_picks_lie_in_their_window(store: Store, after: int, until: int | None, expected: list[int]):
     for _ in range(3):
         store.record_pick("ann", Pick(lease(store), "pick", 0))
-    assert [row["pick_id"] for row in store.curation_picks(after=after, until=until)] == expected
+    assert [row["pick_id"] for row in queries.curation_picks(store, after=after, until=until)] == expected
     if until is None:
-        assert store.count_curation_picks(after=after) == len(expected)
+        assert queries.count_curation_picks(store, after=after) == len(expected)
 
 
 def test_kinds_of_raters_are_counted_apart(store: Store, fill: Callable[..., list[int]]):
     proxy = store.bulk_session("proxy", "fitted")
     assert store.bulk_session("proxy", "fitted") == proxy != store.bulk_session("sim", "luce")
     store.add_picks([(1, proxy, 0, {}), (2, proxy, 1, {})])
-    assert store.count_curation_picks(after=0) == 0
-    assert store.count_curation_picks(after=0, kinds=("proxy",)) == 2
-    assert store.pick_counts() == [{"kind": "proxy", "purpose": "curation", "outcome": "pick", "t": 0, "n": 2}]
-    assert store.answers(0, "proxy") == [{"slate_id": 1, "position": 0}, {"slate_id": 2, "position": 1}]
+    assert queries.count_curation_picks(store, after=0) == 0
+    assert queries.count_curation_picks(store, after=0, kinds=("proxy",)) == 2
+    assert queries.tally(store) == [{"kind": "proxy", "purpose": "curation", "outcome": "pick", "t": 0, "n": 2}]
+    assert list(store.rows("SELECT slate_id, position FROM pick ORDER BY slate_id")) == [
+        {"slate_id": 1, "position": 0}, {"slate_id": 2, "position": 1},
+    ]  # fmt: skip
 
 
 def test_a_slate_is_answered_once_even_in_bulk(store: Store):
@@ -311,7 +313,7 @@ def test_slate_samples_and_points_come_back_as_stored(store: Store):
 
     points = [Sample(0, 5, -1.5, 1, point=(0.25, -3.0)), Sample(0, 2**62, -0.5, 0, point=(1.0, 2.0))]
     (slate,) = store.add_slates([NewSlate(0, "curation", 2, 9, points)])
-    rows = list(store.slate_samples([slate]))
+    rows = list(queries.slate_samples(store, [slate]))
     assert [(row["seed"], row["reward"], row["point_json"]) for row in rows] == [
         (5, -1.5, "[0.25, -3.0]"),
         (2**62, -0.5, "[1.0, 2.0]"),

@@ -19,7 +19,15 @@ import pytest
 from data.records import Pick
 from data.store import Store
 
-MIGRATIONS = ["m001_study", "m002_evaluation", "m003_journey", "m004_pseudonyms", "m005_views", "m006_replays"]
+MIGRATIONS = [
+    "m001_study",
+    "m002_evaluation",
+    "m003_journey",
+    "m004_pseudonyms",
+    "m005_views",
+    "m006_replays",
+    "m007_tally",
+]
 THREADS = 3
 SLATES = 120
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from data.records import Pick
+from data.store import queries
 from loop.simulate import simulate
 from loop.study import Study, configure
 
@@ -87,7 +88,7 @@ def fingerprint() -> Callable[[Study], dict[str, object]]:
         store = study.store
         picks = [
             (row["t"], row["slate_id"], row["position"], row["seed"], row["kind"], row["image_sha256"])
-            for row in store.curation_picks(kinds=("human", "sim", "proxy"))
+            for row in queries.curation_picks(store, kinds=("human", "sim", "proxy"))
         ]
         samples = [tuple(row.values()) for row in store.rows("SELECT id, t, seed, reward, label FROM sample")]
         generations = [

@@ -8,6 +8,7 @@ import pytest
 
 from data.images import decode_png
 from data.records import Pick
+from data.store import queries
 from loop.raters.journey import next_slates
 from loop.slates import ATTENTION, draw, shuffled, to_pixels
 from loop.study import Study
@@ -37,7 +38,7 @@ def answer_all(study: Study, name: str) -> list[dict]:
         best = min(slate.items, key=lambda item: item.image_sha256).position
         store.record_pick(name, Pick(slate.id, "pick", best, rt_ms=900))
         seen.append(slate.id)
-    return [store.one("SELECT * FROM slate WHERE id = ?", [id_]) or {} for id_ in seen]
+    return [store.row("SELECT * FROM slate WHERE id = ?", [id_]) or {} for id_ in seen]
 
 
 def test_a_rater_gets_as_many_slates_as_asked_with_about_the_asked_share_of_checks(study: Study):
@@ -48,8 +49,8 @@ def test_a_rater_gets_as_many_slates_as_asked_with_about_the_asked_share_of_chec
     assert 0.35 < kinds["attention", True] / len(rows) < 0.75
     repeats = [row for row in rows if row["copy_of"] in {other["id"] for other in rows}]
     assert len(repeats) > 10
-    assert study.store.count_curation_picks(after=0) == kinds["curation", False]
-    assert study.store.shared_samples() == 0 and study.store.uneven_slates() == []
+    assert queries.count_curation_picks(study.store, after=0) == kinds["curation", False]
+    assert queries.count_shared_samples(study.store) == 0 and queries.uneven_slates(study.store) == []
 
 
 def test_who_answers_a_repeat_by_the_picture_is_right(study: Study):
@@ -63,8 +64,8 @@ def test_who_answers_a_repeat_by_the_picture_is_right(study: Study):
 def test_the_logged_seed_gives_the_order_of_a_copy(study: Study):
     for row in answer_all(study, admit(study, "ann")):
         if row["copy_of"] is not None:
-            shown = [item["sample_id"] for item in study.store.slate_samples([row["id"]])]
-            source = [item["sample_id"] for item in study.store.slate_samples([row["copy_of"]])]
+            shown = [item["sample_id"] for item in queries.slate_samples(study.store, [row["id"]])]
+            source = [item["sample_id"] for item in queries.slate_samples(study.store, [row["copy_of"]])]
             assert shown == [source[place] for place in np.random.default_rng(row["seed"]).permutation(4)]
 
 
@@ -73,7 +74,7 @@ def test_an_attention_slate_is_one_clear_sample_among_noise(study: Study):
 
     generator, placed = load_generator(study, 0), Counter()
     for row in study.store.rows("SELECT * FROM slate WHERE purpose = 'attention'"):
-        items = list(study.store.slate_samples([row["id"]]))
+        items = list(queries.slate_samples(study.store, [row["id"]]))
         placed[row["answer"]] += 1
         for item in items:
             (pixels,) = to_pixels(draw(generator, np.array([item["seed"]])))
@@ -90,8 +91,8 @@ def test_practice_comes_first_and_counts_for_nothing(study: Study):
         slates = next_slates(study.store, study.config, ann, practice_left=left)
         assert [slate.purpose for slate in slates] == ["practice"] * left
         study.store.record_pick(ann, Pick(slates[0].id, "pick", 0))
-    assert study.store.journey(ann).practised == 2 and study.store.session_picks(ann) == 0
-    assert study.store.count_curation_picks(after=0) == 0
+    assert study.store.journey(ann).practised == 2 and queries.count_answers(study.store, ann) == 0
+    assert queries.count_curation_picks(study.store, after=0) == 0
 
 
 def test_the_same_session_meets_the_same_slates_after_a_restart(study: Study):

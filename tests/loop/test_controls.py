@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.store import Store
+from data.store import Store, queries
 from loop.config import build
 from loop.raters.journey import Controls, admits, control_state, finish, pause, resume, set_quota
 
@@ -42,7 +42,7 @@ def test_a_quota_that_cannot_be_is_refused(store: Store, n: int):
 
 
 def test_as_many_are_let_in_as_were_set_in_advance_or_by_a_smaller_quota(store: Store):
-    there = store.places_taken(60)
+    there = queries.count_places_taken(store, 60)
     config = build({"stop": {"raters": there + 2}, "journey": {"picks": 3}})
     assert admits(store, config)
     store.add_session("first", store.add_rater("human"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from data.store import queries
 from loop.selfcheck import self_checks
 from loop.study import Study, configure, faults
 from loop.worker import Worker
@@ -53,12 +54,12 @@ PLACES = {
     "samples for the pool being scored": Place("loop.scoring:Scorer.score"),
     "images of the pool stored, slates not": Place("data.store.slates:Slates.add_slates"),
     "slates of the pool stored, not committed": Place("data.store.slates:Slates.add_slates", done=True),
-    "simulated users' slates stored, picks not": Place("data.store.picks:Picks.add_picks", simulated=True),
-    "simulated users' picks not committed": Place("data.store.picks:Picks.add_picks", done=True, simulated=True),
-    "flags set, not committed": Place("data.store.picks:Flags.set_flags", done=True),
+    "simulated users' slates stored, picks not": Place("data.store.slates:Picks.add_picks", simulated=True),
+    "simulated users' picks not committed": Place("data.store.slates:Picks.add_picks", done=True, simulated=True),
+    "flags set, not committed": Place("data.store.slates:Picks.set_flags", done=True),
     "turn settled, not committed": Place("loop.users:store_turn", done=True),
     "turn settled, proxy has not picked": Place("loop.users:fit_utilities"),
-    "proxy's picks stored, not committed": Place("data.store.picks:Picks.add_picks", done=True),
+    "proxy's picks stored, not committed": Place("data.store.slates:Picks.add_picks", done=True),
     "proxy's picks committed": Place("loop.users:store_picks", done=True),
     "training": Place("loop.worker:Reporter.__call__", argument="training", nth=2),
     "trained, nothing written": Place("model.flow:Flow.save"),
@@ -159,7 +160,7 @@ def people_picks(study: Study) -> list[dict]:
 def state(study: Study) -> dict[str, Any]:
     """What must not depend on a kill: weights, what trained them, and how many picked what."""
     rows = [(row.t, row.checkpoint_sha256, row.pick_cut, row.n_curated) for row in study.store.generations()]
-    kinds = [(row["kind"], row["purpose"], row["t"], row["n"]) for row in study.store.pick_counts()]
+    kinds = [(row["kind"], row["purpose"], row["t"], row["n"]) for row in queries.tally(study.store)]
     curated = [row.measurements.curated for row in study.store.generations()]
     return {"generations": rows, "counts": kinds, "curated": curated}
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.store import queries
 from loop.selfcheck import self_checks
 from loop.study import Study, configure, faults
 
@@ -77,7 +78,7 @@ def pick_rows(study: Study) -> list[tuple[int, str, float]]:
     """Position, image and reward of each pick, in order."""
     return [
         (row["position"], row["image_sha256"], row["reward"])
-        for row in study.store.curation_picks(until=study.store.last_pick(), without=0)
+        for row in queries.curation_picks(study.store, until=study.store.last_pick(), without=0)
     ]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from data.choice_log import Source, find_format
 from data.choice_log.export import export
+from data.store import queries
 from loop.evidence.study import build
 from loop.importing import import_log
 from loop.raters.quality import refresh
@@ -72,7 +73,7 @@ def test_with_unchanged_settings_every_checkpoint_and_figure_is_the_same(source:
         assert measured[0] == measured[1] and (old.config, old.policy) == (new.config, new.policy)
         kept = [study.store.evaluation(old.t) for study in (source, unchanged)]
         assert kept[0] is not None and kept[1] is not None and np.array_equal(kept[0].rewards, kept[1].rewards)
-    assert unchanged.store.foreign_generations() == []
+    assert queries.foreign_generations(unchanged.store) == []
     verdicts = [[(one.claim, one.t, one.verdict) for one in build(study).claims] for study in (source, unchanged)]
     assert verdicts[0] == verdicts[1] and any(word != "not applicable" for _, _, word in verdicts[0])
 
@@ -84,7 +85,7 @@ def test_another_mix_gives_other_weights_from_the_same_generation_0_and_picks(so
     assert [row.n_curated for row in new] == [row.n_curated for row in old]
     assert new[1].measurements.training and new[1].measurements.training.shares_asked == (1 / 3, 2 / 3)
     assert new[1].policy.startswith("mix lam=2")
-    assert list(other.store.curation_picks()) == list(source.store.curation_picks())
+    assert list(queries.curation_picks(other.store)) == list(queries.curation_picks(source.store))
     assert faults(other) == []
     assert other.store.value("PRAGMA foreign_key_check") is None
     (event,) = other.store.events(kinds=("replayed",))
@@ -186,7 +187,7 @@ def test_another_rule_on_flags_leaves_out_other_peoples_picks(make: Make, people
     assert turns(study)[0].excluded == {"too_fast": 4} and slow[0] > fast[-1]
     assert weights(study)[0] == weights(source)[0] and weights(study)[1] != weights(source)[1]
     assert faults(study) == [] and study.store.value("SELECT count(*) FROM identity") == 0
-    assert study.store.free_slates() == [] and source.store.free_slates() != []
+    assert queries.free_slates(study.store) == [] and queries.free_slates(source.store) != []
     with pytest.raises(ValueError, match="No pick is left to train generation 1 on"):
         given = {"quality.too_fast_ms": 10_000, "quality.exclude_picks": ["too_fast"]}
         begin(source, tmp_path / "none", replayed_config(source.config, (), given))

@@ -6,7 +6,7 @@ import pytest
 
 from data.records import timestamp
 from data.store import Store
-from data.store.sessions import steady_now
+from data.store.connection import steady_now
 from loop.raters.journey import next_slates, served_purposes, worker_status
 from loop.study import configure
 

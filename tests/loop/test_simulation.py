@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from data.images import decode_png
+from data.store import queries
 from loop.generators import load_generator
 from loop.slates import draw, to_pixels
 from loop.study import Study, WorkerRunningError, configure, faults, only_worker, open_or_create
@@ -20,7 +21,7 @@ Make = Callable[..., Study]
 
 
 def picked(study: Study) -> list[dict]:
-    return list(study.store.curation_picks())
+    return list(queries.curation_picks(study.store))
 
 
 def test_a_moons_study_has_what_was_asked_for_and_moves_where_the_reward_is(make: Make, run):
@@ -32,14 +33,14 @@ def test_a_moons_study_has_what_was_asked_for_and_moves_where_the_reward_is(make
     assert [row.measurements.curated and row.measurements.curated.as_json() for row in generations[1:]] == [
         {"asked": 200, "human": 0, "sim": 200, "proxy": 0}
     ] * 2
-    assert study.store.count_slates("curation", 0) == 200 == study.store.count_slates("curation", 1)
+    assert queries.count_slates(study.store, "curation", 0) == 200 == queries.count_slates(study.store, "curation", 1)
     assert study.store.value("SELECT count(*) FROM sample") == 2 * 200 * 2
     assert study.store.value("SELECT count(DISTINCT seed) FROM sample") == 800
     assert faults(study) == []
     first, last = generations[0].measurements.mean_reward, generations[2].measurements.mean_reward
     assert first and last and last.value > first.value + 4 * (first.se + last.se)
     slates = list(study.store.rows("SELECT id FROM slate WHERE t = 0"))
-    shown = list(study.store.slate_samples([row["id"] for row in slates]))
+    shown = list(queries.slate_samples(study.store, [row["id"] for row in slates]))
     chosen = [row["reward"] for row in picked(study) if row["t"] == 0]
     assert np.mean(chosen) > np.mean([row["reward"] for row in shown])
 
@@ -57,7 +58,7 @@ def test_the_cuts_divide_the_picks_among_the_generations(simulated_digits: Study
     cuts = [row.pick_cut for row in simulated_digits.store.generations()]
     assert cuts == [0, 60, 120]
     for t, (after, until) in enumerate(itertools.pairwise(cuts)):
-        rows = list(simulated_digits.store.curation_picks(after=after, until=until))
+        rows = list(queries.curation_picks(simulated_digits.store, after=after, until=until))
         assert len(rows) == 60 and {row["t"] for row in rows} == {t}
 
 
@@ -152,7 +153,7 @@ def test_a_reward_of_ones_own_is_used(make: Make, run, tmp_path: Path, monkeypat
     (tmp_path / "my_rewards.py").write_text("def left(x):\n    return -8 * x[:, 0]\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     study = run(make("moons", "reward.kind=my_rewards:left"), generations=1)
-    for row in study.store.slate_samples([1, 2, 3]):
+    for row in queries.slate_samples(study.store, [1, 2, 3]):
         assert row["reward"] == pytest.approx(-8 * json.loads(row["point_json"])[0], rel=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from data.images import decode_png
 from data.records import Generation, Pick
-from data.store import Store
+from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.scoring import Scorer
 from loop.slates import STREAMS, Pool, draw, slates_of, to_pixels
@@ -54,15 +54,15 @@ def pool(store: Store, config: StudyConfig) -> Pool:
 
 def items(store: Store, purpose: str) -> list[dict]:
     ids = [row["id"] for row in store.rows("SELECT id FROM slate WHERE purpose = ? AND t = 3", [purpose])]
-    return list(store.slate_samples(ids))
+    return list(queries.slate_samples(store, ids))
 
 
 def test_curation_slates_are_disjoint_fresh_draws_of_the_served_generation(pool: Pool, store: Store, generators):
     assert pool.top_up("curation", 20, generators, 3) == 24  # lots of 32 / 4 slates
     rows = items(store, "curation")
     assert len(rows) == 24 * 4 == len({row["sample_id"] for row in rows}) == len({row["seed"] for row in rows})
-    assert {row["t"] for row in rows} == {3} and store.shared_samples() == 0
-    assert store.uneven_slates() == []
+    assert {row["t"] for row in rows} == {3} and queries.count_shared_samples(store) == 0
+    assert queries.uneven_slates(store) == []
 
 
 @pytest.mark.parametrize("purpose", ["curation", "audit"])
@@ -89,7 +89,7 @@ def test_audit_slates_are_pairs_of_the_served_generation_and_another_by_default(
     assert pairs.top_up("audit", 16, {t: generators[t] for t in (0, 2, 3)}, 3) == 16
     rows = items(store, "audit")
     shown = Counter(tuple(sorted(row["t"] for row in rows[i : i + 2])) for i in range(0, len(rows), 2))
-    assert shown == {(0, 3): 8, (2, 3): 8} and store.uneven_slates() == []
+    assert shown == {(0, 3): 8, (2, 3): 8} and queries.uneven_slates(store) == []
     first = Counter(rows[i]["t"] == 3 for i in range(0, len(rows), 2))
     assert 4 <= first[True] <= 12
 
@@ -114,8 +114,8 @@ def test_audit_answers_never_reach_the_curated_set(pool: Pool, store: Store, gen
         slate = store.lease("ann", ("audit",), 3, 60)
         assert slate is not None
         store.record_pick("ann", Pick(slate.id, "pick", 1))
-    assert list(store.curation_picks(kinds=("human", "sim", "proxy"))) == []
-    assert store.count_curation_picks(after=0) == 0
+    assert list(queries.curation_picks(store, kinds=("human", "sim", "proxy"))) == []
+    assert queries.count_curation_picks(store, after=0) == 0
 
 
 @pytest.mark.parametrize(("free", "made"), [(16, 0), (13, 0), (12, 8), (0, 16)])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.records import Pick
+from data.store import queries
 from loop import users
 from loop.raters.journey import next_slates, pause, picks_progress, worker_status
 from loop.selfcheck import self_checks
@@ -21,6 +22,9 @@ from loop.worker import Reporter, Worker
 
 Make = Callable[..., Study]
 Begun = Callable[[str], Study]
+PROXY_ANSWERS = """SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
+    JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
+    WHERE slate.t = ? AND slate.purpose = 'curation' AND kind = 'proxy'"""
 POOL = ("schedule.picks=8", "pool.size=12", "pool.audit=4")
 
 
@@ -74,7 +78,7 @@ def test_a_new_generation_comes_with_the_scheduled_pick_and_not_before(study: St
     assert curated(study, 1) == {"asked": 60, "human": 8, "sim": 0, "proxy": 0}
     assert study.store.pool_size("curation", 0) == 0 and study.store.pool_size("curation", 1) >= 12
     audit = study.store.lease("ann", ("audit",), 1, 60)
-    assert audit is not None and {row["t"] for row in study.store.slate_samples([audit.id])} == {0, 1}
+    assert audit is not None and {row["t"] for row in queries.slate_samples(study.store, [audit.id])} == {0, 1}
     assert picks_progress(study.store, study.config).done == 0 and faults(study) == []
 
 
@@ -121,7 +125,7 @@ def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, peopl
     assert latest_t(work(study)) == 1
     assert curated(study, 1) == {"asked": 60, "human": 8, "sim": 0, "proxy": 52}
     assert study.store.generations()[1].n_curated == 60
-    kinds = Counter(row["kind"] for row in study.store.curation_picks(kinds=("human", "sim", "proxy")))
+    kinds = Counter(row["kind"] for row in queries.curation_picks(study.store, kinds=("human", "sim", "proxy")))
     assert kinds == {"human": 8, "proxy": 52}
     (event,) = study.store.events(kinds=("turn_started",))
     assert event["detail"] == {"t": 1, "picks": 8, "n_proxy": 52, "excluded": {}}
@@ -158,7 +162,7 @@ def test_a_late_answer_to_an_older_generation_counts_for_the_next_one(study: Stu
     people(study, 7)
     assert latest_t(work(study)) == 2
     cuts = [row.pick_cut for row in study.store.generations()]
-    used = Counter(row["t"] for row in study.store.curation_picks(after=cuts[1], until=cuts[2]))
+    used = Counter(row["t"] for row in queries.curation_picks(study.store, after=cuts[1], until=cuts[2]))
     assert used == {0: 1, 1: 7} and curated(study, 2)["human"] == 8
 
 
@@ -175,12 +179,12 @@ def test_the_researcher_may_ask_for_a_generation_earlier_and_gets_one(study: Stu
 def test_let_in_simulated_users_pick_once_and_count_like_people(study: Study):
     study.store.log("researcher", "simulate_requested", n=5)
     assert latest_t(work(work(study))) == 0
-    assert [(row["kind"], row["n"]) for row in study.store.pick_counts()] == [("sim", 5)]
+    assert [(row["kind"], row["n"]) for row in queries.tally(study.store)] == [("sim", 5)]
     for _ in range(2):
         study.store.log("researcher", "simulate_requested", n=3)
     assert latest_t(work(study)) == 1
     assert curated(study, 1)["sim"] >= 8
-    assert study.store.count_session_picks(sim_sessions(study.store, study.config), 0) == 11
+    assert queries.count_answers_of_generation(study.store, sim_sessions(study.store, study.config), 0) == 11
     assert faults(study) == []
 
 
@@ -295,12 +299,12 @@ def test_a_killed_turn_uses_each_pick_once_and_ends_as_an_undisturbed_one(
     used = [
         row["pick_id"]
         for after, until in itertools.pairwise(windows)
-        for row in resumed.store.curation_picks(after=after, until=until)
+        for row in queries.curation_picks(resumed.store, after=after, until=until)
     ]
-    everyone = [row["pick_id"] for row in resumed.store.curation_picks()]
+    everyone = [row["pick_id"] for row in queries.curation_picks(resumed.store)]
     assert used == everyone and len(used) == sum(curated(resumed, t)["human"] for t in (1, 2))
     for t in (0, 1) if extend == "proxy" else ():
-        assert len(resumed.store.answers(t, "proxy")) == curated(resumed, t + 1)["proxy"] == 52
+        assert resumed.store.value(PROXY_ANSWERS, [t]) == curated(resumed, t + 1)["proxy"] == 52
     resumed.store.close()
 
 
@@ -308,7 +312,7 @@ def test_a_kill_between_picks_and_their_request_doubles_nothing(study: Study, ru
     study.store.log("researcher", "simulate_requested", n=5)
     run_and_die(Path(__file__), study, "curating", 1)
     resumed = work(Study.open(study.path))
-    assert [(row["kind"], row["n"]) for row in resumed.store.pick_counts()] == [("sim", 5)]
+    assert [(row["kind"], row["n"]) for row in queries.tally(resumed.store)] == [("sim", 5)]
     resumed.store.close()
 
 

@@ -10,7 +10,7 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 
 from data.choice_log import Source, find_format
 from data.choice_log.export import export
-from data.choice_log.tables import neutral, original
+from data.choice_log.formats import neutral, original
 from data.images import decode_png
 from data.records import NewSlate, Pick, Sample
 from data.schema import NAMES
@@ -87,7 +87,7 @@ def test_datasets_reads_the_pairs_with_their_pictures(write, truth, study, tmp_p
 
 
 def test_row_groups_bound_the_memory(write, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("data.choice_log.source.IMAGE_GROUP", 10)
+    monkeypatch.setattr("data.choice_log.formats.IMAGE_GROUP", 10)
     path, written = write("trl")
     groups = pq.ParquetFile(path).metadata
     assert groups.num_row_groups > 1 and groups.num_rows == written.rows

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.records import Generation, NewSlate, Pick, Sample
-from data.store import Store
+from data.store import Store, queries
 from loop.analysis.design import Details, NotIdentifiedError, design, table_columns
 from loop.analysis.log import AnswerFilter, read_log
 from loop.analysis.report import FitOptions, choice_report
@@ -39,7 +39,7 @@ def test_picks_come_with_their_slates_in_display_order(store: Store, fill, answe
     assert log.slates.picked.tolist() == np.array([0, 1, 2, 2, 1, 0])[order].tolist()
     assert set(log.slates.sizes.tolist()) == {3, 5} and len(log.items) == log.slates.sizes.sum()
     for i, row in enumerate(log.slates.rows):
-        picked = store.one(
+        picked = store.row(
             """SELECT sample_id FROM pick JOIN slate_item USING (slate_id, position) WHERE slate_id = ?""",
             [int(log.answers["slate"][i])],
         )
@@ -139,7 +139,7 @@ def test_features_become_columns_and_useless_ones_are_named(store: Store, fill, 
 def test_columns_of_a_table_go_by_sample_or_image(store: Store, answer: Answer, tmp_path: Path):
     answer("ann")
     log = read_log(store, AnswerFilter())
-    rows = list(store.sample_details(("human",)))
+    rows = list(queries.sample_details(store, ("human",)))
     by_sample, by_image = tmp_path / "a.csv", tmp_path / "b.csv"
     by_sample.write_text("sample_id,size\n" + "".join(f"{row[0]},{row[0] * 2}\n" for row in rows))
     by_image.write_text("size,image_sha256\n" + "".join(f"{row[0] * 2},{row[1]}\n" for row in rows))
@@ -160,7 +160,7 @@ def test_a_bad_table_is_one_sentence(store: Store, tmp_path: Path, text: str, ma
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=match):
-        table_columns(path, store.sample_details(("human",)))
+        table_columns(path, queries.sample_details(store, ("human",)))
 
 
 def test_a_feature_that_some_samples_lack_is_refused(store: Store, answer: Answer):

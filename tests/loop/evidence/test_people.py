@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.records import Generation, NewSlate, Pick, Sample
-from data.store import Store
+from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.evidence.intervals import CLAIMS, UTILITY_GAINS, WIN_RATES, comparisons, error_level
 from loop.evidence.people import Raters, clustered_share, mean_share, raters_of, rates_of, win_rates
@@ -44,7 +44,7 @@ def test_each_unpicked_sample_of_another_generation_is_a_comparison(two_generati
     (rate,) = win_rates(store, StudyConfig(), 1)
     assert (rate.t, rate.against, rate.n, rate.raters) == (1, 0, 6, 2)
     assert rate.rate.value == pytest.approx((1 / 2 + 1) / 2)
-    wins = store.audit_wins(0, store.last_pick())
+    wins = queries.audit_wins(store, 0, store.last_pick())
     assert {(session, k, won, lost): n for (session, _, k, won, lost), n in wins.items()} == {
         ("ann", 4, 1, 0): 2, ("ann", 4, 0, 1): 2, ("bob", 3, 1, 0): 2,
     }  # fmt: skip
@@ -141,8 +141,8 @@ def test_ranges_of_picks_add_up(two_generations: Store):
     store = two_generations
     for picked in (0, 1, 1):
         audit_pick(store, "ann", (1, 0), picked)
-    whole = store.audit_wins(0, 3)
-    parts = [store.audit_wins(0, 1), store.audit_wins(1, 3)]
+    whole = queries.audit_wins(store, 0, 3)
+    parts = [queries.audit_wins(store, 0, 1), queries.audit_wins(store, 1, 3)]
     assert {key: sum(part.get(key, 0) for part in parts) for key in whole} == whole
 
 

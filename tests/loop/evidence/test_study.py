@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from data.choice_log import Source
 from loop.evidence.schema import VERSION, Evidence
 from loop.evidence.study import build, stored_quick_evidence
 from loop.study import Study, configure
@@ -68,7 +69,7 @@ def test_transmission_of_the_control_is_one(make: Make, run: Callable[..., Study
 
 def test_every_pick_tells_its_users_type_and_by_which_reward_it_was_made(make: Make, run: Callable[..., Study]):
     study = run(make("moons", *CONTROL, "curation.picks=600", "curation.adversarial=0.4", TYPES), 1)
-    rows = [row for row in study.store.choices() if row["picked"]]
+    rows = [row for row in Source(study.store, "study").rows() if row["picked"]]
     assert {row["rater_type"] for row in rows} == {"right", "left", "adversary"}
     share = sum(row["rater_type"] == "adversary" for row in rows) / len(rows)
     assert share == pytest.approx(0.4, abs=0.08)

@@ -1,13 +1,14 @@
-"""What the researcher's page counts: ranges of picks add up to all of them, and simulated users are no people."""
+"""Counts for the researcher's page: ranges of picks add up to all of them, and simulated users are no people."""
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
 from data.records import Pick
-from data.store import Store
+from data.store import Store, queries
 
 
 def answer(store: Store, session: str, n: int, purpose: str = "curation") -> list[int]:
@@ -41,12 +42,14 @@ def busy(store: Store, fill: Callable[..., list[int]]) -> Store:
 
 
 def test_a_moment_is_found_among_the_picks(busy: Store):
-    found = [busy.pick_before(f"2026-11-21T09:{at}.000Z") for at in ("00:00", "01:00", "01:01", "03:30", "59:00")]
+    found = [
+        queries.pick_before(busy, f"2026-11-21T09:{at}.000Z") for at in ("00:00", "01:00", "01:01", "03:30", "59:00")
+    ]
     assert found == [0, 1, 2, 4, 6]
 
 
 def test_answers_by_kind_outcome_and_minute(busy: Store, fill: Callable[..., list[int]]):
-    assert busy.answers_by_minute(0, 6) == {
+    assert queries.answers_by_minute(busy, 0, 6) == {
         ("human", "pick", "2026-11-21T09:00"): 1, ("human", "pick", "2026-11-21T09:01"): 2,
         ("human", "pick", "2026-11-21T09:03"): 2, ("sim", "pick", "2026-11-21T09:04"): 1,
     }  # fmt: skip
@@ -55,7 +58,7 @@ def test_answers_by_kind_outcome_and_minute(busy: Store, fill: Callable[..., lis
     slate = busy.lease("ann", ("curation",), 0, 600)
     assert slate
     busy.record_pick("ann", Pick(slate.id, "none", None))
-    counted = busy.answers_by_minute(6, 8)
+    counted = queries.answers_by_minute(busy, 6, 8)
     assert [(kind, outcome, n) for (kind, outcome, _), n in counted.items()] == [
         ("human", "none", 1), ("human", "practice", 1),
     ]  # fmt: skip
@@ -64,7 +67,7 @@ def test_answers_by_kind_outcome_and_minute(busy: Store, fill: Callable[..., lis
 @pytest.mark.parametrize("ends", [(0, 6), (0, 1, 6), (0, 2, 3, 5, 6), range(7)])
 def test_adjoining_ranges_add_up(busy: Store, ends: tuple[int, ...]):
     busy.set_flags([(2, {"too_fast": True}), (5, {"too_fast": True, "inconsistent": True})], [])
-    for count in (busy.answers_by_minute, busy.flagged_picks):
+    for count in (partial(queries.answers_by_minute, busy), partial(queries.flagged_picks, busy)):
         total: Counter = Counter()
         for after, until in pairwise(ends):
             total.update(count(after, until))
@@ -73,54 +76,55 @@ def test_adjoining_ranges_add_up(busy: Store, ends: tuple[int, ...]):
 
 def test_flags_are_those_of_people(busy: Store):
     busy.set_flags([(2, {"too_fast": True}), (5, {"too_fast": True, "inconsistent": True})], [("ann", {"too_fast": 1})])
-    assert busy.flagged_picks(0, 6) == busy.flag_counts()["picks"] == {"too_fast": 2, "inconsistent": 1}
-    assert busy.flagged_sessions() == busy.flag_counts()["sessions"] == {"too_fast": 1}
+    assert queries.flagged_picks(busy, 0, 6) == {"too_fast": 2, "inconsistent": 1}
+    assert queries.flagged_sessions(busy) == {"too_fast": 1}
 
 
 def test_at_work_is_who_answered_came_or_looks_at_a_slate(busy: Store, fill: Callable[..., list[int]]):
     with busy.write() as db:
         db.conn.execute("UPDATE session SET created_at = '2026-11-21T08:00:00.000Z'")
-    assert busy.people_at_work(120) == 0
+    assert queries.count_people_at_work(busy, 120) == 0
     fill(busy, n=3)
     busy.lease("ann", ("curation",), 0, 600)
-    assert busy.people_at_work(120) == 1
+    assert queries.count_people_at_work(busy, 120) == 1
     answer(busy, "bob", 1)
     busy.add_session("new", busy.add_rater("human"))
-    assert busy.people_at_work(120) == 3
+    assert queries.count_people_at_work(busy, 120) == 3
     for leave in (
         lambda: busy.reach("bob", "finished"),
         lambda: busy.withdraw("ann"),
         lambda: busy.reach("new", "failed"),
     ):
-        before = busy.people_at_work(120)
+        before = queries.count_people_at_work(busy, 120)
         leave()
-        assert busy.people_at_work(120) == before - 1
+        assert queries.count_people_at_work(busy, 120) == before - 1
 
 
 def test_practice_is_not_yet_picking(store: Store, fill: Callable[..., list[int]]):
     fill(store, n=1, purpose="practice")
     answer(store, "ann", 1, "practice")
-    assert store.people_who_picked() == 0
+    assert queries.count_people_who_picked(store) == 0
     slate = store.lease("ann", ("curation",), 0, 600)
     assert slate
     store.record_pick("ann", Pick(slate.id, "none", None))
-    assert store.people_who_picked() == 0, "none of these is no pick"
+    assert queries.count_people_who_picked(store) == 0, "none of these is no pick"
     answer(store, "ann", 2)
-    assert store.people_who_picked() == 1
+    assert queries.count_people_who_picked(store) == 1
 
 
 def test_whoever_withdrew_is_none_of_the_sessions(store: Store):
     store.withdraw("bob")
-    assert [row["session"] for row in store.human_sessions(600)] == ["ann"]
+    assert [row["session"] for row in queries.human_sessions(store, 600)] == ["ann"]
 
 
 def test_a_session_ends_when_it_finishes_or_falls_silent(store: Store):
-    assert [bool(row["ended"]) for row in store.human_sessions(600)] == [False, False]
+    assert [bool(row["ended"]) for row in queries.human_sessions(store, 600)] == [False, False]
     store.reach("ann", "finished")
     with store.write() as db:
         db.conn.execute("UPDATE session SET created_at = '2026-01-01T00:00:00.000+00:00' WHERE id = 'bob'")
-    assert [(row["session"], bool(row["ended"]), row["finished_at"] is None) for row in store.human_sessions(600)] == [
+    sessions = queries.human_sessions(store, 600)
+    assert [(row["session"], bool(row["ended"]), row["finished_at"] is None) for row in sessions] == [
         ("ann", True, False), ("bob", True, True),
     ]  # fmt: skip
     answer(store, "bob", 1)
-    assert [bool(row["ended"]) for row in store.human_sessions(600)] == [True, False]
+    assert [bool(row["ended"]) for row in queries.human_sessions(store, 600)] == [True, False]
