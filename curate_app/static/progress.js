@@ -32,7 +32,7 @@ export function showProgress(root, say, turn) {
 }
 
 export function showSaved(root, say, { yours, mine }, sending) {
-  const saved = mine ? say("saved_all") : counted(say, "saved", yours);
+  const saved = mine && yours ? say("saved_all") : counted(say, "saved", yours);
   root.querySelector(".saved").textContent = sending ? say("sending") : saved;
 }
 
