@@ -275,7 +275,7 @@ def _serve(path: Path, host: str, port: int, *, worker: bool, browser: bool) -> 
         if password and (settings.password or is_hash(password)):
             out.print(f"Password:    the one you chose   (to change it, set app.password in {path / 'study.toml'})")
         elif password:
-            out.print(f"Password:    {password}   (kept in {path / 'secrets.toml'})")
+            out.print(f"Password:    {password}   (The password is in {path / 'secrets.toml'}, too.)")
         out.print("Ctrl-C stops; nothing is lost.")
         if browser:
             _open_soon(url)

@@ -10,12 +10,15 @@ from rich import box
 from rich.table import Table
 
 from curate_app.console import out
+from curate_app.report.tables import KINDS
 from data.measurements import Measurements
 from data.records import Generation
 from data.store import queries
 from loop.raters.journey import picks_progress, worker_status
 from loop.selfcheck import VERDICTS, Check
 from loop.study import Study
+
+OTHER_ANSWERS = {"none": "none of these", "skip": "skipped", "timeout": "timed out", "practice": "practice"}
 
 
 def print_status(study: Study, *, as_json: bool) -> None:
@@ -39,22 +42,34 @@ def print_status(study: Study, *, as_json: bool) -> None:
         extra = [_distance(generation.measurements)] if extractor else []
         table.add_row(*_cells(generation), *extra, *([_judged(generation.measurements)] if judged else []))
     out.print(table)
-    picks = ", ".join(f"{n:,} {kind}" for kind, n in found["picks"].items()) or "none"
-    out.print(f"Picks: {picks}.  Worker: {found['worker']['phase']}.")
+    picks = ", ".join(f"{n:,} {KINDS[kind]}" for kind, n in found["picks"].items()) or "none"
+    other = ", ".join(f"{n:,} {OTHER_ANSWERS[outcome]}" for outcome, n in found["other_answers"].items())
+    out.print(
+        f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}Worker: {found['worker']['phase']}."
+    )
 
 
 def status_of(study: Study) -> dict[str, Any]:
-    """The study in plain values: path, preset, generations (t, counts, metrics), picks by kind, progress, worker."""
-    picks: dict[str, int] = {}
+    """The study in plain values: path, preset, generations (t, counts, metrics), picks by kind, progress, worker.
+
+    A pick names a sample of a slate that isn't practice; all other answers are counted apart, by outcome.
+    """
+    picks: Counter[str] = Counter()
+    other: Counter[str] = Counter()
     for row in queries.tally(study.store):
-        picks[row["kind"]] = picks.get(row["kind"], 0) + row["n"]
+        outcome = "practice" if row["purpose"] == "practice" else row["outcome"]
+        if outcome == "pick":
+            picks[row["kind"]] += row["n"]
+        else:
+            other[outcome] += row["n"]
     progress = picks_progress(study.store, study.config)
     return {
         "study": str(study.path),
         "preset": study.config.preset,
         "seed": study.config.seed,
         "generations": [_generation(generation) for generation in study.store.generations()],
-        "picks": picks,
+        "picks": dict(picks),
+        "other_answers": dict(other),
         "progress": {"done": progress.done, "total": progress.total},
         "worker": worker_status(study.store),
     }

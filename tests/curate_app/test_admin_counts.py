@@ -6,6 +6,7 @@ import pytest
 
 from curate_app.admin import counts as admin_counts
 from curate_app.admin.counts import CrowdCounts, RunningCount
+from curate_app.commands.status import status_of
 from data.records import Pick
 from loop.config import QualityConfig
 from loop.raters import quality
@@ -75,8 +76,9 @@ def test_practice_and_none_of_these_are_no_picks(make_study):
     assert counts.answers == Counter({("human", "practice"): 1, ("human", "none"): 1})
     assert sum(counts.minutes) == 0 and counts.people.picked == 0
     pick(study, "ann", 2)
-    counts = CrowdCounts(study)(0)
+    counts, state = CrowdCounts(study)(0), status_of(study)
     assert counts.answers["human", "pick"] == sum(counts.minutes) == 2 and counts.people.picked == 1
+    assert (state["picks"], state["other_answers"]) == ({"human": 2}, {"practice": 1, "none": 1})
 
 
 def test_what_is_not_counted_yet_is_said(study: Study, small_chunks: None):
