@@ -1,4 +1,4 @@
-"""Templates, strings and static files: everything a page is made of, found once at import. All values are escaped."""
+"""Templates, strings and static files: everything a page is made of, read once at import. All values are escaped."""
 
 import hashlib
 import json
@@ -24,7 +24,8 @@ _templates = Environment(
 )
 
 
-def _version() -> str:
+def static_version() -> str:
+    """A digest of all static files, which changes when any of them does."""
     digest = hashlib.sha256()
     for file in sorted(STATIC.iterdir()):
         if file.is_file():
@@ -33,7 +34,7 @@ def _version() -> str:
 
 
 # The version is in the path, so files may be cached for good and modules import each other by relative names.
-STATIC_URL = f"/static/{_version()}"
+STATIC_URL = f"/static/{static_version()}"
 TEXT: dict[str, Any] = json.loads((STATIC / "strings.en.json").read_text(encoding="utf-8"))
 
 
@@ -43,7 +44,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def head(*files: str) -> str:
-    """Tags for a page's head: our stylesheets, our modules preloaded, no telephone numbers made of digits."""
+    """Tags for a page's head: stylesheets, modules preloaded, the icon, and digits not taken for telephone numbers."""
     tags = {".css": '<link rel="stylesheet" href="{}">', ".js": '<link rel="modulepreload" href="{}">'}
     links = "".join(tags[Path(file).suffix].format(f"{STATIC_URL}/{file}") for file in ("base.css", *files))
     return (
@@ -56,7 +57,7 @@ def head(*files: str) -> str:
 
 def theme() -> "Base":
     """Gradio's plain theme with the system's fonts (its default asks Google for some) and our page colours."""
-    from gradio.themes import Base  # seconds, which a report needn't spend
+    from gradio.themes import Base  # takes seconds, which a report needn't spend
 
     return Base(font=SANS, font_mono=MONO).set(
         body_background_fill="#f7f6f2",

@@ -17,13 +17,13 @@ out = Console()
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ADVICE: dict[StorageFault | None, str] = {
-    "locked": "another program holds it locked, so wait for that or end it, and try again",
+    "locked": "another program has it locked; wait for that program or end it, then try again",
     "full": "make room on the disk and try again; nothing is lost",
-    "readonly": "see who owns its folder, with which permissions, and whether its file system is mounted read-only",
-    "unreadable": "see whether its folder can be read and written to, or copy the study to where it can",
-    "corrupt": "copy the folder away, and restore a backup",
+    "readonly": "check the owner and the permissions of its folder, and that its file system isn't mounted read-only",
+    "unreadable": "check that its folder can be read and written, or copy the study to a folder that can",
+    "corrupt": "copy the folder to a safe place, then restore a backup",
 }
-PHASES = {  # of a turn: what is shown, and how much of the turn's time it takes
+PHASES = {  # of a round: the name shown, where it begins, and its length, as shares of the round's time
     "curating": ("picking", 0.0, 0.15),
     "training": ("training", 0.15, 0.8),
     "publishing": ("measuring", 0.95, 0.05),
@@ -35,17 +35,18 @@ def run(command: Callable[[], object], debug: bool) -> int:
     try:
         command()
     except KeyboardInterrupt:
-        err.print("Stopped. Nothing is lost: the same command goes on from here.")
+        err.print("Stopped. Nothing is lost; the same command resumes from here.")
         return 130
     except (ValueError, OSError, RuntimeError, sqlite3.Error) as error:
         if debug:
             raise
-        err.print(f"Error: {_sentence(error)}", markup=False)
+        err.print(f"Error: {sentence(error)}", markup=False)
         return 2 if isinstance(error, ValueError | OSError) else 1
     return 0
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """An error's message on one line, with a full stop; of the study's database, with advice."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, sqlite3.DatabaseError):
         advice = ADVICE.get(storage_fault(error), "run `curate check`")
@@ -55,11 +56,11 @@ def _sentence(error: Exception) -> str:
 
 @contextmanager
 def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over all turns to come, with the phase at hand and the time left; gives the function to report to.
+    """A bar over all rounds to come, with the current phase and the time left; yields the function to report to.
 
     Args:
         generations: the last t.
-        done: generations after the first that are there already.
+        done: generations after the first that exist already.
         quiet: shows nothing.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -102,7 +103,7 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
 
 @contextmanager
 def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar with the time left for each phase that is reported; gives the function to report to.
+    """A progress bar with the time left for each phase that is reported; yields the function to report to.
 
     Args:
         quiet: shows nothing.
@@ -127,5 +128,5 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
 
 
 def is_debug() -> bool:
-    """True if --debug was asked for anywhere on the line."""
+    """True if --debug is anywhere on the command line."""
     return "--debug" in sys.argv[1:]

@@ -7,24 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loop.config import StudyConfig
     from loop.study import Study
 
-Device = Annotated[
-    str | None,
-    typer.Option("--device", help="auto (CUDA, else Apple's mps, else the CPU), cpu, cuda or mps; else study.toml's."),
-]
 DIVIDED = frozenset({"simulate", "worker", "pretrain", "replay", "reward"})  # verbs; the others are rank 0's alone
 OF_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK")
 PATIENCE_S = 3.0  # for rank 0 to say what went wrong, which most likely went wrong there too
 LOST = (
-    "Another process of this launch ended or can't be reached. Nothing is lost: the same command goes on from what was "
-    "kept."
+    "Another process of this launch ended or can't be reached. Nothing is lost: the same command resumes from the last "
+    "snapshot."
 )
 
 
@@ -34,13 +28,13 @@ def is_launched() -> bool:
 
 
 def on_ranks(command: Callable[[], object], verb: str) -> None:
-    """Runs the command; of a launch on all processes that have a part in it. Only rank 0 prints.
+    """Runs the command; of a launch, on all processes that have a part in it. Only rank 0 prints.
 
     Raises:
         RuntimeError: another process of the launch ended.
     """
     if not is_launched():
-        _warn_of_one()
+        warn_of_single_process()
         command()
         return
     rank = int(os.environ["RANK"])
@@ -53,8 +47,8 @@ def on_ranks(command: Callable[[], object], verb: str) -> None:
     from curate_app.processes import use_threads
 
     use_threads(beside_app=False)
-    ended = _Ended()
-    signal.signal(signal.SIGTERM, ended)
+    termination = Termination()
+    signal.signal(signal.SIGTERM, termination)
     try:
         if rank == 0:
             command()
@@ -66,22 +60,23 @@ def on_ranks(command: Callable[[], object], verb: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         from loop.compute import LostProcessError, is_first_to_say, is_lost
 
-        is_other = ended.is_asked or is_lost(error)
+        another_failed = termination.requested or is_lost(error)
         if rank:
             time.sleep(PATIENCE_S)
         if not is_first_to_say():
             sys.exit(1)
-        raise (LostProcessError(LOST) if is_other else error) from error
+        raise (LostProcessError(LOST) if another_failed else error) from error
 
 
-class _Ended:
-    """Stops the command when the launcher asks for it, which it does when another process failed."""
+class Termination:
+    """A handler of SIGTERM, by which the launcher ends the command when another process failed."""
 
-    is_asked = False
+    requested = False
 
     def __call__(self, _signal: int, _frame: object) -> None:
+        """Takes the signal, once."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self.is_asked = True
+        self.requested = True
         raise KeyboardInterrupt
 
 
@@ -100,8 +95,8 @@ def open_on_ranks(path: Path, make: Callable[[], "Study"], device: str | None) -
     return open_study(path, make, device)
 
 
-def use_device(config: "StudyConfig", asked: str | None, *, tell: bool = True) -> str:
-    """Chooses the device, the command line's before study.toml's; says, and returns, which it is.
+def use_device(config: "StudyConfig", requested: str | None, *, quiet: bool = False) -> str:
+    """Chooses the device, the command line's before study.toml's; prints which, unless `quiet`, and returns it.
 
     Raises:
         ValueError: there is no such device here.
@@ -109,18 +104,18 @@ def use_device(config: "StudyConfig", asked: str | None, *, tell: bool = True) -
     from curate_app.console import err
     from loop.compute import choose_device, is_main
 
-    found = choose_device(config, asked)
-    if tell and is_main():
-        err.print(f"Working on {found}.")
-    return found
+    device = choose_device(config, requested)
+    if not quiet and is_main():
+        err.print(f"Working on {device}.")
+    return device
 
 
-def _warn_of_one() -> None:
-    """`accelerate launch --cpu` starts one process unless it has MPI, whatever its --num_processes."""
+def warn_of_single_process() -> None:
+    """Warns where `accelerate launch --cpu` started one process: without MPI it ignores its --num_processes."""
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ:
         from curate_app.console import err
 
         err.print(
-            "`accelerate launch --cpu` started one process only, as it does without MPI; for several on CPUs use "
-            "`accelerate launch --multi_gpu --num_processes N` with --device cpu, or torchrun."
+            "`accelerate launch --cpu` started a single process, because there is no MPI here. For several processes "
+            "on CPUs use `accelerate launch --multi_gpu --num_processes N` with --device cpu, or torchrun."
         )

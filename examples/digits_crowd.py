@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate_app.commands.fit_tables import print_report
+from curate_app.commands.fit import print_report
 from curate_app.report.files import write_report
 from loop.analysis.log import AnswerFilter
 from loop.analysis.report import FitOptions, choice_report

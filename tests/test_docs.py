@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from curate_app.cli import app
+from curate_app.cli import Verb, app
 from data.choice_log import Source
 from data.choice_log.export import export
 from data.records import Pick
@@ -57,6 +57,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
     command: Any = VERBS
     while hasattr(command, "commands"):
         command, arguments = command.commands[arguments[0]], arguments[1:]
+        command = command.load() if isinstance(command, Verb) else command
     return command.make_context(command.name, list(arguments)).params
 
 

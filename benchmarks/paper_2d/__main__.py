@@ -20,7 +20,7 @@ from benchmarks.machine import commit, machine
 from benchmarks.paper_2d.arms import EXPERIMENTS, Arm, arms_of, sweep_of
 from benchmarks.paper_2d.figures import draw_all
 from benchmarks.paper_2d.words import answer, failures, findings, pm, verdict_rows
-from curate_app.commands.sweep_run import run_sweep
+from curate_app.commands.sweep import run_sweep
 from curate_app.console import is_debug, out, run
 from curate_app.processes import worker_threads
 from loop.sweep.grid import requested_sweep

@@ -12,7 +12,7 @@ from matplotlib.patches import Circle
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.paper_2d.arms import EXPERIMENTS, Arm
-from curate_app.plots.theory import FAINT, INK, STYLE
+from curate_app.plots.figures import FAINT, INK, STYLE
 from loop.evidence.schema import Estimate, GenerationEvidence
 from loop.sweep.results import OverSeeds
 

@@ -6,11 +6,21 @@ from typing import Annotated
 
 import typer
 
+from curate_app.commands.options import PRESETS, Settings, StudyPath
+from curate_app.console import out as console
+from data.choice_log import Source, find_format
+from data.choice_log.export import check_out
+from data.choice_log.export import export as write
+from data.schema import parse_filters
+from data.secret_file import kept_secret
+from loop.importing import import_log
+from loop.study import Study, configure
+
 SALT = "export_salt"  # in the study's secrets.toml
 
 
 def export(
-    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    study: StudyPath,
     format_: Annotated[
         str,
         typer.Option(
@@ -30,10 +40,12 @@ def export(
             help="Only answers that meet a condition, such as kind=human or generation>=2; may be given again."
         ),
     ] = None,
-    images: Annotated[bool, typer.Option(help="Whether a folder gets the images.")] = True,
+    images: Annotated[bool, typer.Option(help="Write the images, where --out is a folder.")] = True,
     include_panel_ids: Annotated[
         bool,
-        typer.Option("--include-panel-ids", help="Add who raters are to their panel (long formats). It is logged."),
+        typer.Option(
+            "--include-panel-ids", help="Add the ids by which the panel knows raters (long formats). This is logged."
+        ),
     ] = False,
     features: Annotated[
         bool, typer.Option("--features", help="Add the class probabilities of samples (long formats and hf).")
@@ -44,14 +56,6 @@ def export(
 
     Example: `curate export my-study --format long-parquet --where kind=human --out picks`
     """
-    from curate_app.console import out as console
-    from data.choice_log import Source, find_format
-    from data.choice_log.export import check_out
-    from data.choice_log.export import export as write
-    from data.schema import parse_filters
-    from data.secret_file import kept_secret
-    from loop.study import Study
-
     chosen, conditions = find_format(format_), parse_filters(where or ())
     path = out or Path(Path(chosen.file).name if not chosen.folder_only else "picks")
     if include_panel_ids and not chosen.name.startswith("long-"):
@@ -62,7 +66,7 @@ def export(
     check_out(chosen, path, replace=force)
     if include_panel_ids:
         store.log("researcher", "panel_ids_exported", out=str(path), format=chosen.name)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it leaves nothing behind, as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C, nothing is left behind
     source = Source(store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids, features)
     written = write(source, chosen, path, images=images, replace=force)
     console.print(f"Wrote {written.rows:,} rows to {path}.", highlight=False)
@@ -72,23 +76,15 @@ def export(
 
 def import_(
     path: Annotated[Path, typer.Argument(help="choices.csv, choices.parquet, or an export's folder with its images.")],
-    study: Annotated[Path, typer.Argument(help="Where the new study is to be.")],
-    preset: Annotated[
-        str, typer.Option(help="What the samples are: digits, moons, gaussians, cifar10 or folder.")
-    ] = "digits",
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")
-    ] = None,
+    study: Annotated[Path, typer.Argument(help="The folder of the new study.")],
+    preset: Annotated[str, typer.Option(help=f"The kind of samples: {PRESETS}.")] = "digits",
+    setting: Settings = None,
 ) -> None:
     """Make a study of a long table, to be analysed or replayed. It is checked row by row first.
 
     Example: `curate import picks/choices.csv my-copy --preset digits`
     """
-    from curate_app.console import out
-    from loop.importing import import_log
-    from loop.study import configure
-
     answers, missing = import_log(path, study, configure(preset, setting or ()))
-    out.print(f"Imported {answers:,} answers into {study}.", highlight=False)
+    console.print(f"Imported {answers:,} answers into {study}.", highlight=False)
     if missing:
-        out.print(f"{missing:,} images are known by their hash alone: there was no images/ beside the file with them.")
+        console.print(f"{missing:,} images are known by their hash alone: images/ beside the file doesn't have them.")

@@ -1,23 +1,37 @@
-"""`curate fit` and `curate plan`: what raters preferred, and how many are needed. Imports are inside the verbs."""
+"""`curate fit` and `curate plan`: what raters preferred, and how many raters are needed."""
 
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated, cast, get_args
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
+from curate_app.commands.options import Json, StudyPath, check_destination
+from curate_app.console import out as console
+from curate_app.plots.figures import utilities_figure
+from data.records import PURPOSES, RaterKind
 from data.store import queries
-
-if TYPE_CHECKING:
-    from loop.analysis.log import AnswerFilter
-    from loop.analysis.plan import Plan, Setting
-    from loop.study import Study
+from loop.analysis.log import AnswerFilter
+from loop.analysis.logit import Fit
+from loop.analysis.plan import Plan, Setting, raters_needed, smallest_effect, watched_power, watched_raters
+from loop.analysis.plan import power as power_of
+from loop.analysis.report import ChoiceReport, FitOptions, Items, Part, choice_report
+from loop.config import FLAGS
+from loop.evidence.intervals import WIN_RATES, error_level
+from loop.study import Study
 
 SUFFIXES = (".json", ".png", ".svg", ".pdf")
 PICKS = (10.0, 20.0, 40.0, 80.0, 160.0)
+STYLES = {"found": "bold", "not found": "dim", "can't tell": "yellow"}
 
 
 def fit(
-    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    study: StudyPath,
     features: Annotated[
         str,
         typer.Option(
@@ -51,7 +65,7 @@ def fit(
         Path | None, typer.Option(help="A file: .json for everything, or .png, .svg or .pdf for a figure.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
+    json_: Json = False,
 ) -> None:
     """Fit Luce utilities to a study's picks, with intervals, and test the model behind them.
 
@@ -59,62 +73,172 @@ def fit(
 
     Example: `curate fit my-study --features class,position --by-generation --json`
     """
-    import json
-
-    from curate_app.commands.fit_tables import print_report, save
-    from curate_app.commands.options import check_destination
-    from curate_app.console import out as console
-    from loop.analysis.report import FitOptions, choice_report
-    from loop.study import Study
-
     opened = Study.open(study)
     if out is not None:
         if out.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
         check_destination(out, force)
     names = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
-    asked = FitOptions(_who(opened, kind, purpose, without), names, ridge, by_generation, table)
-    found = choice_report(opened.store, opened.config, asked)
-    text = json.dumps({"study": opened.path.name, **found.as_json()}, indent=1, allow_nan=False)
+    request = FitOptions(choose_answers(opened, kind, purpose, without), names, ridge, by_generation, table)
+    analysis = choice_report(opened.store, opened.config, request)
+    text = json.dumps({"study": opened.path.name, **analysis.as_json()}, indent=1, allow_nan=False)
     if out is not None and out.suffix.lower() == ".json":
         out.write_text(text, encoding="utf-8")
     elif out is not None:
-        save(out, found, opened.path.name)
+        utilities_figure(out, analysis, opened.path.name)
     if json_:
         typer.echo(text)
         return
-    print_report(found, opened.path.name)
+    print_report(analysis, opened.path.name)
     if out is not None:
         console.print(f"Wrote {out}.", markup=False, highlight=False, soft_wrap=True)
 
 
-def _who(
-    study: "Study", kind: list[str] | None, purpose: list[str] | None, without: list[str] | None
-) -> "AnswerFilter":
-    from data.records import PURPOSES, RaterKind
-    from loop.analysis.log import AnswerFilter
-    from loop.config import FLAGS
-
+def choose_answers(
+    study: Study, kind: list[str] | None, purpose: list[str] | None, without: list[str] | None
+) -> AnswerFilter:
+    """The answers that --kind, --purpose and --without select, with the defaults that their help states."""
     people = any(row["kind"] == "human" for row in queries.tally(study.store))
-    kinds = _chosen("--kind", kind or ["human" if people else "sim"], get_args(RaterKind))
-    purposes = _chosen("--purpose", purpose or ["curation", "audit"], PURPOSES)
+    kinds = check_words("--kind", kind or ["human" if people else "sim"], get_args(RaterKind))
+    purposes = check_words("--purpose", purpose or ["curation", "audit"], PURPOSES)
     if without is None:
         rule = study.config.quality.rule
         return AnswerFilter(cast(tuple, kinds), cast(tuple, purposes), rule.picks, rule.raters)
-    flags = () if without == ["none"] else _chosen("--without", without, (*FLAGS, "lapse", "none"))
+    flags = () if without == ["none"] else check_words("--without", without, (*FLAGS, "lapse", "none"))
     return AnswerFilter(cast(tuple, kinds), cast(tuple, purposes), flags, flags)
 
 
-def _chosen(option: str, given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    """The given words.
+def check_words(option: str, words: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The words given to an option, without repetitions.
 
     Raises:
-        ValueError: one that there isn't.
+        ValueError: a word that isn't known.
     """
-    wrong = [word for word in given if word not in known]
-    if wrong:
-        raise ValueError(f"{option} can't be '{wrong[0]}'; choose from {', '.join(known)}.")
-    return tuple(dict.fromkeys(given))
+    if unknown := [word for word in words if word not in known]:
+        raise ValueError(f"{option} can't be '{unknown[0]}'; choose from {', '.join(known)}.")
+    return tuple(dict.fromkeys(words))
+
+
+def print_report(analysis: ChoiceReport, study: str) -> None:
+    """Prints all of it: the answers that count, utilities, the reward's scale, parts, items and tests."""
+    say(f"[bold]{escape(study)}[/bold]  {escape(counted(analysis))}")
+    if analysis.fit.names:
+        console.print(utilities_table(analysis.fit, analysis.design.references))
+    say(escape(about_fit(analysis.fit, "human" in analysis.counting.kinds)))
+    for name, why in analysis.design.left_out.items():
+        say(escape(f"Left out: '{name}' {why}."))
+    say(escape(about_scale(analysis.scale, analysis.gamma)))
+    if analysis.parts:
+        console.print(parts_table(analysis.parts))
+        for part in analysis.parts:
+            if part.problem:
+                say(escape(f"{part.name}: {part.problem}"))
+    for items in analysis.items:
+        if items.problem:
+            say(escape(f"By {items.name}: {items.problem}"))
+        else:
+            console.print(items_table(items))
+    tests = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for width in (12, 22, None):
+        tests.add_column(max_width=width)
+    for test in analysis.tests:
+        tests.add_row(f"[{STYLES[test.verdict]}]{test.verdict}[/]", escape(test.name), escape(test.sentence))
+    console.print(tests)
+    say("[dim]Each test raises a false alarm in 5% of studies; docs/choice-model.md says what each can find.[/dim]")
+
+
+def say(text: str) -> None:
+    """Prints a line as it is, without colours for numbers."""
+    console.print(text, highlight=False)
+
+
+def counted(analysis: ChoiceReport) -> str:
+    """How many picks and raters count, and what was left out, in words."""
+    kinds, purposes = " and ".join(analysis.counting.kinds), " and ".join(analysis.counting.purposes)
+    raters = f"{analysis.fit.raters:,} {kinds} rater{'s' if analysis.fit.raters != 1 else ''}"
+    left = ", ".join(f"{n:,} {words}" for words, n in analysis.left_out.items())
+    return f"{analysis.fit.n:,} picks of {raters} in {purposes} slates." + (f" Not counted: {left}." if left else "")
+
+
+def about_fit(fit: Fit, people: bool) -> str:
+    """How much the fit explains, and what its intervals rest on, in words."""
+    if fit.jackknife is not None:
+        errors = f"Intervals take each of {fit.raters:,} raters as one cluster."
+    elif people:
+        errors = "There is one rater, so the intervals say nothing about others."
+    else:
+        errors = "Intervals take picks as independent, as those of simulated users are."
+    ridge = ""
+    if fit.ridge:
+        ridge = (
+            f" A ridge of {fit.ridge:g} pulls utilities toward 0: a normal prior of standard deviation "
+            f"{fit.ridge**-0.5:.2g} on standardised columns; utilities and intervals are its posterior's."
+        )
+    return f"The columns explain {fit.fit_share:.1%} of the log-likelihood that chance leaves. {errors}{ridge}"
+
+
+def about_scale(part: Part, gamma: float) -> str:
+    """The factor by which picks follow the recorded reward, in words.
+
+    Args:
+        part: the fit of the recorded reward alone.
+        gamma: the declared scale.
+    """
+    if part.fit is None:
+        return f"The reward's scale: {part.problem}"
+    value, (low, high) = float(part.fit.coefficients[0]), part.fit.intervals()[0]
+    return (
+        f"Picks follow the recorded reward with factor {value:.3f} (95% {low:.3f} to {high:.3f}); 1 is as declared, "
+        f"where γ = {gamma:g}, so that γ is estimated as {value * gamma:.3g} ({low * gamma:.3g} to {high * gamma:.3g})."
+    )
+
+
+def utilities_table(fit: Fit, references: dict[str, str]) -> Table:
+    """Each column's utility, its interval, and its odds ratio where that can be read."""
+    beside = f" (beside {', '.join(references.values())})" if references else ""
+    table = Table(title=f"Utilities{beside}", title_justify="left")
+    table.add_column("")
+    for column in ("utility", "95%", "odds ×"):
+        table.add_column(column, justify="right")
+    for name, value, (low, high) in zip(fit.names, fit.coefficients, fit.intervals(), strict=True):
+        odds = f"{math.exp(value):.3g}" if value < 20 else "very large"
+        table.add_row(escape(name), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}", odds)
+    return table
+
+
+def parts_table(parts: Sequence[Part]) -> Table:
+    """The utilities of each part that was fitted apart, such as a generation."""
+    table = Table(title="Fitted apart", title_justify="left")
+    for column in ("", "picks", "", "utility", "95%"):
+        table.add_column(column, justify="left" if not column else "right")
+    for part in parts:
+        if part.fit is None:
+            table.add_row(escape(part.name), f"{part.n:,}", "(see below)", "", "", end_section=True)
+            continue
+        for j, (name, (low, high)) in enumerate(zip(part.fit.names, part.fit.intervals(), strict=True)):
+            heading = ("", "") if j else (escape(part.name), f"{part.n:,}")
+            last = j == len(part.fit.names) - 1
+            value = f"{part.fit.coefficients[j]:+.3f}"
+            table.add_row(*heading, escape(name), value, f"{low:+.3f} to {high:+.3f}", end_section=last)
+    return table
+
+
+def items_table(items: Items) -> Table:
+    """Coarse items, such as classes: how often each was shown and picked, and its worth."""
+    table = Table(title=f"By {items.name}, as items of their own", title_justify="left")
+    table.add_column("")
+    for column in ("shown", "picked", "picked from one of each", "utility", "95%"):
+        table.add_column(column, justify="right")
+    for worth in items.worths:
+        table.add_row(
+            escape(worth.name),
+            f"{worth.shown:,}",
+            f"{worth.picked:,}",
+            f"{worth.worth:.1%}",
+            f"{worth.utility:+.2f}",
+            f"{worth.low:+.2f} to {worth.high:+.2f}",
+        )
+    return table
 
 
 def plan(
@@ -137,7 +261,7 @@ def plan(
         float | None,
         typer.Option(help="Error level of the test. Left out: that of the report's verdict on t against 0."),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
+    json_: Json = False,
 ) -> None:
     """Print how many raters and audit picks show a win rate of the latest generation against generation 0.
 
@@ -148,67 +272,65 @@ def plan(
 
     Example: `curate plan --effect 0.6 --raters 30 --picks-per-rater 40 --icc 0.05`
     """
-    import json
-    from dataclasses import asdict
-
-    from loop.analysis.plan import Setting, raters_needed, smallest_effect, watched_power, watched_raters
-    from loop.analysis.plan import power as power_of
-    from loop.evidence.intervals import WIN_RATES, error_level
-
     levels = [error_level(max(1, generations), 0, WIN_RATES, last) for last in (generations, 0)]
     fixed, watched = (Setting(icc, k, generations, level or default) for default in levels)
-    each = PICKS if picks_per_rater is None else (picks_per_rater,)
+    counts = PICKS if picks_per_rater is None else (picks_per_rater,)
     smallest: list[float | None] = []
     if raters is None:
-        plans = [raters_needed(power, picks, effect, fixed) for picks in each]
-        open_ended: list[float | None] = [watched_raters(power, picks, effect, watched) for picks in each]
+        plans = [raters_needed(power, picks, effect, fixed) for picks in counts]
+        open_ended: list[float | None] = [watched_raters(power, picks, effect, watched) for picks in counts]
     else:
-        plans = [power_of(raters, picks, effect, fixed) for picks in each]
-        open_ended = [watched_power(raters, picks, effect, watched) for picks in each]
-        smallest = [smallest_effect(power, raters, picks, fixed) for picks in each]
+        plans = [power_of(raters, picks, effect, fixed) for picks in counts]
+        open_ended = [watched_power(raters, picks, effect, watched) for picks in counts]
+        smallest = [smallest_effect(power, raters, picks, fixed) for picks in counts]
     if json_:
-        found = {"setting": asdict(fixed), "power": power, "plans": [asdict(one) for one in plans]}
+        values = {"setting": asdict(fixed), "power": power, "plans": [asdict(plan) for plan in plans]}
         always_valid = {"level": watched.level, "power" if raters else "raters": open_ended}
-        found |= {"always_valid": always_valid, "smallest_effects": smallest}
-        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        values |= {"always_valid": always_valid, "smallest_effects": smallest}
+        typer.echo(json.dumps(values, indent=1, allow_nan=False))
         return
-    _print(plans, open_ended, smallest, (fixed, watched), power)
+    print_plans(plans, open_ended, smallest, (fixed, watched), power)
 
 
-def _print(
-    plans: "list[Plan]",
+def print_plans(
+    plans: list[Plan],
     open_ended: list[float | None],
     smallest: list[float | None],
-    settings: "tuple[Setting, Setting]",
+    settings: tuple[Setting, Setting],
     power: float,
 ) -> None:
-    from rich.table import Table
+    """Prints a row for each plan, and how to read them.
 
-    from curate_app.console import out
-
+    Args:
+        plans: for a number of raters that is set in advance.
+        open_ended: for a study that is looked at after each rater: the number of raters, or the power of a given one.
+        smallest: the smallest effects that a given number of raters shows; empty where that number was asked for.
+        settings: of the first and of the second kind.
+        power: the chance that an effect is shown.
+    """
     setting, watched = settings
     table = Table(title=f"Audit picks for a win rate of {plans[0].effect:g}", title_justify="left")
     columns = ["raters", "picks each", "audit picks in all", "power", "design effect"]
     more = ["power, open", f"shown with power {power:g}"] if smallest else ["raters, open"]
     for column in (*columns, *more):
         table.add_column(column, justify="right")
-    for j, one in enumerate(plans):
-        watched_one = open_ended[j]
+    for j, plan in enumerate(plans):
+        watched_value = open_ended[j]
         if smallest:
-            least = [f"{watched_one:.0%}", f"{smallest[j]:.3f}" if smallest[j] else "nothing"]
+            last = [f"{watched_value:.0%}", f"{smallest[j]:.3f}" if smallest[j] else "nothing"]
         else:
-            least = ["over 5,000" if watched_one is None else f"{watched_one:,}"]
-        cells = (f"{one.raters:,}", f"{one.picks:g}", f"{one.raters * one.picks:,.0f}", f"{one.power:.0%}")
-        table.add_row(*cells, f"{one.design_effect:.2f}", *least)
-    out.print(table)
+            last = ["over 5,000" if watched_value is None else f"{watched_value:,}"]
+        cells = (f"{plan.raters:,}", f"{plan.picks:g}", f"{plan.raters * plan.picks:,.0f}", f"{plan.power:.0%}")
+        table.add_row(*cells, f"{plan.design_effect:.2f}", *last)
+    console.print(table)
     worth = plans[0].comparisons / plans[0].picks
-    out.print(
+    console.print(
         f"Slates of {setting.k}, generation {setting.generations} against generation 0: an audit pick is worth "
-        f"{worth:.2f} of a comparison. One rater's are alike with icc {setting.icc:g}; a small pilot and `curate fit` "
-        "tell it. Curation picks don't count. The first columns are for a number of raters set in advance "
-        f"(stop.raters; error level {setting.level:.2g}), 'open' is for a study that is looked at after each rater and "
-        f"stopped at will (error level {watched.level:.2g}; simulated).",
+        f"{worth:.2f} of a comparison. Picks of the same rater are alike with icc {setting.icc:g}; estimate it from a "
+        "small pilot with `curate fit`. Curation picks don't count. The first columns are for a number of raters set "
+        f"in advance (stop.raters; error level {setting.level:.2g}), 'open' is for a study that is looked at after "
+        f"each rater and may stop at any time (error level {watched.level:.2g}; simulated).",
         highlight=False,
     )
     if setting.k > 2:
-        out.print("The report gives no verdict in such slates: 0.5 isn't indifference there.", highlight=False)
+        console.print("The report gives no verdict on such slates: 0.5 isn't indifference there.", highlight=False)

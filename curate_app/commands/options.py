@@ -1,4 +1,4 @@
-"""Options that several verbs share: where to write, and with which checkpoint a study begins."""
+"""Options that several verbs share, and the checks on them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +10,18 @@ import typer
 if TYPE_CHECKING:
     from loop.config import StudyConfig
 
+PRESETS = "digits, moons, gaussians, cifar10, cifar10-small or folder"
+StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]
+Seed = Annotated[int | None, typer.Option(help="Everything random comes from it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="auto (CUDA, else Apple's mps, else the CPU), cpu, cuda or mps; else study.toml's."),
+]
+Weights = Annotated[Path, typer.Option("--out", help="The weights' file, .safetensors; a .json comes beside it.")]
 Checkpoint = Annotated[
     str,
     typer.Option(
@@ -32,6 +44,16 @@ def check_destination(path: Path, force: bool) -> None:
         raise ValueError(f"There is no folder {path.parent} to write {path.name} into.")
 
 
+def check_weights_file(path: Path) -> None:
+    """Refuses a path that weights can't be written to.
+
+    Raises:
+        ValueError: it doesn't end in .safetensors, or is there already.
+    """
+    if path.suffix != ".safetensors" or path.exists():
+        raise ValueError(f"--out must be a new file that ends in .safetensors, not {path}.")
+
+
 def with_checkpoint(settings: Sequence[str] | None, checkpoint: str) -> list[str]:
     """The settings with `network.file`, where a checkpoint was given; a path is made absolute."""
     from loop.presets import PUBLISHED
@@ -43,15 +65,15 @@ def with_checkpoint(settings: Sequence[str] | None, checkpoint: str) -> list[str
 
 
 def check_checkpoint(config: "StudyConfig", study: Path, device: str | None = None) -> None:
-    """Holds the generator that a new study names against its settings, after downloading it if need be.
+    """Compares the generator that a new study names with the study's settings; downloads it first if need be.
 
     Args:
         config: the study's settings.
-        study: its folder; one that is there has been checked.
+        study: its folder; a study that exists has been checked.
         device: the command line's, where it names one.
 
     Raises:
-        ValueError: it can't be read or doesn't go with the study.
+        ValueError: the generator can't be read or doesn't go with the study.
         DownloadError: it can't be downloaded.
     """
     if not config.network.file or study.exists():
@@ -63,7 +85,7 @@ def check_checkpoint(config: "StudyConfig", study: Path, device: str | None = No
     with phase_bars() as report:
         located = locate(config.network, partial(report, "downloading"))
     use_threads(beside_app=False, small=config.network.kind == "mlp")
-    from loop.compute import choose_device
+    from loop.compute import choose_device  # after use_threads: torch reads the number of threads when imported
     from loop.generators import pretrained
 
     choose_device(config, device)

@@ -1,26 +1,41 @@
-"""`curate pretrain`: the generator that studies begin with, trained once."""
+"""`curate pretrain` and `curate reward`: networks trained once for many studies, the generator and the classifier."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from curate_app.commands.options import Checkpoint
-from curate_app.launch import Device, use_device
+from curate_app.commands.options import (
+    Checkpoint,
+    Device,
+    Json,
+    Seed,
+    Settings,
+    Weights,
+    check_weights_file,
+    with_checkpoint,
+)
+from curate_app.console import out as console
+from curate_app.console import phase_bars
+from curate_app.launch import use_device
+from curate_app.processes import use_threads
+from loop.study import configure
+
+DATASETS = ("digits", "cifar10", "cifar10-small", "folder")
+reward = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
 
 
 def pretrain(
-    out: Annotated[Path, typer.Option(help="The weights' file, .safetensors; a .json comes beside it.")],
+    out: Weights,
     preset: Annotated[str, typer.Option(help="Whose generator: cifar10, cifar10-small, folder, digits ...")],
     path: Annotated[str, typer.Option(help="A local copy of the images, as class folders.")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="Everything random comes from it.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")
-    ] = None,
+    seed: Seed = None,
+    setting: Settings = None,
     checkpoint: Checkpoint = "",
     device: Device = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
+    json_: Json = False,
 ) -> None:
     """Train the generator that studies begin with, once for many; an interrupted run goes on with the same command.
 
@@ -29,26 +44,92 @@ def pretrain(
 
     Example: `curate pretrain --preset cifar10-small --out cifar10-small.safetensors`
     """
-    from curate_app.commands.options import with_checkpoint
-    from curate_app.commands.reward import check_out
-    from curate_app.console import out as console
-    from curate_app.console import phase_bars
-    from curate_app.processes import use_threads
-    from loop.study import configure
-
-    check_out(out)
+    check_weights_file(out)
     paths = [f"data.path={path}"] if path else []
     config = configure(preset, with_checkpoint([*paths, *(setting or [])], checkpoint), seed=seed)
     use_threads(beside_app=False, small=config.network.kind == "mlp")
     use_device(config, device)
-    from loop import setup
+    from loop import setup  # after use_threads: torch reads the number of threads when imported
     from loop.compute import is_main
 
     with phase_bars(quiet=not is_main()) as report:
-        made = (setup.take if checkpoint else setup.pretrain)(config, out, report)
+        trained = (setup.take if checkpoint else setup.pretrain)(config, out, report)
     if json_:
-        found = {"path": str(out), "sha256": made.sha256, "parameters": made.parameters}
-        console.print_json(json.dumps(found))
+        print_values(path=str(out), sha256=trained.sha256, parameters=trained.parameters)
         return
-    pictures = f" Samples along the way: {made.sheets}." if made.sheets else ""
-    console.print(f"{made.parameters:,} parameters.{pictures} Use it with: --checkpoint {out}")
+    pictures = f" Samples along the way: {trained.sheets}." if trained.sheets else ""
+    console.print(f"{trained.parameters:,} parameters.{pictures} Use it with: --checkpoint {out}")
+
+
+@reward.command("train")
+def train(
+    dataset: Annotated[str, typer.Option(help=f"{', '.join(DATASETS[:-1])} or {DATASETS[-1]}.")],
+    out: Weights,
+    path: Annotated[str, typer.Option(help="A local copy of the images, as class folders.")] = "",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    setting: Settings = None,
+    device: Device = None,
+    json_: Json = False,
+) -> None:
+    """Train the VGG11 that judges images, and measure its accuracy; an interrupted run goes on with the same command.
+
+    A study takes it with `--set classifier.file=PATH`.
+
+    Example: `curate reward train --dataset digits --out digits-vgg11.safetensors`
+    """
+    if dataset not in DATASETS:
+        raise ValueError(
+            f"There is no image data set '{dataset}'; choose {', '.join(DATASETS[:-1])} or {DATASETS[-1]}."
+        )
+    paths = [f"data.path={path}"] if path else []
+    config = configure(dataset, [*paths, *(setting or [])], seed=seed)
+    use_threads(beside_app=False)
+    use_device(config, device)
+    from data.datasets import load
+    from loop.compute import from_main, is_main
+    from loop.setup import trained
+
+    check_weights_file(out)
+    with phase_bars(quiet=not is_main()) as report:
+        real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
+        classifier = trained(config, real, "classifier", out, report)
+    if json_:
+        print_values(path=str(out), sha256=classifier.sha256, accuracy=classifier.accuracy)
+        return
+    console.print(f"Held-out accuracy {classifier.accuracy:.2%}. Use it with: --set classifier.file={out}")
+
+
+@reward.command("import")
+def import_(
+    weights: Annotated[Path, typer.Option(help="The state dict, .pt, of huyvnphan/PyTorch_CIFAR10's vgg11_bn.")],
+    out: Weights,
+    path: Annotated[str, typer.Option(help="A local copy of CIFAR-10, as class folders under `test`.")] = "",
+    json_: Json = False,
+) -> None:
+    """Turn a VGG11 of huyvnphan/PyTorch_CIFAR10 into curate's format, and measure its accuracy on the test images.
+
+    A study takes it with `--set classifier.file=PATH`. Without the test images it is written all the same, without
+    an accuracy.
+
+    Example: `curate reward import --weights vgg11_bn.pt --out vgg11-huyvnphan.safetensors`
+    """
+    use_threads(beside_app=False)
+    from loop.setup import imported
+
+    check_weights_file(out)
+    if path and not Path(path).is_dir():
+        raise ValueError(f"There is no folder {path}; --path is for a local copy of CIFAR-10, or left out.")
+    classifier, why_unknown = imported(weights, path)
+    sha256 = classifier.save(out)
+    if json_:
+        print_values(path=str(out), sha256=sha256, accuracy=classifier.accuracy, not_measured=why_unknown)
+        return
+    accuracy = (
+        why_unknown if classifier.accuracy is None else f"Accuracy on the test images: {classifier.accuracy:.2%}."
+    )
+    console.print(f"{accuracy} Use it with: --set classifier.file={out}", markup=False)
+
+
+def print_values(**values: Any) -> None:
+    """Prints values as JSON."""
+    console.print_json(json.dumps(values))

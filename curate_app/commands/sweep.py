@@ -1,24 +1,57 @@
-"""`curate sweep`: one study for every combination of settings and every seed. Imports are inside the verb."""
+"""`curate sweep`: one study for every combination of settings and every seed, and what came of them."""
 
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
-Grid = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--grid", help="A setting and the values it takes, as a.b=v1,v2; again for another. Lists: 'a.b=[[1,2],[3,4]]'."
-    ),
-]
+from curate_app.commands.options import PRESETS, Json
+from curate_app.console import PHASES, err
+from curate_app.console import out as console
+from curate_app.plots.figures import svg_markup, sweep_figures
+from curate_app.processes import worker_threads
+from curate_app.report.files import write_comparison
+from loop.config import plain
+from loop.evidence.schema import Estimate
+from loop.study import ERRORS, Study
+from loop.sweep.grid import (
+    Cell,
+    Sweep,
+    describe,
+    label,
+    only_sweep,
+    parse_grid,
+    read,
+    remove,
+    requested_sweep,
+    short_names,
+    write,
+)
+from loop.sweep.results import Response, responses
+from loop.sweep.run import Ended, OnEvent, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
+
+WINDOW_S = 120.0  # over which the speed is taken
+COPYING = 0.2  # of a round: the cost of a generation 0 that is copied
+REPORT = "report.html"
 
 
 def sweep(
     folder: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The folder of the sweep's studies.")],
-    preset: Annotated[
-        str | None, typer.Option(help="For a new sweep: digits, moons, gaussians, cifar10, cifar10-small or folder.")
+    preset: Annotated[str | None, typer.Option(help=f"For a new sweep: {PRESETS}.")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A setting and the values it takes, as a.b=v1,v2; again for another. Lists: 'a.b=[[1,2],[3,4]]'."
+        ),
     ] = None,
-    grid: Grid = None,
     seeds: Annotated[
         int | None, typer.Option(help="Studies of each combination, with seeds 0, 1, ...; 1 if left out.")
     ] = None,
@@ -29,7 +62,7 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Studies at a time; left out: as many as the cores hold.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
+    json_: Json = False,
 ) -> None:
     """Simulate a study for each combination and seed, side by side; an interrupted sweep goes on with the same command.
 
@@ -37,9 +70,249 @@ def sweep(
 
     Example: `curate sweep s --preset moons --grid curation.k=2,4,8 --grid mix.lam=inf,1 --seeds 3`
     """
-    from curate_app.commands.sweep_run import run_sweep
-    from loop.sweep.grid import parse_grid, requested_sweep
-
-    asked = requested_sweep(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations)
-    if not run_sweep(folder, asked, jobs, as_json=json_):
+    requested = requested_sweep(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations)
+    if not run_sweep(folder, requested, jobs, as_json=json_):
         raise typer.Exit(1)
+
+
+def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) -> bool:
+    """Runs the studies of a sweep that are missing and reports on all; True if every study reached its end.
+
+    Args:
+        folder: of the sweep.
+        sweep: its studies.
+        jobs: studies at a time; None for as many as the cores hold.
+        as_json: prints JSON.
+
+    Raises:
+        ValueError: the sweep is wrong, the folder holds other studies, or another process runs it; nothing is made.
+    """
+    began = time.monotonic()
+    cells = sweep.cells()
+    states = {cell.name: standing(folder, cell) for cell in cells}
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    cores = worker_threads(beside_app=False)
+    threads, jobs = threads_and_jobs(cells, jobs, cores, int(given) if given.isdecimal() and int(given) else None)
+    if not as_json:
+        console.print(plan_of(folder, sweep, states, min(jobs, len(cells))), highlight=False, markup=False)
+    is_new = read(folder) is None and not any(state.exists for state in states.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_sweep(folder):
+        write(folder, sweep)
+        failed: dict[str, str] = {}
+        if not all(state.reaches(sweep.last) for state in states.values()):
+            with sweep_progress(cells, states, sweep.last, as_json) as report:
+                failed = run(folder, cells, sweep.last, jobs, threads, report)
+        # where no study could begin, the folder goes, so that the same command works once its settings are corrected
+        is_gone = is_new and len(failed) == len(cells) and discard_unbegun(folder, cells)
+        with err.status("comparing the studies"):
+            answers = [] if is_gone else responses(folder, cells, sweep.last)
+            files = write_results(folder, sweep, cells, answers) if answers else []
+        if is_gone:
+            remove(folder)
+    if as_json:
+        seconds = round(time.monotonic() - began, 2)
+        values = sweep_values(folder, sweep, cells, failed, answers)
+        values |= {"files": [str(file) for file in files], "seconds": seconds}
+        console.print_json(json.dumps(values, allow_nan=False))
+    else:
+        print_results(folder, cells, failed, answers, files)
+    return not failed
+
+
+def plan_of(folder: Path, sweep: Sweep, states: Mapping[str, Standing], jobs: int) -> str:
+    """The studies to run, and how many of them are done or begun, in words."""
+    done = sum(state.reaches(sweep.last) for state in states.values())
+    begun = sum(state.t is not None for state in states.values()) - done
+    progress = f"; {done} done, {begun} begun" if done or begun else ""
+    many = "study" if len(states) == 1 else "studies"
+    return (
+        f"{len(states)} {many} in {folder}: {describe(sweep)}, {sweep.preset} to generation {sweep.last}, "
+        f"{jobs} at a time{progress}."
+    )
+
+
+class Work:
+    """The work of a sweep and how much of it is done, in rounds."""
+
+    def __init__(self, cells: Sequence[Cell], states: dict[str, Standing], last: int):
+        self.start, self.pretraining = {}, {}
+        known = {cell.config.pretraining for cell in cells if states[cell.name].t is not None}
+        for cell in cells:
+            t = states[cell.name].t
+            self.start[cell.name] = t or 0
+            self.pretraining[cell.name] = 0.0 if t is not None else pretraining_cost(cell, known)
+            known.add(cell.config.pretraining)
+        self.last = last
+        self.done = dict.fromkeys(self.start, 0.0)
+
+    @property
+    def total(self) -> float:
+        """All that is to be done."""
+        return sum(self.total_of(name) for name in self.start)
+
+    @property
+    def completed(self) -> float:
+        """The work done by now."""
+        return sum(self.done.values())
+
+    def report(self, cell: Cell, event: Step | Ended) -> None:
+        """Records how far a study is; a study that failed has nothing left to do."""
+        name = cell.name
+        if isinstance(event, Ended) or event.phase == "judging":
+            self.done[name] = self.total_of(name)
+        elif event.phase in PHASES:
+            _, start, length = PHASES[event.phase]
+            turns = event.t - 1 - self.start[name] + start + length * event.share
+            self.done[name] = self.pretraining[name] + max(0.0, turns)
+        elif event.phase == "pretraining":
+            self.done[name] = self.pretraining[name] * event.share
+
+    def total_of(self, name: str) -> float:
+        """All that is to be done for one study."""
+        return self.pretraining[name] + max(0, self.last - self.start[name])
+
+
+@contextmanager
+def sweep_progress(cells: Sequence[Cell], states: dict[str, Standing], last: int, quiet: bool) -> Iterator[OnEvent]:
+    """Shows one bar over the sweep, and a line for each study that ends; yields the function to report to.
+
+    Args:
+        cells: all studies.
+        states: how far they are.
+        last: generation of each.
+        quiet: shows nothing.
+    """
+    columns = (
+        TextColumn("{task.fields[ended]} of {task.fields[studies]} studies"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    work, running = Work(cells, states, last), dict[str, str]()
+    ended = sum(state.reaches(last) for state in states.values())
+    with Progress(*columns, console=err, disable=quiet, speed_estimate_period=WINDOW_S) as bar:
+        task = bar.add_task("", total=work.total or 1.0, ended=ended, studies=len(cells))
+
+        def report(cell: Cell, event: Step | Ended) -> None:
+            nonlocal ended
+            work.report(cell, event)
+            if isinstance(event, Ended):
+                running.pop(cell.name, None)
+                ended += event.error is None
+                outcome = f"failed after {event.seconds:.0f} s" if event.error else f"done in {event.seconds:.0f} s"
+                bar.console.print(f"{cell.name}: {outcome}", markup=False, highlight=False)
+            else:
+                phase = PHASES[event.phase][0] if event.phase in PHASES else event.phase
+                running[cell.name] = f"{cell.name}: {phase} t = {event.t}"
+            bar.update(task, completed=work.completed, ended=ended, description="  ".join(running.values()))
+
+        yield report
+
+
+def pretraining_cost(cell: Cell, known: set[str]) -> float:
+    """The cost of a study's generation 0, in rounds.
+
+    Args:
+        cell: the study.
+        known: the pretrainings that some study has done by then, so that it is copied.
+    """
+    if cell.config.pretraining in known:
+        return COPYING
+    train = cell.config.train
+    return max(COPYING, PHASES["training"][2] * train.pretrain_steps / train.finetune_steps)
+
+
+def write_results(folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Sequence[Response]) -> list[Path]:
+    """Writes the figure, and the page that compares the studies that are done; returns the paths."""
+    figures = sweep_figures(folder, answers)
+    done = [folder / cell.name for cell in cells if standing(folder, cell).reaches(sweep.last)]
+    studies = [Study.open(path) for path in done]
+    caption = (
+        "Marks: measured, with 95% intervals over seeds; dashed: predicted from generation 0 by the exact operator."
+    )
+    if len(studies) < 2:
+        return figures
+    try:
+        write_comparison(
+            studies,
+            folder / REPORT,
+            title=f"Sweep: {describe(sweep)}",
+            figures=[("Dose and response", caption, svg_markup(figures[0]))],
+        )
+    finally:
+        for study in studies:
+            study.store.close()
+    return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")]
+
+
+def print_results(
+    folder: Path, cells: Sequence[Cell], failed: Mapping[str, str], answers: Sequence[Response], files: Sequence[Path]
+) -> None:
+    """Prints the table of responses, the files, and why studies failed."""
+    if answers:
+        console.print(responses_table(answers))
+    for file in files:
+        if file.suffix in (".html", ".svg"):
+            console.print(f"Wrote {file}.", highlight=False, markup=False)
+    if failed:
+        again = "the same command tries them again" if folder.exists() else "nothing of them was kept"
+        err.print(f"{len(failed)} of {len(cells)} studies failed; {again}:", markup=False)
+    for name, error in failed.items():
+        log = folder / name / ERRORS
+        err.print(f"  {name}: {error.rstrip('.')}.{f' More in {log}' if log.exists() else ''}", markup=False)
+
+
+def responses_table(answers: Sequence[Response]) -> Table:
+    """A row per combination: measured over seeds, and predicted."""
+    names = short_names(list(answers[0].values))
+    table = Table(title=f"Generation {answers[0].t}; 95% intervals over seeds; predicted from generation 0")
+    for name in (*names.values(), "seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission"):
+        table.add_column(name, justify="right")
+    for answer in answers:
+        table.add_row(
+            *(label(value) for value in answer.values.values()),
+            str(answer.seeds),
+            plus_minus(answer.mean_reward),
+            "" if answer.mean_reward_predicted is None else f"{answer.mean_reward_predicted:.4g}",
+            plus_minus(answer.gain),
+            "" if answer.gain_predicted is None else f"{answer.gain_predicted:.4g}",
+            plus_minus(answer.transmission) if answer.transmission else "",
+        )
+    return table
+
+
+def plus_minus(estimate: Estimate) -> str:
+    """A value and half the width of its interval."""
+    return f"{estimate.value:.4g} ± {(estimate.high - estimate.low) / 2:.2g}"
+
+
+def sweep_values(
+    folder: Path, sweep: Sweep, cells: Sequence[Cell], failed: Mapping[str, str], answers: Sequence[Response]
+) -> dict[str, Any]:
+    """The sweep, its studies and the responses in plain values."""
+    studies = [
+        {
+            "study": cell.name,
+            "path": str(folder / cell.name),
+            "values": plain(dict(cell.values)),
+            "seed": cell.config.seed,
+            "generation": standing(folder, cell).t,
+            "error": failed.get(cell.name),
+        }
+        for cell in cells
+    ]
+    rows = []
+    for answer in answers:
+        estimates = {key: getattr(answer, key) for key in asdict(answer)}
+        rows.append({key: x.model_dump() if isinstance(x, Estimate) else x for key, x in estimates.items()})
+    return {
+        "sweep": str(folder),
+        "preset": sweep.preset,
+        "generations": sweep.last,
+        "studies": studies,
+        "responses": [plain(row) for row in rows],
+    }

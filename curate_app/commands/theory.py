@@ -1,11 +1,38 @@
-"""`curate theory`: toy models of retraining, simulated beside exact curves. Imports are inside the verbs."""
+"""`curate theory`: toy models of retraining, simulated beside exact curves."""
 
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="Toy models of retraining on one's own samples, beside exact curves.")
+from curate_app.commands.options import Json, check_destination
+from curate_app.console import err
+from curate_app.console import out as console
+from curate_app.plots.figures import ToyModel, theory_figure
+from loop.config import POLICY_KINDS, DataPolicy, PolicyKind
+from loop.theory.toy_models import (
+    ACCUMULATE_BOUND,
+    Curve,
+    GaussianModel,
+    LinearModel,
+    Point,
+    check_range,
+    curves,
+    largest_z,
+)
+from loop.theory.toy_tokens import CategoricalModel, CuratedModel, K, curated_curves
+
+theory = typer.Typer(no_args_is_help=True, help="Toy models of retraining on one's own samples, beside exact curves.")
 
 Policies = Annotated[
     list[str] | None,
@@ -23,14 +50,18 @@ Out = Annotated[
     typer.Option(help="The figure, .png, .svg or .pdf. Left out: theory-MODEL.png here, or none with --json."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the figure if it is there.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Slate = Annotated[
     str, typer.Option("--k", help="Each row is picked from K draws, 1 to 1,000 or inf; 1 is plain drawing.")
 ]
 Gamma = Annotated[float, typer.Option(help="Reward from the least to the most liked, 0 to 100.")]
+HEADERS = {  # values of a point beside its mean, and their columns in the table; JSON has all of them
+    "expected": "expected", "median": "median", "drift_squared": "drift²", "tokens_left": "tokens",
+    "endless_rows": "endless", "floor": "floor", "kl_exact": "KL",
+}  # fmt: skip
+FORMATS = (".png", ".svg", ".pdf")
 
 
-@app.command()
+@theory.command()
 def linear(
     dimension: Annotated[int, typer.Option(help="Coefficients, 1 to 200.")] = 10,
     rows: Annotated[int, typer.Option(help="Real rows, from dimension + 4 to 10,000.")] = 60,
@@ -50,14 +81,11 @@ def linear(
 
     Example: `curate theory linear --dimension 10 --rows 60 --policy replace --policy accumulate`
     """
-    from curate_app.commands.theory_run import Request, show
-    from loop.theory.toy_models import LinearModel
-
-    asked = Request("linear", policy, lam, generations, repetitions, seed, out, force, json_)
-    show(asked, LinearModel(dimension, rows, fresh))
+    request = Request("linear", policy, lam, generations, repetitions, seed, out, force, json_)
+    run_model(request, LinearModel(dimension, rows, fresh))
 
 
-@app.command()
+@theory.command()
 def gaussian(
     rows: Annotated[int, typer.Option(help="Real points, 2 to 100,000.")] = 20,
     policy: Policies = None,
@@ -73,14 +101,11 @@ def gaussian(
 
     Example: `curate theory gaussian --rows 50 --generations 30 --out gaussian.svg`
     """
-    from curate_app.commands.theory_run import Request, show
-    from loop.theory.toy_models import GaussianModel
-
-    asked = Request("gaussian", policy, lam, generations, repetitions, seed, out, force, json_)
-    show(asked, GaussianModel(rows))
+    request = Request("gaussian", policy, lam, generations, repetitions, seed, out, force, json_)
+    run_model(request, GaussianModel(rows))
 
 
-@app.command()
+@theory.command()
 def categorical(
     vocabulary: Annotated[int, typer.Option(help="Tokens, 2 to 10,000; the i-th has mass proportional to 1/i.")] = 10,
     rows: Annotated[int, typer.Option(help="Real rows, 2 to 100,000.")] = 20,
@@ -101,14 +126,11 @@ def categorical(
 
     Example: `curate theory categorical --vocabulary 50 --rows 100 --generations 40`
     """
-    from curate_app.commands.theory_run import Request, show, slate_size
-    from loop.theory.toy_tokens import CategoricalModel
-
-    asked = Request("categorical", policy, lam, generations, repetitions, seed, out, force, json_)
-    show(asked, CategoricalModel(vocabulary, rows, slate_size(k), gamma))
+    request = Request("categorical", policy, lam, generations, repetitions, seed, out, force, json_)
+    run_model(request, CategoricalModel(vocabulary, rows, slate_size(k), gamma))
 
 
-@app.command()
+@theory.command()
 def curation(
     size: Annotated[int, typer.Option(help="Points of the support, 2 to 1,000.")] = 10,
     rows: Annotated[
@@ -129,8 +151,214 @@ def curation(
 
     Example: `curate theory curation --k 4 --gamma 3 --lam 0.25 --policy mix`
     """
-    from curate_app.commands.theory_run import Request, show, slate_size
-    from loop.theory.toy_tokens import CuratedModel
+    request = Request("curation", policy, lam, generations, repetitions, seed, out, force, json_)
+    run_model(request, CuratedModel(size, gamma, slate_size(k), rows))
 
-    asked = Request("curation", policy, lam, generations, repetitions, seed, out, force, json_)
-    show(asked, CuratedModel(size, gamma, slate_size(k), rows))
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options that all models share; names as on the command line."""
+
+    model: str
+    policy: Sequence[str] | None
+    lam: float
+    generations: int
+    repetitions: int
+    seed: int
+    out: Path | None
+    force: bool
+    json: bool
+
+    @property
+    def figure(self) -> Path | None:
+        """The file of the figure; None for no figure."""
+        return self.out or (None if self.json else Path(f"theory-{self.model}.png"))
+
+
+def run_model(request: Request, model: ToyModel) -> None:
+    """Simulates a model, saves the figure, and prints the table or JSON.
+
+    Raises:
+        ValueError: options out of range, or a figure that can't be written there; before anything is simulated.
+    """
+    policies = data_policies(request)
+    figure = request.figure
+    if figure is not None:
+        if figure.suffix.lower() not in FORMATS:
+            known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+            raise ValueError(f"A figure's name must end with {known}; {figure} doesn't.")
+        check_destination(figure, request.force)
+    with bar_if_slow(f"simulating {request.model}", quiet=request.json) as report:
+        sizes = (policies, request.generations, request.repetitions, request.seed, report)
+        simulated = curated_curves(model, *sizes) if isinstance(model, CuratedModel) else curves(model, *sizes)
+    if figure is not None:
+        theory_figure(figure, model, simulated, described(request, model))
+    if request.json:
+        console.print_json(json.dumps(as_json(request, model, simulated), allow_nan=False))
+        return
+    console.print(curves_table(request.model, model, simulated))
+    for line in [described(request, model) + ".", *summary(model, simulated)]:
+        console.print(line, highlight=False, markup=False)
+    console.print(f"Wrote {figure}.", highlight=False)
+
+
+def data_policies(request: Request) -> list[DataPolicy]:
+    """The policies that were requested, or all that apply to the model."""
+    if not math.isinf(request.lam):
+        check_range("lam", request.lam, 0.01, 100)
+    kinds: Sequence[str] = ("replace", "accumulate", "accumulate_subsample", "mix")
+    if request.model == "curation":  # a pool's subsample has the same population as the pool
+        kinds = ("replace", "accumulate", "mix")
+    chosen = [kind.replace("-", "_") for kind in request.policy or kinds]
+    unknown = [kind for kind in chosen if kind not in POLICY_KINDS]
+    if unknown:
+        raise ValueError(f"There is no data policy '{unknown[0]}'; choose one of {', '.join(POLICY_KINDS)}.")
+    return [DataPolicy(cast(PolicyKind, kind), request.lam) if kind == "mix" else DataPolicy(cast(PolicyKind, kind))
+            for kind in chosen]  # fmt: skip
+
+
+def slate_size(text: str) -> K:
+    """K from the command line: a whole number, or "inf"."""
+    if text == "inf":
+        return "inf"
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"K must be a whole number or inf, not '{text}'") from error
+
+
+def quantity(model: ToyModel) -> str:
+    """The simulated quantity, in words."""
+    return "E[w] / w*" if isinstance(model, CuratedModel) else model.quantities[0]
+
+
+def described(request: Request, model: ToyModel) -> str:
+    """The sizes in words."""
+    sizes = {name: f"{value:,}" if type(value) is int else value for name, value in asdict(model).items()}
+    if sizes.get("k") == "1":
+        sizes.pop("gamma")  # nothing is picked
+    words = ", ".join(
+        name if value is True else f"{name} {value}" for name, value in sizes.items() if value is not False
+    )
+    return f"{words}; {request.repetitions:,} repetitions, seed {request.seed}"
+
+
+def curves_table(name: str, model: ToyModel, simulated: Sequence[Curve]) -> Table:
+    """A row per policy and generation: exact, simulated, its standard error, z, and the model's other values."""
+    table = Table(title=escape(f"{name}: {quantity(model)}"), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("policy")
+    points = [point for curve in simulated for point in curve.points]
+    columns = {head: cell for head, cell in table_columns(model).items() if any(cell(point) for point in points)}
+    for head in columns:
+        table.add_column(head, justify="right")
+    for curve in simulated:
+        for index, point in enumerate(curve.points):
+            last = index + 1 == len(curve.points)
+            cells = [cell(point) for cell in columns.values()]
+            table.add_row("" if index else str(curve.policy), *cells, end_section=last)
+    return table
+
+
+def table_columns(model: ToyModel) -> dict[str, Callable[[Point], str]]:
+    """The table's columns: by heading, the cell of a point."""
+    curated = isinstance(model, CuratedModel)
+    columns: dict[str, Callable[[Point], str]] = {
+        "t" if curated else "n": lambda point: str(point.n),
+        "limit" if curated else "exact": lambda point: decimal(point.exact),
+        "simulated": lambda point: decimal(point.simulated),
+        "SE": lambda point: decimal(point.se),
+        "z": z_cell,
+    }
+    return columns | {head: lambda point, key=key: decimal(point.extra.get(key)) for key, head in HEADERS.items()}
+
+
+def decimal(value: float | None) -> str:
+    """A number with four decimals; empty where there is none."""
+    return "" if value is None else f"{value:.4f}"
+
+
+def z_cell(point: Point) -> str:
+    """Z of a point, in red beyond 3; empty where there is none."""
+    if point.z is None:
+        return ""
+    return f"{point.z:+.2f}" if abs(point.z) <= 3 else f"[bold red]{point.z:+.2f}[/bold red]"
+
+
+def summary(model: ToyModel, simulated: Sequence[Curve]) -> list[str]:
+    """Sentences below the table."""
+    points = [point for curve in simulated for point in curve.points if point.z is not None]
+    largest = largest_z(simulated)
+    lines = [f"Largest |z| of {len(points)} points: {largest:.2f}."] if largest is not None else []
+    if open_ := [str(curve.policy) for curve in simulated if all(point.exact is None for point in curve.points)]:
+        lines.append(f"No closed form is known, so these are simulated only: {', '.join(open_)}.")
+    if isinstance(model, LinearModel):
+        lines.append(f"v = d / (T - d - 1) = {model.v:.4g}, for noise of variance 1.")
+        lines.append(f"By theory replace is n, and accumulate stays under pi^2 / 6 = {ACCUMULATE_BOUND:.4f}.")
+    return lines + (promises(simulated) if isinstance(model, CuratedModel) else [])
+
+
+def promises(simulated: Sequence[Curve]) -> list[str]:
+    """Sentences on the curated loop: its distance from the exact one, and the bounds C4 and C5."""
+    gap = max(abs(point.simulated / cast(float, point.exact) - 1) for curve in simulated for point in curve.points)
+    lines = [
+        "z: simulated minus expected, which is exact given the generations before; in SE of that difference.",
+        f"limit: the exact loop with endless picks; simulated differs from it by at most {gap:.2%}. "
+        "floor and KL are the exact loop's.",
+    ]
+    for curve in simulated:
+        bounds = curve.points[-1].extra
+        if "c4_floor" in bounds:
+            lines.append(
+                f"C4 as printed, {curve.policy}: E[w] / w* is at least {bounds['c4_floor']:.4f} from t = 1 on."
+            )
+        if "kl_ceiling" in bounds:
+            lines.append(f"C5, {curve.policy}: KL is at most {bounds['kl_ceiling']:.4f}.")
+    return lines
+
+
+def as_json(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> dict[str, Any]:
+    """Everything in plain values; an infinite lam is "inf", and that of other policies than mix is None."""
+    points = []
+    for curve in simulated:
+        lam = None if curve.policy.kind != "mix" else curve.policy.lam if math.isfinite(curve.policy.lam) else "inf"
+        for point in curve.points:
+            values = {key: value for key, value in asdict(point).items() if key != "extra"}
+            points.append({"policy": curve.policy.kind, "lam": lam} | values | point.extra)
+    if isinstance(model, CuratedModel):
+        points = [{"t" if key == "n" else key: value for key, value in point.items()} for point in points]
+    return {
+        "model": request.model,
+        "settings": asdict(model),
+        "quantity": quantity(model),
+        "generations": request.generations,
+        "repetitions": request.repetitions,
+        "seed": request.seed,
+        "largest_z": largest_z(simulated),
+        "points": points,
+        "figure": None if request.figure is None else str(request.figure),
+    }
+
+
+@contextmanager
+def bar_if_slow(title: str, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Shows a bar with the time left once two seconds look likely; yields the function to report the share done to."""
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("about {task.fields[left]:.0f} s left"))
+    bars = Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal)
+    task = bars.add_task(title, total=1.0, left=0.0)
+    started = False
+
+    def report(share: float) -> None:
+        nonlocal started
+        so_far = time.monotonic() - began
+        left = so_far * (1 - share) / share if share else math.inf
+        if not started and so_far > 0.3 and so_far + left > 2:
+            bars.start()
+            started = True
+        bars.update(task, completed=share, left=min(left, 1e6))
+
+    try:
+        yield report
+    finally:
+        if started:
+            bars.stop()

@@ -65,6 +65,22 @@ class Line:
         return (self.loud or self.look == "bound") if self.named is None else self.named
 
     @property
+    def may_have_label(self) -> bool:
+        """True if its name stands at its end at least where there is room."""
+        return self.has_label or (self.named is None and self.look == "line")
+
+    @property
+    def change(self) -> float:
+        """The distance between its first value and its last."""
+        return abs(self.points[-1].value - self.points[0].value)
+
+    @property
+    def has_band(self) -> bool:
+        """True if its intervals are drawn as a band."""
+        uncertain = any(point.reach[0] < point.reach[1] for point in self.points)
+        return self.look == "line" and len(self.points) > 1 and uncertain
+
+    @property
     def css(self) -> str:
         """Classes for the stylesheet."""
         hue = "" if self.hue is None else f" hue-{self.hue % HUES}"
@@ -96,21 +112,22 @@ def draw(chart: Chart) -> Markup:
     """The chart as HTML; empty when there is nothing to draw."""
     if not any(line.points for line in chart.lines):
         return Markup("")
-    pictures = [_Picture(chart, name, width).values() for name, width in WIDTHS]
-    return Markup(render("chart.html", chart=chart, pictures=pictures, legend=_legend(chart)))  # the template escapes
+    pictures = [Picture(chart, name, width).values() for name, width in WIDTHS]
+    return Markup(render("chart.html", chart=chart, pictures=pictures, legend=legend(chart)))  # the template escapes
 
 
-def _legend(chart: Chart) -> list[dict]:
-    """Each way of drawing that has a name, once; without a colour where it is drawn in several."""
-    found: dict[str, list[Line]] = {}
+def legend(chart: Chart) -> list[dict]:
+    """Each way of drawing that has a name, once; without a colour where lines of several colours are drawn so."""
+    by_name: dict[str, list[Line]] = {}
     for line in chart.lines:
         if line.legend and line.points:
-            found.setdefault(line.legend, []).append(line)
+            by_name.setdefault(line.legend, []).append(line)
     entries = []
-    for name, lines in found.items():
+    for name, lines in by_name.items():
         several = len({line.hue for line in lines}) > 1
         css = f"{lines[0].look} loud several" if several else lines[0].css
-        entries.append({"name": name, "css": css, "look": lines[0].look, "band": any(map(_has_band, lines))})
+        band = any(line.has_band for line in lines)
+        entries.append({"name": name, "css": css, "look": lines[0].look, "band": band})
     if chart.reference is not None and entries:
         entries.append({"name": chart.reference_name, "css": "reference", "look": "reference", "band": False})
     return entries
@@ -138,8 +155,8 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
-def _tick_texts(marks: Sequence[float]) -> list[str]:
-    """Ticks with as many decimals as their steps need, all alike."""
+def tick_labels(marks: Sequence[float]) -> list[str]:
+    """Texts of ticks, all with as many decimals as their steps need."""
     decimals = [len(f"{mark:.12g}".partition(".")[2]) if "e" not in f"{mark:.12g}" else 99 for mark in marks]
     if max(decimals) > 8 or max(map(abs, marks)) >= 1e7:
         return [number(mark, 3) for mark in marks]
@@ -160,24 +177,27 @@ def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list
     return [placed[order.index(index)] for index in range(len(heights))]
 
 
-class _Picture:
+class Picture:
     """One size of a chart: from values to pixels."""
 
     def __init__(self, chart: Chart, name: str, width: int):
         self.chart, self.name, self.width = chart, name, width
         self.lines = [line for line in chart.lines if line.points]
-        longest = max([len(line.name) for line in self.lines if _labelled(line)] + [len(chart.reference_name) * 0.9])
+        longest = max(
+            len(chart.reference_name) * 0.9, *(len(line.name) for line in self.lines if line.may_have_label), 0
+        )
         self.right = width - 14 - min(120, 7.8 * longest)
         points = [point for line in self.lines for point in line.points]
         reach = [end for point in points for end in point.reach]
         reach += [] if chart.reference is None else [chart.reference]
         self.marks = [mark for mark in ticks(max(chart.floor, min(reach)), max(reach)) if mark >= chart.floor]
-        self.texts = [chart.form(mark) for mark in self.marks] if chart.form else _tick_texts(self.marks)
+        self.texts = [chart.form(mark) for mark in self.marks] if chart.form else tick_labels(self.marks)
         self.left = round(max(LEFT, 30 + 6.8 * max(map(len, self.texts))), 1)
         self.first, self.last = min(point.t for point in points), max(point.t for point in points)
 
     def values(self) -> dict:
         """Everything the template needs."""
+        step = max(1, math.ceil((self.last - self.first) / (12 if self.name == "wide" else 6)))
         loud_last = sorted(self.lines, key=lambda line: (line.loud, line.look == "rings"))
         return {
             "name": self.name,
@@ -187,76 +207,61 @@ class _Picture:
             "right": round(self.right, 1),
             "bottom": HEIGHT - BOTTOM,
             "middle": round((self.left + self.right) / 2, 1),
-            "y_marks": [(self._y(mark), text) for mark, text in zip(self.marks, self.texts, strict=True)],
-            "x_marks": [(self._x(t), t) for t in self._generations()],
-            "bands": [band for line in loud_last if (band := self._band(line))],
-            "lines": [self._line(line) for line in loud_last],
-            "labels": self._labels(),
-            "reference": None if self.chart.reference is None else self._y(self.chart.reference),
+            "y_marks": [(self.y(mark), text) for mark, text in zip(self.marks, self.texts, strict=True)],
+            "x_marks": [(self.x(t), t) for t in range(self.first, self.last + 1, step)],
+            "bands": [band for line in loud_last if (band := self.band(line))],
+            "lines": [self.line(line) for line in loud_last],
+            "labels": self.labels(),
+            "reference": None if self.chart.reference is None else self.y(self.chart.reference),
         }
 
-    def _x(self, t: float) -> float:
+    def x(self, t: float) -> float:
+        """The pixel of a generation."""
         span = self.last - self.first
         share = (t - self.first) / span if span else 0.5
         return round(self.left + 8 + share * (self.right - self.left - 16), 1)
 
-    def _y(self, value: float) -> float:
+    def y(self, value: float) -> float:
+        """The pixel of a value."""
         low, high = self.marks[0], self.marks[-1]
         return round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - BOTTOM - TOP), 1)
 
-    def _generations(self) -> list[int]:
-        step = max(1, math.ceil((self.last - self.first) / (12 if self.name == "wide" else 6)))
-        return list(range(self.first, self.last + 1, step))
-
-    def _line(self, line: Line) -> dict:
-        dots = [(round(self._x(point.t) + line.aside, 1), self._y(point.value)) for point in line.points]
+    def line(self, line: Line) -> dict:
+        """A line's path, rings, dots and whiskers, in pixels."""
+        dots = [(round(self.x(point.t) + line.aside, 1), self.y(point.value)) for point in line.points]
+        has_dots = line.look == "marks" or (line.look == "line" and (line.loud or len(line.points) == 1))
         whiskers = []
         if line.look == "marks":
-            reaches = [(x, *map(self._y, p.reach)) for (x, _), p in zip(dots, line.points, strict=True)]
+            reaches = [(x, *map(self.y, p.reach)) for (x, _), p in zip(dots, line.points, strict=True)]
             whiskers = [(x, low, high) for x, low, high in reaches if low != high]
         return {
             "css": line.css,
             "path": "" if line.look == "rings" else "M" + " L".join(f"{x},{y}" for x, y in dots),
             "rings": dots if line.look == "rings" else [],
-            "dots": dots if self._has_dots(line) else [],
+            "dots": dots if has_dots else [],
             "whiskers": whiskers,
         }
 
-    @staticmethod
-    def _has_dots(line: Line) -> bool:
-        return line.look == "marks" or (line.look == "line" and (line.loud or len(line.points) == 1))
-
-    def _band(self, line: Line) -> dict | None:
-        if not _has_band(line):
+    def band(self, line: Line) -> dict | None:
+        """The band of a line's intervals as a polygon, in pixels; None without intervals."""
+        if not line.has_band:
             return None
-        upper = [(self._x(p.t), self._y(p.reach[1])) for p in line.points]
-        lower = [(self._x(p.t), self._y(p.reach[0])) for p in reversed(line.points)]
+        upper = [(self.x(p.t), self.y(p.reach[1])) for p in line.points]
+        lower = [(self.x(p.t), self.y(p.reach[0])) for p in reversed(line.points)]
         return {"css": line.css, "points": " ".join(f"{x},{y}" for x, y in upper + lower)}
 
-    def _labels(self) -> list[dict]:
+    def labels(self) -> list[dict]:
         """Names at the lines' ends; a quiet one only where it has room, for a moved label would name another line."""
         ends = [
-            (self._y(line.points[-1].value), line.name, f"label {line.css}") for line in self.lines if line.has_label
+            (self.y(line.points[-1].value), line.name, f"label {line.css}") for line in self.lines if line.has_label
         ]
         if self.chart.reference is not None:
-            ends.append((self._y(self.chart.reference), self.chart.reference_name, "label reference"))
+            ends.append((self.y(self.chart.reference), self.chart.reference_name, "label reference"))
         heights = apart([height for height, _, _ in ends], LABEL_GAP, TOP, HEIGHT - BOTTOM)
         placed = [(y, name, css) for y, (_, name, css) in zip(heights, ends, strict=True)]
-        for line in sorted(self.lines, key=_moved, reverse=True):
-            y = self._y(line.points[-1].value)
-            if _labelled(line) and not line.has_label and all(abs(y - other) >= LABEL_GAP for other, _, _ in placed):
+        quiet = [line for line in self.lines if line.may_have_label and not line.has_label]
+        for line in sorted(quiet, key=lambda line: line.change, reverse=True):
+            y = self.y(line.points[-1].value)
+            if all(abs(y - other) >= LABEL_GAP for other, _, _ in placed):
                 placed.append((y, line.name, f"label {line.css}"))
         return [{"y": round(y + 4, 1), "name": name, "css": css} for y, name, css in placed]
-
-
-def _labelled(line: Line) -> bool:
-    """True if its name may stand at its end."""
-    return line.has_label or (line.named is None and line.look == "line")
-
-
-def _has_band(line: Line) -> bool:
-    return line.look == "line" and len(line.points) > 1 and any(p.reach[0] < p.reach[1] for p in line.points)
-
-
-def _moved(line: Line) -> float:
-    return abs(line.points[-1].value - line.points[0].value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from curate_app.commands.datasette_site import QUERIES, build_site
+from curate_app.commands.browse import QUERIES, build_site
 from data.records import Pick
 from data.store.sessions import PanelIds
 from loop.study import Study

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
 from curate_app.assets import STATIC_URL
-from curate_app.cli import check
+from curate_app.commands.status import check
 from curate_app.console import run
 from curate_app.web.app import build_app
 from curate_app.web.failures import FAILING, Health

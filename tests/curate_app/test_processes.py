@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from curate_app.processes import HEALTHY_S, LONGEST_RESTART_S, WorkerKeeper
+from curate_app.processes import HEALTHY_S, LONGEST_RESTART_S, LockReport, WorkerSupervisor
 from curate_app.web.failures import FAILING, Health
-from curate_app.worker_process import LockReport
 from data.store import Store
 from loop.study import Study
 
@@ -28,14 +27,14 @@ class Run:
         self.code = 0
 
 
-class Snapshotter(WorkerKeeper):
+class Supervisor(WorkerSupervisor):
     """One whose pauses take no time and are noted; it leaves when there is no run left."""
 
     def __init__(self, study: Study, runs: list[Run | OSError]):
         self.runs, self.pauses, self.said = runs, [], []
         self.health = Health(study.path)
         super().__init__(study, self.health, start=self.next_run, say=self.said.append)
-        self.keep_running()
+        self.supervise()
 
     def next_run(self, _path: Path) -> Run:  # pyright: ignore[reportIncompatibleMethodOverride]
         run = self.runs.pop(0)
@@ -53,41 +52,41 @@ def events(study: Study) -> list[tuple[str, dict]]:
 
 
 def test_a_dying_worker_is_started_again_ever_more_seldom_without_an_end(study: Study):
-    snapshotter = Snapshotter(study, [Run(-9) for _ in range(2_000)])
-    assert snapshotter.pauses[:8] == [5, 10, 20, 40, 80, 160, LONGEST_RESTART_S, LONGEST_RESTART_S]
-    assert len(snapshotter.pauses) == 2_000 and set(snapshotter.pauses[6:]) == {LONGEST_RESTART_S}
-    assert snapshotter.health.worker_failing
-    loud = [line for line in snapshotter.said if "DIED" in line]
-    assert len(loud) == len(snapshotter.said) - (FAILING - 1)
+    supervisor = Supervisor(study, [Run(-9) for _ in range(2_000)])
+    assert supervisor.pauses[:8] == [5, 10, 20, 40, 80, 160, LONGEST_RESTART_S, LONGEST_RESTART_S]
+    assert len(supervisor.pauses) == 2_000 and set(supervisor.pauses[6:]) == {LONGEST_RESTART_S}
+    assert supervisor.health.worker_failing
+    loud = [line for line in supervisor.said if "DIED" in line]
+    assert len(loud) == len(supervisor.said) - (FAILING - 1)
     assert events(study)[2] == ("worker_died", {"deaths": 3, "code": -9})
 
 
 def test_a_healthy_run_begins_the_count_anew(study: Study):
-    snapshotter = Snapshotter(study, [Run(1), Run(1), Run(1), Run(1, healthy=True), Run(1), Run(1, healthy=True)])
-    assert snapshotter.pauses == [5, 10, 20, 5, 10, 5]
+    supervisor = Supervisor(study, [Run(1), Run(1), Run(1), Run(1, healthy=True), Run(1), Run(1, healthy=True)])
+    assert supervisor.pauses == [5, 10, 20, 5, 10, 5]
     assert [kind for kind, _ in events(study)] == [*["worker_died"] * 3, "worker_recovered", *["worker_died"] * 3]
-    assert not snapshotter.health.worker_failing
+    assert not supervisor.health.worker_failing
 
 
 def test_a_worker_that_another_one_refuses_has_not_died(study: Study):
-    snapshotter = Snapshotter(study, [Run(2), Run(2), Run(1), Run(2)])  # the fixture's worker is idle
-    assert snapshotter.pauses == [LONGEST_RESTART_S, LONGEST_RESTART_S, 5, LONGEST_RESTART_S]
-    assert [kind for kind, _ in events(study)] == ["worker_died"] and not snapshotter.health.worker_failing
-    assert len([line for line in snapshotter.said if "Another worker" in line]) == 2
+    supervisor = Supervisor(study, [Run(2), Run(2), Run(1), Run(2)])  # the fixture's worker is idle
+    assert supervisor.pauses == [LONGEST_RESTART_S, LONGEST_RESTART_S, 5, LONGEST_RESTART_S]
+    assert [kind for kind, _ in events(study)] == ["worker_died"] and not supervisor.health.worker_failing
+    assert len([line for line in supervisor.said if "Another worker" in line]) == 2
 
 
 def test_no_way_to_end_is_the_last_but_being_asked_to(make_study):
     study = make_study(phase=None)
-    snapshotter = Snapshotter(study, [Run(2), OSError("no process to be had"), Run(0), Run(1)])
-    assert snapshotter.pauses == [5, 10] and len(snapshotter.runs) == 1
-    assert "asked to end" in snapshotter.said[-1]
+    supervisor = Supervisor(study, [Run(2), OSError("no process to be had"), Run(0), Run(1)])
+    assert supervisor.pauses == [5, 10] and len(supervisor.runs) == 1
+    assert "asked to end" in supervisor.said[-1]
     assert events(study)[1:] == [("worker_died", {"deaths": 2, "code": "no process to be had"}), ("worker_left", {})]
 
 
 def test_a_database_that_takes_no_event_stops_no_restart(study: Study):
     study.store.soon(lambda: None, lambda _: study.store.db.conn.execute("PRAGMA query_only = ON")).result(10)
-    snapshotter = Snapshotter(study, [Run(1), Run(1)])
-    assert snapshotter.pauses == [5, 10] and snapshotter.health.faults() == ["readonly"]
+    supervisor = Supervisor(study, [Run(1), Run(1)])
+    assert supervisor.pauses == [5, 10] and supervisor.health.faults() == ["readonly"]
 
 
 @pytest.mark.parametrize(("waits", "lines"), [([], 0), ([5.0], 1), ([5.0, 10.0, 61.0, 65.0, 130.0], 3)])

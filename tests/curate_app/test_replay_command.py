@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curate_app.commands.replay import replay
+from curate_app.commands.simulate import replay
 from loop.simulate import simulate
 from loop.study import Study, configure
 

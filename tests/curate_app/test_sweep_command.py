@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 
 from curate_app.commands.status import status_of
-from curate_app.commands.sweep_run import COPYING, Work, run_sweep
+from curate_app.commands.sweep import COPYING, Work, run_sweep
 from curate_app.console import PHASES
-from curate_app.plots import sweep as sweep_figures
+from curate_app.plots.figures import places_on_axis, svg_markup, sweep_figures, swept_settings
 from data.images import decode_png
 from loop.evidence.schema import Estimate
 from loop.study import ERRORS, Study, faults
@@ -143,27 +143,27 @@ def response(k: int | str, lam: float, reward: float) -> Response:
 
 def test_the_figure_has_a_row_for_each_number_that_is_swept(tmp_path: Path):
     found = [response(k, lam, lam / (1 + lam)) for k in (2, 16, "inf") for lam in (0.5, 1.0)]
-    assert sweep_figures.rows(found) == ["curation.k", "mix.lam"]
-    svg, png = sweep_figures.save(tmp_path, found)
+    assert swept_settings(found) == ["curation.k", "mix.lam"]
+    svg, png = sweep_figures(tmp_path, found)
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
     assert decode_png(png.read_bytes()).std() > 0
-    assert sweep_figures.markup(svg).startswith("<svg")
+    assert svg_markup(svg).startswith("<svg")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dose-response.png", "dose-response.svg"]
 
 
 def test_a_figure_of_one_value_or_of_words_has_a_row_too(tmp_path: Path):
-    assert sweep_figures.rows([response(2, 1.0, 0.5)]) == ["curation.k", "mix.lam"]
+    assert swept_settings([response(2, 1.0, 0.5)]) == ["curation.k", "mix.lam"]
     words = [
         Response({"reward.kind": kind}, 1, 1, *(response(2, 1.0, 0.5).gain,) * 2, None, None, None) for kind in "ab"
     ]
-    assert sweep_figures.rows(words) == ["reward.kind"]
-    sweep_figures.save(tmp_path, words)
+    assert swept_settings(words) == ["reward.kind"]
+    sweep_figures(tmp_path, words)
 
 
 def test_infinity_stands_beyond_the_largest_value():
-    places, is_log = sweep_figures._places([math.inf, 1.0, 4.0, 16.0])
+    places, is_log = places_on_axis([math.inf, 1.0, 4.0, 16.0])
     assert is_log and places["4"] == pytest.approx(math.log(4)) and places["inf"] > places["16"]
-    places, is_log = sweep_figures._places([2, 4, "inf"])
+    places, is_log = places_on_axis([2, 4, "inf"])
     assert not is_log and (places["2"], places["4"]) == (2, 4) and places[label(math.inf)] > 4
 
 

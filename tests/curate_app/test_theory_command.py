@@ -187,7 +187,7 @@ def test_in_a_process_of_its_own(tmp_path: Path):
 
 def test_neither_the_models_nor_their_figures_need_torch():
     code = (
-        "import sys, curate_app.commands.theory_run, curate_app.plots.theory, loop.theory.toy_tokens; "
+        "import sys, curate_app.commands.theory, curate_app.plots.figures, loop.theory.toy_tokens; "
         "print('torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

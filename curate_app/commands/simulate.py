@@ -1,0 +1,154 @@
+"""`curate new`, `curate simulate` and `curate replay`: studies made, run with simulated users, and trained anew."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate_app.commands.options import (
+    PRESETS,
+    Checkpoint,
+    Device,
+    Json,
+    Seed,
+    Settings,
+    StudyPath,
+    check_checkpoint,
+    with_checkpoint,
+)
+from curate_app.commands.status import print_status
+from curate_app.console import out as console
+from curate_app.console import turn_progress
+from curate_app.launch import open_on_ranks, use_device
+from curate_app.processes import use_threads
+from loop.config import FLAGS
+from loop.study import Study, configure, open_or_create
+
+
+def new(
+    study: StudyPath,
+    preset: Annotated[str, typer.Option(help=f"{PRESETS}.")],
+    setting: Settings = None,
+    seed: Seed = None,
+    checkpoint: Checkpoint = "",
+) -> None:
+    """Make a study; study.toml is written out in full.
+
+    Example: `curate new my-study --preset digits --set curation.k=6`
+    """
+    config = configure(preset, with_checkpoint(setting, checkpoint), seed=seed)
+    check_checkpoint(config, study)
+    Study.create(study, config).store.close()
+    console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
+
+
+def simulate(
+    study: StudyPath,
+    preset: Annotated[str | None, typer.Option(help=f"For a new study: {PRESETS}.")] = None,
+    generations: Annotated[int | None, typer.Option(min=0, help="The last generation to make.")] = None,
+    seed: Seed = None,
+    setting: Settings = None,
+    checkpoint: Checkpoint = "",
+    device: Device = None,
+    json_: Json = False,
+) -> None:
+    """Run the loop with simulated users; an interrupted run goes on with the same command.
+
+    Example: `curate simulate s --preset digits --generations 5 --seed 0 --set reward.kind=class_prob
+    --set reward.target=7`
+    """
+    settings = with_checkpoint(setting, checkpoint)
+    is_new = not study.exists()
+
+    def open_study() -> Study:
+        if preset is not None:
+            check_checkpoint(configure(preset, settings, seed=seed), study, device)
+        return open_or_create(study, preset, settings, seed=seed, generations=generations)
+
+    opened = open_on_ranks(study, open_study, device)
+    use_threads(beside_app=False, small=opened.config.network.kind == "mlp")
+    use_device(opened.config, device, quiet=json_)
+    from loop.compute import from_main, is_main  # after use_threads: torch reads the number of threads when imported
+    from loop.simulate import simulate as run
+
+    last = generations if generations is not None else opened.config.generations
+    latest = from_main(lambda: opened.store.latest_cut())
+    try:
+        with turn_progress(last, latest[0] if latest else 0, quiet=json_ or not is_main()) as report:
+            run(opened, last, report)
+    except (ValueError, OSError, RuntimeError):
+        if is_new and is_main():  # so that the same command works once its settings are corrected
+            opened.discard_unbegun()
+        raise
+    if is_main():
+        print_status(opened, as_json=json_)
+
+
+def replay(
+    study: Annotated[Path, typer.Argument(help="The study whose picks train.")],
+    out: Annotated[Path, typer.Option(help="The folder of the new study.")],
+    policy: Annotated[str | None, typer.Option(help="mix, replace, accumulate or accumulate_subsample.")] = None,
+    lam: Annotated[float | None, typer.Option(help="mix: curated : real; inf trains on picks only.")] = None,
+    exclude_picks: Annotated[
+        str | None, typer.Option(help="Picks with one of these flags don't train: a,b; '' for none.")
+    ] = None,
+    exclude_raters: Annotated[
+        str | None, typer.Option(help="Nor do picks of raters with one of these flags: a,b; '' for none.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of training as a.b=value; may be given again.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Other randomness in training.")] = None,
+    device: Device = None,
+    json_: Json = False,
+) -> None:
+    """Train other generators on a study's picks, from its generation 0: what if the mix or the rule were different?
+
+    An interrupted run goes on with the same command.
+
+    Example: `curate replay my-study --out more-real --lam 0.25`
+    """
+
+    def open_replay() -> Study:
+        source = Study.open(study)
+        given = {
+            "mix.policy": policy,
+            "mix.lam": lam,
+            "quality.exclude_picks": parse_flags(exclude_picks),
+            "quality.exclude_raters": parse_flags(exclude_raters),
+            "train.finetune_seed": seed,
+        }
+        use_threads(beside_app=False, small=source.config.network.kind == "mlp")
+        from loop.replay import begin, replayed_config
+
+        config = replayed_config(source.config, setting or [], given)
+        if lam is not None and config.mix.policy != "mix":
+            policy_there = config.mix.policy
+            raise ValueError(f"--lam goes with the policy mix, and here it is {policy_there}; leave one of them out.")
+        return begin(source, out, config)
+
+    opened = open_on_ranks(study, open_replay, device)
+    use_device(opened.config, device)
+    from loop.compute import from_main, is_main
+    from loop.replay import run, turns
+    from loop.round import latest_t
+
+    last, done = from_main(lambda: (len(turns(opened)), latest_t(opened)))
+    with turn_progress(last, done, quiet=json_ or not is_main()) as report:
+        run(opened, out, report)
+    if is_main():
+        print_status(Study.open(out), as_json=json_)
+
+
+def parse_flags(text: str | None) -> list[str] | None:
+    """Flags from "a,b"; None where the option was left out.
+
+    Raises:
+        ValueError: there is no such flag.
+    """
+    if text is None:
+        return None
+    flags = [flag.strip() for flag in text.split(",") if flag.strip()]
+    if unknown := [flag for flag in flags if flag not in FLAGS]:
+        raise ValueError(f"There is no flag '{unknown[0]}'; choose from {', '.join(FLAGS)}.")
+    return flags
