@@ -11,6 +11,7 @@ from loop.config import DataPolicy
 from loop.theory import bounds, population
 from loop.theory.population import Curators, kl, mean, mixed_loop, policy_loop, pure_loop, total_variation, variance
 from model.luce import K, LuceRule
+from tests.loop.theory import claims
 
 AIRPLANE = np.array([5.0, 0.0]), np.array([0.1, 0.9])  # gamma = 5, two-valued q_0
 
@@ -57,7 +58,7 @@ def promises(seed: int, n: int, k: K, lam: float, scale: float, steps: int = 4) 
         "C1": all(e[t + 1] >= bounds.c1_floor(e[t], v[t], 1.0, k) - near for t in steps_up),
         "C3": bool((np.diff(mean(rewards, pure)) >= -near).all()),
         "C4 paper": bool((m[1:] >= bounds.c4_floor_paper(m[0], mv[0], 1.0, k, lam) - near).all()),
-        "C4 all": bool((m[1:] >= bounds.c4_floor_all(m[0], mv[0], 1.0, k, lam) - near).all()),
+        "C4 all": bool((m[1:] >= claims.c4_floor_all(m[0], mv[0], 1.0, k, lam) - near).all()),
         "C4 from any p_0": all(far[t] >= bounds.c4_floor_from(*start, t) - near for t in range(1, steps + 1)),
         "C4 step": all(m[t + 1] >= bounds.c4_floor_step(m[0], m[t], mv[t], 1.0, k, lam) - near for t in steps_up),
         "C5 reverse": all(kl(p0, law) <= bounds.c5_reverse_ceiling(lam) + near for law in from_far[1:]),
@@ -67,7 +68,7 @@ def promises(seed: int, n: int, k: K, lam: float, scale: float, steps: int = 4) 
         "contraction": k == "inf"
         or all(
             total_variation(mixed[t + 1], from_far[t + 1])
-            <= bounds.c5_contraction(k, lam) * total_variation(mixed[t], from_far[t]) + near
+            <= claims.c5_contraction(k, lam) * total_variation(mixed[t], from_far[t]) + near
             for t in steps_up
         ),
     }
@@ -105,15 +106,15 @@ def test_k_infinite_tilts_the_first_law():
     rewards, p0 = AIRPLANE
     laws = pure_loop(rewards, p0, LuceRule("inf"), 3)
     for t in (1, 2, 3):
-        assert laws[t] == pytest.approx(bounds.c6_tilt(rewards, p0, t), rel=1e-12)
+        assert laws[t] == pytest.approx(claims.c6_tilt(rewards, p0, t), rel=1e-12)
 
 
 @pytest.mark.parametrize("k", [2, 4, "inf"])
 def test_the_tail_shrinks_at_the_rate_of_the_gap(k: K):
     rewards = np.array([0.0, -0.7, -1.5])
     laws = pure_loop(rewards, np.array([0.2, 0.3, 0.5]), LuceRule(k), 60)
-    assert laws[-1, 1] / laws[-2, 1] == pytest.approx(bounds.c2_tail_ratio(0.7, k), rel=1e-4)
-    gaps = [bounds.c2_gap(rewards, law) for law in laws]
+    assert laws[-1, 1] / laws[-2, 1] == pytest.approx(claims.c2_tail_ratio(0.7, k), rel=1e-4)
+    gaps = [claims.c2_gap(rewards, law) for law in laws]
     assert gaps[0] == pytest.approx(-math.log(0.2)) and gaps[-1] < 1e-6 and (np.diff(gaps) <= 0).all()
 
 
