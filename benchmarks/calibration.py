@@ -1,4 +1,4 @@
-"""How well calibrated each verdict and interval of a report is: simulated studies of known truth, in one table.
+"""The calibration of each verdict and interval of a report: simulated studies of known truth, in one table.
 
     make calibration                                        # all rows; writes docs/calibration.md
     python benchmarks/calibration.py --studies 200          # quicker and coarser
@@ -124,21 +124,21 @@ def main() -> None:
     text, criteria = [], []
     with ProcessPoolExecutor(options.processes, initializer=threadpool_limits, initargs=(1,)) as pool:
         if "loops" in parts:
-            found, judged = loops(pool, options.studies)
-            text += found
-            criteria += judged
+            lines, checks = loops(pool, options.studies)
+            text += lines
+            criteria += checks
         if "people" in parts:
-            found, judged = people(pool, options.studies)
-            text += found
-            criteria += judged
+            lines, checks = people(pool, options.studies)
+            text += lines
+            criteria += checks
         if "intervals" in parts:
-            found, judged = intervals(pool, options.studies)
-            text += found
-            criteria += judged
+            lines, checks = intervals(pool, options.studies)
+            text += lines
+            criteria += checks
         if "full" in parts:
-            found, judged = full_studies(pool)
-            text += found
-            criteria += judged
+            lines, checks = full_studies(pool)
+            text += lines
+            criteria += checks
     minutes = (time.monotonic() - started) / 60
     document = "\n".join([*_head(options.studies, minutes), *_criteria(criteria), *text, ""])
     (options.out or DOCUMENT).write_text(document, encoding="utf-8")
@@ -213,11 +213,11 @@ def _loop_studies(task: tuple[int, Setting, int, int]) -> tuple[int, Tally]:
 
 
 def _fails(evidence: Evidence) -> bool:
-    return any(one.verdict == "fails" for one in evidence.claims)
+    return any(claim.verdict == "fails" for claim in evidence.claims)
 
 
 def _earlier(history: History) -> Iterator[Evidence]:
-    """What a report said after each generation but the last."""
+    """The evidence of a study after each generation but the last, as reports would have shown it."""
     for n in range(2, len(history.generations)):
         some = replace(history, generations=history.generations[:n], evaluations=history.evaluations[:n])
         yield assess(some)
@@ -225,20 +225,22 @@ def _earlier(history: History) -> Iterator[Evidence]:
 
 def _count(tally: Tally, evidence: Evidence, truth: Any, setting: Setting) -> None:
     tally.studies += 1
-    for one in evidence.claims:
-        if one.verdict != "not applicable":
-            tally.verdicts[one.claim][one.verdict] += 1
-        tally.untrue += one.claim in EQUALITIES and one.verdict == "holds"
-        at_last = one.t == setting.generations
-        if at_last and setting.carried == 1.0 and one.margin and one.claim in ("one step", "many steps"):
-            name = "one-step margin" if one.claim == "one step" else "many-step margin"
-            if "effective" not in one.reason:
-                tally.interval(name, Estimate.of(one.margin.value, one.margin.se), 0.0)
+    for claim in evidence.claims:
+        if claim.verdict != "not applicable":
+            tally.verdicts[claim.claim][claim.verdict] += 1
+        tally.untrue += claim.claim in EQUALITIES and claim.verdict == "holds"
+        at_last = claim.t == setting.generations
+        if at_last and setting.carried == 1.0 and claim.margin and claim.claim in ("one step", "many steps"):
+            name = "one-step margin" if claim.claim == "one step" else "many-step margin"
+            if "effective" not in claim.reason:
+                tally.interval(name, Estimate.of(claim.margin.value, claim.margin.se), 0.0)
     last = evidence.generations[-1]  # one of each interval a study, so that all are independent
     tally.interval("E[w]", last.measured.mean_w, truth.mean_w[last.t])
     if last.predicted:
         tally.interval("one-step prediction", last.predicted.mean_w, truth.predicted[last.t])
-    refused = any(one.t == last.t and "effective" in one.reason for one in evidence.claims if one.claim == "many steps")
+    refused = any(
+        claim.t == last.t and "effective" in claim.reason for claim in evidence.claims if claim.claim == "many steps"
+    )
     if last.predicted_from_start and not refused:
         tally.interval("many-step prediction", last.predicted_from_start.mean_w, truth.from_start[last.t])
     if last.transmission and last.transmission_so_far:
@@ -274,14 +276,14 @@ def _loop_criteria(rows: Sequence[tuple[str, Setting]], tallies: Sequence[Tally]
     def where(truth: str) -> list[tuple[Setting, Tally]]:
         return [(setting, tally) for (name, setting), tally in zip(rows, tallies, strict=True) if name == truth]
 
-    worst = max((Share(tally.fails, tally.studies) for _, tally in where("honest")), key=lambda one: one.low)
-    said = "honest loops get a false “fails” in at most 5% of studies, looked at after each generation"
-    yield f"{said} (worst row: {worst}%)", worst.low <= 0.05
+    worst = max((Share(tally.fails, tally.studies) for _, tally in where("honest")), key=lambda row: row.low)
+    criterion = "honest loops get a false “fails” in at most 5% of studies, looked at after each generation"
+    yield f"{criterion} (worst row: {worst}%)", worst.low <= 0.05
     held = sum(tally.untrue for _, tally in where("frozen"))
     yield f"a frozen generator “holds” on no claim of equality ({held} verdicts)", held == 0
     quarter = where("a quarter of the gain")
-    told = [Share(tally.verdicts["transmission"]["holds"], tally.studies) for _, tally in quarter]
-    least = 1 - max(one.low for one in told)
+    shares = [Share(tally.verdicts["transmission"]["holds"], tally.studies) for _, tally in quarter]
+    least = 1 - max(row.low for row in shares)
     yield (
         f"a quarter of the gain gets “fails” or “can't tell” on transmission in at least 90% (worst row: {least:.1%})",
         least >= 0.9,
@@ -290,7 +292,7 @@ def _loop_criteria(rows: Sequence[tuple[str, Setting]], tallies: Sequence[Tally]
         ((Share(sum(values), len(values)), name, _loop_name(setting))
          for (_, setting), tally in zip(rows, tallies, strict=True) for name, values in tally.covered.items()
          if len(values) >= tally.studies // 2),
-        key=lambda one: one[0].high,
+        key=lambda row: row[0].high,
     )  # fmt: skip
     share, name, loop = least_covered
     yield f"every interval covers at least 93% (worst: {name}, {loop}: {share}%)", share.high >= 0.93
@@ -325,11 +327,12 @@ def people(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tup
         _progress("people", done, len(tasks))
     table, criteria = [], {"fixed": [], "narrow": [], "valid": [], "false": []}
     for crowd, tally in zip(rows, tallies, strict=True):
-        share, told = Share(sum(tally.covered["rate"]), len(tally.covered["rate"])), Share(tally.fails, tally.studies)
+        covered, verdicts = tally.covered["rate"], Share(tally.fails, tally.studies)
+        share = Share(sum(covered), len(covered))
         table.append([
             "set in advance, one look" if crowd.planned else "open, a look after each", str(crowd.raters),
             f"{crowd.preference:g}", f"{crowd.intraclass:g}", str(crowd.generations), f"{tally.studies:,}", str(share),
-            f"{np.median(tally.widths['rate']):.3f}", str(told),
+            f"{np.median(tally.widths['rate']):.3f}", str(verdicts),
         ])  # fmt: skip
         if crowd.planned:
             criteria["fixed"].append(share.high >= 0.93)
@@ -337,7 +340,7 @@ def people(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[tup
         else:
             criteria["valid"].append(share.high >= 0.95)
         if crowd.preference == 0.5:
-            criteria["false"].append(told.low <= 0.05)
+            criteria["false"].append(verdicts.low <= 0.05)
     heads = ("raters", "number", "preference", "intraclass", "generations", "studies", "covered, %", "median width",
              "any verdict, %")  # fmt: skip
     text = [
@@ -374,13 +377,13 @@ def intervals(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[
     for index, draws in enumerate(rows):
         n = studies if draws.kind != "features" else max(CHUNK, studies // 4)
         tasks += [(index, draws, range(k, min(n, k + CHUNK))) for k in range(0, n, CHUNK)]
-    found: dict[tuple[int, str], list[tuple[bool, float]]] = defaultdict(list)
+    outcomes: dict[tuple[int, str], list[tuple[bool, float]]] = defaultdict(list)
     for done, (index, measured) in enumerate(pool.map(_measure, tasks), start=1):
         for name, low, high, truth in measured:
-            found[index, name].append((low <= truth <= high, high - low))
+            outcomes[index, name].append((low <= truth <= high, high - low))
         _progress("intervals", done, len(tasks))
     table, met = [], True
-    for (index, name), some in sorted(found.items()):
+    for (index, name), some in sorted(outcomes.items()):
         covered, widths = zip(*some, strict=True)
         share = Share(sum(covered), len(covered))
         met &= share.high >= 0.93
@@ -395,7 +398,7 @@ def intervals(pool: ProcessPoolExecutor, studies: int) -> tuple[list[str], list[
     return text, [("the other intervals cover at least 93%", met)]
 
 
-def _measure(task: tuple[int, Draws, range]) -> tuple[int, list[simulated_intervals.Found]]:
+def _measure(task: tuple[int, Draws, range]) -> tuple[int, list[simulated_intervals.Interval]]:
     index, draws, numbers = task
     return index, simulated_intervals.measure(draws, numbers)
 
@@ -410,10 +413,10 @@ def full_studies(pool: ProcessPoolExecutor) -> tuple[list[str], list[tuple[str, 
     memory: list[float] = []
     words: dict[str, Counter[str]] = {"full": Counter(), "memory": Counter()}
     tasks = [(mix, seed) for mix in ("inf", "0.4") for seed in range(FULL_STUDIES // 2)]
-    for done, (one, many) in enumerate(pool.map(_full_study, tasks), start=1):
-        full += _differences([one])
+    for done, (stored, many) in enumerate(pool.map(_full_study, tasks), start=1):
+        full += _differences([stored])
         memory += _differences(many)
-        words["full"].update(_words([one]))
+        words["full"].update(_words([stored]))
         words["memory"].update(_words(many))
         _progress("full studies", done, len(tasks))
     p = float(ks_2samp(full, memory).pvalue)
@@ -453,11 +456,13 @@ def _full_study(task: tuple[str, int]) -> tuple[Evidence, list[Evidence]]:
 
 
 def _differences(studies: Sequence[Evidence]) -> list[float]:
-    return [one.transmission.z for study in studies for one in study.generations if one.transmission]
+    return [
+        generation.transmission.z for study in studies for generation in study.generations if generation.transmission
+    ]
 
 
 def _words(studies: Sequence[Evidence]) -> Iterator[str]:
-    return (one.verdict for study in studies for one in study.claims if one.claim == "one step")
+    return (claim.verdict for study in studies for claim in study.claims if claim.claim == "one step")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -475,7 +480,7 @@ def _head(studies: int, minutes: float) -> list[str]:
 
 
 def _criteria(criteria: Sequence[tuple[str, bool]]) -> list[str]:
-    lines = [f"- {'Met' if met else '**Missed**'}: {said}." for said, met in criteria]
+    lines = [f"- {'Met' if met else '**Missed**'}: {criterion}." for criterion, met in criteria]
     return ["## What is asked of them", "", *lines, ""]
 
 

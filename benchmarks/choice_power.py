@@ -1,4 +1,4 @@
-"""How often the tests of `curate fit` find what is planted, and what isn't: the table of docs/choice-model.md.
+"""The power and the false alarms of the tests of `curate fit`, on planted effects: the table of docs/choice-model.md.
 
 Run from the repository: `python -m benchmarks.choice_power [STUDIES]`; 200 studies a row take some ten minutes.
 """
@@ -28,8 +28,8 @@ def main(studies: int) -> None:
     print("| planted | " + " | ".join(NAMES) + " |")
     print("|---" * (len(NAMES) + 1) + "|")
     for name, crowd in PLANTED.items():
-        found = rates(crowd, studies)
-        print(f"| {name} | " + " | ".join(f"{found[each]:.1%}" for each in NAMES) + " |", flush=True)
+        shares = rates(crowd, studies)
+        print(f"| {name} | " + " | ".join(f"{shares[test]:.1%}" for test in NAMES) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -268,15 +268,15 @@ class Server:
 
     def children(self) -> list[int]:
         """The processes that the server has started: its worker."""
-        found = []
+        pids = []
         if self.process:
             for file in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
                 with suppress(OSError):
-                    found += [int(pid) for pid in file.read_text().split()]
-        return found
+                    pids += [int(pid) for pid in file.read_text().split()]
+        return pids
 
     def metrics(self) -> str:
-        """What /metrics says at the end."""
+        """The text of /metrics at the end; empty where the server doesn't answer."""
         try:
             return self._get("/metrics")
         except OSError:
@@ -295,7 +295,7 @@ class Server:
 
 
 def print_times(tally: Tally, options: argparse.Namespace) -> None:
-    """What the clients saw."""
+    """Prints the clients' picks, latencies and errors."""
     seconds = sorted(tally.by_second)
     settled = seconds[int(options.ramp) + 1 : -1] or seconds
     rate = np.mean([tally.by_second[s] for s in range(settled[0], settled[-1] + 1)]) if settled else 0.0
@@ -309,7 +309,7 @@ def print_times(tally: Tally, options: argparse.Namespace) -> None:
 
 
 def print_server(server: Server, metrics: str, picks: int) -> None:
-    """What the server took, and says of itself."""
+    """Prints the server's memory, processor time, deaths and own metrics."""
     if server.memory:
         shown = server.memory[:: max(1, len(server.memory) // 10)]
         print("server memory (MiB):", " ".join(f"{mib:.0f}" for _, mib, _ in shown))

@@ -87,7 +87,7 @@ class Wire(asyncio.Protocol):
 
 @dataclass
 class Tally:
-    """What all clients saw."""
+    """The picks, latencies and errors of all clients."""
 
     acknowledged: dict[int, tuple[int, str, int | None]] = field(default_factory=dict)  # slate: pick, outcome, position
     doubled: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Tally:
 
     @property
     def phase(self) -> str:
-        """What goes on: the disturbance that began last and isn't over, or 'quiet'."""
+        """The disturbance that began last and isn't over, or 'quiet'."""
         under_way = [*self.disturbances]
         return under_way[-1] if under_way else QUIET
 
@@ -177,7 +177,7 @@ class Client:
         return max(following, now + 0.1)
 
     async def open(self) -> None:
-        """What a load or a reload of the page does."""
+        """Does what a load or a reload of the page does."""
         await self.persist("page", "GET", "/", parse=False)
         await self.persist("session", "POST", "/api/session", {})
         self.turn = await self.persist("slate", "GET", "/api/slate")
@@ -224,10 +224,10 @@ class Client:
                 return await self.call(name, method, path, body, parse, wire)
             except (OSError, Refused) as error:
                 status = getattr(error, "status", 0)
-                what = str(status) if status else "connection"
+                cause = str(status) if status else "connection"
                 if status and status < 500 and status != 429:
                     raise
-                self.tally.errors[f"{name}: {what}"] += 1
+                self.tally.errors[f"{name}: {cause}"] += 1
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
 

@@ -1,4 +1,4 @@
-"""How long a million picks take to export, and how much memory: each format in a process of its own.
+"""The time and memory that an export of a million picks takes: each format in a process of its own.
 
     python benchmarks/export.py                                   # a million picks of K = 4, as long-parquet
     python benchmarks/export.py --picks 100000 --formats long-csv wide-csv choix
@@ -49,7 +49,9 @@ def fill(store: Store, n: int, k: int) -> None:
     owners = [users[i % USERS] for i in range(n)]
     slates = store.add_slates((slate(i, k, rng) for i in range(n)), picked_by=owners)
     picked = rng.integers(0, k, n).tolist()
-    store.add_picks((one, owner, position, {}) for one, owner, position in zip(slates, owners, picked, strict=True))
+    store.add_picks(
+        (slate_id, owner, position, {}) for slate_id, owner, position in zip(slates, owners, picked, strict=True)
+    )
     store.close()
 
 

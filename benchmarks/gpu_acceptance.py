@@ -1,4 +1,4 @@
-"""What only a GPU can show, in one command of a few minutes: does it agree with the CPU, and how quick is it?
+"""Checks that need a GPU, in one command of a few minutes: its agreement with the CPU, and its speed.
 
     python benchmarks/gpu_acceptance.py --out results
     python benchmarks/gpu_acceptance.py --out results --device cpu --quick      # the script itself, on a small scale
@@ -50,7 +50,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the measured work is."""
+    """The size of the measured work."""
 
     width: int
     depth: int
@@ -118,25 +118,25 @@ def seconds(work: Callable[[], object], repeat: int = 1) -> float:
     return (time.perf_counter() - began) / repeat
 
 
-def environment(_scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def environment(_scale: Scale, device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """The machine and the software."""
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "device": describe(), "torch": torch.__version__, "cuda": torch.version.cuda,
         "python": platform.python_version(),
         "accelerate": version("accelerate"), "cores": os.cpu_count(),
     }  # fmt: skip
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        found |= {
+        facts |= {
             "memory_gb": round(properties.total_memory / 2**30, 1),
             "capability": list(torch.cuda.get_device_capability(device)),
             "bf16_in_hardware": torch.cuda.is_bf16_supported(including_emulation=False),
             "tf32": [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32],
         }
-    return found
+    return facts
 
 
-def parity(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def parity(scale: Scale, device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """Networks and figures on the device against the CPU's: within 1e-4 in float32."""
     torch.manual_seed(0)
     network = build_network(scale.shape, scale.network).eval()
@@ -145,7 +145,7 @@ def parity(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[s
     config = ClassifierConfig(width=64)
     judge = vgg11(scale.shape, config, CLASSES).eval()
     t, x = torch.rand(8), torch.randn(8, *scale.shape)
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     with torch.inference_mode():
         for name, work in (("unet", lambda n, t, x: n(t, x)), ("vgg", lambda n, _t, x: n[0](x))):
             own = network if name == "unet" else judge
@@ -154,7 +154,7 @@ def parity(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[s
             fp32 = work(moved, t.to(device), x.to(device)).float().cpu()
             with torch.autocast(device.type, torch.bfloat16):
                 bf16 = work(moved, t.to(device), x.to(device)).float().cpu()
-            found[name] = {
+            differences[name] = {
                 "fp32": float((fp32 - on_cpu).abs().max() / on_cpu.abs().max()),
                 "bf16": float((bf16 - on_cpu).norm() / on_cpu.norm()),
             }
@@ -162,33 +162,38 @@ def parity(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[s
     rng = np.random.default_rng(0)
     real, other = (torch.from_numpy(rng.standard_normal((600, 64)).astype(np.float32) + shift) for shift in (0, 0.1))
     figures = [Reference(real.to(where)).compare(other.to(where)).as_json() for where in ("cpu", device)]
-    found["distances"] = {
+    differences["distances"] = {
         key: abs(figures[0][key] - figures[1][key]) for key in ("fd", "kd", "precision", "recall", "coverage")
     }
     images = Images(200, scale.side).pixels
     near = nearest_distances(images[:20], images[20:])
     exact = torch.cdist(images[:20].double().flatten(1), images[20:].double().flatten(1)).amin(1) / 127.5
-    found["nearest"] = float((near - exact).abs().max())
-    worst = max(found["unet"]["fp32"], found["vgg"]["fp32"], found["nearest"], *found["distances"].values())
-    return {**found, "worst_fp32": worst, "passed": worst < 1e-4 and found["unet"]["bf16"] < 0.05}
+    differences["nearest"] = float((near - exact).abs().max())
+    worst = max(
+        differences["unet"]["fp32"],
+        differences["vgg"]["fp32"],
+        differences["nearest"],
+        *differences["distances"].values(),
+    )
+    return {**differences, "worst_fp32": worst, "passed": worst < 1e-4 and differences["unet"]["bf16"] < 0.05}
 
 
-def memory_and_resume(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def memory_and_resume(scale: Scale, device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """Too little memory divides the work, and an interrupted training goes on to the same weights."""
     images = Images(scale.images, scale.side)
     recipe = TrainConfig(pretrain_steps=40, batch_size=scale.batch, pair_size=scale.batch, warmup_steps=2)
     network = scale.network.model_copy(update={"compile": "never"})
     flow = Flow.build(scale.shape, network, recipe, SamplingConfig(steps=2, batch_size=scale.lots[-1]))
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, 4e9 / total))
         torch.cuda.empty_cache()
         try:
-            with warnings.catch_warnings(record=True) as said:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 flow.sample(np.arange(scale.lots[-1]))
-            found["halved"] = sum("too little memory" in str(one.message) for one in said)
+            facts["halved"] = sum("too little memory" in str(warning.message) for warning in caught)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
             torch.cuda.empty_cache()
@@ -205,12 +210,12 @@ def memory_and_resume(scale: Scale, device: torch.device, _found: dict[str, Any]
         resumed = flow.fit(images, None, 1, None, snapshotter)
     pairs = zip(straight.network.state_dict().values(), resumed.network.state_dict().values(), strict=True)
     apart = max(float((a - b).abs().max()) for a, b in pairs)
-    return {**found, "resumed_apart": apart, "passed": apart < 1e-2}
+    return {**facts, "resumed_apart": apart, "passed": apart < 1e-2}
 
 
-def steps(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def steps(scale: Scale, device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a training step, eager and compiled; real batches against one that is repeated shows the stall."""
-    images, found = Images(scale.images, scale.side), {}
+    images, timings = Images(scale.images, scale.side), {}
     recipe = TrainConfig(finetune_steps=5_000, batch_size=scale.batch, pair_size=scale.batch, flip=True)
     for how in ("eager", "compiled") if scale.compile else ("eager",):
         config = scale.network.model_copy(update={"compile": "always" if how == "compiled" else "never"})
@@ -227,18 +232,18 @@ def steps(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[st
                 torch._foreach_lerp_(average, list(network.parameters()), 0.01)
 
         rng, began = np.random.default_rng(0), time.perf_counter()
-        made = training.batches(images, scale.shape, recipe, 2 * scale.steps + 3, rng, pretraining=False)
-        fixed = next(made)
+        drawn = training.batches(images, scale.shape, recipe, 2 * scale.steps + 3, rng, pretraining=False)
+        fixed = next(drawn)
         step(fixed)
         synchronise()
         first = time.perf_counter() - began
-        ahead: Iterator[training.Batch] = training.ahead(made)
-        found[how] = {
+        ahead: Iterator[training.Batch] = training.ahead(drawn)
+        timings[how] = {
             "first_s": first,
             "fixed_s": seconds(lambda batch=fixed, step=step: step(batch), scale.steps),
             "real_s": seconds(lambda ahead=ahead, step=step: step(next(ahead)), scale.steps),
         }
-        found[how]["stall"] = found[how]["real_s"] / found[how]["fixed_s"] - 1
+        timings[how]["stall"] = timings[how]["real_s"] / timings[how]["fixed_s"] - 1
     for layout, form in (("first", torch.contiguous_format), ("last", torch.channels_last)):
         network = build_network(scale.shape, scale.network).to(device, memory_format=form)
         t, x = torch.rand(scale.batch, device=device), torch.randn(scale.batch, *scale.shape, device=device)
@@ -248,13 +253,13 @@ def steps(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[st
             with autocast("auto"):
                 network(t, x).square().mean().backward()
 
-        found[f"eager_channels_{layout}_s"] = seconds(forward, max(2, scale.steps // 4))
-    return found
+        timings[f"eager_channels_{layout}_s"] = seconds(forward, max(2, scale.steps // 4))
+    return timings
 
 
-def sampling(scale: Scale, _device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def sampling(scale: Scale, _device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """Images a second at several batch sizes, and whether a sample is the same in each."""
-    solver, first, found = SamplingConfig(steps=8), None, {}
+    solver, first, rates = SamplingConfig(steps=8), None, {}
     for lot in scale.lots:
         for how in ("never", "always") if scale.compile else ("never",):
             torch.manual_seed(0)
@@ -263,15 +268,15 @@ def sampling(scale: Scale, _device: torch.device, _found: dict[str, Any]) -> dic
             x: list[torch.Tensor] = []
             took = seconds(lambda flow=flow, lot=lot, x=x: x.append(flow.sample(derive_seeds(2 * lot, 1))))
             first = x[0][:4] if first is None else first
-            found[f"{lot}, {how}"] = {
+            rates[f"{lot}, {how}"] = {
                 "images_per_s": 2 * lot / took,
                 "apart": float((x[0][:4] - first).abs().max()),
                 "same_alone": bool(torch.equal(flow.sample(derive_seeds(2 * lot, 1)[:4]), x[0][:4])),
             }
-    return {**found, "evaluations": evaluations(solver.solver, solver.steps)}
+    return {**rates, "evaluations": evaluations(solver.solver, solver.steps)}
 
 
-def one_rank(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def one_rank(scale: Scale, device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """One process under torchrun: NCCL (gloo on a CPU), DDP and the collectives, in a process of its own."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", __file__]
     quick = ["--quick"] if scale is QUICK else []
@@ -280,7 +285,7 @@ def one_rank(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict
 
 
 def as_rank(scale: Scale, device: torch.device) -> None:
-    """What the process of `one_rank` does."""
+    """Does the work of the process that `one_rank` starts."""
     from accelerate.utils import broadcast_object_list, gather
 
     from model.compute import accelerator
@@ -299,7 +304,7 @@ def as_rank(scale: Scale, device: torch.device) -> None:
     print("one rank:", torch.distributed.get_backend(), float(loss))
 
 
-def end_to_end(scale: Scale, device: torch.device, _found: dict[str, Any]) -> dict[str, Any]:
+def end_to_end(scale: Scale, device: torch.device, _results: dict[str, Any]) -> dict[str, Any]:
     """`curate simulate --preset cifar10`, small, and `curate check`."""
     small = (
         f"data.size={scale.side}", f"network.width={scale.width}", f"network.depth={scale.depth}",
@@ -312,10 +317,10 @@ def end_to_end(scale: Scale, device: torch.device, _found: dict[str, Any]) -> di
         Images(scale.images, scale.side).write(Path(folder) / "images")
         study, settings = str(Path(folder) / "study"), [f"data.path={folder}/images", *small]
         curate = [sys.executable, "-m", "curate_app"]
-        asked = [part for setting in settings for part in ("--set", setting)]
+        options = [part for setting in settings for part in ("--set", setting)]
         began = time.perf_counter()
         simulated = run([*curate, "simulate", study, "--preset", "cifar10", "--generations", "2", "--device",
-                         device.type, "--json", *asked])  # fmt: skip
+                         device.type, "--json", *options])  # fmt: skip
         took = time.perf_counter() - began
         checked = run([*curate, "check", study])
     return {
@@ -329,12 +334,12 @@ def end_to_end(scale: Scale, device: torch.device, _found: dict[str, Any]) -> di
     }
 
 
-def hours(scale: Scale, _device: torch.device, found: dict[str, Any]) -> dict[str, Any]:
+def hours(scale: Scale, _device: torch.device, results: dict[str, Any]) -> dict[str, Any]:
     """Minutes of 20 generations of the paper's size: measured pieces times how often they occur."""
     paper, images = configure("cifar10"), Images(scale.images, scale.side)
-    step = min(found["steps"][how]["real_s"] for how in ("eager", "compiled") if how in found["steps"])
-    compiling = found["steps"].get("compiled", {}).get("first_s", 0.0)
-    rate = max(row["images_per_s"] for row in found["sampling"].values() if isinstance(row, dict))
+    step = min(results["steps"][how]["real_s"] for how in ("eager", "compiled") if how in results["steps"])
+    compiling = results["steps"].get("compiled", {}).get("first_s", 0.0)
+    rate = max(row["images_per_s"] for row in results["sampling"].values() if isinstance(row, dict))
     pieces = {"compiling": 2 * compiling, "training": GENERATIONS * paper.train.finetune_steps * step,
               "sampling": GENERATIONS * (SAMPLES + EVALUATED) / rate}  # fmt: skip
     judging = 0.0
@@ -344,8 +349,8 @@ def hours(scale: Scale, _device: torch.device, found: dict[str, Any]) -> dict[st
         began = time.perf_counter()
         trained = train_classifier(images.pixels, images.labels, tuple("abcdefghij"), short, 0)
         synchronise()
-        each = (time.perf_counter() - began) / (0.8 * scale.images)
-        pieces[f"training the {name}"] = each * 50_000 * (table.epochs + table.restart_epochs)
+        per_image = (time.perf_counter() - began) / (0.8 * scale.images)
+        pieces[f"training the {name}"] = per_image * 50_000 * (table.epochs + table.restart_epochs)
         wide = Classifier(scale.shape, trained.network, table, trained.label_names, None, 0)
         x = images.draw(min(2_048, scale.images), np.random.default_rng(1))
         judging += seconds(lambda wide=wide, x=x: wide.judge(x)) / len(x)
@@ -383,26 +388,26 @@ def main() -> int:
         as_rank(scale, device)
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for part in PARTS:
         name = part.__name__
         if options.only and name not in options.only:
             continue
         began = time.perf_counter()
         try:
-            found[name] = part(scale, device, found)
+            results[name] = part(scale, device, results)
         except Exception as error:  # noqa: BLE001 - a part that fails is a result
-            found[name] = {
+            results[name] = {
                 "passed": False,
                 "error": f"{type(error).__name__}: {error}",
                 "trace": traceback.format_exc(),
             }
-        found[name]["took_s"] = round(time.perf_counter() - began, 1)
-        (options.out / f"{name}.json").write_text(json.dumps(found[name], indent=1))
-        verdict = {True: "passed", False: "FAILED", None: "measured"}[found[name].get("passed")]
-        print(f"{name:<18}{verdict:<10}{found[name]['took_s']:>7.1f} s", flush=True)
-        (options.out / "summary.json").write_text(json.dumps(found, indent=1))
-    return int(any(part.get("passed") is False for part in found.values()))
+        results[name]["took_s"] = round(time.perf_counter() - began, 1)
+        (options.out / f"{name}.json").write_text(json.dumps(results[name], indent=1))
+        verdict = {True: "passed", False: "FAILED", None: "measured"}[results[name].get("passed")]
+        print(f"{name:<18}{verdict:<10}{results[name]['took_s']:>7.1f} s", flush=True)
+        (options.out / "summary.json").write_text(json.dumps(results, indent=1))
+    return int(any(part.get("passed") is False for part in results.values()))
 
 
 if __name__ == "__main__":

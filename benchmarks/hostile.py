@@ -100,13 +100,13 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, found: dict[str, list[str]], *settings: str) -> Iterator[Served]:
+def serving(folder: Path, findings: dict[str, list[str]], *settings: str) -> Iterator[Served]:
     """A served study, with the faults in its log among the findings."""
     served = Served(folder, *settings)
     try:
         yield served
     finally:
-        found.setdefault("the server's log", []).extend(served.stop())
+        findings.setdefault("the server's log", []).extend(served.stop())
 
 
 def wrong_statuses(counts: Counter[int], *allowed: int) -> list[str]:
@@ -123,44 +123,44 @@ def guess_passwords(served: Served) -> tuple[int, list[str]]:
         form = {"password": f"guess {n}"}
         login = requests.post(f"{served.url}/admin/login", form, headers=headers, timeout=60, allow_redirects=False)
         counts.update((basic.status_code, login.status_code))
-    found = wrong_statuses(counts, 401, 429)
+    findings = wrong_statuses(counts, 401, 429)
     right = requests.post(f"{served.url}/admin/login", {"password": PASSWORD}, timeout=60, allow_redirects=False)
-    found += [f"{counts[401]} guesses looked at"] * (counts[401] > 10) + ["no lock"] * (right.status_code != 429)
-    return 121, found
+    findings += [f"{counts[401]} guesses looked at"] * (counts[401] > 10) + ["no lock"] * (right.status_code != 429)
+    return 121, findings
 
 
 def try_closed_paths(served: Served) -> tuple[int, list[str]]:
-    """What nobody may read without the password, and answers that another site's script may not read."""
-    found = []
+    """Paths that nobody may read without the password, and answers that another site's script may not read."""
+    findings = []
     for path in CLOSED:
         headers = {"Origin": "http://evil.example", "Cookie": "curate_admin=guess"}
         answer = requests.get(served.url + path, headers=headers, timeout=60, allow_redirects=False)
         if answer.status_code not in (303, 401, 403, 404) or PASSWORD in answer.text:
-            found.append(f"{path}: {answer.status_code}")
+            findings.append(f"{path}: {answer.status_code}")
     for path in ("/", "/config", "/theme.css", "/api/slate", "/healthz"):
         answer = requests.get(served.url + path, headers={"Origin": "http://evil.example"}, timeout=60)
-        found += [f"{path}: {name}" for name in answer.headers if name.lower().startswith("access-control")]
-    return len(CLOSED) + 5, found
+        findings += [f"{path}: {name}" for name in answer.headers if name.lower().startswith("access-control")]
+    return len(CLOSED) + 5, findings
 
 
 def take_over(served: Served) -> tuple[int, list[str]]:
     """Sessions under another rater's id: of a rater at work, and of one who finished."""
-    ann, n, found = requests.Session(), 0, []
+    ann, n, findings = requests.Session(), 0, []
     turn = ann.post(f"{served.url}/api/consent", json={"agreed": True, **ANN}, timeout=60).json()
     before = served.study.store.value("SELECT count(*) FROM session")
     for session_id in (None, "", "guess", ANN["session_id"].upper(), f"{ANN['session_id']} ", "%"):
         for route in ("session", "consent"):
             thief = requests.Session()
             body = {**ANN, "session_id": session_id, **({"agreed": True} if route == "consent" else {})}
-            told = thief.post(f"{served.url}/api/{route}", json=body, timeout=60)
+            reply = thief.post(f"{served.url}/api/{route}", json=body, timeout=60)
             leave = thief.post(f"{served.url}/api/withdraw", json={}, timeout=60)
             n += 2
-            if told.json().get("session") or "slate_id" in told.json() or thief.cookies or leave.status_code != 401:
-                found.append(f"{route} with session_id {session_id!r} let in")
-    found += ["sessions stored"] * (served.study.store.value("SELECT count(*) FROM session") != before)
+            if reply.json().get("session") or "slate_id" in reply.json() or thief.cookies or leave.status_code != 401:
+                findings.append(f"{route} with session_id {session_id!r} let in")
+    findings += ["sessions stored"] * (served.study.store.value("SELECT count(*) FROM session") != before)
     again = ann.get(f"{served.url}/api/slate", timeout=60).json()
-    found += ["the rater's own place is lost"] * (again.get("state") != turn.get("state"))
-    return n, found
+    findings += ["the rater's own place is lost"] * (again.get("state") != turn.get("state"))
+    return n, findings
 
 
 def flood_with_sessions(served: Served) -> tuple[int, list[str]]:
@@ -173,53 +173,53 @@ def flood_with_sessions(served: Served) -> tuple[int, list[str]]:
         body = {"agreed": True, "rater_id": f"flood-{n}", "session_id": str(n)}
         return requests.post(f"{served.url}/api/{('session', 'consent')[n % 2]}", json=body, timeout=60).status_code
 
-    found, counts = [], Counter[int]()
+    findings, counts = [], Counter[int]()
     with ThreadPoolExecutor(8) as threads:
         floods = [threads.submit(arrive, n) for n in range(1_500)]
         for _ in range(25):
             body = {"slate_id": turn.get("slate_id", 1), "outcome": "pick", "position": 0}
             answer = ann.post(f"{served.url}/api/pick", json=body, timeout=60)
             if answer.status_code != 200 or answer.json()["next"]["state"] != "picking":
-                found.append(f"who was in got {answer.status_code}: {answer.text[:120]}")
+                findings.append(f"who was in got {answer.status_code}: {answer.text[:120]}")
                 break
             turn = answer.json()["next"]
         counts.update(flood.result() for flood in floods)
     app = served.study.config.app
     most = app.requests_per_address * (2.5 + time.monotonic() - began) / 20
     opened = served.study.store.value("SELECT count(*) FROM session") - before
-    found += [f"{opened} sessions opened, {most:.0f} allowed"] * (opened > most) + wrong_statuses(counts, 200, 429)
+    findings += [f"{opened} sessions opened, {most:.0f} allowed"] * (opened > most) + wrong_statuses(counts, 200, 429)
     held = served.study.store.value("SELECT count(*) FROM slate WHERE lease_until IS NOT NULL")
-    found += [f"{held} slates held by one address"] * (held > app.leases_per_address + 2)
-    return 1_526, found
+    findings += [f"{held} slates held by one address"] * (held > app.leases_per_address + 2)
+    return 1_526, findings
 
 
 def send_slowly(served: Served) -> tuple[int, list[str]]:
     """Three hundred requests that never end; the server has to answer others, and to close these."""
-    place, found = (urlsplit(served.url).hostname, urlsplit(served.url).port), []
+    place, findings = (urlsplit(served.url).hostname, urlsplit(served.url).port), []
     held = [socket.create_connection(place) for _ in range(300)]
     for number, connection in enumerate(held):
         part = b"" if number % 2 else b"Content-Length: 9\r\nContent-Type: application/json\r\n\r\n{"
         connection.sendall(b"POST /api/session HTTP/1.1\r\nHost: localhost\r\n" + part)
     answer = requests.get(f"{served.url}/healthz", timeout=20)
-    found += [f"/healthz: {answer.status_code}"] * (not answer.ok)
+    findings += [f"/healthz: {answer.status_code}"] * (not answer.ok)
     until = time.monotonic() + 40
     for connection in held:
         connection.settimeout(max(0.1, until - time.monotonic()))
         try:
             connection.recv(1)
         except TimeoutError:
-            found.append("a request that never ends is held for 40 s")
+            findings.append("a request that never ends is held for 40 s")
             break
         except OSError:
             pass
     for connection in held:
         connection.close()
-    return 301, found
+    return 301, findings
 
 
 def send_raw_bytes(served: Served) -> tuple[int, list[str]]:
-    """What no HTTP library would send."""
-    place, found = (urlsplit(served.url).hostname, urlsplit(served.url).port), []
+    """Bytes that no HTTP library would send."""
+    place, findings = (urlsplit(served.url).hostname, urlsplit(served.url).port), []
     for raw in RAW:
         with socket.create_connection(place) as connection:
             connection.settimeout(30)
@@ -231,16 +231,16 @@ def send_raw_bytes(served: Served) -> tuple[int, list[str]]:
                 continue
         status = re.match(rb"HTTP/1\.1 (\d{3})", answer)
         if status and int(status[1]) >= 500 and int(status[1]) not in HONEST:
-            found.append(f"{raw[:60]!r}: {status[1].decode()}")
-    return len(RAW), found
+            findings.append(f"{raw[:60]!r}: {status[1].decode()}")
+    return len(RAW), findings
 
 
 def look_at_rights(served: Served) -> tuple[int, list[str]]:
     """Files of a served study that others on the machine could read, and the password in them."""
     files = [served.study.path, *served.study.path.glob("study.*"), *served.study.path.glob("secrets.toml")]
-    found = [f"{file.name} is open to others" for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077]
-    found += [f"the password stands in {file.name}" for file in files[1:] if PASSWORD.encode() in file.read_bytes()]
-    return 0, found
+    findings = [f"{file.name} is open to others" for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077]
+    findings += [f"the password stands in {file.name}" for file in files[1:] if PASSWORD.encode() in file.read_bytes()]
+    return 0, findings
 
 
 def run_suite(files: tuple[str, ...]) -> tuple[int, list[str]]:
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=50_000, help="of the bombardment with made-up requests")
     parser.add_argument("--no-suite", action="store_true", help="leave the suite's attacks out")
     options = parser.parse_args()
-    found: dict[str, list[str]] = {}
+    by_attack: dict[str, list[str]] = {}
 
     def attack(name: str, act: Callable[[], tuple[int, list[str]]]) -> None:
         began = time.monotonic()
@@ -265,7 +265,7 @@ def main() -> None:
         except (AssertionError, requests.RequestException) as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             n, findings = 0, [f"{type(error).__name__}: {str(error)[:300]} ({where.name}: {where.line})"]
-        found.setdefault(name, []).extend(findings)
+        by_attack.setdefault(name, []).extend(findings)
         sent = f"{n:,} requests" if n else ""
         print(f"{name:<46}{sent:>16}{time.monotonic() - began:>8.0f} s   {len(findings) or 'no'} findings", flush=True)
 
@@ -275,7 +275,7 @@ def main() -> None:
         return attacker.sent, []
 
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
-        with serving(Path(folder) / "prolific", found, "panel.kind=prolific", "schedule.picks=100000") as served:
+        with serving(Path(folder) / "prolific", by_attack, "panel.kind=prolific", "schedule.picks=100000") as served:
             attack("files that others can read", lambda: look_at_rights(served))
             attack("sessions under another rater's id", lambda: take_over(served))
             attack("paths behind the password, other origins", lambda: try_closed_paths(served))
@@ -283,15 +283,15 @@ def main() -> None:
             attack("a flood of new sessions", lambda: flood_with_sessions(served))
             attack("guessed passwords, forged addresses", lambda: guess_passwords(served))
             attack("requests that never end", lambda: send_slowly(served))
-        with serving(Path(folder) / "open", found, *UNLIMITED, *STEPS, *CODES) as served:
+        with serving(Path(folder) / "open", by_attack, *UNLIMITED, *STEPS, *CODES) as served:
             attack("made-up, broken and misordered requests", lambda: bombardment(served))
     attack("the server's log", lambda: (0, []))
     if not options.no_suite:
         attack("the suite's attacks", lambda: run_suite(SUITE))
-    for name, findings in found.items():
+    for name, findings in by_attack.items():
         for finding in findings:
             print(f"  {name}: {finding}")
-    sys.exit(any(found.values()))
+    sys.exit(any(by_attack.values()))
 
 
 if __name__ == "__main__":

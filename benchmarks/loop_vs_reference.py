@@ -5,8 +5,8 @@
     python benchmarks/loop_vs_reference.py --data cifar --preset cifar10 --device cuda --samples 50000 --steps 5000
 
 A generation: sample N images, score them, pick one of each slate by Luce's rule, fine-tune S steps on real and picked
-ones. Here it is the code of `curate simulate` on a study, its database included (`versus/ours.py`); the plain way is
-what the libraries' own examples lead to (`versus/plain_way.py`). Both have the same weights, noise, classifier, real
+ones. Here it is the code of `curate simulate` on a study, its database included (`versus/curate_way.py`); the plain way
+is what the libraries' own examples lead to (`versus/plain_way.py`). Both have the same weights, noise, classifier, real
 images and recipe, and each runs in a process of its own. Targets on two cores with the small UNet: the generation at
 least 6 times faster, sampling 30, FD within 3%, and at most 15 s at the start; the step's ratio is reported, whatever
 it is. On one H200 20 generations of the paper's size in under 45 minutes (`gpu_acceptance.py`).
@@ -44,18 +44,18 @@ def main() -> None:
         run_side(options.side, options.keep)
         return
     with tempfile.TemporaryDirectory(prefix="versus-") as scratch:
-        found = measure(options, options.keep or Path(scratch), Path(scratch))
+        record = measure(options, options.keep or Path(scratch), Path(scratch))
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(record, indent=1))
         return
     from rich.console import Console
     from versus.report import print_tables
 
-    print_tables(found, Console())
+    print_tables(record, Console())
 
 
 def measure(options: argparse.Namespace, keep: Path, scratch: Path) -> dict[str, Any]:
-    """Everything that is to be known, as one record."""
+    """All measurements, as one record."""
     base, config = keep / "study", prepared(options, keep / "study")
     runs = []
     for i in range(options.repeat):
@@ -71,20 +71,20 @@ def measure(options: argparse.Namespace, keep: Path, scratch: Path) -> dict[str,
     from versus.hours import hours
     from versus.report import summary
 
-    asked = {"samples": options.samples, "steps": options.steps, "repeat": options.repeat, "device": options.device}
-    found = {
+    requested = {"samples": options.samples, "steps": options.steps, "repeat": options.repeat, "device": options.device}
+    record = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": device_name() or machine(),
         "software": f"curate {version('curate')}{commit()}, torch {version('torch')}",
-        "asked": asked,
+        "asked": requested,
         "network": config.network.model_dump(),
         "sampling": config.sampling.model_dump(),
         "train": config.train.model_dump(),
         **summary(runs, {"samples": options.samples, "steps": options.steps, "batch": config.train.batch_size}),
     }
     if options.hours or options.device == "cuda":
-        found["hours"] = hours(found, config.evaluation.samples)
-    return found
+        record["hours"] = hours(record, config.evaluation.samples)
+    return record
 
 
 def prepared(options: argparse.Namespace, folder: Path) -> "StudyConfig":
@@ -117,17 +117,17 @@ def in_own_process(side: str, folder: Path, options: argparse.Namespace) -> dict
 
 
 def run_side(side: str, folder: Path) -> None:
-    """What the process of one way does."""
+    """Runs one way, in the process that measures it."""
     if side == "ours":
         use_threads(beside_app=False)
-        from versus import ours
+        from versus import curate_way
 
-        found = ours.run(folder / "study", folder / "ours")
+        measured = curate_way.run(folder / "study", folder / "ours")
     else:
         from versus import plain
 
-        found = plain.run(folder / "study", folder / "plain", folder / "ours")
-    (folder / f"{side}.json").write_text(json.dumps(found))
+        measured = plain.run(folder / "study", folder / "plain", folder / "ours")
+    (folder / f"{side}.json").write_text(json.dumps(measured))
 
 
 def distances(folder: Path, name: str) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Which solver, on which grid, with how few evaluations of the network: against dopri5 at 1e-5 on the same noise.
+"""Solvers and grids at few evaluations of the network, against dopri5 at 1e-5 on the same noise.
 
     python benchmarks/sampling.py --weights generator.safetensors --classifier vgg11.safetensors --preset cifar10-small
 
@@ -60,15 +60,15 @@ def main() -> None:
     rows = list(measure(options))
     lines = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)], *(row.cells() for row in rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    said = (
+    section = (
         f"{datetime.now(UTC).date()}, {machine()}{commit()}: {options.samples} samples of {options.weights.name} "
         f"(preset {options.preset}), in float32 unless the row says bf16.\n\n{table}"
     )
-    print(said)
+    print(section)
     if options.write:
         text = DOCUMENT.read_text()
         before, after = text.split(HERE)[0], text.split(HERE)[-1]
-        DOCUMENT.write_text(f"{before}{HERE}\n{said}\n{HERE}{after}")
+        DOCUMENT.write_text(f"{before}{HERE}\n{section}\n{HERE}{after}")
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
@@ -97,14 +97,14 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     judged = judge.judge(exact)
     spread = np.linalg.norm(judged.features - judged.features.mean(0), axis=1).mean()
 
-    def row(name: str, n: int, x: torch.Tensor, found: Judgement) -> Row:
-        fd = reference.compare(torch.from_numpy(found.features).to(device())).fd
+    def row(name: str, n: int, x: torch.Tensor, judgement: Judgement) -> Row:
+        fd = reference.compare(torch.from_numpy(judgement.features).to(device())).fd
         return Row(
             name=name,
             evaluations=n,
             pixels=float((x - exact).square().mean().sqrt()),
-            features=float(np.linalg.norm(found.features - judged.features, axis=1).mean() / spread),
-            agreement=float((found.probs.argmax(1) == judged.probs.argmax(1)).mean()),
+            features=float(np.linalg.norm(judgement.features - judged.features, axis=1).mean() / spread),
+            agreement=float((judgement.probs.argmax(1) == judged.probs.argmax(1)).mean()),
             fd=float("nan") if fd is None else fd,
         )
 

@@ -39,7 +39,7 @@ def main() -> None:
         print(json.dumps(work(options, options.counts[0])))
         return
     rounds = [[in_own_process("sampling", n, options) for n in options.counts] for _ in range(options.repeat)]
-    rows = [median(found) for found in zip(*rounds, strict=True)]
+    rows = [median(repeats) for repeats in zip(*rounds, strict=True)]
     print("  samples   seconds   images/s   peak MB   time against the row above, per sample")
     for before, row in pairwise([None, *rows]):
         grown = before and row["seconds"] / before["seconds"] * before["n"] / row["n"]
@@ -57,9 +57,9 @@ def main() -> None:
         )
 
 
-def median(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def median(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of each figure of a row that was measured several times."""
-    return {name: statistics.median_low(row[name] for row in found) for name in found[0]}
+    return {name: statistics.median_low(row[name] for row in repeats) for name in repeats[0]}
 
 
 def sampling(options: argparse.Namespace, n: int) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def fill(study: Any, n: int) -> None:
         store.add_images(images)
         ids = store.add_slates(slates, picked_by=[session] * n)
         positions = rng.integers(0, 2, n).tolist()
-        store.add_picks((one, session, position, {}) for one, position in zip(ids, positions, strict=True))
+        store.add_picks((slate_id, session, position, {}) for slate_id, position in zip(ids, positions, strict=True))
 
 
 def in_own_process(row: str, count: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from loop.divergence import total_variation
 from loop.evidence.people import UnknownGainError, fitted_gain
 from model.fidelity import Reference
 
-Found = tuple[str, float, float, float]  # interval, its ends, the truth
+Interval = tuple[str, float, float, float]  # interval, its ends, the truth
 UTILITIES = np.array([0.0, 0.6, -0.4])  # of three classes, mean over raters
 TASTE = 0.4  # standard deviation of a rater's own
 SHARES = np.array([[1 / 3, 1 / 3, 1 / 3], [0.2, 0.55, 0.25]])  # of classes, before and now
@@ -56,20 +56,20 @@ def rows() -> Iterator[Draws]:
         yield Draws("features", 500, apart=apart)
 
 
-def measure(draws: Draws, numbers: range) -> list[Found]:
+def measure(draws: Draws, numbers: range) -> list[Interval]:
     """The intervals of some simulated measurements."""
-    found = {"cells": _cells, "raters": _raters, "features": _features}[draws.kind]
-    return [one for number in numbers for one in found(draws, np.random.default_rng([2, draws.n, number]))]
+    simulate = {"cells": _cells, "raters": _raters, "features": _features}[draws.kind]
+    return [interval for number in numbers for interval in simulate(draws, np.random.default_rng([2, draws.n, number]))]
 
 
-def _cells(draws: Draws, rng: np.random.Generator) -> list[Found]:
+def _cells(draws: Draws, rng: np.random.Generator) -> list[Interval]:
     q = np.full(draws.size, 1 / draws.size)
     p = q * (1 + 2 * draws.apart * np.where(np.arange(draws.size) % 2, 1, -1))
-    found = total_variation(rng.choice(draws.size, draws.n, p=p), q)
-    return [("total variation", found.low or 0.0, found.high or 1.0, draws.apart)]
+    estimate = total_variation(rng.choice(draws.size, draws.n, p=p), q)
+    return [("total variation", estimate.low or 0.0, estimate.high or 1.0, draws.apart)]
 
 
-def _raters(draws: Draws, rng: np.random.Generator) -> list[Found]:
+def _raters(draws: Draws, rng: np.random.Generator) -> list[Interval]:
     slates, labels = _picks(draws.n, rng)
     before, now = (rng.choice(3, 2_000, p=shares) for shares in SHARES)
     truth = float((SHARES[1] - SHARES[0]) @ _pooled())
@@ -97,7 +97,7 @@ def _pooled() -> np.ndarray:
     return np.concatenate([[0.0], fit(slates, columns, ["1", "2"]).coefficients])
 
 
-def _features(draws: Draws, rng: np.random.Generator) -> list[Found]:
+def _features(draws: Draws, rng: np.random.Generator) -> list[Interval]:
     """With the real data fixed, the truth is the mean over many draws of the samples, at this number of them."""
     real = torch.from_numpy(np.random.default_rng(7).normal(size=(1_000, FEATURES)))
     reference = Reference(real)
@@ -111,9 +111,11 @@ def _features(draws: Draws, rng: np.random.Generator) -> list[Found]:
     names = ("fd", "kd", "precision", "recall", "density", "coverage")
     if key not in _TRUTHS:
         many = [compared(np.random.default_rng([8, number])) for number in range(150)]
-        _TRUTHS[key] = {name: float(np.mean([one[name] for one in many])) for name in names}
-    one = compared(rng)
-    return [(name.upper() if len(name) == 2 else name, *one[f"{name}_interval"], _TRUTHS[key][name]) for name in names]
+        _TRUTHS[key] = {name: float(np.mean([measured[name] for measured in many])) for name in names}
+    measured = compared(rng)
+    return [
+        (name.upper() if len(name) == 2 else name, *measured[f"{name}_interval"], _TRUTHS[key][name]) for name in names
+    ]
 
 
 _TRUTHS: dict[tuple[int, float], dict[str, float]] = {}

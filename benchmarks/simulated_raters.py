@@ -36,10 +36,10 @@ class Crowd:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one study's win rates came to.
+    """The verdict and the intervals of one study's win rates.
 
     Attributes:
-        verdict: whether any rate, at any look, got another verdict than "can't tell".
+        verdict: True if any rate, at any look, got another verdict than "can't tell".
         covered: by pair of generations, whether the 95% interval held the truth, at all looks together.
         widths: of these intervals at the end; empty where they weren't made.
     """
@@ -77,10 +77,10 @@ def judge(crowd: Crowd, rng: np.random.Generator, through_report: bool = True) -
     if not through_report:
         return Outcome(verdict, covered, [])
     rates = _rates(crowd, pairs, played, won)
-    told = any(one.verdict != "can't tell" for one in rates)
-    if told > verdict or (crowd.planned and told != verdict):
-        raise AssertionError(f"the report's verdicts are others than these: {crowd}")
-    return Outcome(verdict, covered, [one.rate.high - one.rate.low for one in rates])
+    reported = any(rate.verdict != "can't tell" for rate in rates)
+    if reported > verdict or (crowd.planned and reported != verdict):
+        raise AssertionError(f"the report's verdicts differ from these: {crowd}")
+    return Outcome(verdict, covered, [rate.rate.high - rate.rate.low for rate in rates])
 
 
 def _choices(crowd: Crowd, pairs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

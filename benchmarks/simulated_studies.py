@@ -55,7 +55,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a simulated study's figures should come to; by generation.
+    """The values that a simulated study's figures estimate; by generation.
 
     Attributes:
         mean_w: E[w] of each generation's law.

@@ -1,4 +1,4 @@
-"""How much of the curation a fine-tuning recipe carries over: docs/transmission.md rests on this.
+"""The share of the curation that a fine-tuning recipe carries over: docs/transmission.md rests on this.
 
     python benchmarks/transmission.py --preset moons --set reward.gamma=2 --generations 5 --seeds 3 \
         --variant "" --variant "train.finetune_steps=600" --variant "network.kind=resample"
@@ -113,9 +113,9 @@ def run(config: StudyConfig, generations: int, n: int, cache: Path) -> list[Row]
         x = draw(generator, seeds)
         before, scores = scores, scorer.score(x)
         trained = float(np.exp(scorer.score(curated).reward).mean())
-        found = compare(config, before, scores, real_w, trained, composition)
+        row = compare(config, before, scores, real_w, trained, composition)
         nn = nearest_ratio(x[:NEAREST_SAMPLES], real, spacing)
-        rows.append(replace(found, seconds=seconds, nn=nn, ideal=float(np.exp(scores.reward).mean() / ideal[t + 1])))
+        rows.append(replace(row, seconds=seconds, nn=nn, ideal=float(np.exp(scores.reward).mean() / ideal[t + 1])))
     return rows
 
 
@@ -198,8 +198,8 @@ def print_table(title: str, runs: list[list[Row]]) -> None:
 def _half(values: np.ndarray, errors: np.ndarray) -> float:
     """Half of the 95% interval of a mean over seeds: seeds differ by more than the error of each tells."""
     estimates = [Estimate.of(float(value), float(se)) for value, se in zip(values, errors, strict=True)]
-    found = over_seeds(estimates)
-    return (found.high - found.low) / 2
+    mean = over_seeds(estimates)
+    return (mean.high - mean.low) / 2
 
 
 def _scorer(config: StudyConfig, names: tuple[str, ...]) -> Scorer:

@@ -46,7 +46,7 @@ TASTES = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """What became of simulated studies.
+    """The coverage and the widths of simulated studies' intervals.
 
     Attributes:
         fixed: share of studies whose fixed-n interval covered the mean.
@@ -72,7 +72,7 @@ def calibrate(
         n = np.full(raters, int(picks)) if picks.isdigit() else spread_out(raters, rng)
         won = rng.binomial(n, tastes.draw(raters, rng))
         looks = [clustered_share(won[:seen], n[:seen], level) for seen in range(2, raters + 1)]
-        inside = [one.low <= tastes.mean <= one.high for one in looks]
+        inside = [interval.low <= tastes.mean <= interval.high for interval in looks]
         low, high = always_valid(won / n, level)
         covered[i] = inside[-1], log_wealth(won / n, tastes.mean).max() < -np.log(level), all(inside)
         widths[i] = looks[-1].high - looks[-1].low, high - low
@@ -99,9 +99,9 @@ def main() -> None:
     for tastes in TASTES:
         for picks in PICKS:
             for raters in RATERS:
-                found = calibrate(tastes, raters, picks, options.studies, rng)
-                shares = f"{found.fixed:.1%} | {found.fixed_looks:.1%} | {found.watched:.1%}"
-                widths = f"{found.fixed_width:.3f} | {found.watched_width:.3f}"
+                calibration = calibrate(tastes, raters, picks, options.studies, rng)
+                shares = f"{calibration.fixed:.1%} | {calibration.fixed_looks:.1%} | {calibration.watched:.1%}"
+                widths = f"{calibration.fixed_width:.3f} | {calibration.watched_width:.3f}"
                 print(f"| {tastes.name} | {picks} | {raters} | {shares} | {widths} |", flush=True)
 
 

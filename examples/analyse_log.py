@@ -27,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Pick rates and a conditional logit of a study's choice log.")
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, default=Path("picks"), help="folder for the export; replaced if it is one")
-    asked = parser.parse_args(arguments)
-    log = read_picks(asked.study, asked.out)
+    options = parser.parse_args(arguments)
+    log = read_picks(options.study, options.out)
     print(f"{log.choice_id.nunique():,} picks of {log.rater.nunique()} raters\n")
     for column in ("position", "label"):
         print(pick_rates(log, column).to_string(float_format="{:.3f}".format), end="\n\n")
-    print(beside(logit(log), curate_fit(asked.study)).to_string(float_format="{:.4f}".format))
+    print(beside(logit(log), curate_fit(options.study)).to_string(float_format="{:.4f}".format))
 
 
 def read_picks(study: Path, out: Path) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def kind(log: pd.DataFrame) -> str:
 
 
 def pick_rates(log: pd.DataFrame, column: str) -> pd.DataFrame:
-    """How often what stood there, or was of that class, was picked; `fair` is what chance gives (1/K of the shown)."""
+    """Pick rates by position or class; `fair` is the rate by chance (1/K of the shown)."""
     groups = log.assign(fair=1 / log.k).groupby(column)
     return groups.agg(
         shown=("picked", "size"), picked=("picked", "sum"), rate=("picked", "mean"), fair=("fair", "mean")
@@ -61,23 +61,23 @@ def logit(log: pd.DataFrame) -> pd.DataFrame:
     classes = pd.get_dummies(log.label, dtype=float).drop(columns=log.label.value_counts().sort_index().idxmax())
     positions = pd.get_dummies(log.position, dtype=float).drop(columns=0)
     x = pd.concat([classes.add_prefix("class "), (positions.rename(columns=lambda p: f"position {p + 1}"))], axis=1)
-    found = ConditionalLogit(log.picked.astype(int), x, groups=log.choice_id).fit(disp=False)
-    return pd.DataFrame({"statsmodels": found.params, "se": found.bse})
+    result = ConditionalLogit(log.picked.astype(int), x, groups=log.choice_id).fit(disp=False)
+    return pd.DataFrame({"statsmodels": result.params, "se": result.bse})
 
 
 def curate_fit(study: Path) -> pd.DataFrame:
     """The same utilities by `curate fit`."""
-    found = json.loads(run("fit", study, "--features", "class,position", "--without", "none", "--json"))
-    return pd.DataFrame(found["fit"]["coefficients"]).set_index("name")
+    output = json.loads(run("fit", study, "--features", "class,position", "--without", "none", "--json"))
+    return pd.DataFrame(output["fit"]["coefficients"]).set_index("name")
 
 
-def beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def beside(statsmodels_fit: pd.DataFrame, fitted: pd.DataFrame) -> pd.DataFrame:
     """Both by column; `plain_se` takes picks as independent, as statsmodels does."""
-    return ours.join(theirs[["value", "plain_se"]].rename(columns={"value": "curate fit"}))
+    return statsmodels_fit.join(fitted[["value", "plain_se"]].rename(columns={"value": "curate fit"}))
 
 
 def run(*arguments: Any) -> str:
-    """What a curate command prints.
+    """The output of a curate command.
 
     Raises:
         SystemExit: it failed, and said why.

@@ -27,13 +27,13 @@ CROWD = """population=[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulates the study, or goes on with it; writes report.html into it and prints utilities."""
-    asked = _parse(arguments)
+    options = _parse(arguments)
     settings = [
-        CROWD, "curation.lapse=0.05", "curation.extend=none", f"curation.picks={asked.picks}",
-        f"train.finetune_steps={asked.steps}", f"evaluation.samples={asked.samples}",
+        CROWD, "curation.lapse=0.05", "curation.extend=none", f"curation.picks={options.picks}",
+        f"train.finetune_steps={options.steps}", f"evaluation.samples={options.samples}",
     ]  # fmt: skip
-    study = open_or_create(asked.study, "digits", settings, seed=asked.seed, generations=asked.generations)
-    simulate(study, asked.generations, lambda phase, done, total: None)
+    study = open_or_create(options.study, "digits", settings, seed=options.seed, generations=options.generations)
+    simulate(study, options.generations, lambda phase, done, total: None)
     html = study.path / "report.html"
     print_shares(write_report(study, html))
     print_utilities(study)
@@ -52,9 +52,9 @@ def print_shares(evidence: Evidence) -> None:
 
 
 def print_utilities(study: Study) -> None:
-    """What `curate fit STUDY --features class --ridge 1` prints."""
-    asked = FitOptions(AnswerFilter(kinds=("sim",)), features=("class",), ridge=1.0)
-    print_report(choice_report(study.store, study.config, asked), study.path.name)
+    """Prints the same as `curate fit STUDY --features class --ridge 1`."""
+    request = FitOptions(AnswerFilter(kinds=("sim",)), features=("class",), ridge=1.0)
+    print_report(choice_report(study.store, study.config, request), study.path.name)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

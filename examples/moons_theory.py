@@ -24,13 +24,13 @@ from model.luce import LuceRule
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulates the study, or goes on with it, and prints a table."""
-    asked = _parse(arguments)
+    options = _parse(arguments)
     settings = [
-        f"curation.picks={asked.picks}", f"train.pretrain_steps={2 * asked.steps}",
-        f"train.finetune_steps={asked.steps}", f"evaluation.samples={asked.samples}",
+        f"curation.picks={options.picks}", f"train.pretrain_steps={2 * options.steps}",
+        f"train.finetune_steps={options.steps}", f"evaluation.samples={options.samples}",
     ]  # fmt: skip
-    study = open_or_create(asked.study, "moons", settings, seed=asked.seed, generations=asked.generations)
-    simulate(study, asked.generations, lambda phase, done, total: None)
+    study = open_or_create(options.study, "moons", settings, seed=options.seed, generations=options.generations)
+    simulate(study, options.generations, lambda phase, done, total: None)
     print_table(study)
     study.store.close()
 
@@ -49,9 +49,9 @@ def print_table(study: Study) -> None:
 
 def rewards(store: Store, t: int) -> np.ndarray:
     """(n,) the stored rewards of the fresh samples that generation t was measured on."""
-    found = store.evaluation(t)
-    assert found is not None, f"generation {t} was published without its samples"
-    return found.rewards[0]
+    evaluation = store.evaluation(t)
+    assert evaluation is not None, f"generation {t} was published without its samples"
+    return evaluation.rewards[0]
 
 
 def one_step(r: np.ndarray, rule: LuceRule) -> float:

@@ -72,5 +72,5 @@ class Gaussian:
     @classmethod
     def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        found = checkpoint.load(path)
-        return cls(found.tensors["mean"], found.tensors["root"], found.seed, found.parent, found.sha256)
+        saved = checkpoint.load(path)
+        return cls(saved.tensors["mean"], saved.tensors["root"], saved.seed, saved.parent, saved.sha256)

@@ -38,20 +38,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, help="studies at a time; as many as there are cores")
     parser.add_argument("--set", action="append", default=[], dest="settings", help="other settings, to try it out")
-    asked = parser.parse_args()
-    jobs = asked.jobs or worker_threads(beside_app=False)
+    options = parser.parse_args()
+    jobs = options.jobs or worker_threads(beside_app=False)
     for name in EXPERIMENTS:
-        _run(asked.folder / name, name, asked, jobs)
+        _run(options.folder / name, name, options, jobs)
     arms = [
-        arm for name in EXPERIMENTS for arm in arms_of(asked.folder / name, sweep_of(name, asked.seeds, asked.settings))
+        arm
+        for name in EXPERIMENTS
+        for arm in arms_of(options.folder / name, sweep_of(name, options.seeds, options.settings))
     ]
-    for path in [*draw_all(asked.docs / "images" / "reproduction", arms), _write(asked, arms, jobs)]:
+    for path in [*draw_all(options.docs / "images" / "reproduction", arms), _write(options, arms, jobs)]:
         out.print(f"Wrote {path}.", highlight=False)
 
 
-def _run(folder: Path, name: str, asked: argparse.Namespace, jobs: int) -> None:
-    planned = sweep_of(name, asked.seeds, asked.settings)
-    sweep = requested_sweep(folder, name, planned.grid, asked.seeds, asked.settings, None)
+def _run(folder: Path, name: str, options: argparse.Namespace, jobs: int) -> None:
+    planned = sweep_of(name, options.seeds, options.settings)
+    sweep = requested_sweep(folder, name, planned.grid, options.seeds, options.settings, None)
     missing = [cell for cell in sweep.cells() if not standing(folder, cell).reaches(sweep.last)]
     began = time.monotonic()
     try:
@@ -68,21 +70,21 @@ def _add_seconds(folder: Path, seconds: float, anew: bool) -> None:
     file.write_text(json.dumps(before + seconds))
 
 
-def _write(asked: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> Path:
+def _write(options: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> Path:
     """Fills the template with the arms' figures."""
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     environment.filters["commas"] = lambda n: f"{n:,}"
-    path = asked.docs / "reproduction.md"
-    path.write_text(environment.get_template("reproduction.md.jinja").render(_content(asked, arms, jobs)))
+    path = options.docs / "reproduction.md"
+    path.write_text(environment.get_template("reproduction.md.jinja").render(_content(options, arms, jobs)))
     return path
 
 
-def _content(asked: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> dict[str, Any]:
+def _content(options: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> dict[str, Any]:
     by_name = {name: [arm for arm in arms if arm.name == name] for name in EXPERIMENTS}
-    seconds = [float(json.loads((asked.folder / name / SECONDS).read_text())) for name in EXPERIMENTS]
+    seconds = [float(json.loads((options.folder / name / SECONDS).read_text())) for name in EXPERIMENTS]
     return {
         "arms": arms,
         "by_name": by_name,
@@ -93,11 +95,11 @@ def _content(asked: argparse.Namespace, arms: Sequence[Arm], jobs: int) -> dict[
         "findings": findings(arms),
         "verdicts": verdict_rows(arms),
         "failures": failures(arms),
-        "predicted_w": lambda arm: arm.over(lambda one: one.predicted_from_start and one.predicted_from_start.mean_w)[
-            -1
-        ],
+        "predicted_w": lambda arm: arm.over(
+            lambda generation: generation.predicted_from_start and generation.predicted_from_start.mean_w
+        )[-1],
         "pm": pm,
-        "seeds": asked.seeds,
+        "seeds": options.seeds,
         "studies": sum(len(arm.studies) for arm in arms),
         "evaluated": f"{arms[0].studies[0].generations[0].n_evaluated:,}",
         "minutes": sum(seconds) / 60,

@@ -49,7 +49,7 @@ class Arm:
 
     @property
     def is_pure(self) -> bool:
-        """Whether picks alone train."""
+        """True if picks alone train."""
         return self.config.policy.is_pure
 
     @property
@@ -64,16 +64,16 @@ class Arm:
 
     def over(self, value: Callable[[GenerationEvidence], Estimate | None]) -> list[OverSeeds]:
         """A quantity by generation; the generations for which there is none are left out at the start."""
-        found = [[value(one.generations[t]) for one in self.studies] for t in range(self.last + 1)]
-        return [over_seeds([each for each in row if each]) for row in found if any(row)]
+        rows = [[value(study.generations[t]) for study in self.studies] for t in range(self.last + 1)]
+        return [over_seeds([estimate for estimate in row if estimate]) for row in rows if any(row)]
 
     def mean_w(self) -> list[OverSeeds]:
         """E[w] by generation."""
-        return self.over(lambda one: one.measured.mean_w)
+        return self.over(lambda generation: generation.measured.mean_w)
 
     def mean_reward(self) -> list[OverSeeds]:
         """E[r] by generation."""
-        return self.over(lambda one: one.measured.mean_reward)
+        return self.over(lambda generation: generation.measured.mean_reward)
 
     def ball(self) -> list[OverSeeds]:
         """The share of samples where the reward is highest, by generation."""
@@ -81,18 +81,21 @@ class Arm:
 
     def shares(self) -> np.ndarray:
         """(generations, modes) mean over seeds."""
-        found = [[[s.value for s in one.measured.class_shares] for one in study.generations] for study in self.studies]
-        return np.array(found).mean(0)
+        shares = [
+            [[share.value for share in generation.measured.class_shares] for generation in study.generations]
+            for study in self.studies
+        ]
+        return np.array(shares).mean(0)
 
     def real_shares(self) -> np.ndarray:
         """(modes,) of the real data, mean over seeds."""
-        found = [[s.value for s in study.real.class_shares] for study in self.studies if study.real]
-        return np.array(found).mean(0)
+        shares = [[share.value for share in study.real.class_shares] for study in self.studies if study.real]
+        return np.array(shares).mean(0)
 
     def carried(self) -> OverSeeds | None:
         """Transmission over all generations."""
-        found = [one for study in self.studies if (one := transmission(study, self.last))]
-        return over_seeds(found) if found else None
+        ratios = [ratio for study in self.studies if (ratio := transmission(study, self.last))]
+        return over_seeds(ratios) if ratios else None
 
 
 def arms_of(folder: Path, sweep: Sweep) -> list[Arm]:
@@ -103,15 +106,16 @@ def arms_of(folder: Path, sweep: Sweep) -> list[Arm]:
 def _arm(folder: Path, name: str, cells: Sequence[Cell]) -> Arm:
     studies, in_ball, real_in_ball, points, real = [], [], [], [], np.empty((0, 2))
     for study in _opened(folder, cells):
-        found = evidence_of(study)
-        studies.append(found)
-        kept = [study.store.evaluation(t) for t in range(len(found.generations))]
-        in_ball.append([float((one.rewards[0] >= AT_BEST).mean()) for one in kept if one])
+        evidence = evidence_of(study)
+        studies.append(evidence)
+        evaluations = [study.store.evaluation(t) for t in range(len(evidence.generations))]
+        in_ball.append([float((evaluation.rewards[0] >= AT_BEST).mean()) for evaluation in evaluations if evaluation])
         truth = study.store.evaluation(None)
         assert truth is not None and truth.points is not None
         real_in_ball.append(float((truth.rewards[0] >= AT_BEST).mean()))
         if not points:
-            points, real = [one.points for one in kept if one and one.points is not None], truth.points
+            points = [evaluation.points for evaluation in evaluations if evaluation and evaluation.points is not None]
+            real = truth.points
     return Arm(name, cells[0].config, studies, np.array(in_ball), np.array(real_in_ball), points, real)
 
 

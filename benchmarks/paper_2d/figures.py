@@ -28,13 +28,13 @@ MARGIN = 0.25  # around the real data, as a share of their extent
 def draw_all(folder: Path, arms: Sequence[Arm]) -> list[Path]:
     """Draws every figure into a folder; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    paths = []
     with mpl.rc_context(STYLE):
         for name in EXPERIMENTS:
-            made.append(_save(densities([arm for arm in arms if arm.name == name]), folder / f"densities-{name}.png"))
-        made.append(_save(rewards(arms), folder / "rewards.png"))
-        made.append(_save(modes(arms), folder / "modes.png"))
-    return made
+            paths.append(_save(densities([arm for arm in arms if arm.name == name]), folder / f"densities-{name}.png"))
+        paths.append(_save(rewards(arms), folder / "rewards.png"))
+        paths.append(_save(modes(arms), folder / "modes.png"))
+    return paths
 
 
 def densities(arms: Sequence[Arm]) -> Figure:
@@ -46,10 +46,10 @@ def densities(arms: Sequence[Arm]) -> Figure:
     grid = figure.subplots(len(arms), columns, squeeze=False)
     clouds = [[arm.real, *arm.points] for arm in arms]
     maps = [[_density(points, low, high) for points in row] for row in clouds]
-    top = max(float(one.max()) for row in maps for one in row)
+    top = max(float(density.max()) for row in maps for density in row)
     for arm, row, axes in zip(arms, maps, grid, strict=True):
-        for index, (one, cell) in enumerate(zip(row, axes, strict=True)):
-            _panel(cell, one, arm, low, high, top)
+        for index, (density, cell) in enumerate(zip(row, axes, strict=True)):
+            _panel(cell, density, arm, low, high, top)
             share = arm.real_in_ball[0] if index == 0 else arm.in_ball[0][index - 1]
             cell.set_title("real data" if index == 0 else f"t = {index - 1}", fontsize=8.5)
             cell.set_xlabel(f"{share:.0%} in the ring", fontsize=7.5, color=INK, labelpad=2)
@@ -68,8 +68,8 @@ def rewards(arms: Sequence[Arm]) -> Figure:
     grid = figure.subplots(len(EXPERIMENTS), 3, squeeze=False)
     for name, axes in zip(EXPERIMENTS, grid, strict=True):
         for arm in (arm for arm in arms if arm.name == name):
-            _curve(axes[0], arm, arm.mean_reward(), lambda one: one.mean_reward)
-            _curve(axes[1], arm, arm.mean_w(), lambda one: one.mean_w)
+            _curve(axes[0], arm, arm.mean_reward(), lambda figures: figures.mean_reward)
+            _curve(axes[1], arm, arm.mean_w(), lambda figures: figures.mean_w)
             _curve(axes[2], arm, arm.ball(), None)
         for cell, title in zip(axes, ("Mean reward E[r]", "E[w], w = exp r", "Share inside the ring"), strict=True):
             cell.set_title(title)
@@ -117,20 +117,25 @@ def _curve(axes: "Axes", arm: Arm, measured: Sequence[OverSeeds], value: Callabl
     colour, mark = LOOKS[arm.is_pure]
     x = np.arange(len(measured)) + (-0.06 if arm.is_pure else 0.06)
     if value is not None:
-        predicted = arm.over(lambda one: _from_start(one, value))
-        axes.plot(range(len(predicted)), [one.value for one in predicted], color=colour, lw=1.1, ls=(0, (4, 2)))
-    for at, one in zip(x, measured, strict=True):
-        axes.plot([at] * len(one.each), one.each, ".", color=colour, markersize=2.6, alpha=0.5)
-    middle = [one.value for one in measured]
-    errors = [[one.value - one.low for one in measured], [one.high - one.value for one in measured]]
+        predicted = arm.over(lambda generation: _from_start(generation, value))
+        axes.plot(
+            range(len(predicted)), [estimate.value for estimate in predicted], color=colour, lw=1.1, ls=(0, (4, 2))
+        )
+    for at, estimate in zip(x, measured, strict=True):
+        axes.plot([at] * len(estimate.each), estimate.each, ".", color=colour, markersize=2.6, alpha=0.5)
+    middle = [estimate.value for estimate in measured]
+    errors = [
+        [estimate.value - estimate.low for estimate in measured],
+        [estimate.high - estimate.value for estimate in measured],
+    ]
     axes.errorbar(
         x, middle, errors, color=colour, fmt=mark, markersize=4.4, markerfacecolor="white", markeredgewidth=1.0,
         elinewidth=1.0, capsize=2, label=arm.title,
     )  # fmt: skip
 
 
-def _from_start(one: GenerationEvidence, value: Callable[..., Estimate]) -> Estimate | None:
-    return value(one.predicted_from_start) if one.predicted_from_start else None
+def _from_start(generation: GenerationEvidence, value: Callable[..., Estimate]) -> Estimate | None:
+    return value(generation.predicted_from_start) if generation.predicted_from_start else None
 
 
 def _table(axes: "Axes", arm: Arm) -> None:

@@ -1,4 +1,4 @@
-"""What docs/reproduction.md says of the figures: every sentence follows from numbers, by the rules written here."""
+"""The sentences of docs/reproduction.md: each follows from numbers, by the rules written here."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ def answer(arms: Sequence[Arm]) -> str:
     """The paper's claim in one sentence: does the pure loop collapse, and does the mixed one keep the modes?"""
     pure = [arm.ball()[-1].value for arm in arms if arm.is_pure]
     collapsed, nearly = (sum(share >= least for share in pure) for least in (COLLAPSED, NEARLY))
-    kept = sum(_kept(arm) for arm in arms if not arm.is_pure)
+    whole = sum(_keeps_modes(arm) for arm in arms if not arm.is_pure)
     n = len(EXPERIMENTS)
     more = f" and nearly so in {nearly - collapsed}" if nearly > collapsed else ""
     return (
         f"The pure loop collapses onto the high-reward region in {collapsed} of {n} experiments{more}; the mixed loop "
-        f"keeps every mode in {kept} of {n}."
+        f"keeps every mode in {whole} of {n}."
     )
 
 
@@ -43,22 +43,22 @@ def verdict_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def failures(arms: Sequence[Arm]) -> list[str]:
-    """What failed in each arm: where, and what the worst of it was made of."""
+    """The failed claims of each arm: where they failed, and the numbers of the worst."""
     return [line for arm in arms for claim in ALL if (line := _failed(arm, claim.name))]
 
 
 def _failed(arm: Arm, claim: str) -> str:
     """The failures of a claim in one sentence; '' if there is none."""
-    found = [
-        (study.seed, one)
+    failed = [
+        (study.seed, verdict)
         for study in arm.studies
-        for one in study.claims
-        if one.claim == claim and one.verdict == "fails" and one.margin
+        for verdict in study.claims
+        if verdict.claim == claim and verdict.verdict == "fails" and verdict.margin
     ]
-    if not found:
+    if not failed:
         return ""
-    where = ", ".join(f"seed {seed} t = {one.t}" for seed, one in found)
-    seed, worst = max(found, key=lambda pair: abs(pair[1].z or 0))
+    where = ", ".join(f"seed {seed} t = {verdict.t}" for seed, verdict in failed)
+    seed, worst = max(failed, key=lambda pair: abs(pair[1].z or 0))
     assert worst.margin
     z = f", {worst.z:+.1f} standard errors" if worst.z is not None else ""
     why = f"; {worst.reason}" if worst.reason else ""
@@ -68,14 +68,14 @@ def _failed(arm: Arm, claim: str) -> str:
     )
 
 
-def pm(one: OverSeeds, digits: int = 3) -> str:
+def pm(mean: OverSeeds, digits: int = 3) -> str:
     """A mean over seeds with half its 95% interval."""
-    return f"{one.value:.{digits}f} ± {(one.high - one.low) / 2:.{digits}f}"
+    return f"{mean.value:.{digits}f} ± {(mean.high - mean.low) / 2:.{digits}f}"
 
 
-def percent(one: OverSeeds) -> str:
+def percent(mean: OverSeeds) -> str:
     """The same in per cent."""
-    return f"{100 * one.value:.1f} ± {50 * (one.high - one.low):.1f}%"
+    return f"{100 * mean.value:.1f} ± {50 * (mean.high - mean.low):.1f}%"
 
 
 def _pure(arm: Arm) -> str:
@@ -91,7 +91,7 @@ def _pure(arm: Arm) -> str:
 
 
 def _mixed(arm: Arm) -> str:
-    word = "keeps every mode" if _kept(arm) else "loses modes"
+    word = "keeps every mode" if _keeps_modes(arm) else "loses modes"
     shares = arm.shares()[-1]
     least = int(shares.argmin())
     floor = arm.real_shares()[least] / (1 + arm.config.mix.lam)
@@ -104,7 +104,9 @@ def _mixed(arm: Arm) -> str:
 
 def _moved(arm: Arm) -> str:
     ball, w, reward = arm.ball(), arm.mean_w(), arm.mean_reward()
-    predicted = arm.over(lambda one: one.predicted_from_start and one.predicted_from_start.mean_w)[-1]
+    predicted = arm.over(lambda generation: generation.predicted_from_start and generation.predicted_from_start.mean_w)[
+        -1
+    ]
     return (
         f"In {arm.last} generations the share inside the ring goes from {percent(ball[0])} to {percent(ball[-1])}, "
         f"E[r] from {pm(reward[0], 2)} to {pm(reward[-1], 2)}, and E[w] from {pm(w[0])} to {pm(w[-1])} "
@@ -123,7 +125,7 @@ def _alive(arm: Arm) -> str:
 
 
 def _plateau(arm: Arm) -> str:
-    w = [one.value for one in arm.mean_w()]
+    w = [mean.value for mean in arm.mean_w()]
     change, gain = w[-1] - w[-3], max(w) - w[0]
     if abs(change) <= LEVEL * gain:
         return f"E[w] levels off: it changes by {change:+.3f} over the last two generations."
@@ -131,25 +133,25 @@ def _plateau(arm: Arm) -> str:
 
 
 def _carried(arm: Arm) -> str:
-    found = arm.carried()
+    ratio = arm.carried()
     return (
-        f"Over all generations retraining realised {pm(found, 2)} of the predicted gain (transmission)."
-        if found
+        f"Over all generations retraining realised {pm(ratio, 2)} of the predicted gain (transmission)."
+        if ratio
         else ""
     )
 
 
-def _kept(arm: Arm) -> bool:
-    """Whether each mode has at least half of what the real data in the mix alone would give it."""
+def _keeps_modes(arm: Arm) -> bool:
+    """True if each mode has at least half of the share that the real data in the mix alone would give it."""
     return bool((arm.shares()[-1] >= 0.5 * arm.real_shares() / (1 + arm.config.mix.lam)).all())
 
 
 def _verdicts(arm: Arm, claim: str) -> str:
-    counts = Counter(one.verdict for study in arm.studies for one in study.claims if one.claim == claim)
+    counts = Counter(verdict.verdict for study in arm.studies for verdict in study.claims if verdict.claim == claim)
     del counts["not applicable"]
     total = sum(counts.values())
     if not total:
         return ""
     plural = {"holds": "hold", "not refuted": "not refuted", "can't tell": "can't tell", "fails": "fail"}
-    said = [f"{counts[word]} {words if counts[word] > 1 else word}" for word, words in plural.items() if counts[word]]
-    return f"all {total} hold" if counts["holds"] == total else ", ".join(said)
+    parts = [f"{counts[word]} {words if counts[word] > 1 else word}" for word, words in plural.items() if counts[word]]
+    return f"all {total} hold" if counts["holds"] == total else ", ".join(parts)

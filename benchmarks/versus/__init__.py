@@ -1,1 +1,1 @@
-"""The parts of `loop_vs_reference.py`: the plain way, ours, and what they are held against."""
+"""The parts of `loop_vs_reference.py`: the plain way, curate's, and the floors that both are compared with."""

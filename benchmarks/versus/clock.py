@@ -1,4 +1,4 @@
-"""What a process measures of itself: seconds by stage, the pace of training, peak memory."""
+"""A process's measurements of itself: seconds by stage, the pace of training, peak memory."""
 
 import resource
 import time

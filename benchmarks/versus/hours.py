@@ -1,4 +1,4 @@
-"""What 20 generations of the paper's size would take: each measured piece times how often it occurs."""
+"""Hours of 20 generations of the paper's size: each measured piece times how often it occurs."""
 
 from typing import Any
 
@@ -8,22 +8,22 @@ SAMPLES = 50_000  # a generation, picked from in slates of K (Ferbach et al. 202
 SIDES = ("plain", "ours")
 
 
-def hours(found: dict[str, Any], evaluated: int) -> dict[str, Any]:
+def hours(record: dict[str, Any], evaluated: int) -> dict[str, Any]:
     """The extrapolation, with its pieces.
 
     Args:
-        found: what `report.summary` gave, with what was asked for.
+        record: of `report.summary`, with the requested sizes.
         evaluated: samples that the measured generation was evaluated on.
     """
-    paper, asked = configure("cifar10"), found["asked"]
-    k, stages = int(paper.curation.k), found["stages"]
-    steps = {side: found["step_s"][side] or stages["fine-tune"][f"{side}_s"] / asked["steps"] for side in SIDES}
+    paper, requested = configure("cifar10"), record["asked"]
+    k, stages = int(paper.curation.k), record["stages"]
+    steps = {side: record["step_s"][side] or stages["fine-tune"][f"{side}_s"] / requested["steps"] for side in SIDES}
     pieces = [
-        _piece("sample an image", SAMPLES, _each(stages["sample"], asked["samples"])),
-        _piece("score an image", SAMPLES, _each(stages["score"], asked["samples"])),
-        _piece("pick and store a slate", SAMPLES // k, _each(stages["pick and store"], asked["samples"] // k)),
+        _piece("sample an image", SAMPLES, _per_item(stages["sample"], requested["samples"])),
+        _piece("score an image", SAMPLES, _per_item(stages["score"], requested["samples"])),
+        _piece("pick and store a slate", SAMPLES // k, _per_item(stages["pick and store"], requested["samples"] // k)),
         _piece("fine-tune by a step", paper.train.finetune_steps, steps),
-        _piece("evaluate an image", paper.evaluation.samples, _each(stages["evaluate"], evaluated)),
+        _piece("evaluate an image", paper.evaluation.samples, _per_item(stages["evaluate"], evaluated)),
     ]
     generations = paper.generations
     for piece in pieces:
@@ -33,7 +33,7 @@ def hours(found: dict[str, Any], evaluated: int) -> dict[str, Any]:
     return {"generations": generations, "pieces": pieces, **totals}
 
 
-def _each(row: dict[str, float], n: int) -> dict[str, float]:
+def _per_item(row: dict[str, float], n: int) -> dict[str, float]:
     return {side: row[f"{side}_s"] / n for side in SIDES}
 
 

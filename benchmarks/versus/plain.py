@@ -89,10 +89,10 @@ def run(folder: Path, out: Path, seeds: Path) -> dict[str, Any]:
 
 
 def _network(path: Path) -> torch.nn.Module:
-    found = checkpoint.load(path)
-    table, side = found.config["network"], found.config["shape"][-1]
+    saved = checkpoint.load(path)
+    table, side = saved.config["network"], saved.config["shape"][-1]
     network = plain_way.build_unet(side, table["width"], table["depth"], table["dropout"])
-    network.load_state_dict(found.tensors)
+    network.load_state_dict(saved.tensors)
     return network
 
 

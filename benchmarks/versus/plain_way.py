@@ -190,6 +190,6 @@ def _rate(step: int, steps: int, warmup: int) -> float:
 @torch.no_grad()
 def _update(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Moves the running average; buffers too, as torchcfm's example does."""
-    latest, kept = network.state_dict(), average.state_dict()
+    latest, running = network.state_dict(), average.state_dict()
     for key in latest:
-        kept[key].copy_(kept[key] * decay + latest[key] * (1 - decay))
+        running[key].copy_(running[key] * decay + latest[key] * (1 - decay))

@@ -1,4 +1,4 @@
-"""What was measured, as one record and as tables."""
+"""The measurements, as one record and as tables."""
 
 from statistics import median
 from typing import Any
@@ -29,12 +29,12 @@ def summary(runs: list[dict[str, dict[str, Any]]], counts: dict[str, int]) -> di
     """Medians over runs, floors and ratios.
 
     Args:
-        runs: of each, what `ours.run` and `plain.run` gave.
+        runs: of each, what `curate_way.run` and `plain.run` gave.
         counts: samples, steps, batch.
     """
     seconds = {side: _medians([run[side]["seconds"] for run in runs]) for side in SIDES}
-    for each in seconds.values():
-        each["generation"] = sum(each[stage] for stage in STAGES)
+    for stages in seconds.values():
+        stages["generation"] = sum(stages[stage] for stage in STAGES)
     last, flops = runs[-1], runs[-1]["plain"]["flops"]
     rates = {"plain": last["plain"]["matmul"]["fp32"], "ours": max(last["ours"]["matmul"].values())}
     floors = {
@@ -65,23 +65,25 @@ def summary(runs: list[dict[str, dict[str, Any]]], counts: dict[str, int]) -> di
     }
 
 
-def print_tables(found: dict[str, Any], console: Console) -> None:
+def print_tables(record: dict[str, Any], console: Console) -> None:
     """The tables, and what their words mean."""
-    console.print(_stages(found))
-    console.print(_figures(found))
-    if "hours" in found:
-        console.print(_hours(found["hours"]))
+    console.print(_stages(record))
+    console.print(_figures(record))
+    if "hours" in record:
+        console.print(_hours(record["hours"]))
     for note in NOTES:
         console.print(note, highlight=False, style="dim")
 
 
-def _stages(found: dict[str, Any]) -> Table:
-    asked = found["asked"]
-    table = Table(title=f"One generation: {asked['samples']:,} samples, {asked['steps']:,} steps, {found['machine']}")
+def _stages(record: dict[str, Any]) -> Table:
+    requested = record["asked"]
+    table = Table(
+        title=f"One generation: {requested['samples']:,} samples, {requested['steps']:,} steps, {record['machine']}"
+    )
     table.add_column("stage")
     for name in ("plain, s", "here, s", "ratio", "floor of plain", "floor of here"):
         table.add_column(name, justify="right")
-    for stage, row in found["stages"].items():
+    for stage, row in record["stages"].items():
         near = [_share(row[f"{side}_floor_s"], row[f"{side}_s"]) for side in SIDES]
         table.add_row(stage, _seconds(row["plain_s"]), _seconds(row["ours_s"]), f"{row['ratio']:.1f}x", *near)
         if stage == "fine-tune":
@@ -89,30 +91,30 @@ def _stages(found: dict[str, Any]) -> Table:
     return table
 
 
-def _figures(found: dict[str, Any]) -> Table:
+def _figures(record: dict[str, Any]) -> Table:
     table = Table(title="Beside the times")
     table.add_column("")
     for name in ("plain", "here", "here against plain"):
         table.add_column(name, justify="right")
     for name, title in (("parent", "FD(vgg11) of what was picked from"), ("child", "FD(vgg11) of the new generation")):
-        plain, ours = (found["fd"][name][side] for side in SIDES)
-        change = "" if plain is None or ours is None else f"{ours / plain - 1:+.1%}"
-        table.add_row(title, _number(plain), _number(ours), change)
-    table.add_row("evaluations of the network per image", *(_number(found["evaluations"][side]) for side in SIDES), "")
-    step = [found["step_s"][side] for side in SIDES]
+        plain, here = (record["fd"][name][side] for side in SIDES)
+        change = "" if plain is None or here is None else f"{here / plain - 1:+.1%}"
+        table.add_row(title, _number(plain), _number(here), change)
+    table.add_row("evaluations of the network per image", *(_number(record["evaluations"][side]) for side in SIDES), "")
+    step = [record["step_s"][side] for side in SIDES]
     ratio = f"{step[0] / step[1]:.1f}x" if None not in step else ""
     table.add_row("a training step once running, ms", *(_number(s and 1000 * s) for s in step), ratio)
-    stages, samples = found["stages"], found["asked"]["samples"]
+    stages, samples = record["stages"], record["asked"]["samples"]
     table.add_row("images/s sampled", *(_number(samples / stages["sample"][f"{side}_s"]) for side in SIDES), "")
     table.add_row("steps/s trained", *(_number(s and 1 / s) for s in step), "")
     for kind, unit in (("resident", "resident memory"), ("gpu", "GPU memory")):
-        if kind in found["peak_mb"]["ours"]:
-            table.add_row(f"peak {unit}, MB", *(f"{found['peak_mb'][side][kind]:,.0f}" for side in SIDES), "")
+        if kind in record["peak_mb"]["ours"]:
+            table.add_row(f"peak {unit}, MB", *(f"{record['peak_mb'][side][kind]:,.0f}" for side in SIDES), "")
     for dtype in ("fp32", "bf16"):
-        rates = [found["matmul_flops_per_s"][side][dtype] / 1e9 for side in SIDES]
+        rates = [record["matmul_flops_per_s"][side][dtype] / 1e9 for side in SIDES]
         table.add_row(f"2048x2048 product in {dtype}, GFLOP/s", *(f"{rate:,.0f}" for rate in rates), "")
-    table.add_row("threads", *(str(found["threads"][side]) for side in SIDES), "")
-    choices = found["plain_choices"]
+    table.add_row("threads", *(str(record["threads"][side]) for side in SIDES), "")
+    choices = record["plain_choices"]
     table.add_row("DataLoader workers; batch of dopri5", f"{choices['workers']}; {choices['batch']}", "", "")
     return table
 
@@ -122,8 +124,8 @@ def _hours(hours: dict[str, Any]) -> Table:
     for name in ("piece", "count a generation", "plain, ms each", "here, ms each", "plain, h", "here, h"):
         table.add_column(name, justify="left" if name == "piece" else "right")
     for piece in hours["pieces"]:
-        each = [f"{1000 * piece[f'{side}_s']:.3f}" for side in SIDES]
-        table.add_row(piece["name"], f"{piece['count']:,}", *each, *(f"{piece[f'{side}_h']:.2f}" for side in SIDES))
+        times = [f"{1000 * piece[f'{side}_s']:.3f}" for side in SIDES]
+        table.add_row(piece["name"], f"{piece['count']:,}", *times, *(f"{piece[f'{side}_h']:.2f}" for side in SIDES))
     table.add_section()
     table.add_row("together", "", "", "", *(f"{hours[f'{side}_h']:.2f}" for side in SIDES))
     return table

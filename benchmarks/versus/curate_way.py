@@ -82,7 +82,7 @@ def run(folder: Path, out: Path) -> dict[str, Any]:
             1 those it is evaluated on.
 
     Returns:
-        What was measured.
+        The measurements.
     """
     study, clock, warm_up = Study.open(folder), Clock(), Clock()
     with clock("once"):
@@ -93,8 +93,8 @@ def run(folder: Path, out: Path) -> dict[str, Any]:
     turn_s, evaluate_s = _turn(study, evaluator, SimulatedUsers(study, TimedScorer(evaluator.scorer, clock)), timed)
     memory = peak_memory()
     seconds = dict(clock.seconds)
-    kept = seconds.pop("kept for the comparison")
-    seconds["pick and store"] = turn_s - kept - sum(seconds[stage] for stage in ("sample", "score", "fine-tune"))
+    recording_s = seconds.pop("kept for the comparison")
+    seconds["pick and store"] = turn_s - recording_s - sum(seconds[stage] for stage in ("sample", "score", "fine-tune"))
     seconds["evaluate"] = evaluate_s
     child, config = _flow(study, 1), study.config
     evaluated = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
@@ -121,9 +121,9 @@ def _turn(study: Study, evaluator: Evaluator, users: SimulatedUsers, timed: Time
 
 
 def _flow(study: Study, t: int) -> Flow:
-    found = load_generator(study, t)
-    assert isinstance(found, Flow)
-    return found
+    generator = load_generator(study, t)
+    assert isinstance(generator, Flow)
+    return generator
 
 
 def _keep(out: Path, name: str, seeds: np.ndarray, pixels: np.ndarray) -> None:
