@@ -153,7 +153,7 @@ def say(text: str) -> None:
 
 
 def counted(analysis: ChoiceReport) -> str:
-    """How many picks and raters count, and what was left out, in words."""
+    """The numbers of picks and raters that count, and of answers left out, in words."""
     kinds, purposes = " and ".join(analysis.counting.kinds), " and ".join(analysis.counting.purposes)
     raters = f"{analysis.fit.raters:,} {kinds} rater{'s' if analysis.fit.raters != 1 else ''}"
     left = ", ".join(f"{n:,} {words}" for words, n in analysis.left_out.items())
@@ -161,7 +161,7 @@ def counted(analysis: ChoiceReport) -> str:
 
 
 def about_fit(fit: Fit, people: bool) -> str:
-    """How much the fit explains, and what its intervals rest on, in words."""
+    """The share of log-likelihood that the fit explains, and the basis of its intervals, in words."""
     if fit.jackknife is not None:
         errors = f"Intervals take each of {fit.raters:,} raters as one cluster."
     elif people:

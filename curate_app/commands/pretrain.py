@@ -24,7 +24,12 @@ from curate_app.processes import use_threads
 from loop.study import configure
 
 DATASETS = ("digits", "cifar10", "cifar10-small", "folder")
-reward = typer.Typer(no_args_is_help=True, help="The classifier behind the rewards of images.")
+reward = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    help="The classifier behind the rewards of images.",
+)
 
 
 def pretrain(

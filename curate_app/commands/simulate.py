@@ -98,7 +98,7 @@ def replay(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of training as a.b=value; may be given again.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Other randomness in training.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="A seed of its own for the training.")] = None,
     device: Device = None,
     json_: Json = False,
 ) -> None:

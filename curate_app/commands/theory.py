@@ -32,7 +32,12 @@ from loop.theory.toy_models import (
 )
 from loop.theory.toy_tokens import CategoricalModel, CuratedModel, K, curated_curves
 
-theory = typer.Typer(no_args_is_help=True, help="Toy models of retraining on one's own samples, beside exact curves.")
+theory = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    help="Toy models of retraining on one's own samples, beside exact curves.",
+)
 
 Policies = Annotated[
     list[str] | None,

@@ -421,7 +421,7 @@ def shown(text: str) -> str:
 
 
 def utilities_figure(path: Path, analysis: ChoiceReport, study: str) -> None:
-    """Draws the fitted utilities, and beside them how often each position was picked, where that was tested.
+    """Draws the fitted utilities, and beside them the pick rate of each position, where that was tested.
 
     Args:
         path: its suffix, .png, .svg or .pdf, says the format.

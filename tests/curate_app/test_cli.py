@@ -10,14 +10,17 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from curate_app.cli import VERBS, Verb
 from loop.study import Study, configure
 
 Change = Callable[[Path], None]
+ROOT = Path(__file__).parents[2]
 
 
 def curate(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -291,6 +294,33 @@ def test_help_lists_the_verbs_and_each_verb_has_an_example():
         assert f" {verb} " in done.stdout
     for verb in (["simulate"], ["reward", "train"]):
         assert "Example" in curate(*verb, "--help").stdout
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_list_of_verbs_says_what_each_verb_says_of_itself(name: str):
+    summary = VERBS[name][1]
+    command = Verb(name, help=summary).load()
+    assert command.name == name and " ".join((command.help or "").split("\n\n")[0].split()) == summary
+
+
+def test_the_list_of_verbs_comes_without_them():
+    code = "import sys; sys.argv = ['curate', '--help']; from curate_app.cli import app\n"
+    code += "try: app()\nfinally: print([name for name in sys.modules if name.startswith('curate_app.commands.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert " theory " in done.stdout and done.stdout.splitlines()[-1] == "[]"
+
+
+def test_everything_that_is_no_code_is_in_the_wheel():
+    """Templates, static files and starters lie beside the code, so pyproject.toml has to name them."""
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    wanted = {
+        path
+        for package in ("curate_app", "data", "loop", "model")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    named = {path for package in packaged for glob in packaged[package] for path in (ROOT / package).glob(glob)}
+    assert len(wanted) > 40 and named == wanted
 
 
 def test_doctor_says_what_is_here_and_what_is_missing(home: Path):
