@@ -12,14 +12,14 @@ from matplotlib.patches import Circle
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.paper_2d.arms import EXPERIMENTS, Arm
-from curate_app.plots.figures import FAINT, INK, STYLE
+from curate_app.plots.figures import COLOURS, DASHED, FAINT, INK, MARKS, STYLE, draw_grid, draw_marks
 from loop.evidence.schema import Estimate, GenerationEvidence
 from loop.sweep.results import OverSeeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LOOKS = {True: ("#D55E00", "o"), False: ("#0072B2", "s")}  # pure, mixed: Okabe and Ito's
+LOOKS = {True: (COLOURS[1], MARKS[0]), False: (COLOURS[0], MARKS[1])}  # pure, mixed
 DENSE = LinearSegmentedColormap.from_list("dense", ["#ffffff", "#cfd8f7", "#7d92e8", "#3349c4", "#141d63", "#05071f"])
 CELLS, BLUR, DPI = 110, 1.2, 150
 MARGIN = 0.25  # around the real data, as a share of their extent
@@ -74,8 +74,7 @@ def rewards(arms: Sequence[Arm]) -> Figure:
         for cell, title in zip(axes, ("Mean reward E[r]", "E[w], w = exp r", "Share inside the ring"), strict=True):
             cell.set_title(title)
             cell.set_xlabel("generation t")
-            cell.grid(axis="y", color="#e8e8e8", linewidth=0.6)
-            cell.set_axisbelow(True)
+            draw_grid(cell)
         axes[0].set_ylabel(EXPERIMENTS[name], fontweight="bold")
         axes[0].legend(frameon=False, loc="lower right")
     seeds = len(arms[0].studies)
@@ -118,9 +117,7 @@ def _curve(axes: "Axes", arm: Arm, measured: Sequence[OverSeeds], value: Callabl
     x = np.arange(len(measured)) + (-0.06 if arm.is_pure else 0.06)
     if value is not None:
         predicted = arm.over(lambda generation: _from_start(generation, value))
-        axes.plot(
-            range(len(predicted)), [estimate.value for estimate in predicted], color=colour, lw=1.1, ls=(0, (4, 2))
-        )
+        axes.plot(range(len(predicted)), [estimate.value for estimate in predicted], color=colour, lw=1.1, ls=DASHED)
     for at, estimate in zip(x, measured, strict=True):
         axes.plot([at] * len(estimate.each), estimate.each, ".", color=colour, markersize=2.6, alpha=0.5)
     middle = [estimate.value for estimate in measured]
@@ -128,10 +125,7 @@ def _curve(axes: "Axes", arm: Arm, measured: Sequence[OverSeeds], value: Callabl
         [estimate.value - estimate.low for estimate in measured],
         [estimate.high - estimate.value for estimate in measured],
     ]
-    axes.errorbar(
-        x, middle, errors, color=colour, fmt=mark, markersize=4.4, markerfacecolor="white", markeredgewidth=1.0,
-        elinewidth=1.0, capsize=2, label=arm.title,
-    )  # fmt: skip
+    draw_marks(axes, x.tolist(), middle, errors, colour, mark, label=arm.title)
 
 
 def _from_start(generation: GenerationEvidence, value: Callable[..., Estimate]) -> Estimate | None:
