@@ -176,7 +176,7 @@ def theory_figure(path: Path, model: ToyModel, curves: Sequence[Curve], caption:
     has_z = any(point.z is not None for curve in curves for point in curve.points)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 5.4), dpi=200, layout="constrained")
-        rows = [["a", "b"], ["z", "z"]] if has_z else [["a", "b"]]
+        rows: list[Any] = [["a", "b"], ["z", "z"]] if has_z else [["a", "b"]]
         axes = figure.subplot_mosaic(rows, height_ratios=[3, 1][: len(rows)])
         for name, panel in zip("ab", panels, strict=True):
             draw_theory_panel(axes[name], panel, curves)
