@@ -336,7 +336,7 @@ def redrawn_evaluation(study: Study, rng: np.random.Generator) -> list[Check]:
     stored = study.store.evaluation(last.t)
     compared = f"Samples of generation {last.t}'s evaluation drawn again from its checkpoint"
     if stored is None:
-        return judge([Finding(NAME, None, 0, compared, "this study's version stored no evaluation")])
+        return judge([Finding(NAME, None, 0, compared, "this study's version kept no evaluation")])
     figures = check_figures(study, generations)
     try:
         drawn, rows = redraw(study, last, stored, rng)

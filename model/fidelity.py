@@ -354,7 +354,8 @@ class Reference:
         Raises:
             ValueError: they aren't finite, or of another size.
         """
-        check_comparable(self.real, x)
+        if checked(x).shape[1] != self.real.shape[1]:
+            raise ValueError(f"Features of {x.shape[1]} and of {self.real.shape[1]} numbers can't be compared.")
         own = within(x, self.neighbours, self.chunk)
         pairs = between(self.real, x, self.within, own, self.chunk)
         moments, fd, fd_interval = moments_if_enough(x), None, None
@@ -370,16 +371,6 @@ class Reference:
             n=len(x),
             n_real=len(self.real),
         )
-
-
-def check_comparable(real: torch.Tensor, x: torch.Tensor) -> None:
-    """Refuses features of samples that can't be held against real ones.
-
-    Raises:
-        ValueError: they aren't finite, or of another size.
-    """
-    if checked(x).shape[1] != real.shape[1]:
-        raise ValueError(f"Features of {x.shape[1]} and of {real.shape[1]} numbers can't be compared.")
 
 
 def moments_if_enough(features: torch.Tensor) -> FeatureMoments | None:
