@@ -17,7 +17,7 @@ from curate_app.console import err
 from data.secret_file import chosen_password, kept_secret
 
 if TYPE_CHECKING:
-    from curate_app.web.failures import Health
+    from curate_app.web.monitoring import Health
     from data.store import Store
     from loop.study import Study
 

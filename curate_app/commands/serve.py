@@ -64,7 +64,7 @@ def serve_pages(path: Path, host: str, port: int, *, worker: bool, browser: bool
         worker: runs the study's worker, too.
         browser: opens the raters' page.
     """
-    from curate_app.web.failures import Health  # fastapi, which the other verbs here needn't wait for
+    from curate_app.web.monitoring import Health  # fastapi, which the other verbs here needn't wait for
 
     study = Study.open(path)
     if hardened := study.close_to_others():

@@ -11,9 +11,8 @@ from typing import Any, Self
 
 import gradio as gr
 from markdown_it import MarkdownIt
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from curate_app.assets import STATIC, STATIC_URL, render
 from data.records import Generation
@@ -21,7 +20,7 @@ from loop.config import StudyConfig
 from loop.study import Study
 
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-LEAST_GROWTH = 0.01  # less is noise on 2,000 samples
+LEAST_GROWTH = 0.01  # smaller growth is noise on 2,000 samples
 FILES = (
     "rater.css", "steps.css", "overlays.css",
     "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "outbox.js", "progress.js", "reveal.js", "slate.js",
@@ -49,23 +48,25 @@ class JourneyTexts:
         Raises:
             ValueError: a file that isn't there, or isn't text.
         """
-        names = (one.name for one in fields(cls))
-        return cls(**{name: _html(name, getattr(config.journey, name), folder) for name in names})
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: text_html(name, getattr(config.journey, name), folder) for name in names})
 
 
-def _html(name: str, text: str, folder: Path) -> str:
+def text_html(name: str, text: str, folder: Path) -> str:
+    """A text of the journey as HTML, from Markdown: the setting itself, or the .md file that it names.
+
+    Raises:
+        ValueError: a file that isn't there, isn't in the folder itself, or isn't text.
+    """
     if text.endswith(".md") and "\n" not in text and " " not in text:
-        text = _read(name, text, folder)
+        file = text
+        if Path(file).name != file:
+            raise ValueError(f"journey.{name} names {file}; the file must be in the study's folder itself.")
+        try:
+            text = (folder / file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"journey.{name} names {file}, which can't be read as text in {folder}: {error}") from None
     return _markdown.render(text)
-
-
-def _read(name: str, file: str, folder: Path) -> str:
-    if Path(file).name != file:
-        raise ValueError(f"journey.{name} names {file}; the file must lie in the study's folder itself.")
-    try:
-        return (folder / file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"journey.{name} names {file}, which can't be read as text in {folder}: {error}") from None
 
 
 def movement(generations: Sequence[Generation]) -> dict[str, Any]:
@@ -81,20 +82,20 @@ def movement(generations: Sequence[Generation]) -> dict[str, Any]:
         return {"first": None, "latest": None, "moved": None}
     first, latest = shown[0], shown[-1]
     before, after = first.measurements.class_shares, latest.measurements.class_shares
-    moved = grown(first, latest)
+    moved = growth(first, latest)
     unchanged = moved is None and first.t < latest.t and 0 < len(before) == len(after)
-    return {"first": _sheet(first), "latest": _sheet(latest), "moved": moved, "unchanged": unchanged}
+    return {"first": sheet(first), "latest": sheet(latest), "moved": moved, "unchanged": unchanged}
 
 
-def grown(first: Generation, latest: Generation) -> dict[str, Any] | None:
+def growth(first: Generation, latest: Generation) -> dict[str, Any] | None:
     """The class whose share grew the most between two generations; None where none did, or shares are unknown."""
     before, after = first.measurements.class_shares, latest.measurements.class_shares
     if not before or len(before) != len(after):
         return None
-    most = max(range(len(after)), key=lambda label: after[label] - before[label])
-    if after[most] - before[most] < LEAST_GROWTH:
+    largest = max(range(len(after)), key=lambda label: after[label] - before[label])
+    if after[largest] - before[largest] < LEAST_GROWTH:
         return None
-    return {"name": class_name(latest, most), "before": before[most], "after": after[most]}
+    return {"name": class_name(latest, largest), "before": before[largest], "after": after[largest]}
 
 
 def class_name(generation: Generation, label: int) -> str:
@@ -103,7 +104,8 @@ def class_name(generation: Generation, label: int) -> str:
     return str(names[label]) if label < len(names) else str(label)
 
 
-def _sheet(generation: Generation) -> dict[str, Any]:
+def sheet(generation: Generation) -> dict[str, Any]:
+    """The contact sheet of a generation: {t, grid, columns}, `grid` being the image's address."""
     measurements = generation.measurements
     grid = f"/img/{measurements.grid_sha256}.png"
     return {"t": generation.t, "grid": grid, "columns": measurements.grid_columns}
@@ -137,46 +139,6 @@ def build_rater_page(study: Study) -> gr.Blocks:
             js_on_load=f"import('{STATIC_URL}/rater.js').then((page) => page.start(element));",
         )
     return blocks
-
-
-class UnknownAddresses:
-    """ASGI middleware: a page for browsers, and JSON for programs, in place of a bare 404.
-
-    Args:
-        app: gets every request.
-    """
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on everything but a 404 that says nothing."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        by_browser = scope["method"] in ("GET", "HEAD") and "text/html" in Headers(scope=scope).get("accept", "")
-        replaced = False
-
-        async def send_something(message: Message) -> None:
-            nonlocal replaced
-            if message["type"] != "http.response.start" or message["status"] != 404:
-                if not replaced:
-                    await send(message)
-                return
-            headers = MutableHeaders(raw=list(message.get("headers", ())))
-            replaced = by_browser or headers.get("content-type", "").startswith("text/plain")
-            if not replaced:
-                await send(message)
-                return
-            body = unknown_page(scope).encode() if by_browser else b'{"detail": "Not found"}'
-            del headers["content-encoding"]
-            headers["content-type"] = "text/html; charset=utf-8" if by_browser else "application/json"
-            headers["content-length"] = str(len(body))
-            headers["cache-control"] = "no-store"
-            await send({**message, "headers": headers.raw})
-            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-
-        await self.app(scope, receive, send_something)
 
 
 def unknown_page(scope: Scope) -> str:

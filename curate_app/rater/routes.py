@@ -1,11 +1,13 @@
-"""The JSON routes of the rater's page. Those that write hold no thread until the commit."""
+"""The JSON routes of the rater's page, and the states that they answer with.
+
+Routes that write hold no thread until the commit.
+"""
 
 import asyncio
 import json
-import sqlite3
-from asyncio import wrap_future
 from collections.abc import Callable
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,71 +15,149 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from curate_app.rater.page import movement
-from curate_app.rater.sessions import (
-    Arrival,
-    PanelParameters,
-    Service,
-    SessionCookie,
-    session_name,
-    session_state,
-    turn_without,
+from curate_app.rater.page import JourneyTexts, movement
+from curate_app.rater.sessions import Arrival, PanelParameters, SessionCookie, Sessions, session_name
+from curate_app.web.security import Addresses, SessionSigner
+from data.errors import BusyDatabaseError, PickRefusedError
+from data.records import Outcome, Pick, Slate, StoredPick
+from data.secret_file import kept_secret
+from data.store import Store
+from loop.config import StudyConfig
+from loop.raters.journey import (
+    TRIES,
+    OutOfOrderError,
+    Place,
+    Step,
+    admits,
+    completion,
+    control_state,
+    picks_progress,
+    place,
+    take_step,
+    withdraw,
+    worker_status,
 )
-from data.errors import PickRefusedError
-from data.records import Outcome, Pick, StoredPick
-from data.store import queries
-from data.store.connection import PATIENCE_S
-from loop.raters.journey import OutOfOrderError, Place, Step, admits, control_state, take_step, withdraw, worker_status
+from loop.study import Study
 
-PROBE_S = 0.25
+ANSWER_S = 10.0  # longer than works wait for the write lock: this is for a disk that doesn't answer
+POLL_S = 1
 REFUSALS = {"unknown": 404, "contradicts": 409, "lapsed": 410}
+T = TypeVar("T")
+U = TypeVar("U")
 
 
-def add_facts(router: APIRouter, service: Service) -> None:
-    """Adds GET /api/generations and /healthz."""
-    store, config = service.store, service.config
+@dataclass(frozen=True)
+class Service:
+    """A study as its raters meet it.
 
-    @router.get("/api/generations")
-    def generations(response: Response) -> dict[str, Any]:
-        if not config.app.reveal:
-            raise HTTPException(404, "This study does not show how the generator moves.")
-        response.headers["Cache-Control"] = "no-store"
-        return movement(store.generations())
+    Attributes:
+        store: the study's.
+        config: the study's.
+        sessions: of its raters.
+        texts: of their journey.
+        whereabouts: networks of the sessions.
+    """
 
-    # what watches a server often asks for the head alone
-    @router.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
-    async def healthz(response: Response) -> dict[str, Any]:
-        response.headers["Cache-Control"] = "no-store"
-        facts: dict[str, Any] = {"t": None, "worker": None}
-        serves, health = True, service.health
+    store: Store
+    config: StudyConfig
+    sessions: Sessions
+    texts: JourneyTexts
+    whereabouts: Addresses
+
+    @classmethod
+    def of(cls, study: Study, whereabouts: Addresses | None = None) -> Self:
+        """The service of a study.
+
+        Raises:
+            ValueError: a text of the journey can't be read, or the secrets file.
+        """
+        signer = SessionSigner(kept_secret(study.path, "session_key"))
+        sessions, texts = Sessions(study.store, study.config, signer), JourneyTexts.of(study.config, study.path)
+        return cls(study.store, study.config, sessions, texts, whereabouts or Addresses())
+
+    def place(self, session_id: str) -> Place:
+        """A session's present step, with its slates; see `loop.raters.journey.place`."""
+        return place(self.store, self.config, session_id, lambda other: self.whereabouts.share(session_id, other))
+
+    async def commit(self, work: Callable[[], T], then: Callable[[T], U]) -> U:
+        """The result of `then` on that of `work`, which is committed first; holds no thread meanwhile.
+
+        Raises:
+            BusyDatabaseError: the commit takes too long. `work` is done later or never; it must bear being repeated.
+        """
+        committed = asyncio.wrap_future(self.store.soon(work, then))
+        committed.add_done_callback(lambda future: future.cancelled() or future.exception())  # seen, if no one waits
         try:
-            probe = wrap_future(store.soon(lambda: None, lambda _: None))
-            probe.add_done_callback(lambda future: future.cancelled() or future.exception())
-            facts, serves = await run_in_threadpool(state)
-            await asyncio.wait_for(asyncio.shield(probe), PROBE_S)
+            return await asyncio.wait_for(asyncio.shield(committed), ANSWER_S)
         except TimeoutError:
-            pass  # a moment's wait is no trouble yet
-        except (sqlite3.Error, OSError) as error:
-            health.note(error)
-        troubles: list[str] = [*health.faults(), *(["locked"] if store.blocked_s >= PATIENCE_S else [])]
-        if not serves and (health.worker_failing or facts["worker"] == "absent"):
-            troubles.append("no_slates")
-        ok = not troubles
-        if health.worker_failing:
-            troubles.append("worker_failing")  # raters are served all the same, while there are slates
-        if not ok:
-            response.status_code = 503
-        return {"ok": ok, **facts, **({"troubles": troubles} if troubles else {})}
+            raise BusyDatabaseError("database is locked: the disk doesn't answer") from None
 
-    def state() -> tuple[dict[str, Any], bool]:
-        """The state of generation and worker, and whether raters find slates or need none."""
-        latest = store.latest_cut()
-        serves = control_state(store).stopped or (latest is not None and queries.has_free_slate(store, latest[0]))
-        return {"t": latest and latest[0], "worker": worker_status(store)["phase"]}, serves
+
+def session_state(service: Service, at: Place) -> dict[str, Any]:
+    """The state of a session at a place: the common fields, and what the page shows there."""
+    texts, journey, fields = service.texts, service.config.journey, common_fields(service, at.state, at)
+    if at.state in ("picking", "practice"):
+        current, *upcoming = map(slate_fields, at.slates)
+        fields |= {**current, "upcoming": upcoming[0] if upcoming else None}  # for the page to load ahead
+        if timeout_s := service.config.slates.timeout_s:
+            fields["timeout_s"] = timeout_s
+        if at.state == "practice":
+            fields["practice"] = {"done": at.journey.practised, "total": journey.practice}
+        return fields
+    if at.state in ("waiting", "paused"):
+        return {**fields, "retry_s": POLL_S}
+    if at.state == "consent":
+        return {**fields, "html": texts.consent}
+    if at.state == "instructions":
+        return {**fields, "html": texts.instructions, "practice": journey.practice}
+    if at.state == "question":
+        tries_left = TRIES - at.journey.tries
+        return {**fields, "html": texts.question, "choices": list(journey.choices), "tries_left": tries_left}
+    if at.state == "closing":
+        return {**fields, "html": texts.closing}
+    completed = at.state == "finished" or "finished" in at.journey.reached
+    html = {"finished": texts.thanks, "failed": texts.failed, "withdrawn": "" if completed else texts.withdrawn}[
+        at.state
+    ]
+    end = completion(service.config, at.journey, at.state)
+    return {**fields, "html": html, "completed": completed, "completion": end}
+
+
+def state_without_session(service: Service, state: str) -> dict[str, Any]:
+    """The state of a visitor without a session: one of the gates of `Arrival`, 'consent' or 'declined'."""
+    fields = {"session": None, **common_fields(service, state)}
+    if state == "consent":
+        return {**fields, "html": service.texts.consent}
+    if state == "preview":
+        return {**fields, "html": service.texts.consent or service.texts.instructions}
+    if state == "declined":
+        panel = service.config.panel
+        return {**fields, "html": service.texts.declined, "completion": panel.completion(panel.withdrew)}
+    if state == "full":
+        return {**fields, "over": control_state(service.store).finished}
+    return fields
+
+
+def common_fields(service: Service, state: str, at: Place | None = None) -> dict[str, Any]:
+    """The fields of all states: `state`, `worker`, and `progress` to the next generation and, in a session, its own."""
+    progress = picks_progress(service.store, service.config, at.journey.answered if at else 0)
+    counts = {"done": progress.done, "total": progress.total, "t": progress.t, "yours": progress.yours}
+    if at and (picks := service.config.journey.picks):
+        counts["mine"] = {"done": at.journey.answered, "total": picks}
+    return {"state": state, "worker": worker_status(service.store), "progress": counts}
+
+
+def slate_fields(slate: Slate) -> dict[str, Any]:
+    """A slate as the page gets it: nothing in it tells what the slate is for, or which generation drew its images."""
+    items = [
+        {"position": item.position, "image": f"/img/{item.image_sha256}.png", "alt": f"Image {item.position + 1}"}
+        for item in slate.items
+    ]
+    return {"slate_id": slate.id, "k": slate.k, "items": items}
 
 
 class ConsentBody(PanelParameters):
-    """A rater's word on the consent, with the panel's ids: until now nothing was stored."""
+    """A rater's answer to the consent, with the panel's ids, since nothing was stored before it."""
 
     agreed: bool
 
@@ -89,99 +169,6 @@ class StepBody(BaseModel):
 
     step: Step
     answer: Annotated[str, Field(max_length=5_000)] | None = None
-
-
-def add_journey(router: APIRouter, service: Service) -> None:
-    """Adds POST /api/session, /api/consent, /api/step and /api/withdraw; none holds a thread until the commit."""
-    sessions, store, config = service.sessions, service.store, service.config
-
-    @router.post("/api/session")
-    async def session(
-        request: Request, response: Response, cookie: SessionCookie = None, body: PanelParameters | None = None
-    ) -> dict[str, Any]:
-        arrival = await run_in_threadpool(sessions.arrive, body or PanelParameters(), cookie)
-        if arrival.gate == "new" and config.journey.consent:
-            return await run_in_threadpool(lambda: _no_session(service, "consent" if admits(store, config) else "full"))
-        return await _enter(service, arrival, body or PanelParameters(), cookie, request, response)
-
-    @router.post("/api/consent")
-    async def consent(
-        request: Request, response: Response, body: ConsentBody, cookie: SessionCookie = None
-    ) -> dict[str, Any]:
-        arrival = await run_in_threadpool(sessions.arrive, body, cookie)
-        if arrival.gate == "new" and not body.agreed:
-            if not config.journey.consent:
-                raise HTTPException(409, "This study asks for no consent.")
-            return await service.commit(
-                lambda: store.log("rater", "declined"), lambda _: _no_session(service, "declined")
-            )
-        return await _enter(service, arrival, body, cookie, request, response)
-
-    @router.post("/api/step")
-    async def step(body: StepBody, cookie: SessionCookie = None) -> dict[str, Any]:
-        sessions.signed(cookie)
-
-        def take() -> Place:
-            session_id = sessions.require(cookie)
-            take_step(store, config, session_id, body.step, body.answer)
-            return service.place(session_id)
-
-        try:
-            return await service.commit(take, lambda at: session_state(service, at))
-        except OutOfOrderError as error:
-            raise HTTPException(409, str(error)) from None
-        except ValueError as error:
-            raise HTTPException(422, [{"loc": ["body", "answer"], "msg": str(error)}]) from None
-
-    @router.post("/api/withdraw")
-    async def leave(cookie: SessionCookie = None) -> dict[str, Any]:
-        sessions.signed(cookie)
-
-        def leave() -> Place:
-            session_id = sessions.require(cookie)
-            withdraw(store, config, session_id)
-            return service.place(session_id)
-
-        return await service.commit(leave, lambda at: session_state(service, at))
-
-
-async def _enter(
-    service: Service,
-    arrival: Arrival,
-    parameters: PanelParameters,
-    cookie: str | None,
-    request: Request,
-    response: Response,
-) -> dict[str, Any]:
-    """Lets someone in: to the session there is, or to a new one."""
-    if arrival.gate not in ("known", "new"):
-        return await run_in_threadpool(_no_session, service, arrival.gate)
-    agent, consented = request.headers.get("user-agent"), bool(service.config.journey.consent)
-
-    def enter() -> tuple[Arrival, Place | None]:
-        entered = arrival
-        if arrival.gate == "new":
-            entered = service.sessions.admit(parameters, cookie, agent, consented=consented)
-        if entered.session_id is None:
-            return entered, None
-        if request.client:
-            service.whereabouts.saw(entered.session_id, request.client.host)
-        return entered, service.place(entered.session_id)
-
-    def told(entered: tuple[Arrival, Place | None]) -> tuple[str | None, dict[str, Any]]:
-        arrived, at = entered
-        if arrived.session_id is None or at is None:
-            return None, _no_session(service, arrived.gate)
-        return arrived.session_id, {"session": session_name(arrived.session_id), **session_state(service, at)}
-
-    session_id, turn = await service.commit(enter, told)
-    if session_id:
-        service.sessions.remember(request, response, session_id)
-    return turn
-
-
-def _no_session(service: Service, state: str) -> dict[str, Any]:
-    return {"session": None, **turn_without(service, state)}
 
 
 class PickBody(BaseModel):
@@ -202,6 +189,139 @@ class PickBody(BaseModel):
         return Pick(**self.model_dump(exclude={"blurs"}), blur_count=self.blurs)
 
 
+class TerseRoute(APIRoute):
+    """A route that says what is wrong with a request without repeating it: not every value can be written as JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        """FastAPI's handler, with malformed requests answered here."""
+        handle = super().get_route_handler()
+
+        async def handle_tersely(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                detail = [{"loc": list(problem["loc"]), "msg": problem["msg"]} for problem in error.errors()]
+                return Response(json.dumps({"detail": detail}), 422, media_type="application/json")
+
+        return handle_tersely
+
+
+def field_error(name: str, message: str) -> HTTPException:
+    """422 that names a field of the body, in the form of FastAPI's own."""
+    return HTTPException(422, [{"loc": ["body", name], "msg": message}])
+
+
+def build_routes(service: Service) -> APIRouter:
+    """The routes of one study."""
+    router = APIRouter(route_class=TerseRoute)
+    add_journey(router, service)
+    add_picks(router, service)
+
+    @router.get("/api/generations")
+    def generations(response: Response) -> dict[str, Any]:
+        if not service.config.app.reveal:
+            raise HTTPException(404, "This study does not show how the generator moves.")
+        response.headers["Cache-Control"] = "no-store"
+        return movement(service.store.generations())
+
+    return router
+
+
+def add_journey(router: APIRouter, service: Service) -> None:
+    """Adds POST /api/session, /api/consent, /api/step and /api/withdraw; none holds a thread until the commit."""
+    sessions, store, config = service.sessions, service.store, service.config
+
+    @router.post("/api/session")
+    async def session(
+        request: Request, response: Response, cookie: SessionCookie = None, body: PanelParameters | None = None
+    ) -> dict[str, Any]:
+        parameters = body or PanelParameters()
+        arrival = await run_in_threadpool(sessions.arrive, parameters, cookie)
+        if arrival.gate == "new" and config.journey.consent:
+            return await run_in_threadpool(
+                lambda: state_without_session(service, "consent" if admits(store, config) else "full")
+            )
+        return await enter(service, arrival, parameters, cookie, request, response)
+
+    @router.post("/api/consent")
+    async def consent(
+        request: Request, response: Response, body: ConsentBody, cookie: SessionCookie = None
+    ) -> dict[str, Any]:
+        arrival = await run_in_threadpool(sessions.arrive, body, cookie)
+        if arrival.gate == "new" and not body.agreed:
+            if not config.journey.consent:
+                raise HTTPException(409, "This study asks for no consent.")
+            return await service.commit(
+                lambda: store.log("rater", "declined"), lambda _: state_without_session(service, "declined")
+            )
+        return await enter(service, arrival, body, cookie, request, response)
+
+    @router.post("/api/step")
+    async def step(body: StepBody, cookie: SessionCookie = None) -> dict[str, Any]:
+        session_id = sessions.signed(cookie)
+
+        def take() -> Place:
+            sessions.require(session_id)
+            take_step(store, config, session_id, body.step, body.answer)
+            return service.place(session_id)
+
+        try:
+            return await service.commit(take, lambda at: session_state(service, at))
+        except OutOfOrderError as error:
+            raise HTTPException(409, str(error)) from None
+        except ValueError as error:
+            raise field_error("answer", str(error)) from None
+
+    @router.post("/api/withdraw")
+    async def leave(cookie: SessionCookie = None) -> dict[str, Any]:
+        session_id = sessions.signed(cookie)
+
+        def leave() -> Place:
+            sessions.require(session_id)
+            withdraw(store, config, session_id)
+            return service.place(session_id)
+
+        return await service.commit(leave, lambda at: session_state(service, at))
+
+
+async def enter(
+    service: Service,
+    arrival: Arrival,
+    parameters: PanelParameters,
+    cookie: str | None,
+    request: Request,
+    response: Response,
+) -> dict[str, Any]:
+    """Lets a rater into the session there is, or into a new one, and sets its cookie; gives the state it is at.
+
+    Those who may not come in get the state of their arrival's gate.
+    """
+    if arrival.gate not in ("known", "new"):
+        return await run_in_threadpool(state_without_session, service, arrival.gate)
+    agent, consented = request.headers.get("user-agent"), bool(service.config.journey.consent)
+
+    def admit() -> tuple[Arrival, Place | None]:
+        entered = arrival
+        if arrival.gate == "new":
+            entered = service.sessions.admit(parameters, cookie, agent, consented=consented)
+        if entered.session_id is None:
+            return entered, None
+        if request.client:
+            service.whereabouts.saw(entered.session_id, request.client.host)
+        return entered, service.place(entered.session_id)
+
+    def describe(admitted: tuple[Arrival, Place | None]) -> tuple[str | None, dict[str, Any]]:
+        entered, at = admitted
+        if entered.session_id is None or at is None:
+            return None, state_without_session(service, entered.gate)
+        return entered.session_id, {"session": session_name(entered.session_id), **session_state(service, at)}
+
+    session_id, state = await service.commit(admit, describe)
+    if session_id:
+        service.sessions.remember(request, response, session_id)
+    return state
+
+
 def add_picks(router: APIRouter, service: Service) -> None:
     """Adds GET /api/slate and POST /api/pick; neither holds a thread while it waits for the commit."""
     store, config, sessions = service.store, service.config, service.sessions
@@ -209,64 +329,33 @@ def add_picks(router: APIRouter, service: Service) -> None:
     @router.get("/api/slate")
     async def slate(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
         response.headers["Cache-Control"] = "no-store"
-        sessions.signed(cookie)  # who has none doesn't get in line for the database
-        return await service.commit(
-            lambda: service.place(sessions.require(cookie)), lambda at: session_state(service, at)
-        )
+        session_id = sessions.signed(cookie)  # without a cookie nobody gets in line for the database
+
+        def look_up() -> Place:
+            sessions.require(session_id)
+            return service.place(session_id)
+
+        return await service.commit(look_up, lambda at: session_state(service, at))
 
     @router.post("/api/pick")
     async def pick(body: PickBody, cookie: SessionCookie = None) -> dict[str, Any]:
-        sessions.signed(cookie)
+        session_id = sessions.signed(cookie)
         if body.outcome == "timeout" and not config.slates.timeout_s:
-            raise _field_error("outcome", "this study has no time limit (slates.timeout_s), so nothing times out")
+            raise field_error("outcome", "this study has no time limit (slates.timeout_s), so nothing times out")
 
         def record() -> tuple[StoredPick, Place]:
-            session_id = sessions.require(cookie)
+            sessions.require(session_id)
             return store.record_pick(session_id, body.pick()), service.place(session_id)
 
+        def acknowledge(recorded: tuple[StoredPick, Place]) -> dict[str, Any]:
+            stored, at = recorded
+            receipt = {"saved": True, "pick_id": stored.id, "duplicate": stored.duplicate}
+            state = session_state(service, at)
+            return {**receipt, "next": state, "progress": state["progress"]}
+
         try:
-            return await service.commit(record, lambda found: _told(service, *found))
+            return await service.commit(record, acknowledge)
         except PickRefusedError as error:
             raise HTTPException(REFUSALS[error.reason], str(error)) from None
         except ValueError as error:
-            raise _field_error("position", str(error)) from None
-
-
-def _told(service: Service, stored: StoredPick, at: Place) -> dict[str, Any]:
-    turn = session_state(service, at)
-    return {
-        "saved": True,
-        "pick_id": stored.id,
-        "duplicate": stored.duplicate,
-        "next": turn,
-        "progress": turn["progress"],
-    }
-
-
-def _field_error(name: str, message: str) -> HTTPException:
-    return HTTPException(422, [{"loc": ["body", name], "msg": message}])
-
-
-class AwaitedRoute(APIRoute):
-    """Tells what is wrong with a request without repeating it: not every text or number can be written as JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        """FastAPI's handler, with malformed requests answered here."""
-        handle = super().get_route_handler()
-
-        async def awaited(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                detail = [{"loc": list(found["loc"]), "msg": found["msg"]} for found in error.errors()]
-                return Response(json.dumps({"detail": detail}), 422, media_type="application/json")
-
-        return awaited
-
-
-def build_routes(service: Service) -> APIRouter:
-    """The routes of one study."""
-    router = APIRouter(route_class=AwaitedRoute)
-    for add in (add_journey, add_picks, add_facts):
-        add(router, service)
-    return router
+            raise field_error("position", str(error)) from None

@@ -1,29 +1,46 @@
-"""The middleware before every route: headers, limits, deadlines, the researcher's login."""
+"""The middleware before every route: limits, headers, deadlines, and raters' signed cookies.
+
+Limits are token buckets, one for each session and one for each address. Addresses stay in memory, and only for as long
+as they are needed to tell which sessions share one.
+"""
 
 import asyncio
+import hashlib
 import math
-from typing import Any
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from itsdangerous import BadData, Signer
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from curate_app.rater.sessions import COOKIE
-from curate_app.web.admin_auth import AdminAuth, is_local
-from curate_app.web.limits import Limits
-from curate_app.web.signing import Signer
+if TYPE_CHECKING:
+    from curate_app.web.admin_auth import AdminAuth
 
-REQUEST_S = 15.0  # for headers and body together, of 64 KiB at the most
-ADMIN = "/admin"
-MAX_BODY = 64 * 1024
+COOKIE = "curate_session"
+SHORTEST_KEY = 16
+MOST_BUCKETS = 20_000
+MOST_SESSIONS = 100_000
+BURST_S = 5.0  # what may come at once: this many seconds' worth
+SPARE = 0.5  # share of an address's burst that only those with a session may use, however many newcomers there are
 SESSION_COST = 20.0  # opening a session writes a person into the database
-WAYS_IN = ("/api/session", "/api/consent")
+SESSION_ROUTES = ("/api/session", "/api/consent")
+REQUEST_S = 15.0  # for headers and body together, of 64 KiB at the most
+MAX_BODY = 64 * 1024
+ADMIN = "/admin"
 PAGE_FILES = ("", "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 PAGE_FOLDERS = ("/assets/", "/static/")
-OURS = ("/healthz", "/metrics")
+MONITORING = ("/healthz", "/metrics")
 LOGIN, LOGOUT, EXPORTS = "/login", "/logout", "/export/"
 GRADIO_READS = ("info", "startup-events", "theme.css", "app_id")
 GRADIO_CALLS = ("queue/join", "queue/data", "run/", "call/", "cancel", "reset")
@@ -43,11 +60,152 @@ HEADERS = [
 ]
 
 
+class SessionSigner:
+    """Signatures of session ids in cookies: a forged or altered cookie is refused before the database is asked.
+
+    Args:
+        key: secret text of the study's, 16 characters or more; with the same key cookies outlive the server.
+
+    Raises:
+        ValueError: a shorter key.
+    """
+
+    def __init__(self, key: str):
+        if len(key) < SHORTEST_KEY:
+            raise ValueError(f"A key to sign with needs {SHORTEST_KEY} characters or more.")
+        self._signer = Signer(key, salt=COOKIE, key_derivation="hmac", digest_method=hashlib.sha256)
+
+    def sign(self, session_id: str) -> str:
+        """`session_id.signature`: the value of the cookie, in which the id stays readable."""
+        return self._signer.sign(session_id).decode()
+
+    def unsign(self, cookie: str | None) -> str | None:
+        """The session id in a cookie; None without a cookie, or if any of its characters was made up or changed."""
+        if not cookie or not cookie.isascii():
+            return None
+        try:
+            session_id = self._signer.unsign(cookie).decode()
+        except BadData:
+            return None
+        return session_id if self.sign(session_id) == cookie else None  # base 64 has several spellings of a signature
+
+
+class Buckets:
+    """A bucket of tokens for each key, refilled steadily; the longest unused is forgotten when there are too many.
+
+    Args:
+        rate: tokens a second; 0 for no limit.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic):
+        self._rate = rate
+        self._most = max(1.0, rate * BURST_S)
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key: tokens, and when they were counted
+
+    def take(self, key: str, cost: float = 1.0, *, spare: float = 0.0) -> float:
+        """Takes tokens from the key's bucket.
+
+        Args:
+            key: whose bucket.
+            cost: tokens to take; a request that costs more than a bucket holds passes when its bucket is full.
+            spare: share of a full bucket that has to be left.
+
+        Returns:
+            0.0 if there were enough; else nothing is taken, and this is the time in seconds until there will be.
+        """
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        tokens, at = self._left.pop(key, (self._most, now))
+        tokens = min(self._most, tokens + (now - at) * self._rate)
+        cost = min(cost, self._most)
+        needed = min(cost + spare * self._most, self._most)
+        enough = tokens >= needed
+        self._left[key] = (tokens - cost if enough else tokens, now)
+        if len(self._left) > MOST_BUCKETS:
+            self._left.popitem(last=False)
+        return 0.0 if enough else (needed - tokens) / self._rate
+
+
+class Addresses:
+    """The network of each session's last request; the longest silent are forgotten when there are too many."""
+
+    def __init__(self):
+        self._networks: OrderedDict[str, str] = OrderedDict()
+        self._lock = Lock()
+
+    def saw(self, session_id: str, address: str) -> None:
+        """Notes that a session sent a request from an address."""
+        with self._lock:
+            self._networks[session_id] = network(address)
+            self._networks.move_to_end(session_id)
+            if len(self._networks) > MOST_SESSIONS:
+                self._networks.popitem(last=False)
+
+    def share(self, session_id: str, other_id: str) -> bool:
+        """True if the last requests of two sessions came from one network."""
+        where = self._networks.get(session_id)
+        return where is not None and where == self._networks.get(other_id)
+
+
+@dataclass
+class Limits:
+    """The limits of one app, and how often they were met.
+
+    Attributes:
+        sessions: buckets by session.
+        addresses: buckets by the client's address; of IPv6 by the /64 network, which is one customer's.
+        met: number of requests that each of the two refused.
+        whereabouts: networks of the sessions.
+    """
+
+    sessions: Buckets
+    addresses: Buckets
+    met: Counter[str]
+    whereabouts: Addresses = field(default_factory=Addresses)
+
+    @classmethod
+    def of(cls, per_session: float, per_address: float) -> "Limits":
+        """Limits in requests a second; 0 for none."""
+        return cls(Buckets(per_session), Buckets(per_address), Counter(session=0, address=0))
+
+    def wait(self, session_id: str, address: str, cost: float) -> float:
+        """Seconds that a request has to wait; 0.0 lets it pass.
+
+        Args:
+            session_id: of a session whose cookie is good; "" without one.
+            address: the client's.
+            cost: in usual requests, for the address; a session always pays 1.
+        """
+        if session_id:
+            if wait := self.sessions.take(session_id):
+                self.met["session"] += 1
+                return wait
+            self.whereabouts.saw(session_id, address)
+        if wait := self.addresses.take(network(address), cost, spare=0.0 if session_id else SPARE):
+            self.met["address"] += 1
+        return wait
+
+
+@lru_cache(maxsize=4096)
+def network(address: str) -> str:
+    """The part of an address that stands for one customer of a provider: IPv4 whole, of IPv6 the first 64 bits."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or int(parsed) >> 64)
+    return address
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """HTTP/1.1 that closes a connection on which no whole request arrives in time.
 
-    The time runs from when the connection is made, and from the first byte of each later request; it says nothing of
-    how long an answer may take.
+    The deadline runs from the start of the connection, and from the first byte of each later request. It sets no limit
+    to the time that an answer takes.
     """
 
     request_s = REQUEST_S
@@ -57,56 +215,64 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the time of the first request."""
+        """Starts the deadline of the first request."""
         super().connection_made(transport)
-        self._start_time()
+        self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the time."""
-        self._stop_time()
+        """Drops the deadline."""
+        self._drop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Starts a request's time with its first byte, unless it runs since the connection was made."""
-        self._start_time()
+        """Starts a request's deadline at its first byte, unless it has been running since the connection was made."""
+        self._start_deadline()
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Starts the time of a request that came together with the end of another."""
+        """Starts the deadline of a request that came together with the end of another."""
         super().on_message_begin()
-        self._start_time()
+        self._start_deadline()
 
     def on_message_complete(self) -> None:
-        """Ends a request's time."""
-        self._stop_time()
+        """Drops the deadline of a request that is whole."""
+        self._drop_deadline()
         super().on_message_complete()
 
-    def _start_time(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.request_s, self._close)
+    def close_late(self) -> None:
+        """Closes the connection at the deadline; an answer under way is not cut off."""
+        self._deadline = None
+        if not self.transport.is_closing():
+            self.transport.abort()
 
-    def _stop_time(self) -> None:
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.request_s, self.close_late)
+
+    def _drop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _close(self) -> None:
-        self._deadline = None
-        if not self.transport.is_closing():
-            self.transport.abort()  # what it still had to say is nothing
-
 
 class SecurityMiddleware:
-    """ASGI middleware; plain ASGI, so that streams pass through untouched."""
+    """Plain ASGI middleware, so that streams pass through untouched: refuses requests, and adds headers to answers.
 
-    def __init__(self, app: ASGIApp, auth: AdminAuth, limits: Limits, signer: Signer):
+    Args:
+        app: gets the requests that may pass.
+        auth: the login of /admin.
+        limits: on the number of requests.
+        signer: of the raters' cookies.
+    """
+
+    def __init__(self, app: ASGIApp, auth: "AdminAuth", limits: Limits, signer: SessionSigner):
         self.app = app
         self.auth = auth
         self.limits = limits
         self.signer = signer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers in place of the app where the request may not pass."""
+        """Answers in place of the app if the request may not pass."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -117,76 +283,66 @@ class SecurityMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 # Gradio lets other sites' scripts read its answers, cookies and all; nobody needs that here
-                own = [one for one in message["headers"] if not one[0].startswith(b"access-control-")]
-                there = {name for name, _ in own}
-                message["headers"] = [*own, *(one for one in HEADERS if one[0] not in there)]
+                own = [header for header in message["headers"] if not header[0].startswith(b"access-control-")]
+                present = {name for name, _ in own}
+                message["headers"] = [*own, *(header for header in HEADERS if header[0] not in present)]
             await send(message)
 
-        answer = self._instead(scope) or self.app
-        await answer(scope, receive, send_with_headers)
-
-    def _instead(self, scope: Scope) -> Response | None:
         path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
-        return (
-            _too_large(headers)
-            or self._too_often(path, scope)
-            or _forged(path, method, headers)
-            or self._closed(path, method, headers, scope)
-            or _fence(path, method)
+        refusal = (
+            check_size(headers)
+            or self.check_rate(scope)
+            or check_origin(path, method, headers)
+            or (self.auth.check_login(path, method, headers, scope["http_version"]) if is_admin_path(path) else None)
+            or check_route(path, method)
         )
+        await (refusal or self.app)(scope, receive, send_with_headers)
 
-    def _too_often(self, path: str, scope: Scope) -> Response | None:
-        if path in OURS or path.startswith(PAGE_FOLDERS) or _at_admin(path):
+    def check_rate(self, scope: Scope) -> Response | None:
+        """429 for a request that comes too soon after others of its session or address; None lets it pass."""
+        path, client = scope["path"], scope.get("client")
+        if path in MONITORING or path.startswith(PAGE_FOLDERS) or is_admin_path(path):
             return None
-        client = scope.get("client")
-        cost = SESSION_COST if path.rstrip("/") in WAYS_IN else 1.0
+        cost = SESSION_COST if path.rstrip("/") in SESSION_ROUTES else 1.0
         cookie = HTTPConnection(scope).cookies.get(COOKIE)  # as the routes read it: twice, in quotes, in two headers
-        session = self.signer.opened(cookie) or ""  # one that was made up is nobody's
-        wait = self.limits.wait(session, client[0] if client else "", cost)
+        session_id = self.signer.unsign(cookie) or ""  # a made-up cookie belongs to no session
+        wait = self.limits.wait(session_id, client[0] if client else "", cost)
         if not wait:
             return None
-        return _refuse(429, "Too many requests; ask again a little later.", {"Retry-After": str(math.ceil(wait))})
-
-    def _closed(self, path: str, method: str, headers: Headers, scope: Scope) -> Response | None:
-        if not _at_admin(path):
-            return None
-        if self.auth.is_open and not is_local(headers, scope["http_version"]):
-            return _refuse(403, "Without a password this page opens at http://localhost alone; set app.password.")
-        if path != f"{ADMIN}/login" and not self.auth.lets_in(headers):
-            if method == "GET" and path in (ADMIN, f"{ADMIN}/"):
-                return RedirectResponse(f"{ADMIN}/login", 303)
-            return _refuse(401, "Log in at /admin/login first.")
-        return RedirectResponse(f"{ADMIN}/", 307) if path == ADMIN else None
+        retry = {"Retry-After": str(math.ceil(wait))}
+        return PlainTextResponse("Too many requests; try again a little later.", 429, retry)
 
 
-def _at_admin(path: str) -> bool:
+def is_admin_path(path: str) -> bool:
+    """True for /admin and everything below it."""
     return path == ADMIN or path.startswith(f"{ADMIN}/")
 
 
-def _too_large(headers: Headers) -> Response | None:
+def check_size(headers: Headers) -> Response | None:
+    """413 for a body of more than 64 KiB, or of a length that isn't stated; None lets it pass."""
     text = headers.get("content-length", "0")
     # the length first: Python refuses to read a number of thousands of digits
     if "transfer-encoding" in headers or len(text) > 9 or not text.isdecimal() or int(text) > MAX_BODY:
-        return _refuse(413, "The request is too large.")
+        return PlainTextResponse("The request is too large.", 413)
     return None
 
 
-def _forged(path: str, method: str, headers: Headers) -> Response | None:
-    """Refuses what another site may have made a browser send in its owner's name."""
+def check_origin(path: str, method: str, headers: Headers) -> Response | None:
+    """403 or 415 for what another site may have made a browser send in its owner's name; None lets it pass."""
     if method in ("GET", "HEAD"):
         return None
     origin = headers.get("origin")
-    if origin is not None and _place(origin) != _place(f"//{headers.get('host', '')}"):
-        return _refuse(403, "This request comes from another site.")
-    kind = headers.get("content-type", "").split(";", 1)[0].strip().lower()
-    if path.startswith("/api/") and kind != "application/json":
-        nothing = not kind and headers.get("content-length", "0") == "0"
-        return None if nothing else _refuse(415, "Send JSON, with Content-Type: application/json.")
+    if origin is not None and host_and_port(origin) != host_and_port(f"//{headers.get('host', '')}"):
+        return PlainTextResponse("This request comes from another site.", 403)
+    type_ = headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    is_empty = not type_ and headers.get("content-length", "0") == "0"
+    if path.startswith("/api/") and type_ != "application/json" and not is_empty:
+        return PlainTextResponse("Send JSON, with Content-Type: application/json.", 415)
     return None
 
 
-def _place(url: str) -> tuple[str, int | None]:
-    """Host and port; a scheme's own port counts as none, as a Host header may leave it out."""
+def host_and_port(url: str) -> tuple[str, int | None]:
+    """Host and port of a URL; a scheme's own port counts as none, as a Host header may leave it out."""
     try:
         parts = urlsplit(url.lower())
         host, port = parts.hostname or "", parts.port
@@ -195,26 +351,25 @@ def _place(url: str) -> tuple[str, int | None]:
     return host, None if port in (80, 443) else port
 
 
-def _fence(path: str, method: str) -> Response | None:
-    """Keeps Gradio to what the two pages use: the researcher's calls functions, the rater's has none."""
-    at_admin = _at_admin(path)
-    path = path.removeprefix(ADMIN) if at_admin else path
+def check_route(path: str, method: str) -> Response | None:
+    """404 or 405 for whatever the two pages don't use, of Gradio's routes above all; None lets the request pass.
+
+    The researcher's page calls functions of Gradio's; the rater's has none.
+    """
+    is_admin = is_admin_path(path)
+    path = path.removeprefix(ADMIN) if is_admin else path
     if path.startswith("/gradio_api/"):
         name = path.removeprefix("/gradio_api/")
         if name.startswith("heartbeat/"):
             # An open stream per tab would use up the browser's six connections and hold up a shutdown; 204 ends it.
             return Response(status_code=204)
-        allowed = GRADIO_READS + (GRADIO_CALLS if at_admin else ())
-        return None if name.startswith(allowed) else _refuse(404, "Not found")
+        allowed = GRADIO_READS + (GRADIO_CALLS if is_admin else ())
+        return None if name.startswith(allowed) else PlainTextResponse("Not found", 404)
     reads, writes = path in PAGE_FILES or path.startswith(PAGE_FOLDERS), path.startswith("/api/")
-    if at_admin:
+    if is_admin:
         reads, writes = reads or path == LOGIN or path.startswith(EXPORTS), path in (LOGIN, LOGOUT)
-    elif path.startswith("/api/") or path in OURS:
+    elif path.startswith("/api/") or path in MONITORING:
         reads = True
     if not (reads or writes):
-        return _refuse(404, "Not found")
-    return None if (reads if method in ("GET", "HEAD") else writes) else _refuse(405, "Method not allowed")
-
-
-def _refuse(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
-    return PlainTextResponse(why, status, headers)
+        return PlainTextResponse("Not found", 404)
+    return None if (reads if method in ("GET", "HEAD") else writes) else PlainTextResponse("Method not allowed", 405)

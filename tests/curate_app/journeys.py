@@ -6,9 +6,8 @@ from typing import Any
 import fastapi
 from fastapi.testclient import TestClient
 
-from curate_app.rater.routes import build_routes
-from curate_app.rater.sessions import Service
-from curate_app.web.failures import Health
+from curate_app.rater.routes import Service, build_routes
+from curate_app.web.monitoring import Health, build_health_routes
 from data.records import NewSlate, Sample
 from loop.study import Study
 
@@ -74,7 +73,8 @@ class Rater:
 def app_of(study: Study, health: Health | None = None) -> fastapi.FastAPI:
     """The routes without Gradio's pages, which take a second to build."""
     app = fastapi.FastAPI()
-    app.include_router(build_routes(Service.of(study, health)))
+    app.include_router(build_routes(Service.of(study)))
+    app.include_router(build_health_routes(study.store, health or Health(study.path)))
     return app
 
 

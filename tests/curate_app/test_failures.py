@@ -16,7 +16,7 @@ from curate_app.assets import STATIC_URL
 from curate_app.commands.status import check
 from curate_app.console import run
 from curate_app.web.app import build_app
-from curate_app.web.failures import FAILING, Health
+from curate_app.web.monitoring import FAILING, Health
 from data.store import connection
 from loop.raters.journey import finish
 from loop.study import Study

@@ -5,10 +5,9 @@ import time
 import pytest
 from starlette.datastructures import Headers
 
-from curate_app.web import limits as module
+from curate_app.web import security as module
 from curate_app.web.admin_auth import COOKIE, AdminAuth
-from curate_app.web.limits import BURST_S, Buckets, Limits, network
-from curate_app.web.signing import Signer
+from curate_app.web.security import BURST_S, Buckets, Limits, SessionSigner, network
 
 
 class Clock:
@@ -61,7 +60,7 @@ def test_no_rate_is_no_limit():
 
 
 def test_only_so_many_buckets_are_kept(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "KEPT", 3)
+    monkeypatch.setattr(module, "MOST_BUCKETS", 3)
     buckets = Buckets(0.1, Clock())
     assert [buckets.take(key) for key in "abcd"] == [0.0] * 4
     assert buckets.take("d") > 0  # still known
@@ -112,8 +111,8 @@ def test_limits_logins_and_cookies_ask_no_clock_that_can_be_set(monkeypatch: pyt
 
     for name in ("time", "time_ns", "gmtime", "localtime"):
         monkeypatch.setattr(time, name, forbidden)
-    limits, auth, signer = Limits.of(1.0, 1.0), AdminAuth("secret"), Signer("k" * 32)
+    limits, auth, signer = Limits.of(1.0, 1.0), AdminAuth("secret"), SessionSigner("k" * 32)
     assert limits.wait("session", "10.0.0.1", 1.0) == 0.0
     token = auth.login("secret", "10.0.0.1")
     assert token and auth.lets_in(Headers({"cookie": f"{COOKIE}={token}"})) and not auth.is_locked_out("10.0.0.1")
-    assert signer.opened(signer.sign("a" * 20)) == "a" * 20
+    assert signer.unsign(signer.sign("a" * 20)) == "a" * 20

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from curate_app.web.app import build_app
-from curate_app.web.metrics import route_of
+from curate_app.web.monitoring import BOUNDS_S, route_of
 from data.store import queries
 from loop.study import Study
 
@@ -57,13 +58,34 @@ def test_figures_follow_what_happens(study: Study):
     pick_once(client, "none")
     after = figures(client)
     for outcome in ("pick", "none"):
-        assert after[f'curate_picks_total{{kind="human",purpose="curation",outcome="{outcome}",t="0"}}'] == 1
+        assert after[f'curate_picks_total{{kind="human",outcome="{outcome}",purpose="curation",t="0"}}'] == 1
     assert after["curate_raters_now"] == 1
     assert after['curate_sessions{reached="arrived"}'] == 1
     assert after['curate_request_seconds_count{route="/api/pick",status="200"}'] == 2
-    assert after['curate_request_seconds_bucket{route="/api/pick",status="200",le="+Inf"}'] == 2
+    assert after['curate_request_seconds_bucket{le="+Inf",route="/api/pick",status="200"}'] == 2
     assert after['curate_request_seconds_sum{route="/api/pick",status="200"}'] > 0
     assert after['curate_request_seconds_count{route="/metrics",status="200"}'] == 1
+
+
+def test_prometheus_reads_it_and_gets_no_timestamps(study: Study):
+    client = client_of(study)
+    pick_once(client)
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    assert {name: family.type for name, family in families.items()} == {
+        "curate_picks": "counter", "curate_sessions": "gauge", "curate_raters_now": "gauge",
+        "curate_slates_free": "gauge", "curate_generation": "gauge", "curate_worker_phase": "gauge",
+        "curate_worker_age_seconds": "gauge", "curate_limited": "counter", "curate_request_seconds": "histogram",
+    }  # fmt: skip
+    samples = [sample for family in families.values() for sample in family.samples]
+    assert not [sample for sample in samples if sample.timestamp or sample.name.endswith("_created")]
+    bounds = {sample.labels["le"] for sample in samples if sample.name == "curate_request_seconds_bucket"}
+    assert bounds == {*map(str, BOUNDS_S), "+Inf"}
+
+
+def test_two_apps_count_apart(make_study: Callable[..., Study]):
+    busy, idle = client_of(make_study()), client_of(make_study())
+    pick_once(busy)
+    assert not [name for name in figures(idle) if "/api/pick" in name or "curate_picks_total" in name]
 
 
 def test_a_tally_goes_on_from_what_it_counted(study: Study):

@@ -2,9 +2,8 @@
 
 from fastapi.testclient import TestClient
 
-from curate_app.web import images as module
-from curate_app.web.app import build_app
-from curate_app.web.images import Pictures
+from curate_app.web import app as module
+from curate_app.web.app import ImageMiddleware, build_app
 from loop.study import Study
 
 
@@ -29,14 +28,14 @@ def test_answers_for_images_of_all_generations_look_alike(make_study, publish_ge
 
 
 def test_memory_for_images_is_bounded(study: Study, monkeypatch):
-    monkeypatch.setattr(module, "KEPT_BYTES", 1_000)
+    monkeypatch.setattr(module, "CACHED_BYTES", 1_000)
     asked = names_of(study)[:20]
-    pictures = Pictures(build_app(study, admin_open=True, password=None), study.store)
-    client = TestClient(pictures)
+    images = ImageMiddleware(build_app(study, admin_open=True, password=None), study.store)
+    client = TestClient(images)
     for name in [*asked, *asked]:
         assert client.get(f"/img/{name}.png").status_code == 200
-        assert pictures._bytes == sum(map(len, pictures._kept.values())) <= 1_000
-    assert pictures._kept
+        assert images._bytes == sum(map(len, images._cache.values())) <= 1_000
+    assert images._cache
 
 
 def test_other_names_and_methods_find_nothing(study: Study):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from curate_app.processes import HEALTHY_S, LONGEST_RESTART_S, LockReport, WorkerSupervisor
-from curate_app.web.failures import FAILING, Health
+from curate_app.web.monitoring import FAILING, Health
 from data.store import Store
 from loop.study import Study
 
