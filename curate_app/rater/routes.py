@@ -141,7 +141,7 @@ def state_without_session(service: Service, state: str) -> dict[str, Any]:
 def common_fields(service: Service, state: str, at: Place | None = None) -> dict[str, Any]:
     """The fields of all states: `state`, `worker`, and `progress` to the next generation and, in a session, its own."""
     progress = picks_progress(service.store, service.config, at.journey.answered if at else 0)
-    counts = {"done": progress.done, "total": progress.total, "t": progress.t, "yours": progress.yours}
+    counts: dict[str, Any] = {"done": progress.done, "total": progress.total, "t": progress.t, "yours": progress.yours}
     if at and (picks := service.config.journey.picks):
         counts["mine"] = {"done": at.journey.answered, "total": picks}
     return {"state": state, "worker": worker_status(service.store), "progress": counts}

@@ -88,8 +88,8 @@ class AdminAuth:
     def wait_s(self, address: str) -> float:
         """Seconds until a password from the address is checked again; 0.0 if it is checked at once."""
         with self._lock:
-            failures = self._failures.get(network(address), ())
-            if len(failures) < TRIES:
+            failures = self._failures.get(network(address))
+            if not failures or len(failures) < TRIES:
                 return 0.0
             return max(0.0, TRIES_WITHIN_S - (self._clock() - failures[0]))
 
