@@ -116,11 +116,9 @@ def session_state(service: Service, at: Place) -> dict[str, Any]:
     if at.state == "closing":
         return {**fields, "html": texts.closing}
     completed = at.state == "finished" or "finished" in at.journey.reached
-    html = {"finished": texts.thanks, "failed": texts.failed, "withdrawn": "" if completed else texts.withdrawn}[
-        at.state
-    ]
+    html = {"finished": texts.thanks, "failed": texts.failed, "withdrawn": "" if completed else texts.withdrawn}
     end = completion(service.config, at.journey, at.state)
-    return {**fields, "html": html, "completed": completed, "completion": end}
+    return {**fields, "html": html[at.state], "completed": completed, "completion": end}
 
 
 def state_without_session(service: Service, state: str) -> dict[str, Any]:
