@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -244,14 +243,6 @@ def single_slates(
         liked = judged[choices.types, choices.winners].tolist()
         picked = [replace(row, operative_reward=value) for row, value in zip(picked, liked, strict=True)]
     return [NewSlate(t, "curation", None, seed, [row]) for seed, row in zip(seeds, picked, strict=True)]
-
-
-class Curator(Protocol):
-    """Gets the picks for the next generation."""
-
-    def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
-        """Gets the picks that generation t + 1 is trained on, from generator t; those that are stored already stand."""
-        ...
 
 
 class SimulatedUsers:
