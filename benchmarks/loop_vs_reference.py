@@ -153,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with class folders of real images in train/")
     parser.add_argument("--preset", default="cifar10-small")
     parser.add_argument("--weights", type=Path, help="generator 0, a checkpoint of curate; else one is pretrained")
-    parser.add_argument("--pretrain-steps", type=int, default=2_500, help="without --weights; cifar10-small's")
+    parser.add_argument("--pretrain-steps", type=int, default=2_000, help="without --weights; cifar10-small's")
     parser.add_argument("--classifier", type=Path, help="from `curate reward train`; else one is trained")
     parser.add_argument("--samples", type=int, default=2_000)
     parser.add_argument("--steps", type=int, default=300, help="of the fine-tune")
