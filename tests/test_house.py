@@ -14,11 +14,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("data", "model", "loop", "curate_app")
-MOST_FILES = 165  # 150 are wanted
-MOST_PRIVATE = 0.39  # .22 are wanted
-MOST_USED_ONCE = 0.69  # .50 are wanted
+MOST_FILES = 150  # 200 once the other papers, generators and learners are in
+MOST_PRIVATE = 0.22
+MOST_USED_ONCE = 0.50
 MOST_LINES = 700
-BANNED = frozenset({"calmly", "door", "lanes", "team", "tired_of"})
+BANNED = frozenset(
+    "found told kept made one each ours theirs mine what things company tired_of calmly door team lanes turn_at".split()
+)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -72,7 +74,7 @@ def test_files_are_few_enough_and_none_is_too_long():
 
 
 def test_names_of_files_tell_them_apart():
-    assert figures()["most files of one name"] <= 4
+    assert figures()["most files of one name"] <= 3
 
 
 def test_code_is_read_where_it_stands():

@@ -91,13 +91,13 @@ def transmission(study: Evidence, last: int) -> Estimate | None:
 
 def over_seeds(values: Sequence[Estimate]) -> OverSeeds:
     """The mean over seeds with Student's 95% interval from their spread; one seed keeps its own interval."""
-    n, each = len(values), tuple(estimate.value for estimate in values)
+    n, by_seed = len(values), tuple(estimate.value for estimate in values)
     if n == 1:
-        return OverSeeds(**values[0].model_dump(include=set(Estimate.model_fields)), each=each)
-    mean = sum(each) / n
-    se = math.sqrt(sum((value - mean) ** 2 for value in each) / (n - 1) / n)
+        return OverSeeds(**values[0].model_dump(include=set(Estimate.model_fields)), each=by_seed)
+    mean = sum(by_seed) / n
+    se = math.sqrt(sum((value - mean) ** 2 for value in by_seed) / (n - 1) / n)
     reach = float(student_t.ppf(0.975, n - 1)) * se
-    return OverSeeds(value=mean, se=se, low=mean - reach, high=mean + reach, each=each)
+    return OverSeeds(value=mean, se=se, low=mean - reach, high=mean + reach, each=by_seed)
 
 
 def _mean(values: Sequence[float]) -> float | None:
