@@ -34,7 +34,7 @@ class Checkpoint:
     """Weights and what they are.
 
     Attributes:
-        kind: 'flow', 'classifier', or a user's generator by its import path.
+        kind: 'flow', 'resampler', 'classifier', or the name that a user's generator gives itself.
         config: the settings from which the network is built again.
         seed: that trained it.
         parent: sha256 of the checkpoint it was warm-started from; None for none.
