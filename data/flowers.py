@@ -69,7 +69,7 @@ def draw_flowers(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
 
 
 def nearest_species(points: np.ndarray) -> np.ndarray:
-    """(n,) int64 for each of (n, 16) points the species whose middle is nearest, in standard deviations of each number."""
+    """(n,) int64 for each of (n, 16) points the species whose middle is nearest, in standard deviations."""
     scale = np.concatenate([[2 * np.pi * TURN] * 2 if factor.circle else [SPREAD] for factor in FACTORS])
     distances = (points[:, None] - to_points(FACTORS, species())[None]) / scale
     return np.square(distances).sum(axis=2).argmin(axis=1)
@@ -118,13 +118,13 @@ class Flower:
         image = self.background(x, y)
         y = y - 0.11
         self.stem(image, x, y, pixel)
-        squeeze = 1.0 - 0.5 * self.tilt
-        inside = slice(0, round(size * 0.88))  # the flower's head ends above the lower edge
-        head, u, v = image[inside], x[inside], (y[inside] / np.float32(squeeze))
+        reach = 0.54 + 0.31 * self.length
+        squeeze = np.float32(1.0 - 0.5 * self.tilt)  # a flower that is turned away looks flatter
+        box = within(size, reach * 1.03, 0.11, reach * 1.03 * squeeze)
+        head, u, v = image[box], x[box], y[box] / squeeze
         radius, angle = np.hypot(u, v), np.arctan2(v, u)
-        rings = int(self.rings)
-        for ring in range(rings):
-            self.ring(head, radius, angle, ring, pixel)
+        for ring in range(int(self.rings)):
+            self.ring(head, radius, angle, ring, reach, pixel)
         self.heart(head, u, v, radius, pixel)
         return image
 
@@ -142,17 +142,20 @@ class Flower:
         bend = 0.10 * np.sin((y + 0.1) * 2.2) * (0.4 + self.tilt)
         blend(image, green * (1.0 + 0.9 * (x - bend))[..., None], cover(0.026 - np.abs(x - bend), pixel) * (y < 0))
         for side, base, lean in ((1.0, -1.02, 0.95), (-1.0, -0.94, 0.75)):
-            a, b = x * side * np.cos(lean) + (y - base) * np.sin(lean), -x * side * np.sin(lean) + (y - base) * np.cos(lean)
+            cosine, sine = side * np.cos(lean), np.sin(lean)
+            a, b = x * cosine + (y - base) * sine, -side * x * sine + (y - base) * side * cosine
             s = np.clip(a / 0.62, 0, 1)
             half = 0.105 * np.sin(np.pi * s**0.85) ** 1.1
             shade = (0.82 + 0.3 * s + 0.22 * np.tanh(b / 0.02) * 0.5)[..., None]
             blend(image, green * shade, cover(half - np.abs(b), pixel) * (a > 0) * (a < 0.62))
 
-    def ring(self, image: np.ndarray, radius: np.ndarray, angle: np.ndarray, ring: int, pixel: float) -> None:
-        """One ring of petals, each lying over the one before it."""
+    def ring(
+        self, image: np.ndarray, radius: np.ndarray, angle: np.ndarray, ring: int, reach: float, pixel: float
+    ) -> None:
+        """One ring of petals, each lying over the one before it; inner rings are shorter than `reach`."""
         n = max(3, round(self.petals))
         step = 2 * np.pi / n
-        reach = (0.54 + 0.31 * self.length) * (1.0, 0.76, 0.54)[ring]
+        reach *= (1.0, 0.76, 0.54)[ring]
         across = np.pi * reach / n * (0.62 + 1.0 * self.width) * 0.62
         across = min(across, 0.42 * reach)
         turned = angle / step - 0.5 * (ring % 2) - 0.25
@@ -204,9 +207,17 @@ class Flower:
             blend(part, light if i % 3 else dark, cover(spot - distance, pixel) * 0.85)
 
 
+def within(size: int, across: float, up: float, high: float) -> tuple[slice, slice]:
+    """Rows and columns of a picture around the point (0, up), so far to each side and above and below."""
+    rows = np.clip([(1 - up - high) / 2 * size, (1 - up + high) / 2 * size + 1], 0, size).astype(int)
+    columns = np.clip([(1 - across) / 2 * size, (1 + across) / 2 * size + 1], 0, size).astype(int)
+    return slice(*rows.tolist()), slice(*columns.tolist())
+
+
 def outline(s: np.ndarray, tip: float) -> np.ndarray:
     """(...) half-width of a petal at the share s of its length, at most 1; tip 0 is blunt, 1 is pointed."""
-    blunt = np.sqrt(np.clip(1 - (np.clip(s - 0.62, 0, None) / 0.38) ** 2, 0, 1)) * (0.22 + 0.78 * np.sin(np.pi / 2 * np.clip(s / 0.62, 0, 1)))
+    end = np.sqrt(np.clip(1 - (np.clip(s - 0.62, 0, None) / 0.38) ** 2, 0, 1))
+    blunt = end * (0.22 + 0.78 * np.sin(np.pi / 2 * np.clip(s / 0.62, 0, 1)))
     sharp = np.clip(np.sin(np.pi * s**0.8), 0, 1) ** 0.9 * (1 - 0.25 * s)
     return blunt * (1 - tip) + sharp * tip
 

@@ -1,6 +1,7 @@
 """Renderers: designs with a few named numbers, and the pictures of them. The generator draws the numbers.
 
-A point of the generator has a coordinate in [-1, 1] for each number on a line, and two (cosine and sine) for each angle.
+A point of the generator has a coordinate in [-1, 1] for each number on a line, and two (cosine and sine) for each on a
+circle.
 """
 
 from collections.abc import Sequence
