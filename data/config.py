@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-DatasetName = Literal["digits", "moons", "gaussians", "cifar10", "folder"]
+from data.designs import Designs, load_designs
+
+DatasetName = Literal["digits", "moons", "gaussians", "cifar10", "folder", "flowers"]
 
 
 class DataConfig(BaseModel):
@@ -14,7 +16,9 @@ class DataConfig(BaseModel):
 
     dataset: DatasetName = "digits"
     n: int = Field(
-        default=0, ge=0, description="real data to use; 0 means all there are (5,000 points for moons and gaussians)"
+        default=0,
+        ge=0,
+        description="real data to use; 0 means all there are (5,000 for moons, gaussians, flowers)",
     )
     noise: float = Field(default=0.1, ge=0, description="moons: standard deviation about the arcs")
     modes: int = Field(default=8, ge=1, description="gaussians: how many, on a ring")
@@ -27,9 +31,24 @@ class DataConfig(BaseModel):
         le=100,
         description="folder: clusters of look-alikes that stand for classes where the folder has no class folders",
     )
+    designs: str = Field(
+        default="flowers", description="flowers: or other designs with named numbers, your own class as 'module:Class'"
+    )
+    picture_size: int = Field(
+        default=384, ge=16, le=2_048, description="flowers: sides of the pictures that raters see, in pixels"
+    )
     size: int = Field(
         default=32,
         ge=8,
         le=512,
         description="cifar10 and folder: images are cut and scaled to size x size; CIFAR-10 has 32",
     )
+
+    @property
+    def family(self) -> Designs | None:
+        """The designs that the generator's points stand for; None where the data are images, or points as they are.
+
+        Raises:
+            ValueError: `designs` names no usable class.
+        """
+        return load_designs(self.designs) if self.dataset == "flowers" else None

@@ -1,4 +1,4 @@
-"""The real data: digits, two moons, a ring of Gaussians, CIFAR-10, a folder of images; and the laws of the points."""
+"""The real data: digits, moons, Gaussians, CIFAR-10, a folder of images, flowers; and the laws of the points."""
 
 import math
 import os
@@ -15,6 +15,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import logsumexp, ndtr
 
 from data.config import DataConfig, DatasetName
+from data.designs import dimension, load_designs
 
 SIDE = 8  # images are compared at so many pixels a side
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -34,7 +35,7 @@ class RealData:
     """A data set in memory.
 
     Attributes:
-        x: (n, 2) float32 points, or (n, height, width, channels) uint8 images.
+        x: (n, d) float32 points, or (n, height, width, channels) uint8 images.
         labels: (n,) int64, indices into `label_names`.
     """
 
@@ -89,6 +90,7 @@ def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRe
         "gaussians": lambda: gaussians(config, rng),
         "cifar10": lambda: cifar10(config, "train", cache, on_read),
         "folder": lambda: images(config, on_read),
+        "flowers": lambda: designs(config, rng),
     }
     return loaders[config.dataset]().subset(config.n, rng)
 
@@ -104,13 +106,14 @@ def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
 
 
 def sample_shape(config: DataConfig) -> tuple[int, ...]:
-    """The shape of a sample as models see it: (2,) for points, (channels, height, width) for images; loads nothing."""
+    """The shape of a sample as models see it: (d,) for points, (channels, height, width) for images; loads nothing."""
     shapes: dict[DatasetName, tuple[int, ...]] = {
         "digits": (1, 8, 8),
         "moons": (2,),
         "gaussians": (2,),
         "cifar10": (3, config.size, config.size),
         "folder": (3, config.size, config.size),
+        "flowers": (dimension(config.family.factors),) if config.family else (),
     }
     return shapes[config.dataset]
 
@@ -141,6 +144,13 @@ def gaussians(config: DataConfig, rng: np.random.Generator) -> RealData:
     return RealData("gaussians", x.astype(np.float32), labels, tuple(f"mode {i}" for i in range(config.modes)))
 
 
+def designs(config: DataConfig, rng: np.random.Generator) -> RealData:
+    """Points that stand for designs, flowers unless `config.designs` names others; labels are their kinds."""
+    family = load_designs(config.designs)
+    x = np.asarray(family.draw(config.n or DEFAULT_POINTS, rng), dtype=np.float32)
+    return RealData("flowers", x, family.label(x), tuple(family.label_names))
+
+
 def ring(config: DataConfig) -> np.ndarray:
     """(modes, 2) the centres of the Gaussians, counter-clockwise from (radius, 0)."""
     angle = 2 * np.pi * np.arange(config.modes) / config.modes
@@ -148,7 +158,7 @@ def ring(config: DataConfig) -> np.ndarray:
 
 
 def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
-    """(n,) int64: for each of (n, 2) points the nearest moon or Gaussian, by distance to the noiseless shape.
+    """(n,) int64: for each of (n, d) points the nearest moon or Gaussian by the noiseless shape, or kind of design.
 
     Raises:
         ValueError: the data set is one of images.
@@ -160,6 +170,8 @@ def nearest_mode(config: DataConfig, points: np.ndarray) -> np.ndarray:
         upper = _distance_to_arc(points)
         lower = _distance_to_arc(np.array([1.0, 0.5]) - points)
         return (lower < upper).astype(np.int64)
+    if config.family is not None:
+        return config.family.label(points)
     raise ValueError(f"{config.dataset} has classes, not modes")
 
 

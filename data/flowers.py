@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.renderers import Factor, to_points
+from data.designs import Factor, to_points
 
 HUES = "red orange yellow lime green mint cyan azure blue violet magenta pink"
 FACTORS = (
@@ -75,10 +75,19 @@ def nearest_species(points: np.ndarray) -> np.ndarray:
     return np.square(distances).sum(axis=2).argmin(axis=1)
 
 
-class FlowerPainter:
-    """Pictures of flowers, painted by shapes in closed form: smooth at any size."""
+class Flowers:
+    """The flowers as a family of designs; pictures are painted by shapes in closed form, smooth at any size."""
 
     factors = FACTORS
+    label_names = tuple(SPECIES)
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, 16) float32 points of real flowers."""
+        return draw_flowers(n, rng)[0]
+
+    def label(self, points: np.ndarray) -> np.ndarray:
+        """(n,) int64 the nearest species of (n, 16) points."""
+        return nearest_species(points)
 
     def paint(self, design: np.ndarray, size: int) -> np.ndarray:
         """(size, size, 3) uint8 picture of one flower.

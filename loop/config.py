@@ -452,15 +452,20 @@ class StudyConfig(_Table):
             raise ValueError("stop.raters counts raters who finish, so it needs an end: set journey.picks")
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
-        if self.evaluation.features != "classifier" and self.data.dataset in POINT_SETS:
+        designs = self.data.family
+        points = self.data.dataset in POINT_SETS or designs is not None
+        if self.evaluation.features != "classifier" and points:
             raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for points")
         kinds = [("reward.kind", self.reward.kind)]
         if self.curation.adversarial:
             kinds.append(("adversary.kind", self.adversary.kind))
         kinds += [(f"population '{type_.name}': kind", type_.kind) for type_ in self.population]
         for name, kind in kinds:
-            if kind in IMAGE_REWARDS and self.data.dataset in POINT_SETS:
-                raise ValueError(f"{name} '{kind}' is for images; for points use 'ball' or your own 'module:function'")
+            if kind in IMAGE_REWARDS and points:
+                usual = "factors" if designs else "ball"
+                raise ValueError(f"{name} '{kind}' is for images; here use '{usual}' or your own 'module:function'")
+            if kind == "factors" and designs is None:
+                raise ValueError(f"{name} 'factors' is for flowers and other designs with named numbers")
             if kind == "ball" and self.data.dataset not in POINT_SETS:
                 raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence or your own")
         return self

@@ -59,7 +59,7 @@ class LogRatios:
 
 
 def cells(config: DataConfig, real: Evaluated, classes: int, *, copied: bool = False) -> Cells:
-    """The cells for a data set: of nearly equal masses of the known law for points, the predicted classes for images.
+    """The cells for a data set: of nearly equal masses of the known law for points, else predicted classes.
 
     Args:
         config: the [data] table.
@@ -68,9 +68,10 @@ def cells(config: DataConfig, real: Evaluated, classes: int, *, copied: bool = F
         copied: whether the generator draws real points themselves; then the points at hand are the real law, not what
             they were drawn from, which is as far from them as their number makes it.
     """
-    if real.points is None:
+    if real.points is None or config.family is not None:
         shares = np.bincount(real.labels, minlength=classes) / len(real.labels)
-        return Cells("predicted classes", shares, lambda samples: samples.labels)
+        name = "predicted classes" if real.points is None else "kinds of designs"
+        return Cells(name, shares, lambda samples: samples.labels)
     tree, mass = density_tree(config.model_dump_json())
     name = f"{2**LEVELS} cells of the known density"
     if copied:

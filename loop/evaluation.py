@@ -238,7 +238,7 @@ class Evaluator:
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
         drawn = draw_scored(generator, self.scorer, t, seeds)
         x, scores = drawn.x, drawn.scores
-        sheet, record = picture(x, real.x), to_record(t, x, scores)
+        sheet, record = picture(x, real.x, config.data), to_record(t, x, scores)
         # the classifier's labels, where the data have other classes than it knows
         real_labels = real.labels if real.label_names == names else self.real_scores.labels
         real_shares = np.array(class_shares(real_labels, names))
@@ -254,7 +254,7 @@ class Evaluator:
             nn_ratio=nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
             nn_picks_ratio=None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
             grid_sha256=sheet[0],
-            grid_columns=COLUMNS if x.ndim == 4 else None,
+            grid_columns=COLUMNS if x.ndim == 4 or config.data.family else None,
         )
         return Evaluation(measurements, sheet, record)
 

@@ -127,7 +127,7 @@ def train_first(
         x = flow.sample(derive_seeds(COLUMNS * COLUMNS, config.seed))
         if is_main():
             sheets.mkdir(parents=True, exist_ok=True)
-            (sheets / f"step-{step:07d}.png").write_bytes(picture(x, real.numpy())[1])
+            (sheets / f"step-{step:07d}.png").write_bytes(picture(x, real.numpy(), config.data)[1])
 
     snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, SNAPSHOT_EVERY_S)
     snapshotter.on_snapshot = lambda step, network: show(step, replace(untrained, network=network))

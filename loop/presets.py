@@ -36,6 +36,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "curation": {"k": 4, "extend": "proxy"},
         "mix": {"lam": 1.0},
     },
+    # the demo: a flower is sixteen coordinates, which a picture is painted from
+    "flowers": {
+        "data": {"dataset": "flowers"},
+        "network": {"kind": "mlp", "width": 256, "depth": 4},
+        "train": {"pretrain_steps": 4_000, "pretrain_lr": 2e-3, "finetune_steps": 300, "finetune_lr": 1e-3,
+                  "batch_size": 512, "pair_size": 128, "warmup_steps": 50},
+        "sampling": {"steps": 12, "batch_size": 1_024},
+        "reward": {"kind": "factors", "gamma": 3.0, "weights": {"hue@0.62": 1.0}},
+        "curation": {"k": 4, "extend": "proxy", "picks": 1_000},
+        "mix": {"lam": 2.0},
+        "schedule": {"picks": 12},
+        "pool": {"size": 24, "audit": 8},
+        "evaluation": {"samples": 2_000},
+    },
     # Ferbach et al. 2024: 5,000 real points, 10,000 samples curated pairwise to 5,000
     "moons": {
         "generations": 5,

@@ -3,13 +3,14 @@
 A reward is what a simulated user likes. The scale gamma is in it, and nothing else divides it later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from data.datasets import nearest_mode
+from data.designs import Factor, dimension, to_designs, to_points
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
@@ -44,6 +45,36 @@ def confidence(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
     return config.gamma * probs.max(axis=1).astype(np.float64)
 
 
+def factor_utility(points: np.ndarray, factors: Sequence[Factor], weights: Mapping[str, float]) -> np.ndarray:
+    """(n,) sum over named numbers of weight times position, from -1 at one end of the range to 1 at the other.
+
+    Of a number on a circle, 'name@value' gives the cosine of the angle to that value.
+
+    Args:
+        points: (n, dimension).
+        factors: of the designs.
+        weights: by name.
+
+    Raises:
+        ValueError: a name that no factor has, or a circle without a value.
+    """
+    known = {factor.name: (i, factor) for i, factor in enumerate(factors)}
+    designs, total = to_designs(factors, points), np.zeros(len(points))
+    for name, weight in weights.items():
+        plain, _, value = name.partition("@")
+        if plain not in known or bool(value) != known[plain][1].circle:
+            names = [f"{factor.name}@VALUE" if factor.circle else factor.name for factor in factors]
+            raise ValueError(f"reward.weights has '{name}'; it can have {', '.join(names)}.")
+        i, factor = known[plain]
+        share = (designs[:, i] - factor.low) / (factor.high - factor.low)
+        if factor.circle:
+            toward = (float(value) - factor.low) / (factor.high - factor.low)
+            total += weight * np.cos(2 * np.pi * (share - toward))
+        else:
+            total += weight * (2 * share - 1)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Of n samples.
@@ -53,7 +84,8 @@ class Scores:
         operative: (types, n) float64, by which each type of simulated user judges; one row, `reward`, if all are alike.
         labels: (n,) int64.
         probs: (n, classes) class probabilities; None for points.
-        features: (n, d) what the proxy's utilities are fitted on; None for points.
+        features: (n, d) what the proxy's utilities are fitted on: by the classifier, or the coordinates of designs;
+            None for points of the plane.
     """
 
     reward: np.ndarray
@@ -87,7 +119,10 @@ class Scorer:
     def score(self, x: torch.Tensor, on_step: OnStep | None = None) -> Scores:
         """Rewards and labels of (n, *shape) samples; `on_step` is called now and then with (done, total) images."""
         if self.classifier is None:
-            return Scores(*self._rewards(x, np.empty((0, 0))), nearest_mode(self.config.data, x.numpy()))
+            points, family = x.numpy(), self.config.data.family
+            features = None if family is None else to_points(family.factors, to_designs(family.factors, points))
+            rewards = self._rewards(x, np.empty((0, 0)))
+            return Scores(*rewards, nearest_mode(self.config.data, points), features=features)
         return self.score_judged(x, self.classifier.judge(x, on_step))
 
     def score_judged(self, x: torch.Tensor, judged: Judgement) -> Scores:
@@ -123,6 +158,9 @@ class Scorer:
         if kind in ("class_prob", "confidence"):
             by_probs = class_prob if kind == "class_prob" else confidence
             return lambda _x, probs: by_probs(probs, config)
+        if kind == "factors" and (family := self.config.data.family) is not None:
+            factor_utility(np.zeros((1, dimension(family.factors))), family.factors, config.weights)  # names are known
+            return lambda x, _probs: config.gamma * factor_utility(x.numpy(), family.factors, config.weights)
         own = import_named(kind, f"{name}.kind")
 
         def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:
@@ -157,8 +195,8 @@ def needed_features(features: np.ndarray | None) -> np.ndarray:
     """The features, where the data have any.
 
     Raises:
-        ValueError: points have none.
+        ValueError: points of the plane have none.
     """
     if features is None:
-        raise ValueError("curation.extend = 'proxy' is for images; points have no classifier features")
+        raise ValueError("curation.extend = 'proxy' is for images and designs; points of the plane have no features")
     return features

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from data.config import DataConfig
+from data.designs import paint_points
 from data.images import contact_sheet, encode_png
 from data.records import NewSlate, Purpose, Sample
 from data.store import Store, queries
@@ -28,6 +30,7 @@ STREAMS: dict[Stream, int] = {
 ATTENTION = 24  # templates a generation; a rater gets each once at the most
 CANDIDATES = 16  # samples of which the surest is the clear one
 COLUMNS = 8  # of a picture of many images
+SHEET_SIZE = 96  # pixels a side of a design in it
 SHOWN_POINTS = 2_000
 
 
@@ -44,21 +47,29 @@ def draw(generator: Generator, seeds: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Drawn:
-    """n samples of one generation with their seeds and scores."""
+    """n samples of one generation with their seeds and scores, and the settings of their data."""
 
     t: int
     seeds: np.ndarray
     x: torch.Tensor
     scores: Scores
+    data: DataConfig
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    def pixels(self, chosen: Sequence[int]) -> np.ndarray | None:
+        """(m, height, width, channels) uint8 of the chosen samples as people see them; None where there is no image."""
+        if self.x.ndim == 4:
+            return to_pixels(self.x[list(chosen)])
+        family = self.data.family
+        return None if family is None else paint_points(family, self.x[list(chosen)].numpy(), self.data.picture_size)
 
 
 def draw_scored(generator: Generator, scorer: Scorer, t: int, seeds: np.ndarray) -> Drawn:
     """Samples of generation t, scored."""
     x = draw(generator, seeds)
-    return Drawn(t, seeds, x, scorer.score(x))
+    return Drawn(t, seeds, x, scorer.score(x), scorer.config.data)
 
 
 def records(
@@ -71,11 +82,9 @@ def records(
         operative: (n,) rewards by which they are judged, where that isn't the study's reward.
         seen: indices of the samples whose images are kept; all by default.
     """
-    images: dict[int, tuple[str, bytes]] = {}
-    if drawn.x.ndim == 4:
-        wanted = range(len(drawn)) if seen is None else seen
-        pixels = to_pixels(drawn.x)
-        images = {int(i): encode_png(pixels[i]) for i in wanted}
+    wanted = range(len(drawn)) if seen is None else seen
+    pixels = drawn.pixels(wanted) if len(wanted) else None
+    images = {} if pixels is None else {int(i): encode_png(some) for i, some in zip(wanted, pixels, strict=True)}
     rows = [
         Sample(
             t=drawn.t,
@@ -92,13 +101,17 @@ def records(
     return rows, list(images.values())
 
 
-def picture(x: torch.Tensor, real: np.ndarray) -> tuple[str, bytes]:
-    """(sha256, png) of the first 64 images, or of points over the real ones.
+def picture(x: torch.Tensor, real: np.ndarray, data: DataConfig) -> tuple[str, bytes]:
+    """(sha256, png) of the first 64 images or designs, or of points over the real ones.
 
     Args:
         x: (n, *shape) samples; generations drawn from the same seeds put the same noise at the same place.
         real: the real data, which set the range of the plot of points.
+        data: the [data] table.
     """
+    if data.family is not None:
+        some = paint_points(data.family, x[: COLUMNS * COLUMNS].numpy(), SHEET_SIZE)
+        return encode_png(contact_sheet(some, COLUMNS))
     if x.ndim == 4:
         return encode_png(contact_sheet(to_pixels(x[: COLUMNS * COLUMNS]), COLUMNS))
     return encode_png(scatter(x[:SHOWN_POINTS].numpy(), real[:SHOWN_POINTS]))
@@ -148,11 +161,14 @@ class Pool:
         k: samples in a curation slate.
         batch: samples that the generator makes at once; slates are made in such lots.
         audit_k: samples in an audit slate.
+        at_once: slates that one call makes at the most; None for as many as are missing.
     """
 
-    def __init__(self, store: Store, scorer: Scorer, seed: int, k: int, batch: int, audit_k: int = 2):
+    def __init__(
+        self, store: Store, scorer: Scorer, seed: int, k: int, batch: int, audit_k: int = 2, at_once: int | None = None
+    ):
         self.store, self.scorer, self.seed, self.k, self.audit_k = store, scorer, seed, k, audit_k
-        self.batch = batch
+        self.batch, self.at_once = batch, at_once
 
     def top_up(self, purpose: Literal["curation", "audit"], size: int, generators: dict[int, Generator], t: int) -> int:
         """Fills the pool to at least `size` free slates of generation t once it is down to three quarters.
@@ -170,7 +186,7 @@ class Pool:
         if free > 0.75 * size or size == 0:
             return 0
         lot = max(1, self.batch // (self.k if purpose == "curation" else self.audit_k))
-        missing = -(-(size - free) // lot) * lot
+        missing = -(-(size - free) // lot) * lot if self.at_once is None else min(size - free, self.at_once)
         first = queries.count_slates(self.store, purpose, t)
         if purpose == "curation":
             self.add_curation(generators[t], t, first, missing)
@@ -261,16 +277,16 @@ def attention_templates(
     seeds = derive_seeds(n * size, pool.seed, t, STREAMS["attention"], *of_size)
     drawn = draw_scored(generator, pool.scorer, t, seeds)
     sure = np.zeros(len(drawn)) if drawn.scores.probs is None else drawn.scores.probs.max(axis=1)
-    pixels, slates, pngs = to_pixels(drawn.x), [], {}
+    slates, pngs = [], {}
     for i in range(n):
         start = i * size
         clear = start + int(sure[start : start + size].argmax())
         others = [j for j in range(start, start + size) if j != clear][: k - 1]
         rows, images = records(drawn, seen=[clear])
         pngs.update(images)
-        samples = [rows[clear]]
-        for j in others:
-            sha256, png = encode_png(shuffled(pixels[j], rows[j].seed))
+        samples, pixels = [rows[clear]], drawn.pixels(others)
+        for j, some in zip(others, [] if pixels is None else pixels, strict=True):
+            sha256, png = encode_png(shuffled(some, rows[j].seed))
             pngs[sha256] = png
             facts = {"image_sha256": sha256, "reward": None, "label": None, "reward_json": {"shuffled": True}}
             samples.append(replace(rows[j], **facts))

@@ -1,11 +1,14 @@
 """Simulated Luce users, people, and the proxy fitted to people's picks: all who pick, behind one interface."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from scipy.optimize import minimize
 
 from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample
@@ -127,6 +130,8 @@ class DrawnPicks:
     def records(self) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
         """The slates, and (sha256, png) of the images that are stored; encoding them takes a while."""
         choices, seen = self.choices, None if self.all_images else np.unique(self.choices.winners).tolist()
+        if self.drawn.x.ndim == 2:  # a point says everything; nobody looks at its picture
+            seen = []
         operative = None
         if self.judged is not None and self.k:
             operative = self.judged[np.repeat(choices.types, self.k), np.arange(len(self.drawn))]
@@ -362,12 +367,16 @@ def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utili
     Picks that the rule on flags keeps out of generation t are left out.
     """
     picks = list(queries.curation_picks(study.store, until=until, without=t))
+    by_point = study.config.data.family is not None
     shown: dict[int, list[str]] = {}
     for item in queries.slate_samples(study.store, [pick["slate_id"] for pick in picks]):
-        shown.setdefault(item["slate_id"], []).append(item["image_sha256"])
+        shown.setdefault(item["slate_id"], []).append(item["point_json" if by_point else "image_sha256"])
     names = sorted({name for names in shown.values() for name in names})
     place = {name: i for i, name in enumerate(names)}
-    images = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
-    features = needed_features(scorer.score(images).features)
+    if by_point:
+        samples = torch.tensor([json.loads(name) for name in names], dtype=torch.float32)
+    else:
+        samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
+    features = needed_features(scorer.score(samples).features)
     stacked = np.stack([features[[place[name] for name in shown[pick["slate_id"]]]] for pick in picks])
     return fit(stacked, np.array([pick["position"] for pick in picks]), study.config.curation.ridge)

@@ -27,6 +27,7 @@ from loop.users import People, draw_picks, sim_sessions, store_picks
 from model.compute import alone, from_main, is_main, processes
 from model.interfaces import Generator
 
+PAINTED_AT_ONCE = 4  # slates of designs: painting takes longer than drawing, and raters wait for the first
 POLL_S = 0.25
 HEARTBEAT_S = 1.0
 FLAG_S = 5.0
@@ -78,7 +79,7 @@ class Worker:
         from_main(study.check_goes_on)
         if study.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
-        if len(sample_shape(study.config.data)) != 3:
+        if len(sample_shape(study.config.data)) != 3 and study.config.data.family is None:
             raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown; use simulate.")
         self.study = study
         self.report = Reporter(study)
@@ -155,7 +156,8 @@ class Worker:
         config = self.study.config
         assert isinstance(config.curation.k, int)
         k, audit_k, batch = config.curation.k, config.pool.audit_k, config.sampling.batch_size
-        self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k)
+        at_once = None if config.data.family is None else PAINTED_AT_ONCE
+        self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k, at_once)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
         from_main(lambda: self.study.store.retire_slates(latest_t(self.study)))

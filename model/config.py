@@ -94,12 +94,18 @@ class RewardConfig(_Table):
 
     kind: str = Field(
         default="confidence",
-        description="ball (points), class_prob, confidence (images), or your own as 'module:function'",
+        description="ball (points of the plane), class_prob, confidence (images), factors (flowers), or your own as "
+        "'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
     center: tuple[float, float] = Field(default=(0.0, 0.0), description="ball: its centre")
     r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
+    weights: dict[str, float] = Field(
+        default={},
+        description="factors: what each named number is worth from its middle to its end; of one on a circle, such as "
+        "a hue, 'hue@0.62' is worth its weight at that value and minus as much opposite",
+    )
     supremum: float = Field(
         default=math.inf,
         allow_inf_nan=True,
@@ -126,6 +132,8 @@ class RewardConfig(_Table):
             return max(self.gamma, 0.0)
         if self.kind == "confidence":
             return self.gamma if self.gamma >= 0 else self.gamma / classes
+        if self.kind == "factors":
+            return abs(self.gamma) * sum(abs(weight) for weight in self.weights.values())
         return self.supremum
 
 

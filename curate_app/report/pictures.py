@@ -82,7 +82,7 @@ def gather(store: Store, evidence: Evidence) -> Gallery:
     points = [("real data", store.evaluation(None))]
     points += [(f"t = {generation.t}", store.evaluation(generation.t)) for generation in evidence.generations]
     samples = [(title, some.points) for title, some in points if some is not None and some.points is not None]
-    if samples:
+    if samples and samples[0][1].shape[1] == 2:
         return densities(samples, evidence.config.get("reward", {}))
     pictures = []
     for generation in evidence.generations:

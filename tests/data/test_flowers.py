@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.flowers import FACTORS, SPECIES, FlowerPainter, draw_flowers, nearest_species, species
-from data.renderers import dimension, to_designs, to_points
+from data.designs import dimension, to_designs, to_points
+from data.flowers import FACTORS, SPECIES, Flowers, draw_flowers, nearest_species, species
 
 designs = st.tuples(*(st.floats(factor.low, factor.high, exclude_max=factor.circle) for factor in FACTORS))
-painter = FlowerPainter()
+painter = Flowers()
 
 
 @given(designs)

@@ -1,9 +1,10 @@
-"""Renderers: designs with a few named numbers, and the pictures of them. The generator draws the numbers.
+"""Designs: a few named numbers each, a law of them, and pictures of them. The generator draws the numbers alone.
 
 A point of the generator has a coordinate in [-1, 1] for each number on a line, and two (cosine and sine) for each on a
 circle.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,10 +35,24 @@ class Factor:
     whole: bool = False
 
 
-class Renderer(Protocol):
-    """Pictures of designs. A class of your own with these two is named in study.toml as 'module:Class'."""
+class Designs(Protocol):
+    """A family of designs. A class of your own with these members is named in study.toml as `data.designs`.
+
+    Attributes:
+        factors: the named numbers that a design has.
+        label_names: kinds of designs, such as species.
+    """
 
     factors: Sequence[Factor]
+    label_names: Sequence[str]
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, dimension) float32 points of real designs."""
+        ...
+
+    def label(self, points: np.ndarray) -> np.ndarray:
+        """(n,) int64 which of `label_names` each of (n, dimension) points is."""
+        ...
 
     def paint(self, design: np.ndarray, size: int) -> np.ndarray:
         """(size, size, 3) uint8 picture of one design; the same design always gives the same picture.
@@ -47,6 +62,41 @@ class Renderer(Protocol):
             size: pixels a side.
         """
         ...
+
+
+def load_designs(name: str) -> Designs:
+    """The family of designs of that name: 'flowers', or a class as 'module:Class'.
+
+    Raises:
+        ValueError: there is no such module or class, or it lacks a member.
+    """
+    if name == "flowers":
+        from data.flowers import Flowers
+
+        return Flowers()
+    module, _, attribute = name.partition(":")
+    try:
+        family = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"data.designs = '{name}' can't be used: {error}; name a class as 'module:Class'.") from error
+    lacking = [member for member in ("factors", "label_names", "draw", "label", "paint") if not hasattr(family, member)]
+    if lacking:
+        raise ValueError(f"data.designs = '{name}' lacks {', '.join(lacking)}; see data/designs.py.")
+    return family
+
+
+def paint_points(family: Designs, points: np.ndarray, size: int) -> np.ndarray:
+    """(n, size, size, 3) uint8 pictures of (n, dimension) points."""
+    designs = to_designs(family.factors, points)
+    return np.stack([family.paint(design, size) for design in designs])
+
+
+def coordinate_names(factors: Sequence[Factor]) -> list[str]:
+    """Of a point's coordinates: the factor's name, or for a circle its name with (cosine) and with (sine)."""
+    names: list[str] = []
+    for factor in factors:
+        names += [f"{factor.name} (cosine)", f"{factor.name} (sine)"] if factor.circle else [factor.name]
+    return names
 
 
 def dimension(factors: Sequence[Factor]) -> int:
