@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
 from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample
