@@ -138,7 +138,8 @@ def leaning(factor: Factor, draws: np.ndarray, weights: np.ndarray) -> Leaning:
     low, high = np.interp(TAILS, np.cumsum(weights[order]) - weights[order] / 2, draws[order, 0])
     if mean[0] < 0:
         low, high = -high, -low
-    return Leaning(factor.name, factor.more if mean[0] >= 0 else factor.less, abs(float(mean[0])), float(low), float(high))
+    words = factor.more if mean[0] >= 0 else factor.less
+    return Leaning(factor.name, words, abs(float(mean[0])), float(low), float(high))
 
 
 def predicts(slates: Slates, z: np.ndarray, prior: np.ndarray, i: int) -> bool:
