@@ -34,6 +34,11 @@ VERBS = {  # name: where its function or group is, in curate_app.commands; and t
         "Simulate a study for each combination and seed, side by side; an interrupted sweep goes on with the same "
         "command.",
     ),
+    "crowd": (
+        "crowd:crowd",
+        "Send simulated raters with stated tastes through a served study, and report load, flags and what `fit` "
+        "recovers.",
+    ),
     "status": ("status:status", "Print the state of a study: generations, picks, the worker."),
     "check": (
         "status:check",

@@ -5,7 +5,7 @@ circle.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -128,3 +128,37 @@ def to_designs(factors: Sequence[Factor], points: np.ndarray) -> np.ndarray:
         columns.append(factor.low + (factor.high - factor.low) * share)
         place += 2 if factor.circle else 1
     return np.stack(columns, axis=1)
+
+
+def weights_on_points(factors: Sequence[Factor], weights: Mapping[str, float]) -> np.ndarray:
+    """(dimension,) weights of a point's coordinates from weights by name.
+
+    The weight of a number on a line is worth as much from the middle of its range to the end. Of a number on a circle
+    'name@value' gives the weight times the cosine of the angle to that value.
+
+    Raises:
+        ValueError: a name that no factor has, or a circle without a value.
+    """
+    known, total = {factor.name: factor for factor in factors}, dict.fromkeys(coordinate_names(factors), 0.0)
+    for name, weight in weights.items():
+        plain, _, value = name.partition("@")
+        factor = known.get(plain)
+        if factor is None or bool(value) != factor.circle:
+            names = [f"{factor.name}@VALUE" if factor.circle else factor.name for factor in factors]
+            raise ValueError(f"There is no named number '{name}'; there are {', '.join(names)}.")
+        if factor.circle:
+            angle = 2 * np.pi * (float(value) - factor.low) / (factor.high - factor.low)
+            total[f"{plain} (cosine)"] += weight * float(np.cos(angle))
+            total[f"{plain} (sine)"] += weight * float(np.sin(angle))
+        else:
+            total[plain] += weight
+    return np.array(list(total.values()))
+
+
+def factor_utility(points: np.ndarray, factors: Sequence[Factor], weights: Mapping[str, float]) -> np.ndarray:
+    """(n,) utilities of (n, dimension) points, whose numbers are first put into their ranges and on their circles.
+
+    Weights and errors as in `weights_on_points`.
+    """
+    inside = to_points(factors, to_designs(factors, points)).astype(np.float64)
+    return inside @ weights_on_points(factors, weights)

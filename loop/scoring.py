@@ -3,14 +3,14 @@
 A reward is what a simulated user likes. The scale gamma is in it, and nothing else divides it later.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from data.datasets import nearest_mode
-from data.designs import Factor, dimension, to_designs, to_points
+from data.designs import dimension, factor_utility, to_designs, to_points
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
@@ -43,36 +43,6 @@ def class_prob(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
 def confidence(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
     """(n,) `r(x) = gamma max_i q_i(x)` from (n, classes) probabilities q. Source: as `class_prob`."""
     return config.gamma * probs.max(axis=1).astype(np.float64)
-
-
-def factor_utility(points: np.ndarray, factors: Sequence[Factor], weights: Mapping[str, float]) -> np.ndarray:
-    """(n,) sum over named numbers of weight times position, from -1 at one end of the range to 1 at the other.
-
-    Of a number on a circle, 'name@value' gives the cosine of the angle to that value.
-
-    Args:
-        points: (n, dimension).
-        factors: of the designs.
-        weights: by name.
-
-    Raises:
-        ValueError: a name that no factor has, or a circle without a value.
-    """
-    known = {factor.name: (i, factor) for i, factor in enumerate(factors)}
-    designs, total = to_designs(factors, points), np.zeros(len(points))
-    for name, weight in weights.items():
-        plain, _, value = name.partition("@")
-        if plain not in known or bool(value) != known[plain][1].circle:
-            names = [f"{factor.name}@VALUE" if factor.circle else factor.name for factor in factors]
-            raise ValueError(f"reward.weights has '{name}'; it can have {', '.join(names)}.")
-        i, factor = known[plain]
-        share = (designs[:, i] - factor.low) / (factor.high - factor.low)
-        if factor.circle:
-            toward = (float(value) - factor.low) / (factor.high - factor.low)
-            total += weight * np.cos(2 * np.pi * (share - toward))
-        else:
-            total += weight * (2 * share - 1)
-    return total
 
 
 @dataclass(frozen=True, slots=True)

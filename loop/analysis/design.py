@@ -23,6 +23,7 @@ FEATURES = {
     "reward": "the recorded reward",
     "operative_reward": "the reward by which the simulated user judged",
     "probs": "the classifier's probability of each class but the one that is shown most",
+    "factors": "the coordinates of points: of designs their named numbers, from -1 to 1",
 }
 
 
@@ -41,13 +42,13 @@ class Details:
     columns: dict[str, dict[int, float]] = field(default_factory=dict)
 
     @classmethod
-    def stored(cls, rows: Iterable[tuple], class_names: Sequence[str]) -> Self:
-        """Class probabilities, and x and y of points, from `Store.sample_details`."""
+    def stored(cls, rows: Iterable[tuple], class_names: Sequence[str], coordinates: Sequence[str] = "xy") -> Self:
+        """Class probabilities and the named coordinates of points, from `Store.sample_details`."""
         details = cls(class_names)
         for sample, _, point, reward in rows:
             for j, value in enumerate(json.loads(reward).get("probs") or () if reward else ()):
                 details.probabilities.setdefault(j, {})[sample] = value
-            for name, value in zip("xy", json.loads(point) if point else (), strict=False):
+            for name, value in zip(coordinates, json.loads(point) if point else (), strict=False):
                 details.columns.setdefault(name, {})[sample] = value
         return details
 
@@ -319,6 +320,11 @@ def feature_columns(log: Log, feature: str, details: Details) -> Columns:
         reference = int(x.mean(axis=0).argmax())
         others = [j for j in range(len(names)) if j != reference]
         return Columns([names[j] for j in others], x[:, others], names[reference])
+    if feature == "factors":
+        if not details.columns:
+            raise ValueError("These samples are no points; leave 'factors' out of --features.")
+        columns = [looked_up(items["sample"], column) for column in details.columns.values()]
+        return Columns(list(details.columns), np.stack(columns, axis=1))
     if feature in details.columns:
         return Columns([feature], looked_up(items["sample"], details.columns[feature])[:, None])
     known = dict.fromkeys([*FEATURES, *details.columns])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data.designs import coordinate_names
 from data.store import Store, queries
 from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.design import (
@@ -24,7 +25,7 @@ from loop.analysis.logit import Fit, Worth, fit, item_table, scores
 from loop.analysis.raters import RaterScale, disagreement, rater_tests
 from loop.config import StudyConfig
 
-NEEDS_DETAILS = {"probs", "x", "y"}
+NEEDS_DETAILS = {"probs", "factors"}  # and the names of coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,8 @@ def choice_report(store: Store, config: StudyConfig, options: FitOptions) -> Cho
             f"There are no picks of {' or '.join(counting.kinds)} raters in {' or '.join(counting.purposes)} slates"
             f"{uncounted}; choose others with --kind and --purpose, or collect some."
         )
-    features = options.features or usual_features(log, counting)
-    details = sample_details(store, options)
+    features = options.features or usual_features(log, counting, config)
+    details = sample_details(store, config, options, features)
     columns = design(log, features, details)
     fitted = fit(log.slates, columns.x, columns.names, options.ridge)
     tests, raters = run_tests(log, columns, fitted, features, details)
@@ -188,26 +189,33 @@ def choice_report(store: Store, config: StudyConfig, options: FitOptions) -> Cho
     )
 
 
-def usual_features(log: Log, counting: AnswerFilter) -> tuple[str, ...]:
-    """The reward that simulated users go by; for people, of whom no reward is known, classes and generations."""
+def usual_features(log: Log, counting: AnswerFilter, config: StudyConfig) -> tuple[str, ...]:
+    """The reward that simulated users go by; for people, of whom no reward is known, classes and generations.
+
+    Of designs their named numbers say more than their kinds.
+    """
     if set(counting.kinds) == {"sim"} and np.isfinite(log.items["operative"]).all():
         return ("operative_reward",)
     features = []
-    if (log.items["label"] >= 0).all():
+    if config.data.family is not None:
+        features.append("factors")
+    elif (log.items["label"] >= 0).all():
         features.append("class")
     if log.slates.vary_in(log.items["t"]):
         features.append("generation")
     return tuple(features)
 
 
-def sample_details(store: Store, options: FitOptions) -> Details:
+def sample_details(store: Store, config: StudyConfig, options: FitOptions, features: Sequence[str]) -> Details:
     """Names of the classes, and the further columns that the features need."""
     generations = store.generations()
     names = generations[0].measurements.class_names if generations else ()
-    if not NEEDS_DETAILS & set(options.features) and options.table is None:
+    family = config.data.family
+    coordinates = ["x", "y"] if family is None else coordinate_names(family.factors)
+    if not NEEDS_DETAILS.union(coordinates) & set(features) and options.table is None:
         return Details(names)
     kinds = options.counting.kinds
-    details = Details.stored(queries.sample_details(store, kinds), names)
+    details = Details.stored(queries.sample_details(store, kinds), names, coordinates)
     if options.table is not None:
         details.columns.update(table_columns(options.table, queries.sample_details(store, kinds)))
     return details

@@ -1,0 +1,228 @@
+"""`curate crowd`: a dress rehearsal with simulated raters, through the pages of a served study, before anyone is paid."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from curate_app.bots import Rehearsal
+    from loop.study import Study
+
+
+def crowd(
+    study: Annotated[Path, typer.Argument(help="The study's folder, which is being served.")],
+    url: Annotated[str, typer.Option(help="Where it is served.")] = "http://127.0.0.1:7860",
+    raters: Annotated[int, typer.Option(min=1, max=500, help="Simulated raters, who come within a few seconds.")] = 30,
+    picks: Annotated[int, typer.Option(min=1, help="Slates that each answers.")] = 40,
+    taste: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What they like, as NAME=WEIGHT; may be given again. NAME: reward, a class, or a named number such as "
+            "petals or hue@0.62. Left out: reward=1."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.05, help="Median time over a slate.")] = 2.0,
+    lapse: Annotated[float, typer.Option(min=0, max=1, help="Share of picks made at random.")] = 0.02,
+    fatigue: Annotated[float, typer.Option(min=0, max=1, help="Added to it by the last slate.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Go on though people have picked in this study.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")] = False,
+) -> None:
+    """Send simulated raters with stated tastes through a served study, and report load, flags and what `fit` recovers.
+
+    Their answers are stored as a person's would be: rehearse on a copy of the study.
+
+    Example: `curate crowd rehearsal --raters 30 --picks 40 --taste hue@0.62=3 --taste petals=1`
+    """
+    import asyncio
+    import json
+
+    from curate_app.bots import Habits, rehearse
+    from curate_app.console import phase_bars
+    from loop.study import Study
+
+    opened = Study.open(study)
+    people = sum(row["n"] for row in opened.store.pick_counts() if row["kind"] == "human")
+    if people and not mixed:
+        raise ValueError(
+            f"{people:,} picks of people are in {study}. Rehearse on a copy: serve that, or say --mixed to mix them."
+        )
+    weights = parse_tastes(taste or ["reward=1"])
+    utility = UtilityOfImages(opened, weights)
+    habits = Habits(picks, seconds, lapse, fatigue)
+    with phase_bars(quiet=json_) as report:
+
+        def on_pick(answers: int) -> None:
+            report("rehearsing", answers, raters * picks)
+
+        done = asyncio.run(rehearse(url, opened.config, raters, habits, utility, seed, on_pick))
+    result = summary(opened, done, weights)
+    if json_:
+        typer.echo(json.dumps(result, indent=1, allow_nan=False))
+    else:
+        print_summary(result)
+
+
+def parse_tastes(given: list[str]) -> dict[str, float]:
+    """Weights by name from NAME=WEIGHT words.
+
+    Raises:
+        ValueError: a word of another form.
+    """
+    weights = {}
+    for word in given:
+        name, _, weight = word.rpartition("=")
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise ValueError(f"--taste must be NAME=WEIGHT, such as reward=1, not '{word}'.")
+    return weights
+
+
+class UtilityOfImages:
+    """The utility of an image that a slate shows, looked up in the study by its content's hash.
+
+    Args:
+        study: whose samples are shown.
+        weights: by name: reward, classes, or named numbers of designs.
+
+    Raises:
+        ValueError: a name that this study doesn't know.
+    """
+
+    def __init__(self, study: "Study", weights: dict[str, float]):
+        from data.designs import weights_on_points
+
+        self.study, self.weights, self.known = study, weights, {}
+        family = study.config.data.family
+        self.classes = list(study.store.generations()[0].measurements.class_names) if study.store.generations() else []
+        rest = {name: weight for name, weight in weights.items() if name != "reward" and name not in self.classes}
+        if rest and family is None:
+            raise ValueError(f"There is no '{next(iter(rest))}' to like; there are reward, {', '.join(self.classes)}.")
+        self.on_points = weights_on_points(family.factors, rest) if family is not None and rest else None
+        self.factors = () if family is None else family.factors
+
+    def __call__(self, sha256: str) -> float:
+        """The utility; a shuffled image of a check slate has the least."""
+        import json
+
+        import numpy as np
+
+        if sha256 not in self.known:
+            rows = list(
+                self.study.store.rows(
+                    "SELECT reward, label, point_json FROM sample WHERE image_sha256 = ? LIMIT 1", (sha256,)
+                )
+            )
+            utility = -50.0
+            if rows and rows[0]["reward"] is not None:
+                row = rows[0]
+                utility = self.weights.get("reward", 0.0) * row["reward"]
+                if row["label"] is not None and self.classes:
+                    utility += self.weights.get(self.classes[row["label"]], 0.0)
+                if self.on_points is not None:
+                    utility += float(np.array(json.loads(row["point_json"])) @ self.on_points)
+            self.known[sha256] = utility
+        return self.known[sha256]
+
+
+def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dict[str, Any]:
+    """Time, load, losses and flags of a rehearsal, and the stated tastes beside what a fit recovers."""
+    import numpy as np
+
+    stored = study.store.value("SELECT count(*) FROM pick")
+    lost = [slate for slate in done.acknowledged if not study.store.value(
+        "SELECT count(*) FROM pick WHERE slate_id = ?", (slate,))]  # fmt: skip
+    seconds = {
+        kind: {"n": len(times), "p50": float(np.median(times)), "p95": float(np.quantile(times, 0.95))}
+        for kind, times in done.seconds.items()
+    }
+    return {
+        "elapsed_s": done.elapsed,
+        "answers": len(done.acknowledged),
+        "answers_per_second": len(done.acknowledged) / done.elapsed,
+        "lost": len(lost),
+        "stored": stored,
+        "ends": dict(done.ends),
+        "waits": done.waits,
+        "faults": dict(done.faults),
+        "seconds": seconds,
+        "recovered": recovered(study, weights),
+    }
+
+
+def recovered(study: "Study", weights: dict[str, float]) -> list[dict[str, Any]] | str:
+    """The stated weight, the fitted one and its 95% interval for each; or why there is no fit."""
+    from loop.analysis.design import NotIdentifiedError
+    from loop.analysis.log import AnswerFilter
+    from loop.analysis.report import FitOptions, choice_report
+
+    features = ("reward",) if "reward" in weights else ("factors",) if study.config.data.family else ("class",)
+    try:
+        fitted = choice_report(study.store, study.config, FitOptions(AnswerFilter(), features)).fit
+    except NotIdentifiedError as error:
+        return str(error)
+    stated = stated_weights(study, weights, features[0], fitted.names)
+    return [
+        {"name": name, "stated": truth, "fitted": float(value), "low": float(low), "high": float(high)}
+        for name, truth, value, (low, high) in zip(
+            fitted.names, stated, fitted.coefficients, fitted.intervals(), strict=True
+        )
+    ]
+
+
+def stated_weights(study: "Study", weights: dict[str, float], feature: str, names: "tuple[str, ...]") -> "np.ndarray":
+    """(d,) the weights that were stated, for the columns of a fit; of classes, relative to the one left out."""
+    import numpy as np
+
+    from data.designs import coordinate_names, weights_on_points
+
+    family = study.config.data.family
+    if feature == "reward":
+        return np.array([weights["reward"]])
+    if feature == "factors" and family is not None:
+        by_name = dict(zip(coordinate_names(family.factors), weights_on_points(family.factors, weights), strict=True))
+        return np.array([by_name[name] for name in names])
+    classes = study.store.generations()[0].measurements.class_names
+    reference = next((name for name in classes if f"class {name}" not in names), "")
+    return np.array([weights.get(name.removeprefix("class "), 0.0) - weights.get(reference, 0.0) for name in names])
+
+
+def print_summary(result: dict[str, Any]) -> None:
+    """Prints a rehearsal."""
+    from rich.table import Table
+
+    from curate_app.console import out
+
+    ends = ", ".join(f"{n} {state}" for state, n in sorted(result["ends"].items())) or "none"
+    out.print(
+        f"{result['answers']:,} answers in {result['elapsed_s']:.0f} s ({result['answers_per_second']:.1f} a second); "
+        f"{result['lost']} lost. Visits: {ends}. No slate was free {result['waits']} times.",
+        highlight=False,
+    )
+    if result["faults"]:
+        faults = ", ".join(f"{n} x {fault}" for fault, n in result["faults"].items())
+        out.print(f"Sent again: {faults}", highlight=False)
+    table = Table(title="Seconds from a request to its answer", title_justify="left")
+    for column in ("request", "n", "median", "95%"):
+        table.add_column(column, justify="left" if column == "request" else "right")
+    for kind, times in result["seconds"].items():
+        table.add_row(kind, f"{times['n']:,}", f"{times['p50']:.3f}", f"{times['p95']:.3f}")
+    out.print(table)
+    if isinstance(result["recovered"], str):
+        out.print(f"No fit: {result['recovered']}", highlight=False)
+        return
+    table = Table(title="What they like, and what a fit recovers", title_justify="left")
+    for column in ("", "stated", "fitted", "95% interval", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for row in result["recovered"]:
+        inside = row["low"] <= row["stated"] <= row["high"]
+        stated, fitted, low, high = (f"{row[key]:.2f}" for key in ("stated", "fitted", "low", "high"))
+        table.add_row(row["name"], stated, fitted, f"{low} to {high}", "" if inside else "outside")
+    out.print(table)
+    out.print("Lapses and fatigue pull fitted weights toward 0. `curate fit` and /admin show flags.", highlight=False)
