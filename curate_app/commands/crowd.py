@@ -1,4 +1,4 @@
-"""`curate crowd`: a dress rehearsal with simulated raters, through the pages of a served study, before anyone is paid."""
+"""`curate crowd`: a dress rehearsal with simulated raters, through a served study's pages, before anyone is paid."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
