@@ -13,7 +13,7 @@ from curate_app.launch import on_ranks
 
 INTERRUPTED = 130
 VERBS = {  # name: where its function or group is, in curate_app.commands; and the first paragraph of its docstring
-    "demo": ("serve:demo", "The digits study in your browser: pick, and watch the generator follow."),
+    "demo": ("serve:demo", "The flowers study in your browser: pick, and watch the generator follow."),
     "new": ("simulate:new", "Make a study; study.toml is written out in full."),
     "serve": ("serve:serve", "Serve a study's pages, with its worker beside them."),
     "worker": ("serve:worker", "Run a study's worker alone: it fills the slate pool and retrains."),

@@ -30,13 +30,13 @@ def demo(
     port: Port = 7860,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
 ) -> None:
-    """The digits study in your browser: pick, and watch the generator follow.
+    """The flowers study in your browser: pick, and watch the generator follow.
 
     Example: `curate demo --port 8000`
     """
     check_port(host, port)
     if not study.exists():
-        Study.create(study, configure("digits", ["app.reveal=true"])).store.close()
+        Study.create(study, configure("flowers", ["app.reveal=true"])).store.close()
     serve_pages(study, host, port, worker=True, browser=browser)
 
 

@@ -24,7 +24,7 @@ LEAST_GROWTH = 0.01  # smaller growth is noise on 2,000 samples
 FILES = (
     "rater.css", "steps.css", "overlays.css",
     "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "outbox.js", "progress.js", "reveal.js", "slate.js",
-    "stage.js", "steps.js", "strings.js", "views.js", "voice.js",
+    "stage.js", "steps.js", "strings.js", "taste.js", "views.js", "voice.js",
 )  # fmt: skip
 
 
@@ -128,6 +128,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
         title=app.title,
         usual_title=app.title == type(app).model_fields["title"].default,
         reveal=app.reveal,
+        taste=app.reveal and study.config.data.family is not None,
         panel=study.config.panel.kind,
         languages=json.dumps(languages()),
     )

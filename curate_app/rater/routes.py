@@ -6,7 +6,7 @@ Routes that write hold no thread until the commit.
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -22,6 +22,7 @@ from data.errors import BusyDatabaseError, PickRefusedError
 from data.records import Outcome, Pick, Slate, StoredPick
 from data.secret_file import kept_secret
 from data.store import Store
+from loop.analysis.taste import read_taste
 from loop.config import StudyConfig
 from loop.raters.journey import (
     TRIES,
@@ -221,6 +222,14 @@ def build_routes(service: Service) -> APIRouter:
             raise HTTPException(404, "This study does not show how the generator moves.")
         response.headers["Cache-Control"] = "no-store"
         return movement(service.store.generations())
+
+    @router.get("/api/taste")
+    def own_taste(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
+        family = service.config.data.family
+        if not service.config.app.reveal or family is None:
+            raise HTTPException(404, "This study does not show what a rater likes.")
+        response.headers["Cache-Control"] = "no-store"
+        return asdict(read_taste(service.store, family.factors, service.sessions.signed(cookie)))
 
     return router
 

@@ -48,6 +48,7 @@ export const getTurn = () => call("GET", "/api/slate");
 export const sendPick = (pick) => call("POST", "/api/pick", pick);
 export const withdraw = () => call("POST", "/api/withdraw", {});
 export const getGenerations = () => call("GET", "/api/generations");
+export const getTaste = () => call("GET", "/api/taste");
 
 // Network failures, a busy or a broken server pass; anything else is an answer.
 const passes = (error) => !(error instanceof Refused) || error.status >= 500 || error.status === 429;

@@ -5,6 +5,7 @@ import { copyCode, stopLeaving } from "./endings.js";
 import { Outbox } from "./outbox.js";
 import { calmWords, isBusy, progressLine, showProgress, showSaved } from "./progress.js";
 import { reveal } from "./reveal.js";
+import { showTaste } from "./taste.js";
 import { preload } from "./slate.js";
 import { sleep, Stage } from "./stage.js";
 import { isStep } from "./steps.js";
@@ -141,6 +142,8 @@ class RaterPage {
     this.turn = turn;
     if (before !== undefined && t > before && SLATES.includes(turn.state)) this.voice.note(this.say("arrived", { t }));
     if (before !== t && this.root.dataset.reveal === "1") this.reveal(total);
+    const { yours } = turn.progress;
+    if (yours !== this.judged && this.root.querySelector(".taste")) this.tastes(yours);
     showProgress(this.root, this.say, turn);
     showSaved(this.root, this.say, turn.progress, this.outbox.size > 0);
     this.advance();
@@ -203,6 +206,15 @@ class RaterPage {
       this.stage.arrange();
     } catch {
       // The section is a bonus: without it the picks go on, and the next generation tries again.
+    }
+  }
+
+  async tastes(picks) {
+    this.judged = picks;
+    try {
+      await showTaste(this.root.querySelector(".taste"), this.say);
+    } catch {
+      // As with the sheets: the next pick tries again.
     }
   }
 

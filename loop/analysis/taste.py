@@ -5,12 +5,15 @@ and then only a prior keeps the utilities finite. The intervals are the posterio
 they say nothing about other people. Torch-free.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from data.designs import Factor
+from data.store import Store
 from loop.analysis.log import Slates
 from loop.analysis.logit import Likelihood
 
@@ -20,6 +23,7 @@ TAILS = (0.025, 0.975)
 RADIUS = 2.447747  # of a direction on a circle, in standard deviations: the square root of chi-square's 95% point
 DRAWS = 4_000  # of the posterior
 FREEDOM, INFLATION = 7.0, 1.15  # of the Student law that proposes them: its tails have to be the longer ones
+MOST_PICKS = 200  # the latest ones; earlier ones are of generations long gone
 PREDICTED = 40  # latest picks that are predicted from those before them
 
 
@@ -147,3 +151,26 @@ def predicts(slates: Slates, z: np.ndarray, prior: np.ndarray, i: int) -> bool:
     earlier, start = slates.subset(np.arange(len(slates)) < i)[0], int(slates.starts[i])
     utilities = z[start : start + int(slates.sizes[i])] @ Likelihood(earlier, z[:start], prior).maximum()
     return int(utilities.argmax()) == int(slates.picked[i])
+
+
+def read_taste(store: Store, factors: Sequence[Factor], session_id: str) -> Taste:
+    """The taste of one session, from its latest `MOST_PICKS` picks in curation and audit slates."""
+    rows = store.rows(
+        """SELECT answer.id, answer.position AS picked, sample.point_json AS point
+        FROM (SELECT pick.id, pick.slate_id, pick.position FROM pick JOIN slate ON slate.id = pick.slate_id
+            WHERE session_id = ? AND outcome = 'pick' AND purpose IN ('curation', 'audit')
+            ORDER BY pick.id DESC LIMIT ?) AS answer
+        JOIN slate_item ON slate_item.slate_id = answer.slate_id
+        JOIN sample ON sample.id = slate_item.sample_id
+        ORDER BY answer.id, slate_item.position""",
+        (session_id, MOST_PICKS),
+    )
+    sizes, picked, points = [], [], []
+    for _, items in groupby(rows, key=lambda row: row["id"]):
+        slate = list(items)
+        sizes.append(len(slate))
+        picked.append(slate[0]["picked"])
+        points += [json.loads(item["point"]) for item in slate]
+    one_rater = np.zeros(len(sizes), dtype=np.int64)
+    slates = Slates(np.array(sizes, dtype=np.int64), np.array(picked, dtype=np.int64), one_rater)
+    return taste(slates, np.array(points, dtype=np.float64), factors)

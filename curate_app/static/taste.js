@@ -1,0 +1,45 @@
+// Under the slate, in a demo: what the rater's own picks so far say, as words and bars with their intervals.
+import { getTaste } from "./api.js";
+
+const SHOWN = 5;
+
+// From the largest lower end on; the whole width is the largest upper end.
+function row({ words, value, low, high }, most, language) {
+  const item = document.createElement("li");
+  const name = document.createElement("span");
+  name.textContent = words;
+  const bar = document.createElement("span");
+  bar.className = "bar";
+  const place = (x) => `${Math.max(0, (100 * x) / most).toFixed(1)}%`;
+  for (const [part, from, to] of [["interval", Math.max(0, low), high], ["estimate", 0, value]]) {
+    const piece = document.createElement("i");
+    piece.className = part;
+    piece.style.insetInlineStart = place(from);
+    piece.style.inlineSize = place(to - from);
+    bar.append(piece);
+  }
+  const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  const figures = document.createElement("span");
+  figures.className = "figures";
+  figures.textContent = `${number.format(value)} (${number.format(low)} – ${number.format(high)})`;
+  item.className = low > 0 ? "clear" : "unclear";
+  item.append(name, bar, figures);
+  return item;
+}
+
+// Shows the taste behind the picks so far; a failure leaves what is there.
+export async function showTaste(section, say) {
+  const { picks, leanings, predicted, hits, chance } = await getTaste();
+  section.hidden = picks === 0;
+  const language = section.closest("[lang]").lang;
+  const shown = leanings.filter(({ low }) => low > 0).slice(0, SHOWN);
+  while (shown.length < Math.min(3, leanings.length)) shown.push(leanings[shown.length]);
+  const most = Math.max(...shown.map(({ high }) => high), 0.1);
+  section.querySelector("ul").replaceChildren(...shown.map((one) => row(one, most, language)));
+  const clear = leanings.filter(({ low }) => low > 0).slice(0, 3).map(({ words }) => words);
+  const list = new Intl.ListFormat(language, { type: "conjunction" });
+  const words = leanings.length === 0 ? "taste_few" : clear.length ? "taste_likes" : "taste_unclear";
+  section.querySelector(".likes").textContent = say(words, { likes: list.format(clear), picks });
+  const guessed = predicted ? say("taste_guesses", { hits, predicted, chance: chance.toFixed(1) }) : "";
+  section.querySelector(".guesses").textContent = guessed;
+}
