@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"pretrain_steps": 2_500, "pretrain_lr": 2e-3, "finetune_steps": 300, "finetune_lr": 1e-3,
                   "batch_size": 512, "pair_size": 128, "warmup_steps": 50},
         "sampling": {"steps": 12, "batch_size": 1_024},
-        "reward": {"kind": "factors", "gamma": 3.0, "weights": {"hue@0.62": 1.0}},
+        "reward": {"kind": "factors", "gamma": 3.0, "weights": ["hue@0.62=1"]},
         "curation": {"k": 4, "extend": "proxy", "picks": 1_000},
         "mix": {"lam": 2.0},
         "schedule": {"picks": 12},

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from data.datasets import nearest_mode
-from data.designs import dimension, factor_utility, to_designs, to_points
+from data.designs import factor_utility, to_designs, to_points, weights_on_points
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
-from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
+from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig, parse_weights
 from model.interfaces import OnStep, import_named
 
 
@@ -129,8 +129,9 @@ class Scorer:
             by_probs = class_prob if kind == "class_prob" else confidence
             return lambda _x, probs: by_probs(probs, config)
         if kind == "factors" and (family := self.config.data.family) is not None:
-            factor_utility(np.zeros((1, dimension(family.factors))), family.factors, config.weights)  # names are known
-            return lambda x, _probs: config.gamma * factor_utility(x.numpy(), family.factors, config.weights)
+            weights = parse_weights(config.weights)
+            weights_on_points(family.factors, weights)  # refuses unknown names before anything is drawn
+            return lambda x, _probs: config.gamma * factor_utility(x.numpy(), family.factors, weights)
         own = import_named(kind, f"{name}.kind")
 
         def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:

@@ -19,7 +19,25 @@ MOST_PRIVATE = 0.22
 MOST_USED_ONCE = 0.50
 MOST_LINES = 700
 BANNED = frozenset(
-    "found told kept made one ours theirs mine what things company tired_of calmly door team lanes turn_at".split()
+    [
+        "found",
+        "told",
+        "kept",
+        "made",
+        "one",
+        "ours",
+        "theirs",
+        "mine",
+        "what",
+        "things",
+        "company",
+        "tired_of",
+        "calmly",
+        "door",
+        "team",
+        "lanes",
+        "turn_at",
+    ]
 )
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -43,6 +43,7 @@ def crowd(
     from curate_app.bots import Habits, rehearse
     from curate_app.console import phase_bars
     from loop.study import Study
+    from model.config import parse_weights
 
     opened = Study.open(study)
     people = sum(row["n"] for row in opened.store.pick_counts() if row["kind"] == "human")
@@ -50,7 +51,7 @@ def crowd(
         raise ValueError(
             f"{people:,} picks of people are in {study}. Rehearse on a copy: serve that, or say --mixed to mix them."
         )
-    weights = parse_tastes(taste or ["reward=1"])
+    weights = parse_weights(taste or ["reward=1"])
     utility = UtilityOfImages(opened, weights)
     habits = Habits(picks, seconds, lapse, fatigue)
     with phase_bars(quiet=json_) as report:
@@ -64,24 +65,6 @@ def crowd(
         typer.echo(json.dumps(result, indent=1, allow_nan=False))
     else:
         print_summary(result)
-
-
-def parse_tastes(given: list[str]) -> dict[str, float]:
-    """Weights by name from NAME=WEIGHT words.
-
-    Raises:
-        ValueError: a word of another form.
-    """
-    weights = {}
-    for word in given:
-        name, _, weight = word.rpartition("=")
-        try:
-            weights[name.strip()] = float(weight)
-        except ValueError:
-            name = ""
-        if not name.strip():
-            raise ValueError(f"--taste must be NAME=WEIGHT, such as reward=1, not '{word}'.")
-    return weights
 
 
 class UtilityOfImages:
@@ -98,7 +81,7 @@ class UtilityOfImages:
     def __init__(self, study: "Study", weights: dict[str, float]):
         from data.designs import weights_on_points
 
-        self.study, self.weights, self.known = study, weights, {}
+        self.study, self.weights, self.by_image = study, weights, {}
         family = study.config.data.family
         self.classes = list(study.store.generations()[0].measurements.class_names) if study.store.generations() else []
         rest = {name: weight for name, weight in weights.items() if name != "reward" and name not in self.classes}
@@ -113,7 +96,7 @@ class UtilityOfImages:
 
         import numpy as np
 
-        if sha256 not in self.known:
+        if sha256 not in self.by_image:
             rows = list(
                 self.study.store.rows(
                     "SELECT reward, label, point_json FROM sample WHERE image_sha256 = ? LIMIT 1", (sha256,)
@@ -127,8 +110,8 @@ class UtilityOfImages:
                     utility += self.weights.get(self.classes[row["label"]], 0.0)
                 if self.on_points is not None:
                     utility += float(np.array(json.loads(row["point_json"])) @ self.on_points)
-            self.known[sha256] = utility
-        return self.known[sha256]
+            self.by_image[sha256] = utility
+        return self.by_image[sha256]
 
 
 def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dict[str, Any]:

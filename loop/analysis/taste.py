@@ -85,16 +85,16 @@ def taste(slates: Slates, x: np.ndarray, factors: Sequence[Factor]) -> Taste:
     z = centred / np.where(spread > 1e-9, spread, 1.0)
     prior = np.full(z.shape[1], PRECISION)
     draws, weights = posterior(Likelihood(slates, z, prior), np.random.default_rng(len(slates)))
-    found, place = [], 0
+    leanings, place = [], 0
     for factor in factors:
         columns = 2 if factor.circle else 1
-        found.append(leaning(factor, draws[:, place : place + columns], weights))
+        leanings.append(leaning(factor, draws[:, place : place + columns], weights))
         place += columns
     first = max(LEAST_PICKS, len(slates) - PREDICTED)
     right = [predicts(slates, z, prior, i) for i in range(first, len(slates))]
     return Taste(
         picks=len(slates),
-        leanings=tuple(sorted(found, key=lambda one: -one.low)),
+        leanings=tuple(sorted(leanings, key=lambda leaning: -leaning.low)),
         predicted=len(right),
         hits=sum(right),
         chance=float((1 / slates.sizes[first:]).sum()),

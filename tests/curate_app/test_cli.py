@@ -75,7 +75,7 @@ FIRST = "s/checkpoints/generation-0000.safetensors"
 MISTAKES = {
     "unknown preset": (
         ["new", "x", "--preset", "mnist"],
-        ["'mnist'", "digits, moons, gaussians, cifar10, cifar10-small, folder"],
+        ["'mnist'", "digits, flowers, moons, gaussians, cifar10, cifar10-small, folder"],
     ),
     "unknown setting": (["new", "x", "--preset", "digits", "--set", "curation.kk=3"], ["did you mean curation.k?"]),
     "no value": (["new", "x", "--preset", "digits", "--set", "curation.k"], ["key=value"]),

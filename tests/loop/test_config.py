@@ -117,7 +117,7 @@ def test_a_setting_without_a_value_is_refused():
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"mnist.*digits, moons, gaussians, cifar10, cifar10-small, folder"):
+    with pytest.raises(ValueError, match=r"mnist.*digits, flowers, moons, gaussians, cifar10, cifar10-small, folder"):
         configure("mnist")
 
 
