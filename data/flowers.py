@@ -16,7 +16,7 @@ FACTORS = (
     Factor("hue", 0, 1, more=HUES, circle=True),
     Factor("saturation", 0, 1, "paler", "more colourful"),
     Factor("lightness", 0, 1, "darker", "lighter"),
-    Factor("throat", 0, 1, "plain petals", "petals with a throat of another colour"),
+    Factor("throat", 0, 1, "petals of one colour", "throats of another colour"),
     Factor("veins", 0, 1, "smooth petals", "veined petals"),
     Factor("centre", 0, 1, "smaller centres", "larger centres"),
     Factor("centre hue", 0, 1, more=HUES, circle=True),

@@ -27,6 +27,7 @@ from model.config import (
     SamplingConfig,
     TrainConfig,
 )
+from model.config import parse_weights as parse_weights  # for the command line, which imports nothing of model
 
 PolicyKind = Literal["mix", "replace", "accumulate", "accumulate_subsample"]
 POLICY_KINDS: tuple[PolicyKind, ...] = get_args(PolicyKind)

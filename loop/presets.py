@@ -40,8 +40,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "flowers": {
         "data": {"dataset": "flowers"},
         "network": {"kind": "mlp", "width": 256, "depth": 4},
-        "train": {"pretrain_steps": 2_500, "pretrain_lr": 2e-3, "finetune_steps": 300, "finetune_lr": 1e-3,
-                  "batch_size": 512, "pair_size": 128, "warmup_steps": 50},
+        "train": {"pretrain_steps": 4_000, "pretrain_lr": 2e-3, "finetune_steps": 250, "finetune_lr": 1e-3,
+                  "batch_size": 256, "pair_size": 64, "warmup_steps": 50},
         "sampling": {"steps": 12, "batch_size": 1_024},
         "reward": {"kind": "factors", "gamma": 3.0, "weights": ["hue@0.62=1"]},
         "curation": {"k": 4, "extend": "proxy", "picks": 1_000},

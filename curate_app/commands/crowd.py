@@ -42,8 +42,8 @@ def crowd(
 
     from curate_app.bots import Habits, rehearse
     from curate_app.console import phase_bars
+    from loop.config import parse_weights
     from loop.study import Study
-    from model.config import parse_weights
 
     opened = Study.open(study)
     people = sum(row["n"] for row in opened.store.pick_counts() if row["kind"] == "human")
