@@ -1,6 +1,7 @@
 // One slate on the screen: its buttons, and how large they may be. Small images grow by whole device pixels, so they stay crisp.
 const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 const LARGEST_REM = 44;
+const ROUNDING = 2; // pixels by which a card may come out wider than its parts
 
 // Keys 1..9, then letters.
 export const keyOf = (index) => (index < 9 ? String(index + 1) : LETTERS[index - 9] ?? "");
@@ -50,7 +51,8 @@ export function bestColumns(k, width, height, gap, chromeX, chromeY) {
   let best = { columns: k, side: 0, score: 0 };
   for (let columns = 1; columns <= k; columns += 1) {
     const rows = Math.ceil(k / columns);
-    const side = Math.min((width - gap * (columns - 1)) / columns - chromeX, (height - gap * (rows - 1)) / rows - chromeY);
+    const across = (width - gap * (columns - 1)) / columns - chromeX - ROUNDING;
+    const side = Math.min(across, (height - gap * (rows - 1)) / rows - chromeY);
     const score = side * (1 - 0.12 * ((rows * columns - k) / columns));
     if (score > best.score) best = { columns, side, score };
   }
