@@ -20,7 +20,8 @@ class Factor:
         name: as reports and pages print it.
         low: its least value; of a circle, the value at angle 0.
         high: its largest value; of a circle, the value at which it comes round to `low`.
-        less: what a design with less of it is called, such as "fewer petals".
+        less: what a design with less of it is called, such as "fewer petals"; of a circle, nothing or a phrase with {}
+            for the word of `more`, such as "{} centres".
         more: what a design with more of it is called; of a circle, words for equal arcs of it, separated by spaces.
         circle: it has no ends, like a hue.
         whole: pictures show it rounded to a whole number.

@@ -19,7 +19,7 @@ FACTORS = (
     Factor("throat", 0, 1, "petals of one colour", "throats of another colour"),
     Factor("veins", 0, 1, "smooth petals", "veined petals"),
     Factor("centre", 0, 1, "smaller centres", "larger centres"),
-    Factor("centre hue", 0, 1, more=HUES, circle=True),
+    Factor("centre hue", 0, 1, "{} centres", HUES, circle=True),
     Factor("tilt", 0, 1, "seen from the front", "seen from the side"),
     Factor("sky", 0, 1, "darker backgrounds", "lighter backgrounds"),
 )
@@ -126,7 +126,8 @@ class Flower:
         pixel = 2.0 / size
         image = self.background(x, y)
         y = y - 0.11
-        self.stem(image, x, y, pixel)
+        low = within(size, 0.62, -0.5, 0.61)
+        self.stem(image[low], x[low], y[low], pixel)
         reach = 0.54 + 0.31 * self.length
         squeeze = np.float32(1.0 - 0.5 * self.tilt)  # a flower that is turned away looks flatter
         box = within(size, reach * 1.03, 0.11, reach * 1.03 * squeeze)

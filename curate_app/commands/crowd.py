@@ -42,14 +42,15 @@ def crowd(
 
     from curate_app.bots import Habits, rehearse
     from curate_app.console import phase_bars
+    from data.store import queries
     from loop.config import parse_weights
     from loop.study import Study
 
     opened = Study.open(study)
-    people = sum(row["n"] for row in opened.store.pick_counts() if row["kind"] == "human")
+    people = sum(row["n"] for row in queries.tally(opened.store) if row["kind"] == "human")
     if people and not mixed:
         raise ValueError(
-            f"{people:,} picks of people are in {study}. Rehearse on a copy: serve that, or say --mixed to mix them."
+            f"{people:,} answers of people are in {study}. Rehearse on a copy: serve that, or say --mixed to mix them."
         )
     weights = parse_weights(taste or ["reward=1"])
     utility = UtilityOfImages(opened, weights)

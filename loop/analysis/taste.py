@@ -137,6 +137,7 @@ def leaning(factor: Factor, draws: np.ndarray, weights: np.ndarray) -> Leaning:
         names = factor.more.split()
         share = float(np.arctan2(mean[1], mean[0]) / (2 * np.pi)) % 1.0
         words = names[round(share * len(names)) % len(names)] if names else f"{share:.2f} of a turn"
+        words = factor.less.format(words) if factor.less else words
         return Leaning(factor.name, words, strength, strength - width, strength + width)
     order = np.argsort(draws[:, 0])
     low, high = np.interp(TAILS, np.cumsum(weights[order]) - weights[order] / 2, draws[order, 0])

@@ -1,0 +1,94 @@
+"""A study of flowers, served: slates painted, simulated raters over HTTP, a round of training, what a rater likes."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from curate_app.bots import Habits
+from curate_app.commands.crowd import crowd
+from data.store import queries
+from loop.study import Study, configure
+from loop.worker import Worker
+
+SMALL = (
+    "app.reveal=true", "data.picture_size=48", "data.n=400", "pool.size=40", "pool.audit=4", "schedule.picks=30",
+    "curation.picks=60", "evaluation.samples=100", "network.width=16", "network.depth=1", "train.pretrain_steps=30",
+    "train.finetune_steps=10", "train.batch_size=32", "train.pair_size=16", "mix.lam=1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Iterator[Study]:
+    """A study whose worker has made generation 0 and its slates."""
+    study = Study.create(tmp_path / "flowers", configure("flowers", [*SMALL]))
+    Worker(study).run(once=True)
+    yield study
+    study.store.close()
+
+
+def test_raters_see_pictures_and_the_study_keeps_the_points(flowers: Study):
+    rows = list(flowers.store.rows("SELECT point_json, image_sha256, label, reward FROM sample"))
+    assert len(rows) >= 30 * 4
+    assert all(len(json.loads(row["point_json"])) == 16 and row["image_sha256"] for row in rows)
+    assert {row["label"] for row in rows} <= set(range(12))
+    hue = np.array([json.loads(row["point_json"])[5:7] for row in rows])
+    toward = hue @ [np.cos(2 * np.pi * 0.62), np.sin(2 * np.pi * 0.62)] / np.linalg.norm(hue, axis=1)
+    assert np.allclose([row["reward"] for row in rows], 3 * toward, atol=1e-5)  # the preset's: gamma 3, hue@0.62=1
+
+
+def test_a_crowd_is_rehearsed_and_a_generation_follows(flowers: Study, serve, capsys: pytest.CaptureFixture[str]):
+    address = serve(flowers)
+    crowd(flowers.path, address, raters=3, picks=10, taste=["hue@0.62=3"], seconds=0.05, lapse=0.0, json_=True)
+    result = json.loads(capsys.readouterr().out)
+    assert result["answers"] == result["stored"] == 30 and result["lost"] == 0 and result["ends"] == {"left": 3}
+    assert isinstance(result["recovered"], list) and len(result["recovered"]) >= 16
+    with pytest.raises(ValueError, match="30 answers of people"):
+        crowd(flowers.path, address, raters=1, picks=1)
+    Worker(flowers).run(once=True)
+    latest = flowers.store.generations()[-1]
+    assert latest.t == 1 and latest.measurements.curated.human == 30 and latest.measurements.curated.proxy == 30
+    curated = list(queries.curation_picks(flowers.store, kinds=("human", "proxy")))
+    assert len(curated) == 60 and all(pick["point_json"] for pick in curated)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [("petal=1", "no named number 'petal'"), ("hue=1", "hue@VALUE"), ("petals", "NAME=NUMBER")]
+)
+def test_a_taste_that_nobody_can_have_is_one_sentence(flowers: Study, words: str, message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        crowd(flowers.path, "http://127.0.0.1:9", raters=1, picks=1, taste=[words])
+
+
+def test_nothing_answering_is_one_sentence(flowers: Study):
+    with pytest.raises(ValueError, match="Nothing answers at"):
+        crowd(flowers.path, "http://127.0.0.1:9", raters=1, picks=1)
+
+
+def test_bots_tire():
+    habits = Habits(11, lapse=0.1, fatigue=0.5)
+    assert habits.lapse_at(0) == pytest.approx(0.1) and habits.lapse_at(10) == pytest.approx(0.6)
+
+
+def test_the_page_says_what_a_rater_likes(flowers: Study, serve, page: Page):
+    page.goto(serve(flowers))
+    taste = page.locator("section.taste")
+    for n in range(4):
+        expect(page.locator(".rater")).to_have_attribute("data-state", "ready")
+        page.keyboard.press("1")
+        if n == 0:
+            expect(taste.locator(".likes")).to_have_text("Three picks are needed before anything can be said.")
+    expect(taste.locator("li")).to_have_count(3)
+    expect(taste.locator(".about")).to_be_visible()
+    told = page.evaluate("fetch('/api/taste').then((answer) => answer.json())")
+    assert told["picks"] == 4 and len(told["leanings"]) == 14 and told["predicted"] == 1
+
+
+def test_other_studies_have_no_taste(make_study, serve, page: Page):
+    page.goto(serve(make_study("app.reveal=true")))
+    expect(page.locator("section.taste")).to_have_count(0)
+    assert page.evaluate("fetch('/api/taste').then((answer) => answer.status)") == 404
