@@ -7,7 +7,7 @@ RUNS := .venv/.runs
 .PHONY: demo test test-slow lint browser calibration crowd crowd-disturbed hostile kills paper-2d starter clean
 .DEFAULT_GOAL := demo
 
-demo: $(RUNS)             ## the digits study in the browser
+demo: $(RUNS)             ## the flowers study in the browser
 	$(BIN)/curate demo
 
 test: $(READY) browser    ## the whole suite, under 12 minutes on two cores
