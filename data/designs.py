@@ -44,8 +44,15 @@ class Designs(Protocol):
         label_names: kinds of designs, such as species.
     """
 
-    factors: Sequence[Factor]
-    label_names: Sequence[str]
+    @property
+    def factors(self) -> Sequence[Factor]:
+        """The named numbers."""
+        ...
+
+    @property
+    def label_names(self) -> Sequence[str]:
+        """The kinds."""
+        ...
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """(n, dimension) float32 points of real designs."""

@@ -130,7 +130,7 @@ class Flower:
         self.stem(image[low], x[low], y[low], pixel)
         reach = 0.54 + 0.31 * self.length
         squeeze = np.float32(1.0 - 0.5 * self.tilt)  # a flower that is turned away looks flatter
-        box = within(size, reach * 1.03, 0.11, reach * 1.03 * squeeze)
+        box = within(size, reach * 1.03, 0.11, reach * 1.03 * float(squeeze))
         head, u, v = image[box], x[box], y[box] / squeeze
         radius, angle = np.hypot(u, v), np.arctan2(v, u)
         for ring in range(int(self.rings)):
