@@ -2,6 +2,7 @@
 
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ ADVICE: dict[StorageFault | None, str] = {
     "unreadable": "check that its folder can be read and written, or copy the study to a folder that can",
     "corrupt": "copy the folder to a safe place, then restore a backup",
 }
+PLAIN_EVERY_S = 30.0
 PHASES = {  # of a round: the name shown, where it begins, and its length, as shares of the round's time
     "curating": ("picking", 0.0, 0.15),
     "training": ("training", 0.15, 0.8),
@@ -54,6 +56,44 @@ def sentence(error: Exception) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
 
 
+class PlainLines:
+    """Progress as plain lines on stderr, one every half minute: for a log, where a bar would show nothing.
+
+    Args:
+        wanted: False where there is a terminal, or nothing is to be shown; then nothing is printed.
+        clock: seconds.
+    """
+
+    def __init__(self, wanted: bool, clock: Callable[[], float] = time.monotonic):
+        self.wanted, self.clock = wanted, clock
+        self.began: dict[str, float] = {}
+        self.printed = clock()
+
+    def show(self, name: str, words: str, share: float) -> None:
+        """Prints how far it is and the time left, if half a minute has passed.
+
+        Args:
+            name: of the work that `share` is of; its time counts from its first call.
+            words: for what is being done.
+            share: done of it, from 0 to 1.
+        """
+        now = self.clock()
+        began = self.began.setdefault(name, now)
+        if not self.wanted or now - self.printed < PLAIN_EVERY_S:
+            return
+        self.printed = now
+        left = f", about {duration((now - began) * (1 - share) / share)} left" if share else ""
+        err.print(f"{words}: {share:.0%}{left}", markup=False)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 40 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 @contextmanager
 def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar over all rounds to come, with the current phase and the time left; yields the function to report to.
@@ -75,6 +115,7 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
         turns = bars.add_task("starting", total=max(generations - done, 1))
+        lines = PlainLines(not quiet and not bars.console.is_terminal)
         preparing: dict[str, int] = {}
         published = done
 
@@ -86,15 +127,15 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
                 if task < 0:
                     task = preparing[phase] = int(bars.add_task(phase, total=1.0))
                 bars.update(task, completed=share)  # type: ignore[arg-type]
+                lines.show(phase, phase, share)
                 return
             for task in preparing.values():
                 bars.update(task, visible=False)  # type: ignore[arg-type]
             name, start, length = PHASES[phase]
-            bars.update(
-                turns,
-                completed=published - done + start + length * share,
-                description=f"generation {published + 1} of {generations}: {name}",
-            )
+            completed = published - done + start + length * share
+            words = f"generation {published + 1} of {generations}: {name}"
+            bars.update(turns, completed=completed, description=words)
+            lines.show("generations", words, min(1.0, completed / max(generations - done, 1)))
             published += int(phase == "publishing" and share == 1)
 
         yield report
@@ -111,6 +152,7 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
     from rich.progress import Progress
 
     bars = Progress(console=Console(stderr=True), disable=quiet)
+    lines = PlainLines(not quiet and not bars.console.is_terminal)
     tasks: dict[str, TaskID] = {}
 
     def report(phase: str, done: int, total: int) -> None:
@@ -119,6 +161,7 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
         if phase not in tasks:
             tasks[phase] = bars.add_task(phase)
         bars.update(tasks[phase], completed=done, total=total)
+        lines.show(phase, phase, done / total if total else 0.0)
 
     try:
         yield report

@@ -1,6 +1,7 @@
 """`curate simulate`: the loop with simulated Luce users, turn after turn, in batch."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from data.store import queries
 from loop.generators import load_generator
@@ -8,8 +9,27 @@ from loop.round import latest_t, next_generation
 from loop.setup import prepare_evaluator, prepare_first_generation
 from loop.study import Study, only_worker
 from loop.users import SimulatedUsers
+from loop.worker import Reporter
 from model.compute import from_main, is_main
 from model.interfaces import Report
+
+TURN_PHASES = ("curating", "training", "publishing")
+
+
+@contextmanager
+def shown_on_pages(study: Study, report: Report) -> Iterator[Report]:
+    """Also tells `curate status` and the researcher's page how far it is, as a worker does; yields what to call."""
+    heartbeat = Reporter(study)
+
+    def both(phase: str, done: int, total: int) -> None:
+        report(phase, done, total)
+        heartbeat(phase if phase in TURN_PHASES else "preparing", done, total)
+
+    try:
+        yield both
+    finally:
+        if is_main():
+            heartbeat.end()
 
 
 def simulate(study: Study, generations: int, report: Report, donor: Study | None = None) -> None:
@@ -35,7 +55,7 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
         study.check_goes_on()
 
     from_main(check)
-    with only_worker(study.path) if is_main() else nullcontext():
+    with only_worker(study.path) if is_main() else nullcontext(), shown_on_pages(study, report) as report:
         report("preparing", 0, 1)
         evaluator = prepare_evaluator(study, report, donor)
         prepare_first_generation(study, evaluator, report, donor)

@@ -64,6 +64,13 @@ class Reporter:
             with alone():
                 self.tend()
 
+    def end(self) -> None:
+        """Reports that nobody works any more, unless another process has the database locked just now."""
+        store = self.study.store
+        store.lock_wait = LockWait(lambda *_: None, limit_s=5.0)
+        with suppress(sqlite3.OperationalError):  # the pages see for themselves after a while
+            store.set_status("worker", phase="absent")
+
 
 class Worker:
     """The generator's owner. Make one, then `run`.

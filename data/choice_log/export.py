@@ -223,7 +223,7 @@ def metadata(study: str, format_: Format, written: Written, folder: Path, images
             "name": format_.file,
             "contentUrl": format_.file,
             "contentSize": f"{data.stat().st_size} B",
-            "encodingFormat": MEDIA[data.suffix],
+            "encodingFormat": MEDIA.get(data.suffix, "application/octet-stream"),
             "sha256": sha256,
         }
     ]

@@ -14,6 +14,8 @@ import pytest
 from data.images import decode_png
 from data.store import queries
 from loop.generators import load_generator
+from loop.raters.journey import worker_status
+from loop.simulate import simulate
 from loop.slates import draw, to_pixels
 from loop.study import Study, WorkerRunningError, configure, faults, only_worker, open_or_create
 
@@ -43,6 +45,17 @@ def test_a_moons_study_has_what_was_asked_for_and_moves_where_the_reward_is(make
     shown = list(queries.slate_samples(study.store, [row["id"] for row in slates]))
     chosen = [row["reward"] for row in picked(study) if row["t"] == 0]
     assert np.mean(chosen) > np.mean([row["reward"] for row in shown])
+
+
+def test_the_pages_are_told_of_a_running_simulation(make: Make):
+    study, phases = make("moons"), set()
+
+    def report(phase: str, done: int, total: int) -> None:
+        phases.add(worker_status(study.store)["phase"])
+
+    simulate(study, 1, report)
+    assert {"preparing", "curating", "training"} <= phases
+    assert worker_status(study.store)["phase"] == "absent"
 
 
 def test_a_digits_study_has_what_was_asked_for(simulated_digits: Study):

@@ -1,0 +1,45 @@
+"""Progress in a log: one plain line every half minute, with the time left; none on a terminal or with --json."""
+
+import pytest
+
+from curate_app.console import PlainLines, duration
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self):
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_line_every_half_minute(capfd: pytest.CaptureFixture[str]):
+    clock = Clock()
+    lines = PlainLines(wanted=True, clock=clock)
+    for second in range(0, 100, 5):
+        clock.now = 1_000.0 + second
+        lines.show("generations", "generation 1 of 2: training", second / 200)
+    shown = capfd.readouterr().err.splitlines()
+    assert shown == [
+        "generation 1 of 2: training: 15%, about 3 min left",
+        "generation 1 of 2: training: 30%, about 2 min left",
+        "generation 1 of 2: training: 45%, about 2 min left",
+    ]
+
+
+def test_none_where_a_bar_is_shown(capfd: pytest.CaptureFixture[str]):
+    clock = Clock()
+    lines = PlainLines(wanted=False, clock=clock)
+    lines.show("pretraining", "pretraining", 0.1)
+    clock.now += 100
+    lines.show("pretraining", "pretraining", 0.2)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(40, "40 s"), (89, "89 s"), (700, "12 min"), (5_399, "1 h 30 min"), (12_000, "3 h 20 min")]
+)
+def test_seconds_in_words(seconds: float, words: str):
+    assert duration(seconds) == words
