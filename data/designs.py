@@ -5,6 +5,7 @@ circle.
 """
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -170,3 +171,21 @@ def factor_utility(points: np.ndarray, factors: Sequence[Factor], weights: Mappi
     """
     inside = to_points(factors, to_designs(factors, points)).astype(np.float64)
     return inside @ weights_on_points(factors, weights)
+
+
+def parse_weights(words: Sequence[str]) -> dict[str, float]:
+    """Weights by name from words NAME=WEIGHT.
+
+    Raises:
+        ValueError: a word of another form, or a weight that isn't finite.
+    """
+    weights = {}
+    for word in words:
+        name, _, weight = word.rpartition("=")
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError:
+            name = ""
+        if not name.strip() or not math.isfinite(weights[name.strip()]):
+            raise ValueError(f"a weight must be NAME=NUMBER, such as petals=1, not '{word}'")
+    return weights

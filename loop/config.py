@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tomlkit.exceptions import ParseError
 
 from data.config import DataConfig
+from data.designs import parse_weights
 from data.records import ExclusionRule
 from model.config import (
     ClassifierConfig,
@@ -27,7 +28,6 @@ from model.config import (
     SamplingConfig,
     TrainConfig,
 )
-from model.config import parse_weights as parse_weights  # for the command line, which imports nothing of model
 
 PolicyKind = Literal["mix", "replace", "accumulate", "accumulate_subsample"]
 POLICY_KINDS: tuple[PolicyKind, ...] = get_args(PolicyKind)
@@ -457,6 +457,8 @@ class StudyConfig(_Table):
         points = self.data.dataset in POINT_SETS or designs is not None
         if self.evaluation.features != "classifier" and points:
             raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for points")
+        for table in (self.reward, self.adversary, *self.population):
+            parse_weights(table.weights)
         kinds = [("reward.kind", self.reward.kind)]
         if self.curation.adversarial:
             kinds.append(("adversary.kind", self.adversary.kind))

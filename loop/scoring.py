@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from data.datasets import nearest_mode
-from data.designs import factor_utility, to_designs, to_points, weights_on_points
+from data.designs import factor_utility, parse_weights, to_designs, to_points, weights_on_points
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
-from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig, parse_weights
+from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
 from model.interfaces import OnStep, import_named
 
 

@@ -1,7 +1,6 @@
 """Settings of the generator, the classifiers and the reward. Torch-free."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -90,41 +89,18 @@ LARGEST_REWARD = 300.0  # w^2 = exp(2 r) is computed, which overflows from 354 o
 SINGLE_PRECISION = 1e-6  # relative: rewards come from networks and points in float32
 
 
-def parse_weights(words: Sequence[str]) -> dict[str, float]:
-    """Weights by name from words NAME=WEIGHT.
-
-    Raises:
-        ValueError: a word of another form, or a weight that isn't finite.
-    """
-    weights = {}
-    for word in words:
-        name, _, weight = word.rpartition("=")
-        try:
-            weights[name.strip()] = float(weight)
-        except ValueError:
-            name = ""
-        if not name.strip() or not math.isfinite(weights[name.strip()]):
-            raise ValueError(f"a weight must be NAME=NUMBER, such as petals=1, not '{word}'")
-    return weights
-
-
 class RewardConfig(_Table):
     """The [reward] table: what a simulated user likes, r(x). The factor gamma is the only temperature there is."""
 
     kind: str = Field(
         default="confidence",
-        description="ball (points of the plane), class_prob, confidence (images), factors (flowers), or your own as "
-        "'module:function'",
+        description="ball (points), class_prob, confidence (images), factors (flowers), or your own 'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
     center: tuple[float, float] = Field(default=(0.0, 0.0), description="ball: its centre")
     r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
-    weights: tuple[str, ...] = Field(
-        default=(),
-        description="factors: NAME=WEIGHT, what each named number is worth from the middle of its range to the end; of "
-        "one on a circle, such as a hue, 'hue@0.62=1' is worth 1 at that value and -1 opposite",
-    )
+    weights: tuple[str, ...] = Field(default=(), description="factors: NAME=WEIGHT; on a circle NAME@VALUE=WEIGHT")
     supremum: float = Field(
         default=math.inf,
         allow_inf_nan=True,
@@ -139,12 +115,6 @@ class RewardConfig(_Table):
             raise ValueError("supremum must be a number, or inf where there is none")
         return supremum
 
-    @field_validator("weights")
-    @classmethod
-    def _words(cls, weights: tuple[str, ...]) -> tuple[str, ...]:
-        parse_weights(weights)
-        return weights
-
     def largest(self, classes: int) -> float:
         """The reward's supremum; inf where none is known.
 
@@ -158,7 +128,7 @@ class RewardConfig(_Table):
         if self.kind == "confidence":
             return self.gamma if self.gamma >= 0 else self.gamma / classes
         if self.kind == "factors":
-            return abs(self.gamma) * sum(abs(weight) for weight in parse_weights(self.weights).values())
+            return abs(self.gamma) * sum(abs(float(word.rpartition("=")[2])) for word in self.weights)
         return self.supremum
 
 

@@ -42,8 +42,8 @@ def crowd(
 
     from curate_app.bots import Habits, rehearse
     from curate_app.console import phase_bars
+    from data.designs import parse_weights
     from data.store import queries
-    from loop.config import parse_weights
     from loop.study import Study
 
     opened = Study.open(study)
