@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,14 +43,19 @@ def test_raters_see_pictures_and_the_study_keeps_the_points(flowers: Study):
     assert np.allclose([row["reward"] for row in rows], 3 * toward, atol=1e-5)  # the preset's: gamma 3, hue@0.62=1
 
 
-def test_a_crowd_is_rehearsed_and_a_generation_follows(flowers: Study, serve, capsys: pytest.CaptureFixture[str]):
-    address = serve(flowers)
-    crowd(flowers.path, address, raters=3, picks=10, taste=["hue@0.62=3"], seconds=0.05, lapse=0.0, json_=True)
-    result = json.loads(capsys.readouterr().out)
+def rehearse(study: Study, *options: str) -> subprocess.CompletedProcess[str]:
+    """`curate crowd` in a process of its own: the browser's tests have an event loop in this one."""
+    command = [sys.executable, "-m", "curate_app", "crowd", str(study.path), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_a_crowd_is_rehearsed_and_a_generation_follows(flowers: Study, serve):
+    options = ["--url", serve(flowers), "--raters", "3", "--picks", "10", "--taste", "hue@0.62=3", "--seconds", "0.05"]
+    result = json.loads(rehearse(flowers, *options, "--lapse", "0", "--json").stdout)
     assert result["answers"] == result["stored"] == 30 and result["lost"] == 0 and result["ends"] == {"left": 3}
     assert isinstance(result["recovered"], list) and len(result["recovered"]) >= 16
-    with pytest.raises(ValueError, match="30 answers of people"):
-        crowd(flowers.path, address, raters=1, picks=1)
+    again = rehearse(flowers, *options)
+    assert again.returncode == 2 and "30 answers of people" in again.stderr
     Worker(flowers).run(once=True)
     latest = flowers.store.generations()[-1]
     assert latest.t == 1 and latest.measurements.curated.human == 30 and latest.measurements.curated.proxy == 30
@@ -65,8 +72,9 @@ def test_a_taste_that_nobody_can_have_is_one_sentence(flowers: Study, words: str
 
 
 def test_nothing_answering_is_one_sentence(flowers: Study):
-    with pytest.raises(ValueError, match="Nothing answers at"):
-        crowd(flowers.path, "http://127.0.0.1:9", raters=1, picks=1)
+    refused = rehearse(flowers, "--url", "http://127.0.0.1:9", "--raters", "1", "--picks", "1")
+    assert refused.returncode == 2 and refused.stderr.startswith("Error: Nothing answers at http://127.0.0.1:9")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_bots_tire():
