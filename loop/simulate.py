@@ -18,17 +18,21 @@ TURN_PHASES = ("curating", "training", "publishing")
 
 @contextmanager
 def shown_on_pages(study: Study, report: Report) -> Iterator[Report]:
-    """Also tells `curate status` and the researcher's page how far it is, as a worker does; yields what to call."""
+    """Also tells `curate status` and the researcher's page how far it is, as a worker does; yields what to call.
+
+    Nothing is written before there is progress: a study that turns out to be damaged is left as it is.
+    """
     heartbeat = Reporter(study)
 
     def both(phase: str, done: int, total: int) -> None:
         report(phase, done, total)
-        heartbeat(phase if phase in TURN_PHASES else "preparing", done, total)
+        if done or phase in TURN_PHASES:
+            heartbeat(phase if phase in TURN_PHASES else "preparing", done, total)
 
     try:
         yield both
     finally:
-        if is_main():
+        if heartbeat.phase and is_main():
             heartbeat.end()
 
 
