@@ -119,9 +119,9 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
     """Time, load, losses and flags of a rehearsal, and the stated tastes beside what a fit recovers."""
     import numpy as np
 
-    stored = study.store.value("SELECT count(*) FROM pick")
-    lost = [slate for slate in done.acknowledged if not study.store.value(
-        "SELECT count(*) FROM pick WHERE slate_id = ?", (slate,))]  # fmt: skip
+    rows = study.store.rows("SELECT slate_id, outcome, position FROM pick")
+    stored = {row["slate_id"]: (row["outcome"], row["position"]) for row in rows}
+    lost = [slate for slate, answer in done.acknowledged.items() if stored.get(slate) != answer]
     seconds = {
         kind: {"n": len(times), "p50": float(np.median(times)), "p95": float(np.quantile(times, 0.95))}
         for kind, times in done.seconds.items()
@@ -131,7 +131,7 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
         "answers": len(done.acknowledged),
         "answers_per_second": len(done.acknowledged) / done.elapsed,
         "lost": len(lost),
-        "stored": stored,
+        "stored": len(stored),
         "ends": dict(done.ends),
         "waits": done.waits,
         "faults": dict(done.faults),

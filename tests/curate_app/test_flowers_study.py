@@ -92,8 +92,8 @@ def test_the_page_says_what_a_rater_likes(flowers: Study, serve, page: Page):
             expect(taste.locator(".likes")).to_have_text("Three picks are needed before anything can be said.")
     expect(taste.locator("li")).to_have_count(3)
     expect(taste.locator(".about")).to_be_visible()
-    told = page.evaluate("fetch('/api/taste').then((answer) => answer.json())")
-    assert told["picks"] == 4 and len(told["leanings"]) == 14 and told["predicted"] == 1
+    taste_json = page.evaluate("fetch('/api/taste').then((answer) => answer.json())")
+    assert (taste_json["picks"], len(taste_json["leanings"]), taste_json["predicted"]) == (4, 14, 1)
 
 
 def test_other_studies_have_no_taste(make_study, serve, page: Page):
