@@ -29,7 +29,7 @@ from model.config import (
     TrainConfig,
 )
 
-PolicyKind = Literal["mix", "replace", "accumulate", "accumulate_subsample"]
+PolicyKind = Literal["mix", "replace", "accumulate", "accumulate_subsample", "replace_grown", "recent", "uniform"]
 POLICY_KINDS: tuple[PolicyKind, ...] = get_args(PolicyKind)
 POINT_SETS = ("moons", "gaussians")
 IMAGE_REWARDS = ("class_prob", "confidence")
@@ -65,31 +65,41 @@ class DataPolicy:
         kind: 'replace': the latest set alone. 'accumulate': the real data and every set so far, all rows alike.
             'accumulate_subsample': as many rows as there are real ones, drawn without replacement from all of those.
             'mix': real data and the latest set in the ratio 1 : lam, whatever their sizes; lam = inf is 'replace'.
+            'replace_grown': the latest set alone, with as many rows as there would be under 'accumulate'.
+            'recent': equal shares of the latest few generations, whatever the sizes of their sets, the real data
+            being generation 0's; about as many rows in all as there are real ones. 'uniform': the same of all
+            generations so far.
         lam: of 'mix'; the others ignore it.
+        recent: of 'recent': the number of generations; 1 is 'replace'.
 
     Raises:
-        ValueError: an unknown kind, or a lam that isn't above 0.
+        ValueError: an unknown kind, a lam that isn't above 0, or a number of generations below 1.
 
-    Source: Gerstgrasser et al. 2024 (arXiv 2404.01413) for replace and accumulate, Kazdan et al. 2024
-    (arXiv 2410.16713) for accumulate_subsample, Ferbach et al. 2024 (arXiv 2407.09499), equation (6), for mix.
+    Source: Gerstgrasser et al. 2024 (arXiv 2404.01413) for replace, accumulate and replace_grown, Kazdan et al. 2024
+    (arXiv 2410.16713) for accumulate_subsample, Ferbach et al. 2024 (arXiv 2407.09499), equation (6), for mix, Seddik
+    et al. 2024 (arXiv 2404.05090), Section 4.2, for recent and uniform.
     """
 
     kind: PolicyKind = "mix"
     lam: float = 1.0
+    recent: int = 2
 
     def __post_init__(self) -> None:
         if self.kind not in POLICY_KINDS:
             raise ValueError(f"There is no data policy '{self.kind}'; choose one of {', '.join(POLICY_KINDS)}.")
         if not self.lam > 0:
             raise ValueError(f"lam must be above 0, not {self.lam}")
+        if self.recent < 1:
+            raise ValueError(f"recent must be 1 generation or more, not {self.recent}")
 
     def __str__(self) -> str:
-        return f"mix lam={self.lam:g}" if self.kind == "mix" else self.kind
+        return {"mix": f"mix lam={self.lam:g}", "recent": f"recent {self.recent}"}.get(self.kind, self.kind)
 
     @property
     def is_pure(self) -> bool:
         """True if only the latest set trains: the pure loop of the theorem."""
-        return self.kind == "replace" or (self.kind == "mix" and math.isinf(self.lam))
+        is_replace = self.kind in ("replace", "replace_grown") or (self.kind == "recent" and self.recent == 1)
+        return is_replace or (self.kind == "mix" and math.isinf(self.lam))
 
     @property
     def is_mixed(self) -> bool:
@@ -99,7 +109,7 @@ class DataPolicy:
     @property
     def accumulates(self) -> bool:
         """True if sets of earlier generations train too."""
-        return self.kind in ("accumulate", "accumulate_subsample")
+        return not self.is_pure and self.kind != "mix"
 
     @property
     def uses_real(self) -> bool:
@@ -108,12 +118,18 @@ class DataPolicy:
 
     @property
     def is_random(self) -> bool:
-        """True if `compose` draws rows at random, and so needs a generator of random numbers."""
-        return self.kind == "accumulate_subsample"
+        """True if rows are chosen at random from larger sets."""
+        return self.accumulates and self.kind != "accumulate"
 
-    def asked(self, n_real: int) -> int:
-        """The number of samples that each generation's set should hold beside `n_real` real data."""
+    def asked(self, n_real: int, t: int = 1) -> int:
+        """The number of samples that the set of generation t should hold beside `n_real` real data."""
+        if self.kind == "replace_grown":
+            return n_real * (t + 1)
         return max(1, round(self.lam * n_real)) if self.is_mixed else n_real
+
+    def sizes(self, n_real: int, t: int) -> list[int]:
+        """The sizes of the sets of generations 1 .. t, if each holds as many samples as it should."""
+        return [self.asked(n_real, i) for i in range(1, t + 1)]
 
     def shares(self, n_real: int, sizes: Sequence[int]) -> tuple[float, tuple[float, ...]]:
         """Expected share of the real data, and of each set (oldest first), in what is drawn for training."""
@@ -122,8 +138,17 @@ class DataPolicy:
             return 0.0, (*latest, 1.0)
         if self.kind == "mix":
             return 1 / (1 + self.lam), (*latest, self.lam / (1 + self.lam))
+        if self.kind in ("recent", "uniform"):
+            used = self._used([n_real, *sizes])
+            return float(used[0]) / sum(used), tuple(float(use) / sum(used) for use in used[1:])
         total = n_real + sum(sizes)
         return n_real / total, tuple(size / total for size in sizes)
+
+    def _used(self, sizes: Sequence[int]) -> list[bool]:
+        """Of 'recent' and 'uniform': true for each generation, oldest first, that has samples and that trains."""
+        filled = [i for i, size in enumerate(sizes) if size]
+        used = set(filled[-self.recent :] if self.kind == "recent" else filled)
+        return [i in used for i in range(len(sizes))]
 
     def compose(self, n_real: int, sizes: Sequence[int], rng: np.random.Generator | None = None) -> Composition:
         """The make-up of the next training set.
@@ -139,10 +164,15 @@ class DataPolicy:
         if not sizes or sizes[-1] < 1:
             raise ValueError("a training set needs the latest generation's samples; there are none")
         latest = (0,) * (len(sizes) - 1) + (sizes[-1],)
-        if self.kind in ("mix", "replace"):
+        if self.is_pure or self.kind == "mix":
             return Composition(n_real if self.uses_real else 0, latest, *self.shares(n_real, sizes))
         if self.kind == "accumulate":
             return Composition(n_real, tuple(sizes), *self.shares(n_real, sizes))
+        if self.kind in ("recent", "uniform"):
+            used = self._used([n_real, *sizes])
+            rows = -(-n_real // sum(used))
+            real, *sets = (min(size, rows) * use for size, use in zip((n_real, *sizes), used, strict=True))
+            return Composition(real, tuple(sets), *self.shares(n_real, sizes))
         if rng is None:
             raise ValueError("accumulate_subsample draws rows at random and needs a generator of random numbers")
         drawn = rng.multivariate_hypergeometric([n_real, *sizes], n_real)
@@ -220,10 +250,14 @@ class MixConfig(_Table):
 
     policy: PolicyKind = Field(
         default="mix",
-        description="mix (real and latest picks, 1 : lam), replace, accumulate or accumulate_subsample",
+        description="mix (real and latest picks, 1 : lam), replace, accumulate, accumulate_subsample, replace_grown, "
+        "recent or uniform",
     )
     lam: float = Field(
         default=1.0, gt=0, allow_inf_nan=True, description="mix: curated : real; inf trains on picks only"
+    )
+    recent: int = Field(
+        default=2, ge=1, description="recent: how many generations train; the real data are generation 0's"
     )
 
 
@@ -447,7 +481,7 @@ class StudyConfig(_Table):
         names = [type_.name for type_ in self.population]
         if len(set(names)) < len(names) or "adversary" in names:
             raise ValueError("population: names must differ from each other and from 'adversary'")
-        if self.curation.extend == "accumulate" and self.mix.policy.startswith("accumulate"):
+        if self.curation.extend == "accumulate" and self.policy.accumulates:
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
         if self.stop.raters and not self.journey.picks:
             raise ValueError("stop.raters counts raters who finish, so it needs an end: set journey.picks")
@@ -476,12 +510,12 @@ class StudyConfig(_Table):
     @property
     def policy(self) -> DataPolicy:
         """The data policy of [mix]."""
-        return DataPolicy(self.mix.policy, self.mix.lam)
+        return DataPolicy(self.mix.policy, self.mix.lam, self.mix.recent)
 
     @property
     def pretraining(self) -> str:
         """All that generation 0 and the classifier follow from, as text: where it is equal, so are their weights."""
-        train = {key: value for key, value in self.train if not key.startswith("finetune_")}
+        train = {key: value for key, value in self.train if not key.startswith("finetune_") and key != "restart"}
         parts = self.model_dump(include={"seed", "data", "network", "sampling", "classifier", "judge"})
         return repr({**parts, "train": train})
 

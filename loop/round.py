@@ -76,10 +76,11 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     snapshotter = Snapshotter(path.with_suffix(".partial"), repr((config.pretraining, config.train, turn, seed)))
     resumed = from_main(snapshotter.path.exists)
     on_step = partial(report, "training")
+    start = None if config.train.restart else parent
     if isinstance(parent, Flow):
-        child = parent.fit(training, parent, seed, on_step, snapshotter)
+        child = parent.fit(training, start, seed, on_step, snapshotter)
     else:
-        child = parent.fit(training, parent, seed, on_step)
+        child = parent.fit(training, start, seed, on_step)
     trained = time.monotonic()
     report("publishing", 0, 1)
     sha256 = child.save(path)

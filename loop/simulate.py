@@ -8,6 +8,7 @@ from loop.generators import load_generator
 from loop.round import latest_t, next_generation
 from loop.setup import prepare_evaluator, prepare_first_generation
 from loop.study import Study, only_worker
+from loop.training_data import curated_count
 from loop.users import SimulatedUsers
 from loop.worker import Reporter
 from model.compute import from_main, is_main
@@ -67,6 +68,6 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
         latest = from_main(lambda: latest_t(study))
         generator = load_generator(study, latest)
         for t in range(latest, generations):
-            report("curating", 0, users.n)
+            report("curating", 0, curated_count(study.config, len(study.real), t + 1))
             turn = users.curate(generator, t, lambda done, total: report("curating", done, total))
             generator = next_generation(study, evaluator, generator, turn, report)

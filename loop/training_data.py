@@ -235,6 +235,12 @@ def training_seed(config: StudyConfig, t: int, purpose: int) -> int:
     return derive_seed(config.seed, t, purpose, *([other] if other else []))
 
 
-def curated_count(config: StudyConfig, n_real: int) -> int:
-    """The number of curated samples of a generation: `curation.picks`, or when that is 0 the policy's."""
-    return config.curation.picks or config.policy.asked(n_real)
+def curated_count(config: StudyConfig, n_real: int, t: int = 1) -> int:
+    """The number of curated samples of generation t: `curation.picks`, or when that is 0 the policy's.
+
+    Under 'replace_grown' it is the size of the training set that 'accumulate' would have.
+    """
+    picks = config.curation.picks
+    if picks and config.policy.kind == "replace_grown":
+        return n_real + t * picks
+    return picks or config.policy.asked(n_real, t)

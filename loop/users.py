@@ -254,19 +254,19 @@ class SimulatedUsers:
 
     def __init__(self, study: Study, scorer: Scorer):
         self.study, self.scorer = study, scorer
-        self.n = curated_count(study.config, len(study.real))
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Picks chunk by chunk; each is a transaction."""
         store, config = self.study.store, self.study.config
         sessions = from_main(lambda: sim_sessions(store, config))
         done = from_main(lambda: queries.count_answers_of_generation(store, sessions, t))
+        asked = curated_count(config, len(self.study.real), t + 1)
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
             return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
 
-        pick_in_chunks(store, sessions, drawn, range(done, self.n, CHUNK), self.n, on_step)
-        return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=self.n))
+        pick_in_chunks(store, sessions, drawn, range(done, asked, CHUNK), asked, on_step)
+        return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=asked))
 
 
 class People:
@@ -277,7 +277,6 @@ class People:
 
     def __init__(self, study: Study, scorer: Scorer):
         self.study, self.scorer = study, scorer
-        self.n = curated_count(study.config, len(study.real))
 
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Settles the turn first, then has the proxy pick chunk by chunk; each is a transaction."""
@@ -301,6 +300,7 @@ class People:
         """Settles the turn to generation t + 1: the picks that are in train it, but for those that flags keep out."""
         store, extend = self.study.store, self.study.config.curation.extend
         request = max((event["id"] for event in open_requests(self.study)), default=0)
+        asked = curated_count(self.study.config, len(self.study.real), t + 1)
         with store.write():
             after, cut, quality = latest_cut(self.study), store.last_pick(), self.study.config.quality
             refresh(store, quality)
@@ -311,8 +311,8 @@ class People:
                 t=t + 1,
                 after=0 if extend == "accumulate" else after,
                 cut=cut,
-                asked=self.n,
-                n_proxy=max(0, self.n - picks) if extend == "proxy" else 0,
+                asked=asked,
+                n_proxy=max(0, asked - picks) if extend == "proxy" else 0,
                 request=request,
                 excluded=excluded,
             )

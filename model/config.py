@@ -49,6 +49,10 @@ class TrainConfig(_Table):
 
     pretrain_steps: int = Field(default=2_500, ge=1)
     pretrain_lr: float = Field(default=1e-3, gt=0)
+    restart: bool = Field(
+        default=False,
+        description="each generation is pretrained from fresh weights, as generation 0 was, not fine-tuned",
+    )
     finetune_steps: int = Field(default=1_000, ge=1)
     finetune_lr: float = Field(default=1e-3, gt=0)
     finetune_seed: int = Field(

@@ -87,7 +87,7 @@ def simulate(
 def replay(
     study: Annotated[Path, typer.Argument(help="The study whose picks train.")],
     out: Annotated[Path, typer.Option(help="The folder of the new study.")],
-    policy: Annotated[str | None, typer.Option(help="mix, replace, accumulate or accumulate_subsample.")] = None,
+    policy: Annotated[str | None, typer.Option(help="The data policy, as mix.policy in study.toml.")] = None,
     lam: Annotated[float | None, typer.Option(help="mix: curated : real; inf trains on picks only.")] = None,
     exclude_picks: Annotated[
         str | None, typer.Option(help="Picks with one of these flags don't train: a,b; '' for none.")

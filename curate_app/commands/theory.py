@@ -43,9 +43,11 @@ Policies = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
-        help="replace, accumulate, accumulate_subsample or mix; may be given again. Left out: all that apply.",
+        help="replace, accumulate, accumulate_subsample, mix, replace_grown, recent or uniform; may be given again. "
+        "Left out: the first four, as far as they apply.",
     ),
 ]
+Recent = Annotated[int, typer.Option("--recent", min=1, help="Of recent, how many generations train.")]
 Lam = Annotated[float, typer.Option(help="Of mix, a generation's set : real data; 0.01 to 100, or inf.")]
 Fits = Annotated[int, typer.Option(help="How many fits; the first, n = 1, is on real data alone.")]
 Repetitions = Annotated[int, typer.Option(help="Independent repetitions of the whole loop, 10 or more.")]
@@ -75,6 +77,7 @@ def linear(
     ] = False,
     policy: Policies = None,
     lam: Lam = 1.0,
+    recent: Recent = 2,
     generations: Fits = 10,
     repetitions: Repetitions = 5_000,
     seed: Seed = 0,
@@ -86,7 +89,7 @@ def linear(
 
     Example: `curate theory linear --dimension 10 --rows 60 --policy replace --policy accumulate`
     """
-    request = Request("linear", policy, lam, generations, repetitions, seed, out, force, json_)
+    request = Request("linear", policy, lam, recent, generations, repetitions, seed, out, force, json_)
     run_model(request, LinearModel(dimension, rows, fresh))
 
 
@@ -95,6 +98,7 @@ def gaussian(
     rows: Annotated[int, typer.Option(help="Real points, 2 to 100,000.")] = 20,
     policy: Policies = None,
     lam: Lam = 1.0,
+    recent: Recent = 2,
     generations: Fits = 10,
     repetitions: Repetitions = 10_000,
     seed: Seed = 0,
@@ -106,7 +110,7 @@ def gaussian(
 
     Example: `curate theory gaussian --rows 50 --generations 30 --out gaussian.svg`
     """
-    request = Request("gaussian", policy, lam, generations, repetitions, seed, out, force, json_)
+    request = Request("gaussian", policy, lam, recent, generations, repetitions, seed, out, force, json_)
     run_model(request, GaussianModel(rows))
 
 
@@ -118,6 +122,7 @@ def categorical(
     gamma: Gamma = 1.0,
     policy: Policies = None,
     lam: Lam = 1.0,
+    recent: Recent = 2,
     generations: Fits = 10,
     repetitions: Repetitions = 10_000,
     seed: Seed = 0,
@@ -131,7 +136,7 @@ def categorical(
 
     Example: `curate theory categorical --vocabulary 50 --rows 100 --generations 40`
     """
-    request = Request("categorical", policy, lam, generations, repetitions, seed, out, force, json_)
+    request = Request("categorical", policy, lam, recent, generations, repetitions, seed, out, force, json_)
     run_model(request, CategoricalModel(vocabulary, rows, slate_size(k), gamma))
 
 
@@ -145,6 +150,7 @@ def curation(
     gamma: Gamma = 2.0,
     policy: Policies = None,
     lam: Lam = 0.5,
+    recent: Recent = 2,
     generations: Annotated[int, typer.Option(help="The last generation; t = 0 is learned from real data alone.")] = 10,
     repetitions: Repetitions = 400,
     seed: Seed = 0,
@@ -156,7 +162,7 @@ def curation(
 
     Example: `curate theory curation --k 4 --gamma 3 --lam 0.25 --policy mix`
     """
-    request = Request("curation", policy, lam, generations, repetitions, seed, out, force, json_)
+    request = Request("curation", policy, lam, recent, generations, repetitions, seed, out, force, json_)
     run_model(request, CuratedModel(size, gamma, slate_size(k), rows))
 
 
@@ -167,6 +173,7 @@ class Request:
     model: str
     policy: Sequence[str] | None
     lam: float
+    recent: int
     generations: int
     repetitions: int
     seed: int
@@ -218,8 +225,8 @@ def data_policies(request: Request) -> list[DataPolicy]:
     unknown = [kind for kind in chosen if kind not in POLICY_KINDS]
     if unknown:
         raise ValueError(f"There is no data policy '{unknown[0]}'; choose one of {', '.join(POLICY_KINDS)}.")
-    return [DataPolicy(cast(PolicyKind, kind), request.lam) if kind == "mix" else DataPolicy(cast(PolicyKind, kind))
-            for kind in chosen]  # fmt: skip
+    settings = {"mix": {"lam": request.lam}, "recent": {"recent": request.recent}}
+    return [DataPolicy(cast(PolicyKind, kind), **settings.get(kind, {})) for kind in chosen]
 
 
 def slate_size(text: str) -> K:
@@ -328,7 +335,8 @@ def as_json(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> di
         lam = None if curve.policy.kind != "mix" else curve.policy.lam if math.isfinite(curve.policy.lam) else "inf"
         for point in curve.points:
             values = {key: value for key, value in asdict(point).items() if key != "extra"}
-            points.append({"policy": curve.policy.kind, "lam": lam} | values | point.extra)
+            recent = {"recent": curve.policy.recent} if curve.policy.kind == "recent" else {}
+            points.append({"policy": curve.policy.kind, "lam": lam} | recent | values | point.extra)
     if isinstance(model, CuratedModel):
         points = [{"t" if key == "n" else key: value for key, value in point.items()} for point in points]
     return {

@@ -89,6 +89,9 @@ LOOKS = {
     "accumulate": (COLOURS[0], MARKS[1]),
     "accumulate_subsample": (COLOURS[2], MARKS[2]),
     "mix": (COLOURS[3], MARKS[3]),
+    "replace_grown": (COLOURS[4], MARKS[4]),
+    "recent": (COLOURS[5], MARKS[5]),
+    "uniform": (COLOURS[6], MARKS[6]),
 }
 MOST_MARKS = 25  # a longer curve has a mark at some of its points only
 SIMULATED, EXACT = attrgetter("simulated"), attrgetter("exact")

@@ -252,8 +252,7 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
         else:
             shares, rows = config.policy.shares(now.n_real or 1, sizes), (now.n_real, *sizes)
         moments.append(prediction.blend(real, sets, shares))
-        is_subset = config.policy.kind == "accumulate_subsample"
-        parts = [real if is_subset else None, *sets]
+        parts = [real if config.policy.is_random else None, *sets]
         noise.append(prediction.pick_noise(parts, rows, (shares[0], *shares[1])))
     return StepPredictions(moments, noise, effective)
 

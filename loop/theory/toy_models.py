@@ -228,11 +228,14 @@ def spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
 
     Replace: `(1 - 1/N)^n`, from Seddik et al. 2024 (arXiv 2404.05090), whose `1 - S_m = (1 - 1/N)^m (1 - S_0)` has the
     truth's S_0 and so m = n. Mix: `D_{n+1} = (1 - c^2) D_1 + c^2 (1 - 1/M) D_n` with c = lam / (1 + lam) and sets of
-    M = lam N rows; their partly synthetic case. Accumulate: `prod_{k<=n} (1 - 1/(N k^2))`. Accumulate_subsample:
-    `subsampled_spread`. Mix as solved here, accumulate and accumulate_subsample were derived for this project.
+    M = lam N rows; their partly synthetic case. Accumulate: `prod_{k<=n} (1 - 1/(N k^2))`. Replace_grown:
+    `prod_{k<=n} (1 - 1/(N k))`. Accumulate_subsample: `subsampled_spread`; recent and uniform: `paired_spread`. All but
+    replace were derived for this project.
     """
     n = np.arange(1, generations + 1)
     first = 1 - 1 / rows
+    if policy.kind == "replace_grown":
+        return np.cumprod(1 - 1 / (rows * n))
     if policy.is_pure:
         return first**n
     if policy.kind == "accumulate":
@@ -242,7 +245,32 @@ def spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
         b = c2 * (1 - 1 / policy.asked(rows))
         fixed = (1 - c2) / (1 - b)
         return first * (fixed + (1 - fixed) * b ** (n - 1))
-    return subsampled_spread(rows, generations)
+    if policy.kind == "accumulate_subsample":
+        return subsampled_spread(rows, generations)
+    return paired_spread(policy, rows, generations)
+
+
+def paired_spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
+    """(generations,) the same for any policy that draws a fixed number of rows from each set.
+
+    With B_ab half the expected squared difference of a row of set a and another of set b, over the truth's variance,
+    and s_a the shares of the next fit, which takes m_a rows of set a: its variance is
+    `sum_ab s_a s_b B_ab (1 - [a = b] / m_a)`. A row of its set c is a row of set b with probability s_b, so
+    `B_ac = sum_b s_b B_ab (1 - [a = b] / size_a)`, and B_cc is the fit's variance. Derived for this project.
+    """
+    sizes = np.array([rows, *policy.sizes(rows, generations)])
+    pairs = np.ones((generations + 1, generations + 1))
+    fits = [1 - 1 / rows]
+    pairs[1, 1] = pairs[0, 1] = pairs[1, 0] = fits[0]
+    for n in range(1, generations):
+        composed = policy.compose(rows, sizes[1 : n + 1].tolist())
+        shares = np.array([composed.real_share, *composed.set_shares])
+        taken = np.maximum([composed.real, *composed.sets], 1)
+        known = pairs[: n + 1, : n + 1]
+        fits.append(float(shares @ (known * (1 - np.diag(1 / taken))) @ shares))
+        pairs[n + 1, : n + 1] = pairs[: n + 1, n + 1] = (known * (1 - np.diag(1 / sizes[: n + 1]))) @ shares
+        pairs[n + 1, n + 1] = fits[-1]
+    return np.array(fits)
 
 
 def subsampled_spread(rows: int, generations: int) -> np.ndarray:
@@ -292,7 +320,7 @@ class LinearModel:
 
     def entries(self, policy: DataPolicy, generations: int) -> int:
         """Numbers that one repetition holds."""
-        labels = self.rows + generations * policy.asked(self.rows)
+        labels = self.rows + sum(policy.sizes(self.rows, generations))
         return labels + 2 * self.dimension * (labels if self.fresh else self.rows)
 
     def exact(self, policy: DataPolicy, generations: int) -> np.ndarray | None:
@@ -301,13 +329,17 @@ class LinearModel:
         Replace: n. Accumulate: sum_{i<=n} 1/i^2, under pi^2/6. (Gerstgrasser et al., Section 2; expectations over the
         design too.) Derived: accumulate with fresh rows, sum_i (T-d-1) / (i (iT-d-1)); mix with a whole lam, where the
         real rows stand lam times in each set: `1 + c^2 (1 - c^(2(n-1))) / (1 - c^2) / lam` with c = lam / (1 + lam),
-        which ends at `1 + lam / (1 + 2 lam)`. None: accumulate_subsample, and mix with another lam or fresh rows.
+        which ends at `1 + lam / (1 + 2 lam)`. Replace_grown, where each real row stands n times in the n-th set: the
+        harmonic sum_{i<=n} 1/i; with fresh rows sum_i (T-d-1) / (iT-d-1). None: accumulate_subsample, recent, uniform,
+        and mix with another lam or fresh rows.
         """
         n = np.arange(1, generations + 1)
+        freedom = self.rows - self.dimension - 1
+        if policy.kind == "replace_grown":
+            return np.cumsum(freedom / (n * self.rows - self.dimension - 1) if self.fresh else 1 / n)
         if policy.is_pure:
             return n.astype(float)
         if policy.kind == "accumulate":
-            freedom = self.rows - self.dimension - 1
             return np.cumsum(freedom / (n * (n * self.rows - self.dimension - 1)) if self.fresh else 1 / n**2)
         if policy.is_mixed and not self.fresh and policy.lam == round(policy.lam):
             c2 = (policy.lam / (1 + policy.lam)) ** 2
@@ -326,7 +358,7 @@ class LinearModel:
         Raises:
             ValueError: a training set that leaves the coefficients open.
         """
-        set_size = policy.asked(self.rows)
+        sizes = policy.sizes(self.rows, generations)
         truth = rng.standard_normal((repetitions, self.dimension))
         design = rng.standard_normal((repetitions, self.rows, self.dimension))
         labels = [noisy_labels(design, truth, rng)]
@@ -338,13 +370,13 @@ class LinearModel:
             if n + 1 == generations:
                 return
             if self.fresh:
-                places.append(np.arange(set_size) + design.shape[1])
-                fresh = rng.standard_normal((repetitions, set_size, self.dimension))
+                places.append(np.arange(sizes[n]) + design.shape[1])
+                fresh = rng.standard_normal((repetitions, sizes[n], self.dimension))
                 design = np.concatenate([design, fresh], axis=1)
             else:
-                places.append(np.arange(set_size) % self.rows)
+                places.append(np.arange(sizes[n]) % self.rows)
             labels.append(noisy_labels(design[:, places[-1]], fitted, rng))
-            row_weights = weights(policy, self.rows, [set_size] * (n + 1), repetitions, rng)
+            row_weights = weights(policy, self.rows, sizes[: n + 1], repetitions, rng)
 
 
 def noisy_labels(design: np.ndarray, coefficients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -404,7 +436,7 @@ class GaussianModel:
 
     def entries(self, policy: DataPolicy, generations: int) -> int:
         """Numbers that one repetition holds."""
-        return 2 * (self.rows + generations * policy.asked(self.rows))
+        return 2 * (self.rows + sum(policy.sizes(self.rows, generations)))
 
     def exact(self, policy: DataPolicy, generations: int) -> np.ndarray:
         """(generations,) expected variance over the true one: see `spread`."""
@@ -421,7 +453,7 @@ class GaussianModel:
         self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
         """Yields, fit by fit, (2, repetitions): variance and squared mean."""
-        set_size = policy.asked(self.rows)
+        sizes = policy.sizes(self.rows, generations)
         sets = [rng.standard_normal((repetitions, self.rows))]
         row_weights: list[np.ndarray | None] = [np.full((1, self.rows), 1 / self.rows)]
         for n in range(generations):
@@ -430,5 +462,5 @@ class GaussianModel:
             variance = sum((((x - mean[:, None]) ** 2 * w).sum(axis=1) for x, w in used), np.zeros(repetitions))
             yield np.stack([variance, mean**2])
             if n + 1 < generations:
-                sets.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((repetitions, set_size)))
-                row_weights = weights(policy, self.rows, [set_size] * (n + 1), repetitions, rng)
+                sets.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((repetitions, sizes[n])))
+                row_weights = weights(policy, self.rows, sizes[: n + 1], repetitions, rng)

@@ -60,15 +60,14 @@ def simulate(
     support: Support, policy: DataPolicy, rows: int, generations: int, repetitions: int, rng: np.random.Generator
 ) -> Iterator[TokenGeneration]:
     """Yields the generations, the first learned from `rows` real rows that each repetition draws from the truth."""
-    set_size = policy.asked(rows)
+    sizes = policy.sizes(rows, generations)
     real = rng.multinomial(rows, support.truth, size=repetitions)
     counts, law = [real], real / rows
     yield TokenGeneration(law, [law], (1.0,))
-    for _ in range(generations - 1):
-        counts.append(picked_counts(support, law, set_size, rng))
-        sizes = [set_size] * (len(counts) - 1)
-        law = training_frequencies(counts, *compositions(policy, rows, sizes, repetitions, rng), rng)
-        real_share, set_shares = policy.shares(rows, sizes)
+    for n in range(generations - 1):
+        counts.append(picked_counts(support, law, sizes[n], rng))
+        law = training_frequencies(counts, *compositions(policy, rows, sizes[: n + 1], repetitions, rng), rng)
+        real_share, set_shares = policy.shares(rows, sizes[: n + 1])
         yield TokenGeneration(law, [c / c[0].sum() for c in counts], (real_share, *set_shares))
 
 
@@ -172,7 +171,7 @@ class CategoricalModel:
 
     def entries(self, policy: DataPolicy, generations: int) -> int:
         """Numbers that one repetition holds."""
-        slates = policy.asked(self.rows) * self.k if isinstance(self.k, int) and self.k > 1 else 0
+        slates = policy.asked(self.rows, generations) * self.k if isinstance(self.k, int) and self.k > 1 else 0
         return 2 * self.vocabulary * (generations + 1) + 4 * slates
 
     def exact(self, policy: DataPolicy, generations: int) -> np.ndarray | None:
@@ -237,7 +236,7 @@ class CuratedModel:
     def population(self, policy: DataPolicy, generations: int) -> np.ndarray:
         """(generations + 1, size) laws at t = 0, 1, ... with endless rows and picks: exact, by the operator H^K."""
         s = self.support
-        sizes = self.rows, policy.asked(self.rows)
+        sizes = self.rows, policy.sizes(self.rows, generations)
         return policy_loop(s.rewards, s.truth, s.truth, policy, Curators.alike(s.rule), generations, *sizes)
 
     def promises(self, policy: DataPolicy, laws: np.ndarray) -> list[dict[str, float]]:
@@ -252,7 +251,7 @@ class CuratedModel:
         floors = [bounds.c1_floor(float(a), float(v), 1.0, self.k) for a, v in zip(e, var, strict=True)]
         result: list[dict[str, float]] = [{}]
         for t in range(1, len(laws)):
-            real_share, shares = policy.shares(self.rows, [policy.asked(self.rows)] * t)
+            real_share, shares = policy.shares(self.rows, policy.sizes(self.rows, t))
             promised = {"floor": float(real_share * e[0] + np.dot(shares, floors[:t]))}
             if policy.is_mixed:
                 promised["c4_floor"] = bounds.c4_floor_paper(float(e[0]), float(var[0]), 1.0, self.k, policy.lam)
@@ -307,7 +306,7 @@ def simulate_loops(
     """(generations + 1, 3, repetitions): E[w], its expectation given the generations before, and KL(p_t || p_ref)."""
     support = model.support
     w, curators = np.exp(support.rewards), Curators.alike(support.rule)
-    slates = policy.asked(model.rows) * (model.k if isinstance(model.k, int) else 1)
+    slates = policy.asked(model.rows, generations) * (model.k if isinstance(model.k, int) else 1)
     sizes = block_sizes(repetitions, 4 * slates + 2 * model.size * generations)
     parts = []
     for index, size in enumerate(sizes):

@@ -89,4 +89,11 @@ def test_shares_without_samples_and_shares_that_are_none_are_refused(parts, shar
 )
 def test_how_many_curated_samples_a_generation_asks_for(asked: int, lam: float, n_real: int, count: int):
     config = configure("moons", [f"mix.lam={lam}", f"curation.picks={asked}"])
-    assert curated_count(config, n_real) == count
+    assert curated_count(config, n_real) == curated_count(config, n_real, 7) == count
+
+
+def test_a_grown_set_is_as_large_as_the_accumulated_one():
+    grown = configure("moons", ["mix.policy=replace_grown", "curation.picks=0"])
+    assert [curated_count(grown, 300, t) for t in (1, 2, 5)] == [600, 900, 1_800]
+    fewer = configure("moons", ["mix.policy=replace_grown", "curation.picks=60"])
+    assert [curated_count(fewer, 300, t) for t in (1, 2, 5)] == [360, 420, 600]

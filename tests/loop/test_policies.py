@@ -13,7 +13,8 @@ SETS = [40, 60, 50]
 
 
 def policies() -> st.SearchStrategy[DataPolicy]:
-    return st.builds(DataPolicy, st.sampled_from(POLICY_KINDS), st.one_of(st.floats(0.01, 100), st.just(math.inf)))
+    lams = st.one_of(st.floats(0.01, 100), st.just(math.inf))
+    return st.builds(DataPolicy, st.sampled_from(POLICY_KINDS), lams, st.integers(1, 8))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,12 @@ def policies() -> st.SearchStrategy[DataPolicy]:
         (DataPolicy("mix", 1.0), 100, Composition(100, (0, 0, 50), 0.5, (0.0, 0.0, 0.5))),
         (DataPolicy("mix", 0.25), 25, Composition(100, (0, 0, 50), 0.8, (0.0, 0.0, 0.2))),
         (DataPolicy("mix", 3.0), 300, Composition(100, (0, 0, 50), 0.25, (0.0, 0.0, 0.75))),
+        (DataPolicy("replace_grown"), 200, Composition(0, (0, 0, 50), 0.0, (0.0, 0.0, 1.0))),
+        (DataPolicy("recent", recent=1), 100, Composition(0, (0, 0, 50), 0.0, (0.0, 0.0, 1.0))),
+        (DataPolicy("recent", recent=2), 100, Composition(0, (0, 50, 50), 0.0, (0.0, 0.5, 0.5))),
+        (DataPolicy("recent", recent=3), 100, Composition(0, (34, 34, 34), 0.0, (1 / 3, 1 / 3, 1 / 3))),
+        (DataPolicy("recent", recent=9), 100, Composition(25, (25, 25, 25), 0.25, (0.25, 0.25, 0.25))),
+        (DataPolicy("uniform"), 100, Composition(25, (25, 25, 25), 0.25, (0.25, 0.25, 0.25))),
     ],
     ids=str,
 )
@@ -78,8 +85,18 @@ def test_sets_of_the_size_asked_for_bring_the_share_asked_for(policy: DataPolicy
     assert asked >= 1
     if policy.is_mixed:  # whole rows: half a row off at the most
         assert asked == 1 or abs(asked - policy.lam * n_real) <= 0.5 + 1e-9 * asked
+    elif policy.kind == "replace_grown":  # as accumulate's training set
+        assert [policy.asked(n_real, t) for t in (1, 2, 9)] == [2 * n_real, 3 * n_real, 10 * n_real]
     else:
-        assert asked == n_real
+        assert asked == policy.asked(n_real, 7) == n_real
+    assert policy.sizes(n_real, 2) == [asked, policy.asked(n_real, 2)]
+
+
+def test_a_set_with_too_few_rows_keeps_its_share_and_an_empty_one_is_passed_over():
+    recent = DataPolicy("recent", recent=2).compose(100, [40, 0, 7])
+    assert (recent.real, recent.sets, recent.set_shares) == (0, (40, 0, 7), (0.5, 0.0, 0.5))
+    uniform = DataPolicy("uniform").compose(90, [0, 7])
+    assert (uniform.real, uniform.sets, uniform.real_share) == (45, (0, 7), 0.5)
 
 
 @given(policy=policies())
@@ -93,7 +110,8 @@ def test_chance_is_the_generators_own():
     policy = DataPolicy("accumulate_subsample")
     made = [policy.compose(100, SETS, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
-    assert [kind for kind in POLICY_KINDS if DataPolicy(kind).is_random] == ["accumulate_subsample"]
+    random = [kind for kind in POLICY_KINDS if DataPolicy(kind).is_random]
+    assert random == ["accumulate_subsample", "recent", "uniform"]
 
 
 @pytest.mark.parametrize("kind", POLICY_KINDS)
@@ -112,6 +130,11 @@ def test_a_subsample_needs_a_generator_of_random_numbers():
 def test_lam_is_above_zero(lam: float):
     with pytest.raises(ValueError, match="lam must be above 0"):
         DataPolicy("mix", lam)
+
+
+def test_there_is_a_latest_generation():
+    with pytest.raises(ValueError, match="recent must be 1"):
+        DataPolicy("recent", recent=0)
 
 
 def test_an_unknown_policy_is_told_with_those_there_are():

@@ -18,6 +18,7 @@ from loop.raters.journey import worker_status
 from loop.simulate import simulate
 from loop.slates import draw, to_pixels
 from loop.study import Study, WorkerRunningError, configure, faults, only_worker, open_or_create
+from model.checkpoint import load
 
 Make = Callable[..., Study]
 
@@ -129,6 +130,15 @@ def test_real_data_stay_in_the_mix_unless_the_loop_is_pure(make: Make, run, lam:
     generation = run(make("moons", f"mix.lam={lam}"), generations=1).store.generations()[1]
     assert (generation.n_real, generation.n_curated) == (n_real, 200)
     assert generation.policy.startswith(f"mix lam={lam}")
+
+
+def test_a_restart_trains_fresh_weights_and_else_the_parents_are_fine_tuned(make: Make, run):
+    tuned, fresh = run(make("moons"), 1), run(make("moons", "train.restart=true"), 1)
+    (first, second), (same, restarted) = tuned.store.generations(), fresh.store.generations()
+    assert first.checkpoint_sha256 == same.checkpoint_sha256 != second.checkpoint_sha256
+    assert load(tuned.checkpoint_path(1)).parent == first.checkpoint_sha256
+    assert load(fresh.checkpoint_path(1)).parent is None
+    assert restarted.checkpoint_sha256 != second.checkpoint_sha256
 
 
 def test_the_count_of_picks_follows_lam_when_none_is_asked_for(make: Make, run):

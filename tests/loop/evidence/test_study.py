@@ -32,6 +32,8 @@ LOOPS = [
     ("mix.policy=replace", "curation.k=inf"),
     ("mix.policy=accumulate",),
     ("mix.policy=accumulate_subsample", "curation.k=3"),
+    ("mix.policy=recent", "mix.recent=2", "curation.k=3"),
+    ("mix.policy=replace_grown", "curation.picks=1000"),
     ("mix.lam=inf", "curation.lapse=0.4", "curation.position_bias=[1.0, 0.0]"),
     ("mix.lam=2", "curation.adversarial=0.3"),
     ("mix.lam=inf", TYPES),
@@ -53,7 +55,7 @@ def test_the_control_goes_where_theory_says(make: Make, run: Callable[..., Study
     theorem = [claim for claim in evidence.claims if claim.source != "prediction"]
     assert not [claim for claim in evidence.claims if claim.verdict == "fails"]
     plain = "lapse" not in str(settings) and "adversarial" not in str(settings) and TYPES not in settings
-    accumulating = "accumulate" in str(settings)
+    accumulating = "accumulate" in str(settings) or "recent" in str(settings)
     promised = plain and not accumulating and "curation.k=1" not in settings
     assert any(claim.verdict == "holds" for claim in theorem) == promised
 

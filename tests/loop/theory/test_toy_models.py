@@ -16,6 +16,7 @@ from loop.theory.toy_models import (
     curves,
     largest_z,
     mean_and_se,
+    paired_spread,
     spread,
     z_score,
 )
@@ -24,6 +25,8 @@ from loop.theory.toy_tokens import CategoricalModel
 REPLACE, ACCUMULATE, SUBSAMPLE = (DataPolicy(k) for k in ("replace", "accumulate", "accumulate_subsample"))
 MIX = DataPolicy("mix", 1.0)
 ALL = [REPLACE, ACCUMULATE, SUBSAMPLE, MIX]
+GROWN, UNIFORM = DataPolicy("replace_grown"), DataPolicy("uniform")
+RECENT = DataPolicy("recent", recent=3)
 LIMIT = 4.0  # of |z|: the seeds are fixed, so these pass or fail for good; by chance one in thousands would not
 
 
@@ -53,6 +56,9 @@ def test_linear_regression_by_hand():
     for policy in (SUBSAMPLE, DataPolicy("mix", 0.5)):
         assert model.exact(policy, 3) is None
     assert LinearModel(10, 60, fresh=True).exact(MIX, 3) is None
+    assert model.exact(GROWN, 3) == pytest.approx([1, 1 + 1 / 2, 1 + 1 / 2 + 1 / 3])
+    assert LinearModel(10, 60, fresh=True).exact(GROWN, 2) == pytest.approx([1, 1 + 49 / 109])
+    assert model.exact(RECENT, 3) is model.exact(UNIFORM, 3) is None
 
 
 def test_accumulate_stays_under_its_bound_and_replace_grows_without_end():
@@ -77,6 +83,26 @@ def test_spread_by_hand():
     assert spread(MIX, 4, 2) == pytest.approx([3 / 4, 3 / 4 * 15 / 16])  # after two fits there is no difference
     # 4 of the 8 rows: the pool's 45/64, less 1/7 of it
     assert spread(SUBSAMPLE, 4, 2) == pytest.approx([3 / 4, 45 / 64 * 6 / 7])
+    assert spread(GROWN, 4, 3) == pytest.approx([3 / 4, 3 / 4 * 7 / 8, 3 / 4 * 7 / 8 * 11 / 12])
+    # two rows of each: two of the same set differ by 1 and 3/4, none is the other but by chance, 1 - 1/2; across 3/4
+    assert spread(UNIFORM, 4, 2) == pytest.approx([3 / 4, 1 / 4 * (1 / 2 + 3 / 8) + 1 / 2 * 3 / 4])
+    assert spread(DataPolicy("recent", recent=1), 4, 3) == pytest.approx(spread(REPLACE, 4, 3))
+
+
+@given(rows=st.integers(2, 300), lam=st.floats(0.05, 20), recent=st.integers(1, 12), n=st.integers(1, 12))
+def test_the_recursion_over_pairs_of_rows_has_the_closed_forms(rows: int, lam: float, recent: int, n: int):
+    for policy in (REPLACE, GROWN, ACCUMULATE, DataPolicy("mix", lam), DataPolicy("recent", recent=1)):
+        assert paired_spread(policy, rows, n) == pytest.approx(spread(policy, rows, n))
+    last, every = spread(DataPolicy("recent", recent=recent), rows, n), spread(UNIFORM, rows, n)
+    assert last[:recent] == pytest.approx(every[:recent])  # until the real data are too old
+
+
+def test_the_latest_few_only_delay_the_collapse_and_all_generations_level_it_off():
+    last, every = spread(RECENT, 100, 400), spread(UNIFORM, 100, 400)
+    assert last[-1] < 0.3 < spread(REPLACE, 100, 400)[-1] + 0.3 < 0.35
+    rate = -np.diff(np.log(last))[-1]
+    assert rate == pytest.approx(-np.diff(np.log(last))[100], rel=1e-6) and rate > 1e-3  # for ever, at one rate
+    assert -np.diff(np.log(every))[-1] < rate / 10
 
 
 @given(rows=st.integers(2, 200), lam=st.floats(0.05, 20), n=st.integers(2, 30))
@@ -109,7 +135,7 @@ MODELS = {
 
 @pytest.mark.parametrize(("model", "repetitions"), MODELS.values(), ids=MODELS)
 def test_simulation_is_over_the_exact_curves(model: ToyModel, repetitions: int):
-    found = curves(model, [*ALL[:-1], DataPolicy("mix", 2.0)], 7, repetitions, seed=11)
+    found = curves(model, [*ALL[:-1], DataPolicy("mix", 2.0), GROWN, RECENT, UNIFORM], 7, repetitions, seed=11)
     largest = largest_z(found)
     assert largest is not None and largest < LIMIT
 
@@ -132,6 +158,9 @@ def wrong_curves():
         "tokens, one fit late": (tokens, REPLACE, tokens.exact(REPLACE, 8)[1:]),  # pyright: ignore
         "tokens, mix with alpha for its square": (tokens, MIX, 0.7 * (1 - 1 / 8) * (1 - 0.5 / 8 * n)),
         "tokens, subsample as accumulate": (tokens, SUBSAMPLE, tokens.exact(ACCUMULATE, 7)),
+        "tokens, uniform as the subsample": (tokens, UNIFORM, tokens.exact(SUBSAMPLE, 7)),
+        "tokens, recent as uniform": (tokens, RECENT, tokens.exact(UNIFORM, 7)),
+        "linear, a grown set as one of the same size": (linear, GROWN, n.astype(float)),
     }
 
 
