@@ -1,14 +1,20 @@
-"""`curate import`: a long table back into a new study, which appears whole or not at all."""
+"""`curate import`: a long table, or comparisons from elsewhere, into a new study, which appears whole or not at all."""
 
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, read_rows
+import numpy as np
+from PIL import Image, ImageOps
+
+from data.choice_log.pairs import PairReader, column_names, layout
+from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, Row, read_rows
 from data.choice_log.source import Answer
+from data.datasets import central_square, sample_shape, to_rgb
 from data.store import Store
 from data.store.transfer import SAMPLE, missing_images, stored_samples, stored_slates
 from loop.config import StudyConfig
@@ -22,7 +28,8 @@ def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
     """Makes a study of a long table.
 
     Args:
-        path: a file, or an export's folder, whose images come along.
+        path: a file, or an export's folder, whose images come along; or comparisons in a layout of `choice_log.pairs`,
+            whose images are cut and scaled to the study's.
         out: where the study is to be.
         config: its settings.
 
@@ -40,9 +47,13 @@ def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
     try:
         study = Study.create(draft / "study", config)
         try:
+            faults = Faults(file.name)
+            is_long = not layout(column_names(file))
+            images = file.parent / "images" if is_long else draft / "images"
+            rows = read_rows(file, faults) if is_long else pair_rows(file, images, config, faults)
             with study.store.write():
-                n = fill(study.store, file)
-                missing = add_images(study.store, file.parent / "images")
+                n = fill(study.store, rows, faults, file.stem)
+                missing = add_images(study.store, images)
                 study.store.log("researcher", "imported", file=file.name, answers=n)
         finally:
             study.store.close()
@@ -64,17 +75,39 @@ def table_file(path: Path) -> Path:
     return files[0]
 
 
-def fill(store: Store, file: Path) -> int:
+def pair_rows(file: Path, images: Path, config: StudyConfig, faults: Faults) -> Iterator[Row]:
+    """The rows of comparisons from elsewhere; their images, as the study's are, go to a folder.
+
+    Raises:
+        ValueError: the study's samples are no images.
+    """
+    shape = sample_shape(config.data)
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise ValueError(f"{file.name} compares images; choose a --preset of images, such as folder or cifar10.")
+
+    def prepare(image: Image.Image) -> np.ndarray:
+        square = central_square(to_rgb(ImageOps.exif_transpose(image)), shape[1])
+        return np.asarray(Image.fromarray(square).convert("L"))[:, :, None] if shape[0] == 1 else square
+
+    return PairReader(file, images, prepare, faults).rows()
+
+
+def fill(store: Store, rows: Iterator[Row], faults: Faults, study: str) -> int:
     """Stores the answers of a long table, and returns their number.
+
+    Args:
+        store: of the new study.
+        rows: of the table.
+        faults: of the rows so far.
+        study: the name that the answers' study has where the table has none.
 
     Raises:
         LogFaultsError: it is wrong somewhere.
     """
-    faults = Faults(file.name)
-    table, checkpoints, n = Answers(faults, file.stem), {}, 0
+    table, checkpoints, n = Answers(faults, study), {}, 0
     known: set[tuple[str, str]] = set()
     store.begin_import()
-    answers = table.read(read_rows(file, faults))
+    answers = table.read(rows)
     while chunk := list(islice(answers, CHUNK)):
         check_against_store(store, chunk, faults)
         for line, answer in chunk:

@@ -85,6 +85,9 @@ def records(
     wanted = range(len(drawn)) if seen is None else seen
     pixels = drawn.pixels(wanted) if len(wanted) else None
     images = {} if pixels is None else {int(i): encode_png(some) for i, some in zip(wanted, pixels, strict=True)}
+    probs = drawn.scores.probs
+    if probs is not None:
+        probs = probs.astype(np.float64).round(7)  # as many digits as float32 has
     rows = [
         Sample(
             t=drawn.t,
@@ -94,7 +97,7 @@ def records(
             image_sha256=images[i][0] if i in images else None,
             point=tuple(drawn.x[i].tolist()) if drawn.x.ndim == 2 else None,
             operative_reward=None if operative is None else float(operative[i]),
-            reward_json=None if drawn.scores.probs is None else {"probs": drawn.scores.probs[i].round(4).tolist()},
+            reward_json=None if probs is None else {"probs": probs[i].tolist()},
         )
         for i in range(len(drawn))
     ]

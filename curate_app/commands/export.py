@@ -75,14 +75,22 @@ def export(
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(help="choices.csv, choices.parquet, or an export's folder with its images.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="choices.csv, choices.parquet, or an export's folder with its images; or a CSV or Parquet file of "
+            "pairs or of good and bad images from elsewhere (docs/choice-log.md)."
+        ),
+    ],
     study: Annotated[Path, typer.Argument(help="The folder of the new study.")],
     preset: Annotated[str, typer.Option(help=f"The kind of samples: {PRESETS}.")] = "digits",
     setting: Settings = None,
 ) -> None:
-    """Make a study of a long table, to be analysed or replayed. It is checked row by row first.
+    """Make a study of a long table, or of pairs from elsewhere, to be analysed. It is checked row by row first.
 
     Example: `curate import picks/choices.csv my-copy --preset digits`
+
+    Example: `curate import good-and-bad.csv my-log --preset folder --set data.path=pictures`
     """
     answers, missing = import_log(path, study, configure(preset, setting or ()))
     console.print(f"Imported {answers:,} answers into {study}.", highlight=False)

@@ -64,6 +64,13 @@ def fit(
     out: Annotated[
         Path | None, typer.Option(help="A file: .json for everything, or .png, .svg or .pdf for a figure.")
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .safetensors file: the utilities as a scorer of images (--features probs) or points (factors) "
+            "outside curate; docs/howto-analyst.md has its loader."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     json_: Json = False,
 ) -> None:
@@ -72,8 +79,14 @@ def fit(
     Example: `curate fit my-study`
 
     Example: `curate fit my-study --features class,position --by-generation --json`
+
+    Example: `curate fit my-study --features probs --save scorer.safetensors`
     """
     opened = Study.open(study)
+    if save is not None:
+        if save.suffix != ".safetensors":
+            raise ValueError(f"--save needs a name that ends with .safetensors, not {save.name}.")
+        check_destination(save, force)
     if out is not None:
         if out.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
@@ -86,12 +99,16 @@ def fit(
         out.write_text(text, encoding="utf-8")
     elif out is not None:
         utilities_figure(out, analysis, opened.path.name)
+    if save is not None:
+        from loop.analysis.scorer import save_scorer  # loads torch
+
+        save_scorer(save, opened, analysis.fit)
     if json_:
         typer.echo(text)
         return
     print_report(analysis, opened.path.name)
-    if out is not None:
-        console.print(f"Wrote {out}.", markup=False, highlight=False, soft_wrap=True)
+    for written in filter(None, (out, save)):
+        console.print(f"Wrote {written}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def choose_answers(

@@ -23,10 +23,13 @@ CARD, METADATA = "README.md", "croissant.json"
 FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
 STATISTICS = ("answers", "picks", "raters", "sessions", "generations")
 SPECIFICATION = "http://mlcommons.org/croissant/1.1"
-MEDIA = {".csv": "text/csv", ".parquet": "application/x-parquet", ".json": "application/json", ".toi": "text/plain"}
+MEDIA = {
+    ".csv": "text/csv", ".parquet": "application/x-parquet", ".json": "application/json",
+    ".jsonl": "application/jsonl", ".toi": "text/plain",
+}  # fmt: skip
 TYPES = {
     "integer": "sc:Integer", "number": "sc:Float", "boolean": "sc:Integer", "text": "sc:Text", "json": "sc:Text",
-    "image": "sc:ImageObject",
+    "image": "sc:ImageObject", "bytes": "sc:ImageObject",
 }  # fmt: skip
 OWN_TERMS = (
     "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileProperty",
@@ -139,7 +142,7 @@ def write_folder(source: Source, format_: Format, folder: Path, *, images: bool)
     n_images = 0
     with source.store.read():  # the data, the images and the counts are of one moment
         written = format_.write(source, folder / format_.file)
-        for sha256, png in source.images() if images else ():
+        for sha256, png in source.images() if images and not format_.own_images else ():
             (folder / "images").mkdir(exist_ok=True)
             (folder / "images" / f"{sha256}.png").write_bytes(png)
             n_images += 1

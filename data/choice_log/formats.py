@@ -1,4 +1,4 @@
-"""The formats: the long table, the wide one, Hugging Face's datasets; choix, HPD v2, Pick-a-Pic, PrefLib, TRL.
+"""The formats: long and wide tables, Hugging Face's datasets and imagefolder, and what other tools read.
 
 Each is a function that writes, and a `Format` that names it.
 """
@@ -82,6 +82,7 @@ def arrow_schema(fields: Sequence[Field]) -> "pa.Schema":
         "text": (pa.string(), "string"),
         "json": (pa.string(), "string"),
         "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), ""),
+        "bytes": (pa.binary(), "binary"),
     }
     columns, features = [], {}
     for column in fields:
@@ -241,6 +242,17 @@ class Comparisons:
                 yield answer, winner, losers, dict(enumerate(cells))
             else:
                 self.left_out["an image wasn't kept (points, or simulated users' slates)"] += 1
+
+    def trainable(self) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]], dict[int, dict | None]]]:
+        """The pictured picks that the study itself would train on: of curation slates, not withdrawn or flagged out."""
+        for answer, winner, losers, images in self.pictured():
+            values = answer.values
+            if values["purpose"] != "curation":
+                self.left_out[f"{values['purpose']} slates, which nothing is trained on"] += 1
+            elif values["withdrawn"] or values["excluded_by"]:
+                self.left_out["withdrawn, or kept out of training by a flag"] += 1
+            else:
+                yield answer, winner, losers, images
 
 
 class Items:
@@ -410,6 +422,75 @@ def trl_rows(comparisons: Comparisons) -> Iterator[tuple]:
             yield ("", *pair, winner["sample_id"], loser["sample_id"], *shared)
 
 
+DIFFUSION_DPO_FIELDS = (
+    Field("jpg_0", "bytes", "the first image's bytes (a PNG, whatever the column is called)"),
+    Field("jpg_1", "bytes", "the other image's"),
+    Field("label_0", "integer", "1 where the first was picked, else 0"),
+    Field("label_1", "integer", "1 where the other was picked, else 0"),
+    Field("caption", "text", "empty: the generator is unconditional"),
+    Field("model_0", "text", "the generation that drew the first"),
+    Field("model_1", "text", "the generation that drew the other"),
+    Field("choice_id", "integer", "the answer; rows of one answer are one choice, not several"),
+    Field("slate_id", "integer", "the slate"),
+    Field("rater", "text", "pseudonym of who picked"),
+)
+
+
+def write_diffusion_dpo(source: Source, path: Path) -> Written:
+    """Writes a Parquet file with a row for each picked image and each image beside it, in display order."""
+    comparisons = Comparisons(source)
+    n = write_records(path, DIFFUSION_DPO_FIELDS, diffusion_dpo_rows(comparisons))
+    return Written(n, DIFFUSION_DPO_FIELDS, dict(comparisons.left_out))
+
+
+def diffusion_dpo_rows(comparisons: Comparisons) -> Iterator[tuple]:
+    """The cells of `DIFFUSION_DPO_FIELDS` for each picked image and each image beside it."""
+    for answer, winner, losers, images in comparisons.trainable():
+        values = answer.values
+        for loser in losers:
+            pair = sorted((winner, loser), key=lambda item: item["position"])
+            label = int(pair[0] is winner)
+            cells = (images[item["position"]] for item in pair)
+            yield (
+                *((cell or {}).get("bytes") for cell in cells), label, 1 - label, "",
+                *(f"generation-{item['sample_generation']}" for item in pair),
+                values["choice_id"], values["slate_id"], values["rater"],
+            )  # fmt: skip
+
+
+IMAGEFOLDER_FIELDS = (
+    Field("file_name", "text", "the picked image, beside this file"),
+    Field("text", "text", "empty: the generator is unconditional"),
+    Field("label", "integer", "its class, by the study's classifier; null where there is none"),
+    Field("reward", "number", "the study's reward of it; null where there is none"),
+    Field("shown_with", "integer", "images in its slate, itself among them"),
+    Field("generation", "integer", "the generation that drew it"),
+    Field("seed", "integer", "the seed it was drawn from"),
+    Field("choice_id", "integer", "the pick; an image that was picked twice is two files"),
+    Field("rater", "text", "pseudonym of who picked"),
+    Field("rater_kind", "text", "human, sim or proxy"),
+)
+
+
+def write_imagefolder(source: Source, path: Path) -> Written:
+    """Writes a PNG for each pick beside a metadata.jsonl that describes them."""
+    comparisons, n = Comparisons(source), 0
+    with path.open("w", encoding="utf-8") as file:
+        for answer, winner, _, images in comparisons.trainable():
+            values, name = answer.values, f"{answer.values['choice_id']:09d}.png"
+            cell = images[winner["position"]]
+            assert cell is not None and isinstance(cell["bytes"], bytes)
+            (path.parent / name).write_bytes(cell["bytes"])
+            row = (
+                name, "", winner["label"], winner["reward"], len(answer.items), winner["sample_generation"],
+                winner["sample_seed"], values["choice_id"], values["rater"], values["rater_kind"],
+            )  # fmt: skip
+            named = dict(zip((column.name for column in IMAGEFOLDER_FIELDS), row, strict=True))
+            file.write(json.dumps(named, ensure_ascii=False) + "\n")
+            n += 1
+    return Written(n, IMAGEFOLDER_FIELDS, dict(comparisons.left_out))
+
+
 LONG_CSV = Format(
     name="long-csv",
     file="choices.csv",
@@ -466,6 +547,32 @@ PICKAPIC = Format(
     limits="There are no ties: answers that picked nothing are left out. user_id is a text, ranking_id joins the K - 1 "
     "rows of one answer, and the columns jpg_0 and jpg_1 hold PNGs.",
 )
+DIFFUSION_DPO = Format(
+    name="diffusion-dpo",
+    file="data/train-00000-of-00001.parquet",
+    about="One row per picked image and image beside it, with the columns and the raw bytes that Diffusion-DPO's and "
+    "diffusers' DPO training scripts read.",
+    reading="import io\n\nfrom datasets import load_dataset\nfrom PIL import Image\n\n"
+    'pairs = load_dataset(".")["train"]\n'
+    'first = Image.open(io.BytesIO(pairs[0]["jpg_0"])).convert("RGB")',
+    write=write_diffusion_dpo,
+    limits="Give the folder as --dataset_name. A slate of K images gives K - 1 rows, which are one choice: keep those "
+    "of one slate_id together when you split. Only picks that may train are in it. The caption is empty.",
+    folder_only=True,
+)
+IMAGEFOLDER = Format(
+    name="imagefolder",
+    file="train/metadata.jsonl",
+    about="One PNG per pick with a line of metadata.jsonl, as Hugging Face's imagefolder, for diffusers' training "
+    "scripts and whatever trains on a folder of pictures.",
+    reading='from datasets import load_dataset\n\npicked = load_dataset("imagefolder", data_dir=".")["train"]\n'
+    'picked[0]["image"]',
+    write=write_imagefolder,
+    limits="Only what was picked and may train is in it, without what it was picked from. Give the folder as "
+    "--train_data_dir; --caption_column text is empty.",
+    folder_only=True,
+    own_images=True,
+)
 HPD = Format(
     name="hpd",
     file="train.json",
@@ -494,7 +601,7 @@ HF = Format(
     write=write_hf,
     folder_only=True,
 )
-ALL = (LONG_CSV, LONG_PARQUET, WIDE_CSV, CHOIX, TRL, PICKAPIC, HPD, PREFLIB, HF)
+ALL = (LONG_CSV, LONG_PARQUET, WIDE_CSV, CHOIX, TRL, PICKAPIC, DIFFUSION_DPO, IMAGEFOLDER, HPD, PREFLIB, HF)
 FORMATS = {format_.name: format_ for format_ in ALL}
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from data.schema import LONG, PANEL, Column, Filter, probabilities
 from data.store import Store
 
-FieldKind = Literal["integer", "number", "boolean", "text", "json", "image"]
+FieldKind = Literal["integer", "number", "boolean", "text", "json", "image", "bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ class Format:
         write: writes to a path that doesn't exist yet.
         limits: what it can't hold, as sentences.
         folder_only: it makes no sense without the files beside it.
+        own_images: it writes the images that belong to it itself; the export's folder gets no images/.
     """
 
     name: str
@@ -193,3 +194,4 @@ class Format:
     write: Callable[[Source, Path], Written]
     limits: str = ""
     folder_only: bool = False
+    own_images: bool = False
