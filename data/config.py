@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.designs import Designs, load_designs
 
-DatasetName = Literal["digits", "moons", "gaussians", "cifar10", "folder", "flowers"]
+DatasetName = Literal["digits", "moons", "gaussians", "cifar10", "folder", "flowers", "fashion"]
 
 
 class DataConfig(BaseModel):
@@ -24,7 +24,11 @@ class DataConfig(BaseModel):
     modes: int = Field(default=8, ge=1, description="gaussians: how many, on a ring")
     radius: float = Field(default=4.0, gt=0, description="gaussians: of the ring")
     std: float = Field(default=0.3, gt=0, description="gaussians: standard deviation of each mode")
-    path: str = Field(default="", description="cifar10: a local copy as class folders; folder: the folder of images")
+    path: str = Field(
+        default="",
+        description="cifar10: a local copy as class folders; folder: the folder of images; fashion: the folder of "
+        "its idx files",
+    )
     clusters: int = Field(
         default=8,
         ge=2,

@@ -1,5 +1,6 @@
-"""The real data: digits, moons, Gaussians, CIFAR-10, a folder of images, flowers; and the laws of the points."""
+"""The real data: digits, moons, Gaussians, CIFAR-10, Fashion-MNIST, a folder of images, flowers; laws of points."""
 
+import gzip
 import math
 import os
 import warnings
@@ -21,6 +22,7 @@ SIDE = 8  # images are compared at so many pixels a side
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 CHUNK = 50  # images between two reports
 LARGE = 50_000  # bytes of a file whose decoding is worth a thread; small ones are mostly Python's work
+FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 OnRead = Callable[[int, int], None]
 """Called with (done, total) images."""
 DEFAULT_POINTS = 5_000
@@ -91,15 +93,18 @@ def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRe
         "cifar10": lambda: cifar10(config, "train", cache, on_read),
         "folder": lambda: images(config, on_read),
         "flowers": lambda: designs(config, rng),
+        "fashion": lambda: fashion(config, "train", cache),
     }
     return loaders[config.dataset]().subset(config.n, rng)
 
 
 def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
-    """The images held out from all training, where the data set has such a part: CIFAR-10 has 10,000.
+    """The images held out from all training, where the data set has such a part: CIFAR-10 and Fashion-MNIST, 10,000.
 
-    Errors as in `load`; a local copy without a `test` folder has none.
+    Errors as in `load`; a local copy of CIFAR-10 without a `test` folder has none.
     """
+    if config.dataset == "fashion":
+        return fashion(config, "test", cache)
     if config.dataset != "cifar10" or (config.path and not (Path(config.path) / "test").is_dir()):
         return None
     return cifar10(config, "test", cache)
@@ -114,6 +119,7 @@ def sample_shape(config: DataConfig) -> tuple[int, ...]:
         "cifar10": (3, config.size, config.size),
         "folder": (3, config.size, config.size),
         "flowers": (dimension(config.family.factors),) if config.family else (),
+        "fashion": (1, 28, 28),
     }
     return shapes[config.dataset]
 
@@ -209,6 +215,55 @@ def cifar10(
     if config.size != pixels.shape[1]:
         pixels = scale(pixels, config.size, on_read)
     return RealData("cifar10", pixels, np.asarray(downloaded.targets, dtype=np.int64), tuple(downloaded.classes))
+
+
+def fashion(config: DataConfig, part: Literal["train", "test"], cache: Path | None = None) -> RealData:
+    """Fashion-MNIST's 60,000 training or 10,000 test images: grey, 28 x 28 (Xiao et al. 2017).
+
+    Args:
+        config: its `path` is a folder with the idx files, gzipped or not, such as Debian's dataset-fashion-mnist has;
+            empty: torchvision downloads them once and checks the MD5.
+        part: which of them.
+        cache: where the download goes; the user's cache folder by default.
+
+    Raises:
+        ValueError: the folder hasn't got the files, or they aren't idx files of such images.
+        OSError: the download failed.
+    """
+    if not config.path:
+        from torchvision.datasets import FashionMNIST
+
+        downloaded = FashionMNIST(str(cache or default_cache()), train=part == "train", download=True)
+        pixels, labels = downloaded.data.numpy(), downloaded.targets.numpy()
+    else:
+        name = {"train": "train", "test": "t10k"}[part]
+        folder = Path(config.path)
+        pixels, labels = read_idx(folder, f"{name}-images-idx3-ubyte"), read_idx(folder, f"{name}-labels-idx1-ubyte")
+        if pixels.shape != (len(labels), 28, 28) or (labels >= len(FASHION)).any():
+            raise ValueError(f"The idx files in '{folder}' aren't Fashion-MNIST's images of 28 x 28 and their classes.")
+    return RealData("fashion", pixels[..., None], labels.astype(np.int64), FASHION)
+
+
+def read_idx(folder: Path, name: str) -> np.ndarray:
+    """Unsigned bytes of an idx file, or a gzipped one, of that name.
+
+    Raises:
+        ValueError: it isn't there, or isn't such a file.
+
+    Source: the format of Yann LeCun's MNIST.
+    """
+    plain, zipped = folder / name, folder / f"{name}.gz"
+    if not (plain.is_file() or zipped.is_file()):
+        raise ValueError(f"There is no {name} or {name}.gz in '{folder}'; set data.path to the folder of idx files.")
+    try:
+        content = plain.read_bytes() if plain.is_file() else gzip.decompress(zipped.read_bytes())
+        zeros, kind, axes = content[:2], content[2], content[3]
+        shape = np.frombuffer(content, ">u4", axes, offset=4).astype(np.int64)
+        if zeros != b"\0\0" or kind != 8:
+            raise ValueError("its first bytes are others")
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    except (OSError, EOFError, IndexError, ValueError) as error:
+        raise ValueError(f"{name} in {folder} isn't an idx file of bytes ({error}); restore it.") from error
 
 
 def images(config: DataConfig, on_read: OnRead | None = None) -> RealData:

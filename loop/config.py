@@ -32,6 +32,7 @@ from model.config import (
 PolicyKind = Literal["mix", "replace", "accumulate", "accumulate_subsample", "replace_grown", "recent", "uniform"]
 POLICY_KINDS: tuple[PolicyKind, ...] = get_args(PolicyKind)
 POINT_SETS = ("moons", "gaussians")
+POINT_KINDS = ("kde", "gaussian")
 IMAGE_REWARDS = ("class_prob", "confidence")
 Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
 PanelKind = Literal["open", "prolific", "mturk", "link"]
@@ -491,6 +492,11 @@ class StudyConfig(_Table):
         points = self.data.dataset in POINT_SETS or designs is not None
         if self.evaluation.features != "classifier" and points:
             raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for points")
+        kind = self.network.kind
+        if kind in POINT_KINDS and not points:
+            raise ValueError(f"network.kind '{kind}' is for points; for images use vae, unet or digits")
+        if kind == "vae" and points:
+            raise ValueError("network.kind 'vae' is for images; for points use mlp, kde or gaussian")
         for table in (self.reward, self.adversary, *self.population):
             parse_weights(table.weights)
         kinds = [("reward.kind", self.reward.kind)]

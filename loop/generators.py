@@ -14,14 +14,17 @@ from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
 from model.compute import is_main, processes
+from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
 from model.interfaces import Generator, OnStep, import_named
 from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
 from model.training import Snapshotter
+from model.vae import Vae
 
 ARCHITECTURE = ("kind", "width", "depth")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
+OTHERS: dict[str, type[Generator]] = {"resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian}
 SNAPSHOT_EVERY_S = 120.0
 
 
@@ -45,6 +48,8 @@ def pretrained(config: StudyConfig, on_bytes: OnBytes | None = None) -> Pretrain
         CorruptCheckpointError: the file isn't what was written.
         DownloadError: it couldn't be downloaded.
     """
+    if config.network.kind in OTHERS:
+        raise ValueError(f"network.file is for flows, and network.kind is '{config.network.kind}'; leave it empty.")
     located = locate(config.network, on_bytes)
     is_own = located.path.suffix == ".safetensors"
     read = Flow.load if is_own else weights_import.read_torchcfm
@@ -85,8 +90,8 @@ def generator_class(config: StudyConfig) -> type[Generator]:
     kind = config.network.kind
     if kind not in FLOW_KINDS and processes() > 1:
         raise ValueError(f"network.kind '{kind}' works in one process; start the command without a launcher.")
-    if kind == "resample":
-        return Resampler
+    if kind in OTHERS:
+        return OTHERS[kind]
     return Flow if kind in FLOW_KINDS else import_named(kind, "network.kind")
 
 

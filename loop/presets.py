@@ -111,6 +111,31 @@ PRESETS: dict[str, dict[str, Any]] = {
         "classifier": {"width": 32, "shift": 2, "flip": True},
         "curation": {"k": 4, "extend": "proxy"},
     },
+    # Gerstgrasser et al. 2024, in small: retraining without choice, a fresh model each generation
+    "vae-digits": {
+        "generations": 5,
+        "data": {"dataset": "digits"},
+        "network": {"kind": "vae", "width": 16, "depth": 1, "latent": 16},
+        "train": {"restart": True, "pretrain_steps": 800, "pretrain_lr": 2e-3, "batch_size": 128, "warmup_steps": 50,
+                  "ema_decay": 0.99},
+        "reward": {"kind": "confidence", "gamma": 5.0},
+        "classifier": {"width": 16, "shift": 1, "epochs": 20, "lr": 5e-3},
+        "sampling": {"batch_size": 256},
+        "curation": {"k": 1},
+        "mix": {"policy": "replace"},
+    },
+    "vae-fashion": {
+        "generations": 5,
+        "data": {"dataset": "fashion", "n": 10_000},
+        "network": {"kind": "vae", "width": 32, "depth": 1, "latent": 32},
+        "train": {"restart": True, "pretrain_steps": 3_000, "pretrain_lr": 2e-3, "batch_size": 128, "warmup_steps": 100,
+                  "ema_decay": 0.99},
+        "reward": {"kind": "confidence", "gamma": 5.0},
+        "classifier": {"width": 16, "shift": 2, "flip": True, "epochs": 8, "lr": 5e-3},
+        "sampling": {"batch_size": 256},
+        "curation": {"k": 1},
+        "mix": {"policy": "replace"},
+    },
 }  # fmt: skip
 # torchcfm's OT-CFM after 400,000 steps on CIFAR-10; its project publishes no checksum: see data.downloads
 PUBLISHED = {

@@ -18,7 +18,7 @@ from data.measurements import Measurements
 from data.records import Generation
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
-from loop.generators import load_generator, pretrained, train_first
+from loop.generators import OTHERS, load_generator, pretrained, train_first
 from loop.scoring import Scorer
 from loop.study import Study
 from loop.training_data import to_bytes
@@ -313,9 +313,11 @@ def pretrain(config: StudyConfig, path: Path, report: Report) -> WrittenGenerato
         report: called with the phase and how far it is.
 
     Raises:
-        ValueError: the network doesn't go with the data.
+        ValueError: the network doesn't go with the data, or isn't a flow.
         NonFiniteLossError: training diverged.
     """
+    if config.network.kind in OTHERS:
+        raise ValueError(f"curate pretrain is for flows, and network.kind is '{config.network.kind}'.")
     real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
     sheets = path.with_name(f"{path.stem}-samples")
     sha256 = train_first(config, to_bytes(real.x), path, partial(report, "pretraining"), sheets)

@@ -24,12 +24,15 @@ class NetworkConfig(_Table):
 
     kind: str = Field(
         default="mlp",
-        description="mlp (points), digits (8x8 images), unet (torchcfm's), resample (the control: copies its training "
-        "set), or your own generator as 'module:Class'",
+        description="mlp (points), digits (8x8 images), unet (torchcfm's), vae (images), kde and gaussian (points), "
+        "resample (the control: copies its training set), or your own generator as 'module:Class'",
     )
-    width: int = Field(default=192, ge=4, description="features per layer; for unet the channels of the first level")
-    depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; for unet blocks per level")
+    width: int = Field(default=192, ge=4, description="features per layer; unet, vae: channels of the first level")
+    depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; unet, vae: blocks per level")
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    latent: int = Field(default=16, ge=1, description="vae: coordinates of the latent")
+    beta: float = Field(default=1.0, ge=0, description="vae: weight of the latent's divergence; 1 is the bound itself")
+    bandwidth: float = Field(default=0.1, ge=0, description="kde: standard deviation of the noise about each row")
     file: str = Field(
         default="",
         description="a pretrained generator 0: a file from `curate pretrain` (.safetensors) or of torchcfm's CIFAR-10 "

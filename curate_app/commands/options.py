@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from loop.config import StudyConfig
 
-PRESETS = "flowers, digits, moons, gaussians, cifar10, cifar10-small or folder"
+PRESETS = "flowers, digits, moons, gaussians, cifar10, cifar10-small, vae-digits, vae-fashion or folder"
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]
 Seed = Annotated[int | None, typer.Option(help="Everything random comes from it.")]

@@ -1,5 +1,6 @@
 """The real data sets: shapes, levels, modes, folders, CIFAR-10 from a folder and from a server."""
 
+import gzip
 import hashlib
 import io
 import pickle
@@ -180,3 +181,35 @@ def test_a_download_that_is_not_what_it_should_be_fails(
         archive.write_bytes(b"something else")
     with pytest.raises((OSError, RuntimeError)):
         datasets.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
+
+
+def idx(values: np.ndarray) -> bytes:
+    shape = np.array(values.shape, dtype=">u4").tobytes()
+    return bytes([0, 0, 8, values.ndim]) + shape + values.astype(np.uint8).tobytes()
+
+
+def test_fashion_mnist_is_read_from_idx_files_gzipped_or_not(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(256, size=(30, 28, 28)), rng.integers(10, size=30)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(pixels)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    for kind, values in (("images-idx3", pixels[:7]), ("labels-idx1", labels[:7])):
+        (tmp_path / f"t10k-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(values)))
+    config = DataConfig(dataset="fashion", path=str(tmp_path))
+    found, held_out = datasets.load(config, 0), datasets.load_test(config)
+    assert (found.x[..., 0] == pixels).all() and (found.labels == labels).all() and found.label_names[9] == "ankle boot"
+    assert datasets.sample_shape(config) == (1, 28, 28) and held_out is not None and len(held_out) == 7
+    assert len(datasets.load(DataConfig(dataset="fashion", path=str(tmp_path), n=12), 0)) == 12
+
+    broken = {
+        "no train-images": None,
+        "isn't an idx file": idx(pixels)[:-9],
+        "isn't an idx file of bytes": b"\x1f\x8b",
+        "aren't Fashion-MNIST's": idx(pixels[:, :8, :8]),
+    }
+    for message, content in broken.items():
+        (tmp_path / "train-images-idx3-ubyte.gz").unlink(missing_ok=True)
+        if content is not None:
+            (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            datasets.load(config, 0)
