@@ -10,10 +10,10 @@ import numpy as np
 from data.measurements import Measurements
 
 Purpose = Literal["curation", "audit", "attention", "practice"]
-Outcome = Literal["pick", "none", "skip", "timeout"]
+Outcome = Literal["pick", "none", "skip", "timeout", "tie"]
 RaterKind = Literal["human", "sim", "proxy"]
 PURPOSES: tuple[Purpose, ...] = ("curation", "audit", "attention", "practice")
-OUTCOMES: tuple[Outcome, ...] = ("pick", "none", "skip", "timeout")
+OUTCOMES: tuple[Outcome, ...] = ("pick", "none", "skip", "timeout", "tie")
 
 
 def timestamp(after_s: float = 0.0) -> str:
@@ -127,22 +127,36 @@ class Slate:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A rater's answer to one slate, as the routes receive it."""
+    """A rater's answer to one slate, as the routes receive it.
+
+    Attributes:
+        position: what was picked.
+        worst: what was picked as the worst, of best-and-worst slates.
+        attempt: the number of this answer among the session's answers to the slate, from 1: one more than were taken
+            back before it. None where the sender doesn't say.
+    """
 
     slate_id: int
     outcome: Outcome
     position: int | None = None
+    worst: int | None = None
     rt_ms: int | None = None
     input: str | None = None
     viewport: str | None = None
     blur_count: int | None = None
+    attempt: int | None = None
 
     def check_position(self, k: int) -> None:
-        """Raises ValueError for a position outside a slate of k samples, or one that doesn't go with the outcome."""
+        """Raises ValueError for positions outside a slate of k samples, or that don't go with the outcome."""
         if (self.outcome == "pick") != (self.position is not None):
             raise ValueError("position goes with outcome 'pick', and only with it")
         if self.position is not None and not 0 <= self.position < k:
             raise ValueError(f"position must lie between 0 and {k - 1}, not {self.position}")
+        if self.worst is not None:
+            if self.outcome != "pick" or self.worst == self.position:
+                raise ValueError("worst goes with outcome 'pick', at another position than the pick")
+            if not 0 <= self.worst < k:
+                raise ValueError(f"worst must lie between 0 and {k - 1}, not {self.worst}")
 
 
 @dataclass(frozen=True, slots=True)

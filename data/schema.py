@@ -1,15 +1,12 @@
-"""The schema of study.db: its migrations, what its tables, views and columns hold, and filters on them.
+"""The schema of study.db: its migrations, and what its tables, views and columns hold.
 
 `python -m data.schema` writes docs/columns.md from it; a test holds that file true.
 """
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Literal
 
 from sqlite_utils import Database, Migrations
 
@@ -22,7 +19,7 @@ ABOUT = {
     "slate_item": "Which sample stands where in a slate.",
     "rater": "Who picks: people, simulated users, proxies.",
     "session": "One sitting of a rater, and how far it came.",
-    "pick": "One answer to a slate; none is ever changed or deleted.",
+    "pick": "One answer to a slate. None is ever changed or deleted, but the last may be marked as taken back.",
     "event": "What happened, in order.",
     "status": "What goes on now, by key.",
     "evaluation": "The samples behind a generation's metrics, as packed arrays.",
@@ -38,10 +35,6 @@ ABOUT = {
 }
 _FLAGS = "marks as JSON, {flag: true}"
 _AT = "when, UTC"
-Operator = Literal["=", "!=", "<", "<=", ">", ">="]
-SHORT = {"kind": "rater_kind", "type": "rater_type"}
-LARGEST = 2**63  # what SQLite's integers stay under
-SHAPE = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 migrations = Migrations("curate")
 PAGE = Path(__file__).parents[1] / "docs" / "columns.md"
 PAGE_HEAD = """# Tables and columns
@@ -84,7 +77,7 @@ LONG = (
     _answer("study", "text", "the study's name"),
     _answer("generation", "integer", "the generation t that the slate was made for"),
     _answer("checkpoint_sha256", "text", "hash of that generation's weights"),
-    _answer("slate_id", "integer", "the slate; each has one answer"),
+    _answer("slate_id", "integer", "the slate; each has one answer, besides those that were taken back"),
     _answer("slate_seed", "integer", "seed of the slate's display order"),
     _answer("purpose", "text", "curation (trains), audit (compares generations), attention or practice"),
     _answer("k", "integer", "samples in the slate; empty: infinitely many, and the picked one stands alone", True),
@@ -104,8 +97,9 @@ LONG = (
     _answer("shown_at", "text", "when the slate came into view, UTC", True),
     _answer("picked_at", "text", "when the answer was stored, UTC"),
     _answer("rt_ms", "integer", "time to answer in the browser, in milliseconds", True),
-    _answer("outcome", "text", "pick, none (none of these), skip or timeout"),
+    _answer("outcome", "text", "pick, none (none of these), skip, timeout or tie (both are as good)"),
     _item("picked", "boolean", "1 at the position that was picked, 0 elsewhere"),
+    _item("worst", "boolean", "1 at the position that was picked as the worst, 0 elsewhere"),
     _answer("input", "text", "mouse, touch, key", True),
     _answer("viewport", "text", "window size, width x height", True),
     _answer("flags", "json", "marks on the answer, as {flag: true}"),
@@ -115,6 +109,7 @@ LONG = (
     _answer("copy_of", "integer", "the slate whose samples this one shows again in another order", True),
     _answer("answer", "integer", "the position that is right, of attention slates", True),
     _answer("withdrawn", "boolean", "1 where the session withdrew its consent"),
+    _answer("undone", "boolean", "1 where the rater took the answer back: it counts for nothing"),
     _answer("excluded_by", "text", "the flag that kept the pick out of training", True),
 )
 PANEL = (
@@ -175,9 +170,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "pick": {
         "id": "the answer; ascending in time", "slate_id": "to which slate", "session_id": "by whom",
-        "outcome": "pick, none, skip or timeout", "position": "what was picked", "shown_at": _AT, "picked_at": _AT,
+        "outcome": "pick, none, skip, timeout or tie", "position": "what was picked", "shown_at": _AT, "picked_at": _AT,
         "rt_ms": "time to answer in the browser", "input": "mouse, touch or key", "viewport": "window size",
         "flags_json": _FLAGS, "blur_count": "how often the page lost focus", "server_ms": "time as the server saw it",
+        "worst": "what was picked as the worst, of best-and-worst slates",
+        "undone_at": "when the rater took it back, UTC; empty: it stands",
     },
     "event": {"id": "ascending", "at": _AT, "actor": "who", "kind": "what", "detail_json": "more on it"},
     "status": {"key": "of what", "value_json": "what it is", "at": "since when, UTC"},
@@ -200,7 +197,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "exclusion": {"t": "the generation", "pick_id": "the pick", "flag": "why"},
     "tally": {
         "t": "the generation of the slates", "kind": "of the raters", "purpose": "of the slates",
-        "outcome": "of the answers", "n": "answers",
+        "outcome": "of the answers", "n": "answers that stand", "undone": "answers taken back",
     },
     "v_choice_long": {
         **{column.name: column.about for column in LONG if column.name != "study"},
@@ -209,6 +206,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "v_rater": {
         "rater": "the rater's number in the study", "kind": "human, sim or proxy", "type": "declared type",
         "created_at": _AT, "sessions": "how many", "answers": "how many", "picks": "answers that picked something",
+        "undone": "answers taken back, which count nowhere else",
         "finished_at": _AT, "withdrawn_at": _AT, "first_answer_at": _AT, "last_answer_at": _AT,
         "mean_rt_ms": "mean time to answer", "flagged_answers": "answers with a mark",
     },
@@ -219,68 +217,6 @@ COLUMNS: dict[str, dict[str, str]] = {
         "sim_picks": "simulated users'", "proxy_picks": "proxies'",
     },
 }  # fmt: skip
-
-
-FILTERED = {column.name: column for column in LONG if column.of_answer and column.name not in ("study", "rater")}
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A condition on whole answers.
-
-    Attributes:
-        column: of the long table.
-        operator: `=` and `!=` compare with an empty value, too.
-        value: None stands for an empty cell.
-    """
-
-    column: str
-    operator: Operator
-    value: int | str | None
-
-    @property
-    def sql(self) -> str:
-        """The condition on a column of `v_choice_long`, with a question mark for the value."""
-        words = {"=": "IS", "!=": "IS NOT"}
-        return f"{self.column} {words.get(self.operator, self.operator)} ?"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """One condition such as 'kind=human'; errors as in `parse_filters`."""
-        parts = SHAPE.fullmatch(text)
-        if parts is None:
-            raise ValueError(
-                f"--where can't read '{text.strip()}'; write a column, one of = != < <= > >=, and a value: kind=human."
-            )
-        name, operator, value = parts.groups()
-        column = FILTERED.get(SHORT.get(name, name))
-        if column is None and name in NAMES:
-            filtered = ", ".join(FILTERED)
-            raise ValueError(f"--where can't filter by {name}: only whole answers are filtered, by {filtered}.")
-        if column is None:
-            near = get_close_matches(name, [*FILTERED, *SHORT], 1)
-            raise ValueError(f"--where knows no column '{name}'" + (f"; did you mean {near[0]}?" if near else "."))
-        if not value and operator not in ("=", "!="):
-            raise ValueError(f"--where {name}{operator} lacks a value.")
-        if not value or column.kind not in ("integer", "boolean"):
-            return cls(column.name, cast(Operator, operator), value or None)
-        try:
-            number = int(value)
-        except ValueError:
-            number = LARGEST
-        if not -LARGEST < number < LARGEST:
-            shown = value if len(value) <= 40 else f"{value[:37]}…"
-            raise ValueError(f"--where {name} needs a whole number of 64 bits, not '{shown}'.")
-        return cls(column.name, cast(Operator, operator), number)
-
-
-def parse_filters(conditions: Iterable[str]) -> tuple[Filter, ...]:
-    """Conditions such as 'kind=human' and 'generation>=2'; one text may hold several, joined by commas. All must hold.
-
-    Raises:
-        ValueError: one that can't be understood, an unknown column, or a value that doesn't fit it.
-    """
-    return tuple(Filter.parse(part) for text in conditions for part in text.split(","))
 
 
 @migrations()
@@ -577,6 +513,115 @@ def m007_tally(db: Database) -> None:
         "CREATE INDEX session_withdrawn ON session(id) WHERE withdrawn_at IS NOT NULL",
         "CREATE INDEX session_flagged ON session(rater_id) WHERE flags_json != '{}'",
         "CREATE INDEX pick_flagged ON pick(id) WHERE flags_json != '{}'",
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m008_undo(db: Database) -> None:
+    """Answers that are taken back, the position picked as worst, and ties.
+
+    A slate may have several answers, of which one at most stands. The table is built anew, and the one that refers to
+    it with it, because foreign keys are on.
+    """
+    for statement in (
+        "DROP VIEW v_choice_long",
+        "DROP VIEW v_rater",
+        "DROP VIEW v_generation",
+        """CREATE TABLE new_pick (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            slate_id INTEGER NOT NULL REFERENCES slate(id),
+            session_id TEXT NOT NULL REFERENCES session(id),
+            outcome TEXT NOT NULL CHECK (outcome IN ('pick', 'none', 'skip', 'timeout', 'tie')),
+            position INTEGER CHECK (outcome = 'tie' OR (outcome = 'pick') = (position IS NOT NULL)),
+            shown_at TEXT,
+            picked_at TEXT NOT NULL,
+            rt_ms INTEGER,
+            input TEXT,
+            viewport TEXT,
+            flags_json TEXT NOT NULL DEFAULT '{}',
+            blur_count INTEGER,
+            server_ms INTEGER,
+            worst INTEGER CHECK (worst IS NULL OR (outcome = 'pick' AND worst >= 0 AND worst != position)),
+            undone_at TEXT
+        ) STRICT""",
+        """INSERT INTO new_pick(id, slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
+            viewport, flags_json, blur_count, server_ms)
+            SELECT id, slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input, viewport,
+            flags_json, blur_count, server_ms FROM pick ORDER BY id""",
+        """CREATE TABLE new_exclusion (
+            t INTEGER NOT NULL,
+            pick_id INTEGER NOT NULL REFERENCES new_pick(id),
+            flag TEXT NOT NULL,
+            PRIMARY KEY (t, pick_id)
+        ) STRICT, WITHOUT ROWID""",
+        "INSERT INTO new_exclusion SELECT t, pick_id, flag FROM exclusion",
+        "DROP TABLE exclusion",
+        "DROP TABLE pick",
+        "ALTER TABLE new_pick RENAME TO pick",
+        "ALTER TABLE new_exclusion RENAME TO exclusion",
+        "CREATE UNIQUE INDEX pick_standing ON pick(slate_id) WHERE undone_at IS NULL",
+        "CREATE INDEX pick_undone ON pick(slate_id) WHERE undone_at IS NOT NULL",
+        "CREATE INDEX pick_session ON pick(session_id)",
+        "CREATE INDEX pick_flagged ON pick(id) WHERE flags_json != '{}'",
+        "ALTER TABLE tally ADD COLUMN undone INTEGER NOT NULL DEFAULT 0",
+        """CREATE TRIGGER pick_counted AFTER INSERT ON pick BEGIN
+            INSERT INTO tally(t, kind, purpose, outcome, n, undone)
+                SELECT slate.t, rater.kind, slate.purpose, NEW.outcome, NEW.undone_at IS NULL, NEW.undone_at IS NOT NULL
+                FROM slate, session JOIN rater ON rater.id = session.rater_id
+                WHERE slate.id = NEW.slate_id AND session.id = NEW.session_id
+                ON CONFLICT DO UPDATE SET n = n + excluded.n, undone = undone + excluded.undone;
+        END""",
+        """CREATE TRIGGER pick_taken_back AFTER UPDATE OF undone_at ON pick BEGIN
+            SELECT RAISE(ABORT, 'an answer is taken back once and for good') WHERE OLD.undone_at IS NOT NULL;
+            UPDATE tally SET n = n - 1, undone = undone + 1
+                WHERE NEW.undone_at IS NOT NULL AND outcome = NEW.outcome
+                AND (t, purpose) = (SELECT slate.t, slate.purpose FROM slate WHERE id = NEW.slate_id)
+                AND kind = (SELECT rater.kind FROM session JOIN rater ON rater.id = rater_id
+                    WHERE session.id = NEW.session_id);
+        END""",
+        """CREATE VIEW v_choice_long AS
+            SELECT pick.id AS choice_id, slate.t AS generation,
+            coalesce(drawn_by.checkpoint_sha256, generation.checkpoint_sha256) AS checkpoint_sha256, pick.slate_id,
+            slate.seed AS slate_seed, slate.purpose, slate.k, slate_item.position, sample.id AS sample_id,
+            sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+            sample.point_json AS point, sample.label, sample.reward,
+            coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+            rater.id AS rater, rater.kind AS rater_kind, rater.type AS rater_type,
+            coalesce(session.alias, 's' || session.rowid) AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+            pick.outcome, pick.outcome = 'pick' AND pick.position IS slate_item.position AS picked,
+            pick.worst IS slate_item.position AS worst, pick.input, pick.viewport,
+            pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+            slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn,
+            pick.undone_at IS NOT NULL AS undone, excluded_by
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+            LEFT JOIN drawn_by ON drawn_by.t = slate.t
+            LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
+            JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
+        """CREATE VIEW v_rater AS
+            SELECT rater.id AS rater, rater.kind, rater.type, rater.created_at,
+            count(DISTINCT session.id) AS sessions, count(pick.id) AS answers,
+            coalesce(sum(pick.outcome = 'pick'), 0) AS picks, max(session.finished_at) AS finished_at,
+            max(session.withdrawn_at) AS withdrawn_at, min(pick.picked_at) AS first_answer_at,
+            max(pick.picked_at) AS last_answer_at, avg(pick.rt_ms) AS mean_rt_ms,
+            coalesce(sum(pick.flags_json != '{}'), 0) AS flagged_answers,
+            (SELECT count(*) FROM pick JOIN session ON session.id = session_id
+                WHERE rater_id = rater.id AND undone_at IS NOT NULL) AS undone
+            FROM rater LEFT JOIN session ON session.rater_id = rater.id
+            LEFT JOIN pick ON pick.session_id = session.id AND pick.undone_at IS NULL
+            GROUP BY rater.id""",
+        """CREATE VIEW v_generation AS
+            SELECT generation.t AS generation, parent_t, policy, n_real, n_curated, checkpoint_sha256, published_at,
+            json_extract(metrics_json, '$.mean_reward.value') AS mean_reward,
+            coalesce(human, 0) AS human_picks, coalesce(sim, 0) AS sim_picks, coalesce(proxy, 0) AS proxy_picks
+            FROM generation LEFT JOIN (
+                SELECT slate.t AS of_t, sum(rater.kind = 'human') AS human, sum(rater.kind = 'sim') AS sim,
+                sum(rater.kind = 'proxy') AS proxy
+                FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
+                JOIN rater ON rater.id = session.rater_id
+                WHERE pick.outcome = 'pick' AND pick.undone_at IS NULL AND slate.purpose = 'curation' GROUP BY 1
+            ) ON of_t = generation.t""",
     ):
         db.execute(statement)
 

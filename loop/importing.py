@@ -16,7 +16,7 @@ from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, Row, r
 from data.choice_log.source import Answer
 from data.datasets import central_square, sample_shape, to_rgb
 from data.store import Store
-from data.store.transfer import SAMPLE, missing_images, stored_samples, stored_slates
+from data.store.transfer import SAMPLE, SLATE, missing_images, stored_samples, stored_slates
 from loop.config import StudyConfig
 from loop.study import Study, StudyExistsError
 
@@ -142,18 +142,22 @@ def check_against_store(store: Store, chunk: list[tuple[int, Answer]], faults: F
     slates = stored_slates(store, [answer.values["slate_id"] for _, answer in chunk])
     samples = stored_samples(store, [item["sample_id"] for _, answer in chunk for item in answer.items])
     for line, answer in chunk:
-        slate = answer.values["slate_id"]
-        if slate in slates:
+        slate, values = answer.values["slate_id"], [answer.values[name] for name in SLATE]
+        shown = (*values, *(item["sample_id"] for item in answer.items))
+        stands, earlier = slates.get(slate, (False, shown))
+        if stands:
             faults.add(line, "slate_id", f"slate {slate} has an answer already")
-        slates.add(slate)
+        elif earlier != shown:
+            faults.add(line, "slate_id", f"slate {slate} was another one above")
+        slates[slate] = (not answer.values["undone"], shown)
         if len({item["sample_id"] for item in answer.items}) < len(answer.items):
             faults.add(line, "sample_id", "a sample stands in the slate twice")
         for item in answer.items:
             operative = item["reward"] if item["operative_reward"] is None else item["operative_reward"]
-            values = (*(item[name] for name in SAMPLE[:-1]), operative)
-            before = samples.setdefault(item["sample_id"], values)
-            if before != values:
-                column = next(name for name, a, b in zip(SAMPLE, before, values, strict=True) if a != b)
+            sample = (*(item[name] for name in SAMPLE[:-1]), operative)
+            before = samples.setdefault(item["sample_id"], sample)
+            if before != sample:
+                column = next(name for name, a, b in zip(SAMPLE, before, sample, strict=True) if a != b)
                 faults.add(line + item["position"], column, f"sample {item['sample_id']} was another one above")
 
 

@@ -31,32 +31,32 @@ QUERIES = {
     "picks_by_generation": (
         "Picks and reward by generation",
         """SELECT generation, rater_kind, count(*) AS picks, avg(reward) AS mean_reward_of_picked FROM v_choice_long
-        WHERE picked = 1 AND purpose = 'curation' GROUP BY 1, 2 ORDER BY 1, 2""",
+        WHERE picked = 1 AND undone = 0 AND purpose = 'curation' GROUP BY 1, 2 ORDER BY 1, 2""",
     ),
     "picks_by_position": (
         "How often each position was picked",
         """SELECT rater_kind, k, position, sum(picked) AS picks, count(*) AS shown, avg(picked) AS share
-        FROM v_choice_long WHERE outcome = 'pick' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
+        FROM v_choice_long WHERE outcome = 'pick' AND undone = 0 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
     ),
     "picks_by_class": (
         "How often each class was picked where it was shown",
         """SELECT generation, label, sum(picked) AS picks, count(*) AS shown, avg(picked) AS share FROM v_choice_long
-        WHERE outcome = 'pick' GROUP BY 1, 2 ORDER BY 1, 2""",
+        WHERE outcome = 'pick' AND undone = 0 GROUP BY 1, 2 ORDER BY 1, 2""",
     ),
     "one_slate": (
         "The samples of a slate, and the one that was picked",
-        """SELECT slate_id, position, image_sha256, point, label, reward, picked, rater, rt_ms FROM v_choice_long
-        WHERE slate_id = cast(:slate_id AS INTEGER) ORDER BY position""",
+        """SELECT slate_id, position, image_sha256, point, label, reward, picked, undone, rater, rt_ms
+        FROM v_choice_long WHERE slate_id = cast(:slate_id AS INTEGER) ORDER BY choice_id, position""",
     ),
     "flagged_answers": (
         "Answers with a flag",
         """SELECT choice_id, rater, session, flags, session_flags, rt_ms, outcome FROM v_choice_long
-        WHERE position = 0 AND (flags != '{}' OR session_flags != '{}') ORDER BY choice_id""",
+        WHERE position = 0 AND undone = 0 AND (flags != '{}' OR session_flags != '{}') ORDER BY choice_id""",
     ),
     "audit_wins": (
         "Audit slates: how often each generation was picked where it was shown",
         """SELECT sample_generation, sum(picked) AS picks, count(*) AS shown, avg(picked) AS share FROM v_choice_long
-        WHERE purpose = 'audit' AND outcome = 'pick' AND withdrawn = 0 GROUP BY 1 ORDER BY 1""",
+        WHERE purpose = 'audit' AND outcome = 'pick' AND withdrawn = 0 AND undone = 0 GROUP BY 1 ORDER BY 1""",
     ),
 }
 SHA256_LENGTH = 64

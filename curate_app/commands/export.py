@@ -11,7 +11,7 @@ from curate_app.console import out as console
 from data.choice_log import Source, find_format
 from data.choice_log.export import check_out
 from data.choice_log.export import export as write
-from data.schema import parse_filters
+from data.choice_log.source import parse_filters
 from data.secret_file import kept_secret
 from loop.importing import import_log
 from loop.study import Study, configure

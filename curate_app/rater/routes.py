@@ -349,6 +349,8 @@ def add_picks(router: APIRouter, service: Service) -> None:
         session_id = sessions.signed(cookie)
         if body.outcome == "timeout" and not config.slates.timeout_s:
             raise field_error("outcome", "this study has no time limit (slates.timeout_s), so nothing times out")
+        if body.outcome == "tie":
+            raise field_error("outcome", "this study allows no ties")
 
         def record() -> tuple[StoredPick, Place]:
             sessions.require(session_id)

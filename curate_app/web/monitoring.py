@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,9 +252,19 @@ class StudyCollector(Collector):
         """All metrics of the app; their names begin with curate_."""
         store = self.store
         picks = CounterMetricFamily("curate_picks", "answers stored", labels=("kind", "purpose", "outcome", "t"))
-        for row in queries.tally(store):
-            picks.add_metric((row["kind"], row["purpose"], row["outcome"], str(row["t"])), row["n"])
+        labels = ("kind", "purpose", "outcome", "t")
+        undone = CounterMetricFamily("curate_picks_undone", "answers that raters took back", labels=labels)
+        stored = Counter[tuple[str, ...]]()  # with those taken back: a counter never falls
+        for rows, is_undone in ((queries.tally(store), False), (queries.undone_tally(store), True)):
+            for row in rows:
+                key = (row["kind"], row["purpose"], row["outcome"], str(row["t"]))
+                stored[key] += row["n"]
+                if is_undone:
+                    undone.add_metric(key, row["n"])
+        for key, n in stored.items():
+            picks.add_metric(key, n)
         yield picks
+        yield undone
         sessions = GaugeMetricFamily("curate_sessions", "people by how far they came", labels=("reached",))
         for milestone, n in queries.funnel(store).items():
             sessions.add_metric((milestone,), n)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from data.choice_log.formats import write_batches
-from data.choice_log.source import Field, Format, Source, Written
-from data.schema import NAMES, Filter
+from data.choice_log.source import Field, Filter, Format, Source, Written
+from data.schema import NAMES
 from data.secret_file import FOLDER_MODE, MODE
 from data.store import Store
 

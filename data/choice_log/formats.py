@@ -27,7 +27,7 @@ ITEM_COLUMNS = (
 )  # fmt: skip
 GROUP = 100_000  # rows of a row group without images
 IMAGE_GROUP = 500
-WORDS = {"none": "none of these", "skip": "skipped", "timeout": "timed out"}
+WORDS = {"none": "none of these", "skip": "skipped", "timeout": "timed out", "tie": "both as good"}
 
 
 def neutral(text: str) -> str:
@@ -169,6 +169,7 @@ def write_wide_csv(source: Source, path: Path) -> Written:
         fields = (
             *fields_of([column for column in source.columns if column.of_answer]),
             Field("picked", "integer", "the position that was picked; empty where nothing was"),
+            Field("worst", "integer", "the position that was picked as the worst; empty where none was"),
             *(
                 Field(f"{name}_{position}", columns[name].kind, f"{columns[name].about}, at position {position}")
                 for position in range(source.largest_slate())
@@ -182,8 +183,8 @@ def write_wide_csv(source: Source, path: Path) -> Written:
 
 def wide_row(answer: Answer, fields: Sequence[Field]) -> list[Any]:
     """The cells of an answer in the wide table; None where its slate is smaller than the largest."""
-    picked = answer.picked
-    cells = {**answer.values, "picked": None if picked is None else picked["position"]}
+    places = {"picked": answer.picked, "worst": answer.worst}
+    cells = answer.values | {name: None if item is None else item["position"] for name, item in places.items()}
     for item in answer.items:
         cells |= {f"{name}_{item['position']}": item[name] for name in ITEM_COLUMNS}
     return [cells.get(column.name) for column in fields]
@@ -192,17 +193,19 @@ def wide_row(answer: Answer, fields: Sequence[Field]) -> list[Any]:
 def write_hf(source: Source, path: Path) -> Written:
     """Writes a Parquet file with a row for each answer; columns of positions are lists in display order."""
     shared = [column for column in source.columns if column.of_answer]
-    items = [column for column in source.columns if not column.of_answer and column.name not in ("position", "picked")]
+    indices = ("position", "picked", "worst")
+    items = [column for column in source.columns if not column.of_answer and column.name not in indices]
     fields = (
         Field("images", "image", "what was shown, in display order; null where no image was kept", many=True),
         Field("picked", "integer", "index of the picked one in the lists; null where nothing was picked"),
+        Field("worst", "integer", "index of the one picked as the worst; null where none was"),
         *fields_of(shared),
         *(Field(column.name, column.kind, f"{column.about}; a list, in display order", many=True) for column in items),
     )
     rows = (
         (
             image_cells(source, answer),
-            None if answer.picked is None else answer.items.index(answer.picked),
+            *(None if item is None else answer.items.index(item) for item in (answer.picked, answer.worst)),
             *(answer.values[column.name] for column in shared),
             *([item[column.name] for item in answer.items] for column in items),
         )
@@ -227,7 +230,9 @@ class Comparisons:
         """(answer, winner, losers in display order) of every pick from at least two samples."""
         for answer in self.source.answers():
             winner = answer.picked
-            if winner is None:
+            if answer.values["undone"]:
+                self.left_out["taken back by the rater"] += 1
+            elif winner is None:
                 self.left_out[WORDS[answer.values["outcome"]]] += 1
             elif len(answer.items) < 2:
                 self.left_out["picked from infinitely many, or from one alone"] += 1
@@ -495,7 +500,8 @@ LONG_CSV = Format(
     name="long-csv",
     file="choices.csv",
     about="One row per slate and position, for R, spreadsheets, pandas, xlogit and whatever reads CSV.",
-    reading='import pandas as pd\n\nlong = pd.read_csv("choices.csv")\npicks = long[long.picked == 1]',
+    reading='import pandas as pd\n\nlong = pd.read_csv("choices.csv")\n'
+    "picks = long[(long.picked == 1) & (long.undone == 0)]",
     write=write_long_csv,
     limits="Text that a spreadsheet would run as a formula has an apostrophe in front. An empty text and a missing one "
     "look alike.",
@@ -504,14 +510,16 @@ LONG_PARQUET = Format(
     name="long-parquet",
     file="choices.parquet",
     about="One row per slate and position, typed, for pandas, polars, DuckDB, R's arrow and datasets.",
-    reading='import pandas as pd\n\nlong = pd.read_parquet("choices.parquet")\npicks = long[long.picked == 1]',
+    reading='import pandas as pd\n\nlong = pd.read_parquet("choices.parquet")\n'
+    "picks = long[(long.picked == 1) & (long.undone == 0)]",
     write=write_long_parquet,
 )
 WIDE_CSV = Format(
     name="wide-csv",
     file="answers.csv",
     about="One row per answer with columns for each position, for spreadsheets, Biogeme, Apollo and xlogit.",
-    reading='import pandas as pd\n\nwide = pd.read_csv("answers.csv")\npicks = wide.dropna(subset="picked")',
+    reading='import pandas as pd\n\nwide = pd.read_csv("answers.csv")\n'
+    'picks = wide[wide.undone == 0].dropna(subset="picked")',
     write=write_wide_csv,
     limits="Slates smaller than the largest have empty columns. Text that a spreadsheet would run as a formula has an "
     "apostrophe in front.",

@@ -22,7 +22,7 @@ REQUIRED = ("choice_id", "position", "sample_id", "picked")
 DEFAULTS: dict[str, Any] = {
     "generation": 0, "checkpoint_sha256": "", "slate_seed": 0, "purpose": "curation",
     "rater": "rater", "rater_kind": "human", "picked_at": "1970-01-01T00:00:00.000Z",
-    "flags": "{}", "session_flags": "{}", "withdrawn": 0,
+    "flags": "{}", "session_flags": "{}", "withdrawn": 0, "undone": 0, "worst": 0,
 }  # fmt: skip
 MOST = 10  # faults that are reported
 OF_RATER = ("rater_kind", "rater_type")
@@ -322,6 +322,9 @@ class Answers:
         picked, outcome = sum(item["picked"] for item in items), items[0]["outcome"]
         if picked != (outcome == "pick"):
             self._faults.add(rows[0].line, "picked", f"{picked} positions picked, and the outcome is {outcome}")
+        worst = [item for item in items if item["worst"]]
+        if len(worst) > 1 or any(outcome != "pick" or item["picked"] for item in worst):
+            self._faults.add(rows[0].line, "worst", "the worst is one position of a pick, and not the picked one")
 
     def check_people(self, line: int, item: dict[str, Any]) -> None:
         """Notes columns of a rater or a session that differ from an earlier answer's."""

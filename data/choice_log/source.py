@@ -2,18 +2,84 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
 
-from data.schema import LONG, PANEL, Column, Filter, probabilities
+from data.schema import LONG, NAMES, PANEL, Column, probabilities
 from data.store import Store
 
 FieldKind = Literal["integer", "number", "boolean", "text", "json", "image", "bytes"]
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+SHORT = {"kind": "rater_kind", "type": "rater_type"}
+LARGEST = 2**63  # what SQLite's integers stay under
+SHAPE = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+FILTERED = {column.name: column for column in LONG if column.of_answer and column.name not in ("study", "rater")}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on whole answers.
+
+    Attributes:
+        column: of the long table.
+        operator: `=` and `!=` compare with an empty value, too.
+        value: None stands for an empty cell.
+    """
+
+    column: str
+    operator: Operator
+    value: int | str | None
+
+    @property
+    def sql(self) -> str:
+        """The condition on a column of `v_choice_long`, with a question mark for the value."""
+        words = {"=": "IS", "!=": "IS NOT"}
+        return f"{self.column} {words.get(self.operator, self.operator)} ?"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """One condition such as 'kind=human'; errors as in `parse_filters`."""
+        parts = SHAPE.fullmatch(text)
+        if parts is None:
+            raise ValueError(
+                f"--where can't read '{text.strip()}'; write a column, one of = != < <= > >=, and a value: kind=human."
+            )
+        name, operator, value = parts.groups()
+        column = FILTERED.get(SHORT.get(name, name))
+        if column is None and name in NAMES:
+            filtered = ", ".join(FILTERED)
+            raise ValueError(f"--where can't filter by {name}: only whole answers are filtered, by {filtered}.")
+        if column is None:
+            near = get_close_matches(name, [*FILTERED, *SHORT], 1)
+            raise ValueError(f"--where knows no column '{name}'" + (f"; did you mean {near[0]}?" if near else "."))
+        if not value and operator not in ("=", "!="):
+            raise ValueError(f"--where {name}{operator} lacks a value.")
+        if not value or column.kind not in ("integer", "boolean"):
+            return cls(column.name, cast(Operator, operator), value or None)
+        try:
+            number = int(value)
+        except ValueError:
+            number = LARGEST
+        if not -LARGEST < number < LARGEST:
+            shown = value if len(value) <= 40 else f"{value[:37]}…"
+            raise ValueError(f"--where {name} needs a whole number of 64 bits, not '{shown}'.")
+        return cls(column.name, cast(Operator, operator), number)
+
+
+def parse_filters(conditions: Iterable[str]) -> tuple[Filter, ...]:
+    """Conditions such as 'kind=human' and 'generation>=2'; one text may hold several, joined by commas. All must hold.
+
+    Raises:
+        ValueError: one that can't be understood, an unknown column, or a value that doesn't fit it.
+    """
+    return tuple(Filter.parse(part) for text in conditions for part in text.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +93,11 @@ class Answer:
     def picked(self) -> dict[str, Any] | None:
         """The position that was picked; None when the answer wasn't a pick."""
         return next((item for item in self.items if item["picked"]), None)
+
+    @property
+    def worst(self) -> dict[str, Any] | None:
+        """The position that was picked as the worst; None where none was."""
+        return next((item for item in self.items if item["worst"]), None)
 
 
 @dataclass(frozen=True)
@@ -123,12 +194,13 @@ class Source:
         return 1 + self.store.value(f"SELECT coalesce(max(position), -1) FROM v_choice_long WHERE {condition}", values)
 
     def counts(self) -> dict[str, int]:
-        """The numbers of answers, picks, raters, sessions and generations."""
+        """The numbers of answers, picks, raters, sessions and generations; answers that were taken back don't count."""
         condition, values = self._condition
         row = self.store.row(
             f"""SELECT count(*) AS answers, coalesce(sum(outcome = 'pick'), 0) AS picks,
             count(DISTINCT rater) AS raters, count(DISTINCT session) AS sessions,
-            count(DISTINCT generation) AS generations FROM v_choice_long WHERE position = 0 AND {condition}""",
+            count(DISTINCT generation) AS generations FROM v_choice_long
+            WHERE position = 0 AND undone = 0 AND {condition}""",
             values,
         )
         assert row is not None

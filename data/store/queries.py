@@ -15,7 +15,7 @@ from data.store.slates import FLAGGED_RATER
 
 _NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
 _UP_TO_CUT: WeakKeyDictionary[Connection, tuple[int, int]] = WeakKeyDictionary()
-"""By store: a pick id, and the number of curation picks up to it, which never changes because no pick ever does."""
+"""By store: a pick id up to which picks are final, and the number of curation picks up to it."""
 
 
 def _marks(values: Sequence[Any]) -> str:
@@ -37,8 +37,8 @@ def curation_picks(
 ) -> Iterator[dict]:
     """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
 
-    Only answers that picked something count; withdrawn sessions don't. Each row has pick_id, slate_id, position,
-    t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
+    Only answers that picked something count; those taken back and withdrawn sessions don't. Each row has pick_id,
+    slate_id, position, t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
 
     Args:
         store: the study's.
@@ -55,7 +55,8 @@ def curation_picks(
         JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
         JOIN sample ON sample.id = slate_item.sample_id
         JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND session.withdrawn_at IS NULL
+        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND undone_at IS NULL
+        AND session.withdrawn_at IS NULL
         AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR session.id = ?)
         AND kind IN ({_marks(kinds)}) {_NOT_EXCLUDED} ORDER BY pick.id""",
         [after, until, until, session_id, session_id, *kinds, without],
@@ -76,7 +77,8 @@ def count_curation_picks(
     # sessions that don't count are looked up once, not for each of a million picks
     return store.value(
         f"""SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
-        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
+        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND undone_at IS NULL
+        AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
         AND session_id NOT IN (SELECT session.id FROM session JOIN rater ON rater.id = rater_id
             WHERE withdrawn_at IS NOT NULL OR kind NOT IN ({_marks(kinds)})
             {f" OR {FLAGGED_RATER}" * len(rule.raters)})
@@ -92,8 +94,25 @@ def count_curation_picks(
 
 
 def tally(store: Connection) -> list[dict]:
-    """All answers so far by rater kind, purpose, outcome and generation of the slate: kind, purpose, outcome, t, n."""
-    return list(store.rows("SELECT kind, purpose, outcome, t, n FROM tally ORDER BY t, kind, purpose, outcome"))
+    """The answers that stand, by rater kind, purpose, outcome and generation of the slate.
+
+    Rows have kind, purpose, outcome, t and n. Answers that raters took back are in `undone_tally`.
+    """
+    return _tally(store, "n")
+
+
+def undone_tally(store: Connection) -> list[dict]:
+    """All answers that were taken back, counted as in `tally`."""
+    return _tally(store, "undone")
+
+
+def _tally(store: Connection, column: str) -> list[dict]:
+    return list(
+        store.rows(
+            f"""SELECT kind, purpose, outcome, t, {column} AS n FROM tally WHERE {column} > 0
+            ORDER BY t, kind, purpose, outcome"""
+        )
+    )
 
 
 def count_picks_since(store: Connection, cut: int, rule: ExclusionRule) -> int:
@@ -112,7 +131,8 @@ def count_picks_since(store: Connection, cut: int, rule: ExclusionRule) -> int:
             up_to_cut = total - store.value(
                 """SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
                 JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-                WHERE pick.id > ? AND purpose = 'curation' AND outcome = 'pick' AND kind IN ('human', 'sim')""",
+                WHERE pick.id > ? AND purpose = 'curation' AND outcome = 'pick' AND undone_at IS NULL
+                AND kind IN ('human', 'sim')""",
                 [cut],
             )
             if lasting:
@@ -139,7 +159,7 @@ def _count_uncounted(store: Connection, cut: int, rule: ExclusionRule) -> int:
     return store.value(
         f"""SELECT count(*) FROM ({picks}) AS uncounted CROSS JOIN pick ON pick.id = uncounted.id
         JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-        WHERE purpose = 'curation' AND outcome = 'pick' AND kind IN ('human', 'sim')""",
+        WHERE purpose = 'curation' AND outcome = 'pick' AND undone_at IS NULL AND kind IN ('human', 'sim')""",
         {"cut": cut, **flags},
     )
 
@@ -218,8 +238,9 @@ def repeatable_slates(store: Connection, session_id: str, lag: int) -> list[int]
         row["slate_id"]
         for row in store.rows(
             """SELECT slate_id FROM pick JOIN slate ON slate.id = slate_id
-            WHERE session_id = :session AND outcome = 'pick' AND purpose = 'curation' AND k IS NOT NULL
-            AND pick.id <= (SELECT id FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1 OFFSET :lag)
+            WHERE session_id = :session AND outcome = 'pick' AND undone_at IS NULL AND purpose = 'curation'
+            AND k IS NOT NULL AND pick.id <= (SELECT id FROM pick WHERE session_id = :session AND undone_at IS NULL
+                ORDER BY id DESC LIMIT 1 OFFSET :lag)
             AND slate_id NOT IN (SELECT copy_of FROM slate WHERE leased_to = :session AND copy_of IS NOT NULL)
             ORDER BY pick.id DESC LIMIT 50""",
             {"session": session_id, "lag": lag},
@@ -245,7 +266,7 @@ def count_answers(store: Connection, session_id: str) -> int:
     """The number of a session's answers, without those to practice slates."""
     return store.value(
         """SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
-        WHERE session_id = ? AND purpose != 'practice'""",
+        WHERE session_id = ? AND undone_at IS NULL AND purpose != 'practice'""",
         [session_id],
     )
 
@@ -254,7 +275,7 @@ def count_answers_of_generation(store: Connection, session_ids: Sequence[str], t
     """The number of answers of some sessions to slates of generation t."""
     return store.value(
         f"""SELECT count(*) FROM pick JOIN slate ON slate.id = slate_id
-        WHERE session_id IN ({_marks(session_ids)}) AND slate.t = ?""",
+        WHERE session_id IN ({_marks(session_ids)}) AND undone_at IS NULL AND slate.t = ?""",
         [*session_ids, t],
     )
 
@@ -322,7 +343,7 @@ def count_people_who_picked(store: Connection) -> int:
     return store.value(
         """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND EXISTS (
         SELECT 1 FROM pick JOIN slate ON slate.id = slate_id
-        WHERE session_id = session.id AND purpose != 'practice' AND outcome = 'pick')"""
+        WHERE session_id = session.id AND purpose != 'practice' AND outcome = 'pick' AND undone_at IS NULL)"""
     )
 
 
@@ -352,7 +373,7 @@ def answers_by_minute(store: Connection, after: int, until: int) -> dict[tuple[s
             """SELECT kind, CASE slate.purpose WHEN 'practice' THEN 'practice' ELSE pick.outcome END AS outcome,
             substr(picked_at, 1, 16) AS minute, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
             JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-            WHERE pick.id > ? AND pick.id <= ? GROUP BY 1, 2, 3""",
+            WHERE pick.id > ? AND pick.id <= ? AND undone_at IS NULL GROUP BY 1, 2, 3""",
             [after, until],
         )
     }
@@ -374,7 +395,7 @@ def audit_wins(store: Connection, after: int, until: int) -> dict[tuple[str, int
             JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
             JOIN sample AS loser ON loser.id = other.sample_id
             WHERE pick.id > ? AND pick.id <= ? AND slate.purpose = 'audit' AND pick.outcome = 'pick'
-            AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
+            AND undone_at IS NULL AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
             [after, until],
         )
     }
@@ -387,7 +408,8 @@ def flagged_picks(store: Connection, after: int, until: int) -> dict[str, int]:
         for row in store.rows(
             """SELECT flag.key AS flag, count(*) AS n FROM pick JOIN session ON session.id = session_id
             JOIN rater ON rater.id = rater_id, json_each(pick.flags_json) AS flag
-            WHERE pick.id > ? AND pick.id <= ? AND pick.flags_json != '{}' AND kind = 'human' GROUP BY 1""",
+            WHERE pick.id > ? AND pick.id <= ? AND pick.flags_json != '{}' AND undone_at IS NULL
+            AND kind = 'human' GROUP BY 1""",
             [after, until],
         )
     }
@@ -421,7 +443,7 @@ def answered_sessions(store: Connection, pick_id: int) -> list[str]:
 
 
 def session_answers(store: Connection, session_ids: Sequence[str]) -> Iterable[dict]:
-    """All answers of some sessions, by session and id.
+    """All answers of some sessions that stand, by session and id.
 
     Each has id, session_id, outcome, position, rt_ms, server_ms, flags_json, purpose, answer (the position that
     is right, if one is) and repeats (1 for a slate that the rater saw before).
@@ -432,7 +454,7 @@ def session_answers(store: Connection, session_ids: Sequence[str]) -> Iterable[d
             f"""SELECT pick.id, pick.session_id, pick.outcome, pick.position, rt_ms, server_ms, pick.flags_json,
             slate.purpose, slate.answer, coalesce(source.purpose = 'curation', 0) AS repeats FROM pick
             JOIN slate ON slate.id = pick.slate_id LEFT JOIN slate AS source ON source.id = slate.copy_of
-            WHERE pick.session_id IN ({_marks(some)}) ORDER BY pick.session_id, pick.id""",
+            WHERE pick.session_id IN ({_marks(some)}) AND undone_at IS NULL ORDER BY pick.session_id, pick.id""",
             some,
         )
 
@@ -444,7 +466,7 @@ def recent_flags(store: Connection, n: int) -> list[dict]:
         for row in store.rows(
             """SELECT pick.flags_json AS pick, session.flags_json AS session FROM pick
             JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-            WHERE kind = 'human' ORDER BY pick.id DESC LIMIT ?""",
+            WHERE kind = 'human' AND undone_at IS NULL ORDER BY pick.id DESC LIMIT ?""",
             [n],
         )
     ]
@@ -464,7 +486,8 @@ def curation_items(store: Connection, t: int) -> Iterator[tuple]:
         sample.reward, coalesce(sample.operative_reward, sample.reward),
         coalesce(pick.position, -1), coalesce(session.rater_id, -1)
         FROM slate JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = sample_id
-        LEFT JOIN pick ON pick.slate_id = slate.id LEFT JOIN session ON session.id = pick.session_id
+        LEFT JOIN pick ON pick.slate_id = slate.id AND pick.undone_at IS NULL
+        LEFT JOIN session ON session.id = pick.session_id
         WHERE slate.t = ? AND slate.purpose = 'curation' ORDER BY slate.id, slate_item.position""",
         [t],
     )
@@ -487,7 +510,7 @@ def training_pick_counts(store: Connection, after: int, until: int, t: int) -> l
             session.withdrawn_at IS NOT NULL AS withdrawn, count(*) AS n
             FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
             JOIN rater ON rater.id = session.rater_id
-            WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND
+            WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND undone_at IS NULL AND
             CASE kind WHEN 'proxy' THEN slate.t = ? ELSE pick.id > ? AND pick.id <= ? END AND NOT EXISTS
             (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id) GROUP BY 1, 2, 3""",
             [t, after, until, t + 1],
@@ -509,7 +532,7 @@ def foreign_generations(store: Connection) -> list[int]:
 def answered_slates(
     store: Connection, kinds: Sequence[str], picks: Sequence[str] = (), raters: Sequence[str] = ()
 ) -> Iterator[tuple]:
-    """One row per answer, by slate.
+    """One row per answer that stands, by slate.
 
     Each is (slate id, K or 0 for infinite, generation of the slate, purpose as an index into `PURPOSES`, outcome as
     an index into `OUTCOMES`, picked position or -1, rater id, id of the slate that this one is a copy of or 0,
@@ -527,7 +550,7 @@ def answered_slates(
         {" OR ".join(sql for sql, _ in flagged) or "0"}
         FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
         JOIN rater ON rater.id = session.rater_id LEFT JOIN slate AS source ON source.id = slate.copy_of
-        WHERE rater.kind IN ({_marks(kinds)}) ORDER BY slate.id""",
+        WHERE pick.undone_at IS NULL AND rater.kind IN ({_marks(kinds)}) ORDER BY slate.id""",
         [*(f"$.{flag}" for _, flag in flagged), *kinds],
     )
 
@@ -544,7 +567,7 @@ def answered_items(store: Connection, kinds: Sequence[str]) -> Iterator[tuple]:
         FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
         JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
         JOIN sample ON sample.id = slate_item.sample_id
-        WHERE slate.k IS NOT NULL AND rater.kind IN ({_marks(kinds)})
+        WHERE slate.k IS NOT NULL AND pick.undone_at IS NULL AND rater.kind IN ({_marks(kinds)})
         ORDER BY slate.id, slate_item.position""",
         list(kinds),
     )
@@ -557,7 +580,7 @@ def sample_details(store: Connection, kinds: Sequence[str]) -> Iterator[tuple]:
         FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
         JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
         JOIN sample ON sample.id = slate_item.sample_id
-        WHERE slate.k IS NOT NULL AND rater.kind IN ({_marks(kinds)})""",
+        WHERE slate.k IS NOT NULL AND pick.undone_at IS NULL AND rater.kind IN ({_marks(kinds)})""",
         list(kinds),
     )
 

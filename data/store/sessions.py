@@ -170,8 +170,8 @@ class Sessions(Connection):
         row = self.row(
             f"""SELECT {columns}, count(slate.id) AS total, coalesce(sum(purpose = 'practice'), 0) AS practised,
             (SELECT count(*) FROM answer WHERE session_id = session.id AND question = 'comprehension') AS tries
-            FROM session LEFT JOIN pick ON pick.session_id = session.id LEFT JOIN slate ON slate.id = slate_id
-            WHERE session.id = ? GROUP BY session.id""",
+            FROM session LEFT JOIN pick ON pick.session_id = session.id AND undone_at IS NULL
+            LEFT JOIN slate ON slate.id = slate_id WHERE session.id = ? GROUP BY session.id""",
             [session_id],
         )
         if row is None:

@@ -122,7 +122,7 @@ class Slates(Journal):
         with self.write() as db:
             source = self.row(
                 """SELECT slate.t, purpose, k, answer, pick.position FROM slate
-                LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = ?""",
+                LEFT JOIN pick ON pick.slate_id = slate.id AND undone_at IS NULL WHERE slate.id = ?""",
                 [of],
             )
             assert source is not None
@@ -258,7 +258,7 @@ class Picks(Journal):
                 pick.session_id, pick.outcome, pick.position,
                 (SELECT withdrawn_at FROM session WHERE id = :session) AS withdrawn_at,
                 (SELECT picked_at FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1) AS answered_at
-                FROM slate LEFT JOIN pick ON pick.slate_id = slate.id WHERE slate.id = :slate""",
+                FROM slate LEFT JOIN pick ON pick.slate_id = slate.id AND undone_at IS NULL WHERE slate.id = :slate""",
                 {"session": session_id, "slate": pick.slate_id},
             )
             if row is not None and row["pick_id"] is not None and row["session_id"] == session_id:
@@ -352,8 +352,8 @@ class Picks(Journal):
                     f"""INSERT OR IGNORE INTO exclusion(t, pick_id, flag)
                     SELECT ?, pick.id, ? FROM pick JOIN slate ON slate.id = slate_id
                     JOIN session ON session.id = session_id JOIN rater ON rater.id = session.rater_id
-                    WHERE kind = 'human' AND purpose = 'curation' AND outcome = 'pick' AND withdrawn_at IS NULL
-                    AND pick.id > ? AND pick.id <= ? AND {flagged}""",
+                    WHERE kind = 'human' AND purpose = 'curation' AND outcome = 'pick' AND undone_at IS NULL
+                    AND withdrawn_at IS NULL AND pick.id > ? AND pick.id <= ? AND {flagged}""",
                     [t, flag, after, until, f"$.{flag}"],
                 )
                 counts[flag] = counts.get(flag, 0) + cursor.rowcount

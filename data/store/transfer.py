@@ -1,6 +1,7 @@
 """Writing another study's answers: `curate import` and `curate replay`."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from data.store.connection import Connection
 SAMPLE = (
     "sample_id", "sample_generation", "sample_seed", "image_sha256", "reward", "label", "point", "operative_reward",
 )  # fmt: skip
+SLATE = ("generation", "purpose", "k", "slate_seed", "copy_of", "answer")
 # Panels' ids, invitations and the worker's events aren't copied.
 _COPY = (
     "INSERT INTO rater SELECT * FROM source.rater",
@@ -62,7 +64,8 @@ class Transfer(Connection):
         insert(
             """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, copy_of, answer)
             VALUES (:slate_id, :generation, :purpose, :k, :slate_seed, coalesce(:shown_at, :picked_at),
-            'imported-' || :session, coalesce(:shown_at, :picked_at), :copy_of, :answer)""",
+            'imported-' || :session, coalesce(:shown_at, :picked_at), :copy_of, :answer)
+            ON CONFLICT DO UPDATE SET leased_to = excluded.leased_to, served_at = excluded.served_at""",
             (values for values, _ in answers),
         )
         items = [item for _, rows in answers for item in rows]
@@ -74,14 +77,18 @@ class Transfer(Connection):
             CASE WHEN :operative_reward IS NOT :reward THEN :operative_reward END)""",
             items,
         )
-        insert("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (:slate_id, :position, :sample_id)", items)
+        insert("INSERT OR IGNORE INTO slate_item VALUES (:slate_id, :position, :sample_id)", items)
         insert(
             """INSERT INTO pick(id, slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
-            viewport, flags_json, server_ms, blur_count)
+            viewport, flags_json, server_ms, blur_count, worst, undone_at)
             VALUES (:choice_id, :slate_id, 'imported-' || :session, :outcome, :at, :shown_at, :picked_at, :rt_ms,
-            :input, :viewport, :flags, :server_ms, :blur_count)""",
+            :input, :viewport, :flags, :server_ms, :blur_count, :worst, CASE WHEN :undone THEN :picked_at END)""",
             (
-                {**values, "at": next((item["position"] for item in rows if item["picked"]), None)}
+                {
+                    **values,
+                    "at": next((item["position"] for item in rows if item["picked"]), None),
+                    "worst": next((item["position"] for item in rows if item["worst"]), None),
+                }
                 for values, rows in answers
             ),
         )
@@ -147,7 +154,7 @@ class Transfer(Connection):
                     connection.execute(statement)
                 connection.execute(
                     """UPDATE slate SET retired_at = ?, lease_until = NULL
-                    WHERE retired_at IS NULL AND id NOT IN (SELECT slate_id FROM pick)""",
+                    WHERE retired_at IS NULL AND id NOT IN (SELECT slate_id FROM pick WHERE undone_at IS NULL)""",
                     [timestamp()],
                 )
         finally:
@@ -156,10 +163,21 @@ class Transfer(Connection):
         return self.value("SELECT max(t) FROM drawn_by")
 
 
-def stored_slates(store: Connection, ids: Sequence[int]) -> set[int]:
-    """Those of some slate ids that are stored."""
+def stored_slates(store: Connection, ids: Sequence[int]) -> dict[int, tuple[bool, tuple]]:
+    """Those of some slates that are stored: whether an answer stands, and the values of `SLATE` and the samples."""
     marks = ",".join("?" * len(ids))
-    return {row["id"] for row in store.rows(f"SELECT id FROM slate WHERE id IN ({marks})", list(ids))}
+    rows = store.db.conn.execute(
+        f"""SELECT slate.id, id IN (SELECT slate_id FROM pick WHERE undone_at IS NULL), t, purpose, k, seed, copy_of,
+        answer, sample_id FROM slate JOIN slate_item ON slate_id = slate.id WHERE slate.id IN ({marks})
+        ORDER BY slate.id, position""",
+        list(ids),
+    )
+    return {
+        key: (bool(stands), (*values, *(row[-1] for row in items)))
+        for (key, stands, *values), items in (
+            (head, list(group)) for head, group in groupby(rows, key=lambda row: row[:-1])
+        )
+    }
 
 
 def stored_samples(store: Connection, ids: Sequence[int]) -> dict[int, tuple]:

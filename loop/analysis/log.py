@@ -17,7 +17,7 @@ ITEM = np.dtype(
     [("slate", "i8"), ("position", "i4"), ("sample", "i8"), ("t", "i4"), ("label", "i4"), ("reward", "f8"),
      ("operative", "f8")]
 )  # fmt: skip
-WORDS = {"none": "'none of these'", "skip": "skipped", "timeout": "timed out"}
+WORDS = {"none": "'none of these'", "skip": "skipped", "timeout": "timed out", "tie": "both as good"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def read_taste(store: Store, factors: Sequence[Factor], session_id: str) -> Tast
     rows = store.rows(
         """SELECT answer.id, answer.position AS picked, sample.point_json AS point
         FROM (SELECT pick.id, pick.slate_id, pick.position FROM pick JOIN slate ON slate.id = pick.slate_id
-            WHERE session_id = ? AND outcome = 'pick' AND purpose IN ('curation', 'audit')
+            WHERE session_id = ? AND outcome = 'pick' AND undone_at IS NULL AND purpose IN ('curation', 'audit')
             ORDER BY pick.id DESC LIMIT ?) AS answer
         JOIN slate_item ON slate_item.slate_id = answer.slate_id
         JOIN sample ON sample.id = slate_item.sample_id

@@ -72,7 +72,8 @@ def test_prometheus_reads_it_and_gets_no_timestamps(study: Study):
     pick_once(client)
     families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
     assert {name: family.type for name, family in families.items()} == {
-        "curate_picks": "counter", "curate_sessions": "gauge", "curate_raters_now": "gauge",
+        "curate_picks": "counter", "curate_picks_undone": "counter", "curate_sessions": "gauge",
+            "curate_raters_now": "gauge",
         "curate_slates_free": "gauge", "curate_generation": "gauge", "curate_worker_phase": "gauge",
         "curate_worker_age_seconds": "gauge", "curate_limited": "counter", "curate_request_seconds": "histogram",
     }  # fmt: skip

@@ -11,8 +11,9 @@ import pytest
 
 from data.choice_log import Source, find_format
 from data.choice_log.export import csv_pages, export
+from data.choice_log.source import parse_filters
 from data.records import ExclusionRule, NewSlate, Pick, Sample
-from data.schema import NAMES, parse_filters
+from data.schema import NAMES
 from data.store import Store
 from data.store.sessions import PanelIds
 

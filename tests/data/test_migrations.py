@@ -33,13 +33,13 @@ ADDED = {  # ours, beyond the documented ones
     "slate": "retired_at copy_of answer",
     "session": "created_at instructed_at understood_at failed_at closed_at alias",
     "rater": "alias",
-    "pick": "blur_count server_ms",
+    "pick": "blur_count server_ms worst undone_at",
     "answer": "id session_id question attempt text correct at",
     "identity": "rater_id panel panel_rater_id panel_study_id panel_session_id at",
     "invite": "token_sha256 created_at rater_id used_at",
     "exclusion": "t pick_id flag",
     "drawn_by": "t checkpoint_sha256",
-    "tally": "t kind purpose outcome n",
+    "tally": "t kind purpose outcome n undone",
     "status": "key value_json at",
 }
 
@@ -96,7 +96,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 7
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 8
     store.close()
     assert contents(path.parent) == before
 

@@ -27,6 +27,7 @@ MIGRATIONS = [
     "m005_views",
     "m006_replays",
     "m007_tally",
+    "m008_undo",
 ]
 THREADS = 3
 SLATES = 120
