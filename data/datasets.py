@@ -13,7 +13,7 @@ from typing import Literal, Self
 import numpy as np
 from PIL import Image, ImageOps
 from scipy.cluster.vq import kmeans2
-from scipy.special import logsumexp, ndtr
+from scipy.special import ndtr
 
 from data.config import DataConfig, DatasetName
 from data.designs import dimension, load_designs
@@ -427,12 +427,15 @@ def log_density(config: DataConfig, points: np.ndarray) -> np.ndarray:
     centres, std = _mixture(config)
     points = np.asarray(points, dtype=np.float64)
     constant = math.log(2 * math.pi * std**2 * len(centres))
-    size = max(1, POINTS_AT_ONCE // len(centres))
-    parts = [
-        np.asarray(logsumexp(-((part[:, None] - centres[None]) ** 2).sum(2) / (2 * std**2), axis=1))
-        for part in (points[start : start + size] for start in range(0, len(points), size))
-    ]
-    return np.concatenate(parts) - constant if parts else np.empty(0)
+    size, parts = max(1, POINTS_AT_ONCE // len(centres)), [np.empty(0)]
+    for part in (points[start : start + size] for start in range(0, len(points), size)):
+        # |x - c|^2 = |x|^2 - 2 xc + |c|^2, and |x|^2 is the same for all centres
+        exponents = (part @ centres.T - (centres**2).sum(1) / 2) / std**2
+        largest = exponents.max(1, keepdims=True)
+        exponents -= largest
+        np.exp(exponents, out=exponents)
+        parts.append(np.log(exponents.sum(1)) + largest[:, 0] - (part**2).sum(1) / (2 * std**2))
+    return np.concatenate(parts) - constant
 
 
 def rectangle_masses(config: DataConfig, low: np.ndarray, high: np.ndarray) -> np.ndarray:

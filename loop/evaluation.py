@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -236,9 +237,11 @@ class Evaluator:
         """
         config, real, names = self.study.config, self.study.real, self.scorer.label_names
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
-        drawn = draw_scored(generator, self.scorer, t, seeds)
-        x, scores = drawn.x, drawn.scores
-        sheet, record = picture(x, real.x, config.data), to_record(t, x, scores)
+        with ThreadPoolExecutor(1) as beside:  # drawing points leaves a core idle
+            ratios = beside.submit(self.log_ratios, generator, seeds)
+            drawn = draw_scored(generator, self.scorer, t, seeds)
+            x, scores = drawn.x, drawn.scores
+            sheet, record = picture(x, real.x, config.data), to_record(t, x, scores)
         # the classifier's labels, where the data have other classes than it knows
         real_labels = real.labels if real.label_names == names else self.real_scores.labels
         real_shares = np.array(class_shares(real_labels, names))
@@ -249,7 +252,7 @@ class Evaluator:
             class_names=names,
             tv_real=total_variation(scores.labels, real_shares),
             judge=self.second_opinion(x, scores),
-            divergence=divergence(self.cells, record, self.density_figures(generator, t, seeds)),
+            divergence=divergence(self.cells, record, self.density_figures(ratios.result(), t)),
             distances=self.distances.of(x, scores, self.real_bytes, self.real_scores) if self.distances else None,
             nn_ratio=nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
             nn_picks_ratio=None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
@@ -269,10 +272,9 @@ class Evaluator:
             agreement=float((second.labels == scores.labels).mean()),
         )
 
-    def density_figures(self, generator: Generator, t: int, seeds: np.ndarray) -> DensityDivergence | str:
-        """The divergence by exact densities where the generator's and the real law's are known; else why not."""
+    def density_figures(self, ratios: LogRatios | str, t: int) -> DensityDivergence | str:
+        """The divergence by generation t's exact densities where they and the real law's are known; else why not."""
         config = self.study.config
-        ratios = self.log_ratios(generator, seeds)
         if isinstance(ratios, str):
             return ratios
         if t == 0:
@@ -295,7 +297,7 @@ class Evaluator:
         data = self.study.config.data
         if not (isinstance(generator, Flow) and has_density(data)):
             return "the densities of the generator and of the real data aren't both known"
-        density = PointDensity(generator.network, generator.sampling)
+        density = PointDensity(generator.network, generator.sampling, torch.float32)
         return log_ratios(density, data, seeds[:DENSITY_SAMPLES])
 
 

@@ -384,7 +384,9 @@ def backward(
     """
     optimiser.zero_grad(set_to_none=True)
     n, total = len(batch.t) / processes(), torch.zeros((), device=device())
-    own = (x.tensor_split(processes())[rank()] for x in (batch.t, batch.x0, batch.x1))
+    own = batch.t, batch.x0, batch.x1
+    if processes() > 1:
+        own = tuple(x.tensor_split(processes())[rank()] for x in own)
     parts = [x.to(device(), non_blocking=True).tensor_split(pieces) for x in own]
     try:
         for t, x0, x1 in zip(*parts, strict=True):

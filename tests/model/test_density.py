@@ -99,6 +99,18 @@ def test_the_density_adds_up_to_one_and_every_point_comes_from_one_noise(two_mod
     torch.testing.assert_close(back.x0, drawn.x0, rtol=0, atol=1e-4)
 
 
+def test_single_precision_finds_the_same_densities(two_modes: Flow):
+    network, sampling = two_modes.network, two_modes.sampling
+    exact, quick = (PointDensity(network, sampling, kind) for kind in (torch.float64, torch.float32))
+    seeds, points = np.arange(400), torch.cartesian_prod(torch.linspace(-3, 3, 21), torch.linspace(-2, 2, 15))
+    wanted, drawn = exact.of_seeds(seeds), quick.of_seeds(seeds)
+    torch.testing.assert_close(drawn.log_density, wanted.log_density, rtol=0, atol=2e-5)
+    solution, close = quick.at(points)
+    assert close.all()
+    torch.testing.assert_close(solution.x1, points.double(), rtol=0, atol=2e-5)
+    torch.testing.assert_close(solution.log_density, exact.at(solution.x1)[0].log_density, rtol=0, atol=2e-5)
+
+
 def test_a_map_that_folds_or_flattens_the_plane_is_seen():
     turned = PointDensity(Folding(), settings(solver="euler", steps=1)).of_seeds(np.arange(20))
     assert (turned.determinant < 0).all()
