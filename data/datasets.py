@@ -261,7 +261,7 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
         shape = np.frombuffer(content, ">u4", axes, offset=4).astype(np.int64)
         if zeros != b"\0\0" or kind != 8:
             raise ValueError("its first bytes are others")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()  # writable
     except (OSError, EOFError, IndexError, ValueError) as error:
         raise ValueError(f"{name} in {folder} isn't an idx file of bytes ({error}); restore it.") from error
 

@@ -31,7 +31,7 @@ class Support:
     """The tokens, with their rewards.
 
     Attributes:
-        truth: (m,) masses of the law that the real data are drawn from.
+        truth: (m,) masses of the law that the real data are drawn from; or (repetitions, m), each of its own.
         rewards: (m,) r of each token.
         rule: by which a row is picked; K = 1 is plain drawing.
     """
@@ -194,6 +194,71 @@ class CategoricalModel:
         """Yields, fit by fit, (2, repetitions): diversity and tokens left."""
         for step in simulate(self.support, policy, self.rows, generations, repetitions, rng):
             yield np.stack([1 - (step.law**2).sum(axis=1), (step.law > 0).sum(axis=1)])
+
+
+@dataclass(frozen=True)
+class ContextModel:
+    """Next-token laws of many contexts, each learned from so many of its own draws again and again.
+
+    An n-gram model without interpolation is this, if as many draws follow each context: exact, and the control of a
+    language model.
+
+    Attributes:
+        laws: (contexts, m) float64 next-token laws that the real data are drawn from.
+        rows: N real rows of each context.
+
+    Raises:
+        ValueError: sizes out of range, or rows that aren't laws.
+
+    Source: Seddik et al. 2024 (arXiv 2404.05090), Sections 2 and 4.1.
+    """
+
+    laws: np.ndarray
+    rows: int = 100
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 2, 100_000)
+        if self.laws.ndim != 2 or not np.allclose(self.laws.sum(axis=1), 1) or self.laws.min() < 0:
+            raise ValueError("each context needs a law of the next token, which adds up to 1")
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Means over the contexts: S of the n-th fit, and its squared and absolute distance from the first fit."""
+        return ("S = Σp²", "l2_squared", "l1")
+
+    def entries(self, policy: DataPolicy, generations: int) -> int:
+        """Numbers that one repetition holds."""
+        return 2 * self.laws.size * (generations + 2)
+
+    def exact(self, policy: DataPolicy, generations: int) -> np.ndarray:
+        """(generations,) mean S at n = 1, 2, ...: `1 - (1 - S_0) spread`, under replace `1 - (1 - 1/N)^n (1 - S_0)`."""
+        return 1 - (1 - (self.laws**2).sum(axis=1).mean()) * spread(policy, self.rows, generations)
+
+    def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
+        """The expected `||p^(n) - p^(1)||^2`, which is `S_n - S_1`, and a bound on the expected L1 distance.
+
+        Under every policy the later fits average to the first, given the first. The bound is `sqrt(s E||.||^2)`, s the
+        tokens with mass: by Cauchy and Schwarz. Derived for this project; of replace and mix in Seddik et al.
+        """
+        truths = 1 - (self.laws**2).sum(axis=1)
+        off = spread(policy, self.rows, generations)
+        l2 = truths[:, None] * (off[0] - off)
+        sizes = (self.laws > 0).sum(axis=1)
+        bound = np.sqrt(sizes[:, None] * np.maximum(l2, 0)).mean(axis=0)
+        return {"l2_squared_exact": l2.mean(axis=0), "l1_bound": bound}
+
+    def simulate(
+        self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Yields, fit by fit, (3, repetitions)."""
+        contexts, m = self.laws.shape
+        support = Support(np.tile(self.laws, (repetitions, 1)), np.zeros(m), LuceRule(1))
+        first = None
+        for step in simulate(support, policy, self.rows, generations, repetitions * contexts, rng):
+            first = step.law if first is None else first
+            off = step.law - first
+            values = (step.law**2).sum(axis=1), (off**2).sum(axis=1), np.abs(off).sum(axis=1)
+            yield np.stack(values).reshape(3, repetitions, contexts).mean(axis=2)
 
 
 def check_slate(k: K) -> None:

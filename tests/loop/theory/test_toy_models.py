@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.text import Characters, load_corpus, windows
 from loop.config import POLICY_KINDS, DataPolicy
 from loop.theory.toy_models import (
     Curve,
@@ -17,10 +18,12 @@ from loop.theory.toy_models import (
     largest_z,
     mean_and_se,
     paired_spread,
+    simulate_in_blocks,
     spread,
     z_score,
 )
-from loop.theory.toy_tokens import CategoricalModel
+from loop.theory.toy_tokens import CategoricalModel, ContextModel
+from model.language import Ngram
 
 REPLACE, ACCUMULATE, SUBSAMPLE = (DataPolicy(k) for k in ("replace", "accumulate", "accumulate_subsample"))
 MIX = DataPolicy("mix", 1.0)
@@ -241,3 +244,41 @@ def test_sizes_out_of_range_are_errors(make):
 def test_mean_standard_error_and_z():
     assert mean_and_se(np.array([1.0, 3.0])) == (2.0, 1.0)
     assert z_score(3.0, 1.5) == 2.0 and z_score(0.0, 0.0) is None and z_score(1e-17, 1e-17, scale=1.0) is None
+
+
+LAWS = np.array([[0.5, 0.3, 0.2, 0.0], [0.25, 0.25, 0.25, 0.25], [0.0, 0.9, 0.05, 0.05], [0.0, 0.0, 1.0, 0.0]])
+
+
+def test_contexts_by_hand():
+    model = ContextModel(LAWS, rows=20)
+    s0 = float((LAWS**2).sum(axis=1).mean())
+    assert model.exact(REPLACE, 3) == pytest.approx([1 - (1 - 1 / 20) ** m * (1 - s0) for m in (1, 2, 3)])
+    first = model.exact(MIX, 6)[0]
+    b = 0.25 * (1 - 1 / 20)  # alpha = 1/2, n = N = 20
+    expected = 0.25 * (1 - first) / 20 * (1 - b ** np.arange(6)) / (1 - b)
+    assert model.beside(MIX, 6)["l2_squared_exact"] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="adds up to 1"):
+        ContextModel(LAWS[:, :2])
+
+
+@pytest.mark.parametrize("policy", [*ALL, GROWN, RECENT, UNIFORM], ids=str)
+def test_each_context_loses_what_theory_says(policy: DataPolicy):
+    model = ContextModel(LAWS, rows=12)
+    points = curves(model, [policy], 6, 2_500, seed=9)[0].points
+    steps = simulate_in_blocks(model, policy, 6, 2_500, 9, lambda share: None)
+    band = 3.9  # of both curves at six fits and all policies: 99% at once, by Bonferroni
+    assert max(abs(point.z) for point in points if point.z is not None) < band
+    for point, l2 in zip(points[1:], steps[1:, 1], strict=True):
+        exact, error = point.extra["l2_squared_exact"], l2.std(ddof=1) / math.sqrt(len(l2))
+        assert abs(l2.mean() - exact) < band * error + 1e-15
+        assert point.extra["l1"] <= point.extra["l1_bound"]
+
+
+def test_an_n_gram_model_gives_the_laws_of_the_control():
+    corpus = load_corpus(characters=60_000)
+    vocabulary = Characters.of(corpus)
+    model = Ngram(len(vocabulary), order=3).fit(windows(vocabulary.encode(corpus.train), 200))
+    contexts = windows(vocabulary.encode(corpus.held_out), 2, 50, np.random.default_rng(0))
+    control = ContextModel(model.next_laws(contexts), rows=30)
+    largest = largest_z(curves(control, [REPLACE, ACCUMULATE], 5, 60, seed=2))
+    assert largest is not None and largest < LIMIT
