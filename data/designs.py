@@ -36,6 +36,30 @@ class Factor:
     circle: bool = False
     whole: bool = False
 
+    @property
+    def further(self) -> str:
+        """The words for more of it."""
+        return self.more or f"more {self.name}"
+
+    @property
+    def fewer(self) -> str:
+        """The words for less of it."""
+        return self.less or f"less {self.name}"
+
+    def arc(self, share: float) -> str:
+        """The word for a place on the circle, at a share of the way round; its value where there are no words."""
+        names = self.more.split()
+        return names[round(share * len(names)) % len(names)] if names else f"{self.at(share):.3g}"
+
+    def toward(self, share: float) -> str:
+        """The words for a design at a place on the circle."""
+        words = self.less or ("{}" if self.more else f"{self.name} {{}}")
+        return words.format(self.arc(share))
+
+    def at(self, share: float) -> float:
+        """The value at a share of the way from `low` to `high`."""
+        return self.low + share * (self.high - self.low)
+
 
 class Designs(Protocol):
     """A family of designs. A class of your own with these members is named in study.toml as `data.designs`.

@@ -5,7 +5,8 @@ And the page at addresses where there is none.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +16,16 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from curate_app.assets import STATIC, STATIC_URL, render
+from curate_app.plots.way import evenly
 from data.records import Generation
+from loop.analysis.movement import Movements
 from loop.config import StudyConfig
 from loop.study import Study
 
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-LEAST_GROWTH = 0.01  # smaller growth is noise on 2,000 samples
+MOST_SHEETS = 24  # generations in the strip
 FILES = (
-    "rater.css", "steps.css", "overlays.css",
+    "rater.css", "steps.css", "overlays.css", "reveal.css",
     "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "outbox.js", "progress.js", "reveal.js", "slate.js",
     "stage.js", "steps.js", "strings.js", "taste.js", "views.js", "voice.js",
 )  # fmt: skip
@@ -69,33 +72,32 @@ def text_html(name: str, text: str, folder: Path) -> str:
     return _markdown.render(text)
 
 
-def movement(generations: Sequence[Generation]) -> dict[str, Any]:
-    """The first and the latest contact sheet, and what changed between them.
+def movement(generations: Sequence[Generation], movements: Movements) -> dict[str, Any]:
+    """The contact sheets of all generations, and what moved most from the first to the latest and in each round.
+
+    Args:
+        generations: those of a study; one without a sheet is passed over.
+        movements: between them.
 
     Returns:
-        `first` and `latest` as {t, grid, columns}, None where there is no sheet at all (generations without one are
-        passed over); `moved` as {name, before, after}, the class that grew most, or None; `unchanged`, true where the
-        shares of the classes are known and none of them grew (missing where there is no sheet).
+        `first` and `latest` as {t, grid, columns}, None where there is no sheet at all; `moved`, a
+        `loop.analysis.movement.Move` or None; `unchanged`, true where none of the numbers that are known moved;
+        `generations`, at most `MOST_SHEETS` of them evenly spaced, each as `first` is, with what `moved` since the one
+        before it. The last two are missing where there is no sheet.
     """
     shown = [generation for generation in generations if generation.measurements.grid_sha256]
     if not shown:
         return {"first": None, "latest": None, "moved": None}
-    first, latest = shown[0], shown[-1]
-    before, after = first.measurements.class_shares, latest.measurements.class_shares
-    moved = growth(first, latest)
-    unchanged = moved is None and first.t < latest.t and 0 < len(before) == len(after)
-    return {"first": sheet(first), "latest": sheet(latest), "moved": moved, "unchanged": unchanged}
-
-
-def growth(first: Generation, latest: Generation) -> dict[str, Any] | None:
-    """The class whose share grew the most between two generations; None where none did, or shares are unknown."""
-    before, after = first.measurements.class_shares, latest.measurements.class_shares
-    if not before or len(before) != len(after):
-        return None
-    largest = max(range(len(after)), key=lambda label: after[label] - before[label])
-    if after[largest] - before[largest] < LEAST_GROWTH:
-        return None
-    return {"name": class_name(latest, largest), "before": before[largest], "after": after[largest]}
+    first, latest, some = shown[0], shown[-1], evenly(shown, MOST_SHEETS)
+    moved = [movements(*pair) for pair in ((first, latest), *pairwise(some))]
+    whole, *rounds = [asdict(move) if move else None for move in moved]
+    return {
+        "first": sheet(first),
+        "latest": sheet(latest),
+        "moved": whole if first.t < latest.t else None,
+        "unchanged": whole is None and first.t < latest.t and bool(latest.measurements.class_shares),
+        "generations": [{**sheet(each), "moved": round_} for each, round_ in zip(some, [None, *rounds], strict=True)],
+    }
 
 
 def class_name(generation: Generation, label: int) -> str:
@@ -128,7 +130,6 @@ def build_rater_page(study: Study) -> gr.Blocks:
         title=app.title,
         usual_title=app.title == type(app).model_fields["title"].default,
         reveal=app.reveal,
-        taste=app.reveal and study.config.data.family is not None,
         panel=study.config.panel.kind,
         languages=json.dumps(languages()),
     )

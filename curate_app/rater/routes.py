@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -15,14 +16,16 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from curate_app.rater.page import JourneyTexts, movement
+from curate_app.plots.way import way_picture
+from curate_app.rater.page import JourneyTexts, languages, movement
 from curate_app.rater.sessions import Arrival, PanelParameters, SessionCookie, Sessions, session_name
 from curate_app.web.security import Addresses, SessionSigner
 from data.errors import BusyDatabaseError, PickRefusedError
 from data.records import Outcome, Pick, Slate, StoredPick
 from data.secret_file import kept_secret
 from data.store import Store
-from loop.analysis.taste import read_taste
+from loop.analysis.movement import Movements
+from loop.analysis.taste import Taste, read_taste, study_traits
 from loop.config import StudyConfig
 from loop.raters.journey import (
     TRIES,
@@ -215,23 +218,44 @@ def build_routes(service: Service) -> APIRouter:
     router = APIRouter(route_class=TerseRoute)
     add_journey(router, service)
     add_picks(router, service)
+    if service.config.app.reveal:
+        add_reveal(router, service)
+    return router
+
+
+def add_reveal(router: APIRouter, service: Service) -> None:
+    """Adds GET /api/generations, /api/way.png and /api/taste, for studies that show raters what becomes of picks."""
+    store, config = service.store, service.config
+    movements = Movements(store, config.data.family.factors if config.data.family else ())
+    pictures: dict[tuple[Any, str], bytes | None] = {}  # of the latest generation, by language
+    drawing = Lock()
 
     @router.get("/api/generations")
     def generations(response: Response) -> dict[str, Any]:
-        if not service.config.app.reveal:
-            raise HTTPException(404, "This study does not show how the generator moves.")
         response.headers["Cache-Control"] = "no-store"
-        return movement(service.store.generations())
+        return movement(store.generations(), movements)
+
+    @router.get("/api/way.png")
+    def way(lang: str = "en") -> Response:
+        texts = languages()
+        language = lang if lang in texts else "en"
+        key = store.latest_cut(), language
+        with drawing:  # one after the other: whoever comes next finds it drawn
+            if key not in pictures:
+                for old in [old for old in pictures if old[0] != key[0]]:
+                    del pictures[old]
+                pictures[key] = way_picture(store, movements, config.app.title, texts[language])
+            png = pictures[key]
+        if png is None:
+            raise HTTPException(404, "There is no generation to show yet.")
+        headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="curate.png"'}
+        return Response(png, media_type="image/png", headers=headers)
 
     @router.get("/api/taste")
     def own_taste(response: Response, cookie: SessionCookie = None) -> dict[str, Any]:
-        family = service.config.data.family
-        if not service.config.app.reveal or family is None:
-            raise HTTPException(404, "This study does not show what a rater likes.")
         response.headers["Cache-Control"] = "no-store"
-        return asdict(read_taste(service.store, family.factors, service.sessions.signed(cookie)))
-
-    return router
+        session_id, traits = service.sessions.signed(cookie), study_traits(store, config)
+        return asdict(read_taste(store, traits, session_id) if traits else Taste(0, (), 0, 0, 0.0))
 
 
 def add_journey(router: APIRouter, service: Service) -> None:

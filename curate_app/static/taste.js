@@ -29,7 +29,7 @@ function row({ words, value, low, high }, most, language) {
 
 // Shows the taste behind the picks so far; a failure leaves what is there.
 export async function showTaste(section, say) {
-  const { picks, leanings, predicted, hits, chance } = await getTaste();
+  const { picks, leanings, predicted, hits, chance, of_classes } = await getTaste();
   section.hidden = picks === 0;
   const language = section.closest("[lang]").lang;
   const shown = leanings.filter(({ low }) => low > 0).slice(0, SHOWN);
@@ -40,6 +40,7 @@ export async function showTaste(section, say) {
   const list = new Intl.ListFormat(language, { type: "conjunction" });
   const words = leanings.length === 0 ? "taste_few" : clear.length ? "taste_likes" : "taste_unclear";
   section.querySelector(".likes").textContent = say(words, { likes: list.format(clear), picks });
+  section.querySelector(".about").textContent = say(of_classes ? "taste_about_classes" : "taste_about");
   const guessed = predicted ? say("taste_guesses", { hits, predicted, chance: chance.toFixed(1) }) : "";
   section.querySelector(".guesses").textContent = guessed;
 }

@@ -1,8 +1,9 @@
-"""A rater's taste, live: what the picks so far say about the named numbers of what was shown, in words and intervals.
+"""Taste, live: what picks so far say about the named numbers of what was shown, in words and intervals.
 
-Luce utilities, linear in the numbers, under a normal prior: one person's few picks often separate (always the bluest),
-and then only a prior keeps the utilities finite. The intervals are the posterior's, over further picks of this rater;
-they say nothing about other people. Torch-free.
+Luce utilities, linear in the numbers. Of one rater's few picks, which often separate (always the bluest), under a
+normal prior: the intervals are the posterior's, over further picks of this rater, and say nothing about other people.
+Of `LEAST_RATERS` raters or more together the conditional logit of `curate fit`, with intervals clustered by rater.
+The numbers are those of designs, the coordinates of points, or the class probabilities of images. Torch-free.
 """
 
 import json
@@ -11,20 +12,48 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from scipy.stats import f as f_law
 
 from data.designs import Factor
+from data.records import RaterKind
 from data.store import Store
 from loop.analysis.log import Slates
-from loop.analysis.logit import Likelihood
+from loop.analysis.logit import LEAST_RATERS, Fit, Likelihood, fit
+from loop.config import POINT_SETS, StudyConfig
 
 LEAST_PICKS = 3
 PRECISION = 1.0  # of the prior of each utility, for a change by one standard deviation of what was shown
+CLASS_PRECISION = 0.25  # of the utility of a class that is certain
 TAILS = (0.025, 0.975)
 RADIUS = 2.447747  # of a direction on a circle, in standard deviations: the square root of chi-square's 95% point
 DRAWS = 4_000  # of the posterior
 FREEDOM, INFLATION = 7.0, 1.15  # of the Student law that proposes them: its tails have to be the longer ones
-MOST_PICKS = 200  # the latest ones; earlier ones are of generations long gone
-PREDICTED = 40  # latest picks that are predicted from those before them
+MOST_PICKS = 200  # the latest ones of a rater; earlier ones are of generations long gone
+MOST_POOLED = 4_000  # and those of all raters together
+PREDICTED = 40  # latest picks of a rater that are predicted from those before them
+FOLDS = 10  # of raters, each of which is predicted from the others
+POINT_FACTORS = (
+    Factor("x", -1, 1, "further left", "further right"),
+    Factor("y", -1, 1, "further down", "further up"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The named numbers that a study's samples have.
+
+    Attributes:
+        factors: the numbers, in the order of a sample's coordinates.
+        of_classes: they are probabilities of classes, by the study's classifier.
+    """
+
+    factors: tuple[Factor, ...]
+    of_classes: bool = False
+
+    @property
+    def widths(self) -> list[int]:
+        """The number of coordinates of each factor."""
+        return [2 if factor.circle else 1 for factor in self.factors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +63,8 @@ class Leaning:
     Attributes:
         name: of the number.
         words: which way, such as "more petals" or "blue".
-        value: utility of one standard deviation more of it; on a circle of one toward `words`. Not negative.
+        value: utility of one standard deviation more of it; on a circle of one toward `words`; of a class, of a certain
+            one over the average of what was shown. Not negative.
         low: the 95% interval's lower end, below 0 where the picks don't tell.
         high: its upper end.
     """
@@ -58,9 +88,13 @@ class Taste:
     Attributes:
         picks: number of them.
         leanings: the strongest first, by lower end.
-        predicted: latest picks that were predicted from those before them.
+        predicted: latest picks that were predicted from those before them; of several raters all, each rater's from
+            the others'.
         hits: of these, the picks that were predicted rightly.
         chance: hits expected of guesses at random.
+        raters: who picked.
+        by_rater: intervals are clustered by rater, and speak of people like these; else of these picks' rater alone.
+        of_classes: leanings are toward classes.
     """
 
     picks: int
@@ -68,37 +102,76 @@ class Taste:
     predicted: int
     hits: int
     chance: float
+    raters: int = 1
+    by_rater: bool = False
+    of_classes: bool = False
+
+    @property
+    def clear(self) -> tuple[Leaning, ...]:
+        """The leanings whose intervals exclude 0."""
+        return tuple(leaning for leaning in self.leanings if leaning.is_clear)
 
 
-def taste(slates: Slates, x: np.ndarray, factors: Sequence[Factor]) -> Taste:
+def study_traits(store: Store, config: StudyConfig) -> Traits | None:
+    """The named numbers of a study's samples; None where there are none, or no generation yet says the classes."""
+    if (family := config.data.family) is not None:
+        return Traits(tuple(family.factors))
+    if config.data.dataset in POINT_SETS:
+        return Traits(POINT_FACTORS)
+    first = store.generation(0)
+    names = first.measurements.class_names if first else ()
+    return Traits(tuple(Factor(name, 0, 1, f"not “{name}”", f"“{name}”") for name in names), True) if names else None
+
+
+def taste(slates: Slates, x: np.ndarray, traits: Traits) -> Taste:
     """The taste of one rater; without leanings where there are fewer than `LEAST_PICKS`.
 
     Args:
         slates: n answered slates, the oldest first.
-        x: (rows, dimension) coordinates of the samples in them (see `data.designs`).
-        factors: the named numbers behind the coordinates.
+        x: (rows, dimension) coordinates of the samples in them (see `data.designs`), or class probabilities.
+        traits: the named numbers behind the coordinates.
     """
     if len(slates) < LEAST_PICKS:
-        return Taste(len(slates), (), 0, 0, 0.0)
-    centred = slates.centred(np.asarray(x, dtype=np.float64))
-    spread = np.sqrt((centred**2).mean(axis=0))
-    z = centred / np.where(spread > 1e-9, spread, 1.0)
-    prior = np.full(z.shape[1], PRECISION)
-    draws, weights = posterior(Likelihood(slates, z, prior), np.random.default_rng(len(slates)))
-    leanings, place = [], 0
-    for factor in factors:
-        columns = 2 if factor.circle else 1
-        leanings.append(leaning(factor, draws[:, place : place + columns], weights))
-        place += columns
+        return Taste(len(slates), (), 0, 0, 0.0, of_classes=traits.of_classes)
     first = max(LEAST_PICKS, len(slates) - PREDICTED)
+    z, prior = standardised(slates, x, traits)
     right = [predicts(slates, z, prior, i) for i in range(first, len(slates))]
     return Taste(
         picks=len(slates),
-        leanings=tuple(sorted(leanings, key=lambda leaning: -leaning.low)),
+        leanings=own_leanings(slates, x, traits),
         predicted=len(right),
         hits=sum(right),
         chance=float((1 / slates.sizes[first:]).sum()),
+        of_classes=traits.of_classes,
     )
+
+
+def standardised(slates: Slates, x: np.ndarray, traits: Traits) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, d) columns less their slate's mean, in units of the prior, and the (d,) precisions of that."""
+    z = slates.centred(x)
+    if traits.of_classes:
+        return z, np.full(z.shape[1], CLASS_PRECISION)
+    spread = spread_of(z)
+    return z / np.where(spread > 0, spread, 1.0), np.full(z.shape[1], PRECISION)
+
+
+def own_leanings(slates: Slates, x: np.ndarray, traits: Traits) -> tuple[Leaning, ...]:
+    """The leanings of one rater, the clearest first, with intervals of the posterior; arguments as in `taste`."""
+    z, prior = standardised(slates, x, traits)
+    draws, weights = posterior(Likelihood(slates, z, prior), np.random.default_rng(len(slates)))
+    if traits.of_classes:
+        draws = draws - draws @ x.mean(axis=0)[:, None]
+    leanings, place = [], 0
+    for factor, width in zip(traits.factors, traits.widths, strict=True):
+        leanings.append(leaning(factor, draws[:, place : place + width], weights))
+        place += width
+    return tuple(sorted(leanings, key=lambda leaning: -leaning.low))
+
+
+def spread_of(centred: np.ndarray) -> np.ndarray:
+    """(d,) standard deviations within slates of (rows, d) centred columns; 0 where rounding alone differs."""
+    spread = np.sqrt((centred**2).mean(axis=0))
+    return np.where(spread > 1e-9, spread, 0.0)
 
 
 def posterior(likelihood: Likelihood, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -134,17 +207,23 @@ def leaning(factor: Factor, draws: np.ndarray, weights: np.ndarray) -> Leaning:
         strength = float(np.hypot(*mean))
         along = draws @ (mean / strength)
         width = RADIUS * float(np.sqrt(weights @ (along - strength) ** 2))
-        names = factor.more.split()
-        share = float(np.arctan2(mean[1], mean[0]) / (2 * np.pi)) % 1.0
-        words = names[round(share * len(names)) % len(names)] if names else f"{share:.2f} of a turn"
-        words = factor.less.format(words) if factor.less else words
-        return Leaning(factor.name, words, strength, strength - width, strength + width)
+        return Leaning(factor.name, factor.toward(direction(mean)), strength, strength - width, strength + width)
     order = np.argsort(draws[:, 0])
     low, high = np.interp(TAILS, np.cumsum(weights[order]) - weights[order] / 2, draws[order, 0])
-    if mean[0] < 0:
-        low, high = -high, -low
-    words = factor.more if mean[0] >= 0 else factor.less
-    return Leaning(factor.name, words, abs(float(mean[0])), float(low), float(high))
+    return signed(factor, float(mean[0]), float(low), float(high))
+
+
+def direction(vector: np.ndarray) -> float:
+    """The angle of a (2,) cosine and sine, as a share of a turn in [0, 1)."""
+    return float(np.arctan2(vector[1], vector[0]) / (2 * np.pi)) % 1.0
+
+
+def signed(factor: Factor, value: float, low: float, high: float) -> Leaning:
+    """The leaning along a number on a line, turned so that its value isn't negative."""
+    if value < 0:
+        value, low, high = -value, -high, -low
+        return Leaning(factor.name, factor.fewer, value, low, high)
+    return Leaning(factor.name, factor.further, value, low, high)
 
 
 def predicts(slates: Slates, z: np.ndarray, prior: np.ndarray, i: int) -> bool:
@@ -154,24 +233,124 @@ def predicts(slates: Slates, z: np.ndarray, prior: np.ndarray, i: int) -> bool:
     return int(utilities.argmax()) == int(slates.picked[i])
 
 
-def read_taste(store: Store, factors: Sequence[Factor], session_id: str) -> Taste:
+def pooled_taste(slates: Slates, x: np.ndarray, traits: Traits) -> Taste:
+    """The taste that raters have in common, with intervals by rater; without leanings where they are too few.
+
+    The prior is that of a single rater, which hardly matters beside the picks of many, but keeps utilities finite.
+    Picks of simulated users are independent, so their number doesn't matter.
+
+    Args:
+        slates: n answered slates.
+        x: (rows, dimension) coordinates of the samples in them, or class probabilities.
+        traits: the named numbers behind the coordinates.
+    """
+    raters, cluster = np.unique(slates.raters, return_inverse=True)
+    centred = slates.centred(x) if len(slates) else x
+    spread = spread_of(centred) if len(slates) else np.zeros(x.shape[1])
+    if len(slates) < LEAST_RATERS or not spread.any() or (len(raters) < LEAST_RATERS and not slates.independent):
+        return Taste(len(slates), (), 0, 0, 0.0, len(raters), True, traits.of_classes)
+    differs = np.flatnonzero(spread)
+    fitted = fit(slates, x[:, differs], [str(j) for j in differs], PRECISION)
+    combinations = np.zeros((len(spread), len(differs)))
+    combinations[differs, np.arange(len(differs))] = 1.0 if traits.of_classes else spread[differs]
+    if traits.of_classes:
+        combinations -= x.mean(axis=0)[differs]
+    leanings, place = [], 0
+    for factor, width in zip(traits.factors, traits.widths, strict=True):
+        if spread[place : place + width].any():
+            leanings.append(fitted_leaning(factor, fitted, combinations[place : place + width]))
+        place += width
+    folds = (np.arange(len(slates)) if slates.independent else cluster) % FOLDS
+    hits = sum(hits_of_fold(slates, centred[:, differs] / spread[differs], folds == fold) for fold in np.unique(folds))
+    return Taste(
+        picks=len(slates),
+        leanings=tuple(sorted(leanings, key=lambda leaning: -leaning.low)),
+        predicted=len(slates),
+        hits=hits,
+        chance=float((1 / slates.sizes).sum()),
+        raters=len(raters),
+        by_rater=True,
+        of_classes=traits.of_classes,
+    )
+
+
+def fitted_leaning(factor: Factor, fitted: Fit, combinations: np.ndarray) -> Leaning:
+    """The leaning along a factor, from the (1, d) combination of fitted coefficients, or the (2, d) of a circle."""
+    values = combinations @ fitted.coefficients
+    if factor.circle:
+        strength = float(np.hypot(*values))
+        along = values / strength if strength > 0 else np.array([1.0, 0.0])
+        radius = RADIUS
+        if fitted.jackknife is not None:  # Scheffé's, of clusters
+            radius = float(np.sqrt(2 * f_law.ppf(0.95, 2, fitted.freedom)))
+        half = radius * float(fitted.se_of((along @ combinations)[None])[0])
+        return Leaning(factor.name, factor.toward(direction(values)), strength, strength - half, strength + half)
+    half = fitted.quantile * float(fitted.se_of(combinations)[0])
+    return signed(factor, float(values[0]), float(values[0]) - half, float(values[0]) + half)
+
+
+def hits_of_fold(slates: Slates, z: np.ndarray, held_out: np.ndarray) -> int:
+    """The number of slates in an (n,) mask whose picks the other slates make the most probable."""
+    others, rows = slates.subset(~held_out)
+    if not len(others):
+        return 0
+    b = Likelihood(others, z[rows], np.full(z.shape[1], PRECISION)).maximum()
+    these, rows = slates.subset(held_out)
+    utilities = z[rows] @ b
+    return int((utilities[these.rows] >= np.maximum.reduceat(utilities, these.starts)).sum())
+
+
+def read_taste(store: Store, traits: Traits, session_id: str) -> Taste:
     """The taste of one session, from its latest `MOST_PICKS` picks in curation and audit slates."""
+    return taste(*read_answers(store, traits, "session.id = ?", (session_id,), MOST_PICKS), traits)
+
+
+def read_rater_taste(store: Store, traits: Traits, rater: int) -> Taste:
+    """The taste of one rater, from the latest `MOST_PICKS` picks in all of his or her sessions."""
+    where = "session.rater_id = ? AND withdrawn_at IS NULL"
+    return taste(*read_answers(store, traits, where, (rater,), MOST_PICKS), traits)
+
+
+def read_pooled_taste(store: Store, traits: Traits, kind: RaterKind = "human") -> Taste:
+    """The taste that all raters of a kind have in common, from their latest `MOST_POOLED` picks."""
+    where = "session.rater_id IN (SELECT id FROM rater WHERE kind = ?) AND withdrawn_at IS NULL"
+    slates, x = read_answers(store, traits, where, (kind,), MOST_POOLED)
+    return pooled_taste(Slates(slates.sizes, slates.picked, slates.raters, kind != "human"), x, traits)
+
+
+def read_answers(
+    store: Store, traits: Traits, where: str, values: Sequence[object], most: int
+) -> tuple[Slates, np.ndarray]:
+    """The latest picks in curation and audit slates, the oldest first, and the (rows, d) coordinates shown in them.
+
+    Slates of infinite K, and those with a sample of which the numbers aren't known, are passed over.
+
+    Args:
+        store: the study's.
+        traits: the named numbers.
+        where: a condition on `session`, in SQL.
+        values: of its question marks.
+        most: picks.
+    """
+    point = "json_extract(sample.reward_json, '$.probs')" if traits.of_classes else "sample.point_json"
     rows = store.rows(
-        """SELECT answer.id, answer.position AS picked, sample.point_json AS point
-        FROM (SELECT pick.id, pick.slate_id, pick.position FROM pick JOIN slate ON slate.id = pick.slate_id
-            WHERE session_id = ? AND outcome = 'pick' AND undone_at IS NULL AND purpose IN ('curation', 'audit')
+        f"""SELECT answer.id, answer.position AS picked, answer.rater_id AS rater, {point} AS point
+        FROM (SELECT pick.id, pick.slate_id, pick.position, rater_id FROM pick JOIN slate ON slate.id = pick.slate_id
+            JOIN session ON session.id = pick.session_id
+            WHERE {where} AND outcome = 'pick' AND undone_at IS NULL AND purpose IN ('curation', 'audit') AND k > 1
             ORDER BY pick.id DESC LIMIT ?) AS answer
         JOIN slate_item ON slate_item.slate_id = answer.slate_id
         JOIN sample ON sample.id = slate_item.sample_id
         ORDER BY answer.id, slate_item.position""",
-        (session_id, MOST_PICKS),
+        (*values, most),
     )
-    sizes, picked, points = [], [], []
+    sizes, picked, raters, points = [], [], [], []
     for _, items in groupby(rows, key=lambda row: row["id"]):
         slate = list(items)
-        sizes.append(len(slate))
-        picked.append(slate[0]["picked"])
-        points += [json.loads(item["point"]) for item in slate]
-    one_rater = np.zeros(len(sizes), dtype=np.int64)
-    slates = Slates(np.array(sizes, dtype=np.int64), np.array(picked, dtype=np.int64), one_rater)
-    return taste(slates, np.array(points, dtype=np.float64), factors)
+        if all(item["point"] for item in slate):
+            sizes.append(len(slate))
+            picked.append(slate[0]["picked"])
+            raters.append(slate[0]["rater"])
+            points += [json.loads(item["point"]) for item in slate]
+    n, places, who = (np.array(some, dtype=np.int64) for some in (sizes, picked, raters))
+    return Slates(n, places, who), np.array(points, dtype=np.float64).reshape(len(points), sum(traits.widths))

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
 
 from curate_app.bots import Habits
 from curate_app.commands.crowd import crowd
 from data.store import queries
 from loop.study import Study, configure
 from loop.worker import Worker
+from tests.curate_app.pages import check
 
 SMALL = (
     "app.reveal=true", "data.picture_size=48", "data.n=400", "pool.size=40", "pool.audit=4", "schedule.picks=30",
@@ -96,7 +98,63 @@ def test_the_page_says_what_a_rater_likes(flowers: Study, serve, page: Page):
     assert (taste_json["picks"], len(taste_json["leanings"]), taste_json["predicted"]) == (4, 14, 1)
 
 
-def test_other_studies_have_no_taste(make_study, serve, page: Page):
-    page.goto(serve(make_study("app.reveal=true")))
+def test_studies_that_hide_the_movement_show_no_taste(make_study, serve, page: Page):
+    page.goto(serve(make_study()))
+    expect(page.locator(".rater")).to_have_attribute("data-state", "ready")
     expect(page.locator("section.taste")).to_have_count(0)
     assert page.evaluate("fetch('/api/taste').then((answer) => answer.status)") == 404
+
+
+def test_digits_are_liked_by_class(make_study, serve, page: Page):
+    """The classes are the named numbers of images; a study whose samples have none shows an empty panel."""
+    study = make_study("app.reveal=true")
+    page.goto(serve(study))
+    for _ in range(3):
+        expect(page.locator(".rater")).to_have_attribute("data-state", "ready")
+        page.keyboard.press("1")
+    expect(page.locator(".saved")).to_have_text("3 answers saved")
+    assert page.evaluate("fetch('/api/taste').then((answer) => answer.json())")["picks"] == 0
+    expect(page.locator("section.taste")).to_be_hidden()
+    with study.store.write() as db:
+        db.conn.execute(
+            """UPDATE sample SET reward_json = json_object('probs', (SELECT json_group_array(
+            CASE WHEN value = sample.label THEN 0.91 ELSE 0.01 END) FROM json_each('[0,1,2,3,4,5,6,7,8,9]')))"""
+        )
+    expect(page.locator(".rater")).to_have_attribute("data-state", "ready")
+    page.keyboard.press("1")
+    expect(page.locator("section.taste li")).to_have_count(3)
+    expect(page.locator("section.taste .about")).to_contain_text("sure example")
+
+
+def test_before_and_after_cross_fade_and_are_kept_as_a_picture(make_study, serve, browser: Browser):
+    study = make_study("app.reveal=true", generations=3)
+    with browser.new_context(viewport={"width": 1280, "height": 720}, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(serve(study))
+        slider, play = page.get_by_role("slider", name="Generation"), page.get_by_role("button", name="Play from")
+        opacities = "all => all.map((image) => Number(image.style.opacity))"
+        layers = page.locator(".layers img")
+        expect(layers).to_have_count(3)
+        assert layers.evaluate_all(opacities) == [1, 1, 1]
+        slider.focus()
+        page.keyboard.press("ArrowLeft")  # a whole generation, where motion is reduced
+        expect(slider).to_have_attribute("aria-valuetext", "Generation 1")
+        assert layers.evaluate_all(opacities) == [1, 1, 0]
+        assert page.locator(".fade .start").is_visible()  # nothing plays by itself
+        play.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Pause")).to_be_focused()
+        expect(slider).to_have_attribute("aria-valuetext", "Generation 2")
+        page.emulate_media(reduced_motion="no-preference")
+        slider.focus()
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowLeft")
+        expect(slider).to_have_attribute("aria-valuetext", "From generation 1 to generation 2")
+        assert 0.9 < layers.evaluate_all(opacities)[2] < 1
+        page.get_by_role("button", name="Play from").click()
+        expect(slider).to_have_attribute("aria-valuetext", "Generation 2")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Save the way so far").click()
+        assert download.value.suggested_filename == "curate.png"
+        assert Image.open(download.value.path()).size == (1200, 630)
+        check(page)

@@ -1,12 +1,14 @@
 """The JSON routes over a real study, through the whole app."""
 
 import hashlib
+import io
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from curate_app.web.app import build_app
 from data.records import timestamp
@@ -216,13 +218,20 @@ def test_generations_are_shown_only_where_the_study_says_so(make_study):
     assert client_of(hidden).get("/api/generations").status_code == 404
     found = client_of(shown).get("/api/generations").json()
     assert (found["first"]["t"], found["latest"]["t"]) == (0, 2)
-    assert found["moved"] == {"name": "3", "before": pytest.approx(0.1), "after": pytest.approx(0.2)}
+    moved = {key: found["moved"][key] for key in ("name", "before", "after")}
+    assert moved == {"name": "3", "before": pytest.approx(0.1), "after": pytest.approx(0.2)}
+    assert [(sheet["t"], bool(sheet["moved"])) for sheet in found["generations"]] == [(0, False), (1, True), (2, True)]
+    assert client_of(hidden).get("/api/way.png").status_code == 404
+    way = client_of(shown).get("/api/way.png?lang=fr")
+    assert way.headers["content-type"] == "image/png" and "curate.png" in way.headers["content-disposition"]
+    assert Image.open(io.BytesIO(way.content)).size == (1200, 630)
     assert client_of(shown).get(found["latest"]["grid"]).status_code == 200
 
 
 def test_generations_of_an_empty_study(make_study):
     found = client_of(make_study("app.reveal=true", generations=0)).get("/api/generations").json()
     assert found == {"first": None, "latest": None, "moved": None}
+    assert client_of(make_study("app.reveal=true", generations=0)).get("/api/way.png").status_code == 404
 
 
 def test_healthz_tells_the_generation_and_the_worker(study: Study):

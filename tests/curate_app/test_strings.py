@@ -36,6 +36,7 @@ def test_a_language_file_has_nothing_but_the_raters_page():
 
 def test_every_text_is_used_and_every_used_one_is_there():
     pages = [HERE / "templates" / name for name in ("rater.html", "unknown.html")]
+    pages.append(HERE / "plots" / "way.py")  # the picture to share is in the page's language
     read = [*(STATIC / name for name in FILES if name.endswith(".js")), *pages]
     source = "\n".join(Path(file).read_text(encoding="utf-8") for file in read)
     # Made of a state, a phase, a status or a count; the others stand in full.
