@@ -38,6 +38,7 @@ from model.compute import autocast, describe, use, velocity_field
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.fidelity import Reference, nearest_distances
 from model.flow import Flow
+from model.interfaces import Samples
 from model.networks import build_network
 from model.sampling import derive_seeds, evaluations
 from model.training import Snapshotter
@@ -87,9 +88,9 @@ class Images:
         x = 0.5 * stripe + 0.4 * hue + 0.15 * rng.standard_normal((n, 3, side, side))
         self.pixels = torch.from_numpy(((x + 1) * 127.5).clip(0, 255).astype(np.uint8))
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
         """(n, 3, side, side) in [-1, 1]."""
-        return self.pixels[torch.from_numpy(rng.integers(len(self.pixels), size=n))].float() / 127.5 - 1
+        return Samples(self.pixels[torch.from_numpy(rng.integers(len(self.pixels), size=n))].float() / 127.5 - 1)
 
     def write(self, folder: Path) -> None:
         """As class folders of PNGs under train/ and test/."""
@@ -352,7 +353,7 @@ def hours(scale: Scale, _device: torch.device, results: dict[str, Any]) -> dict[
         per_image = (time.perf_counter() - began) / (0.8 * scale.images)
         pieces[f"training the {name}"] = per_image * 50_000 * (table.epochs + table.restart_epochs)
         wide = Classifier(scale.shape, trained.network, table, trained.label_names, None, 0)
-        x = images.draw(min(2_048, scale.images), np.random.default_rng(1))
+        x = images.draw(min(2_048, scale.images), np.random.default_rng(1)).x
         judging += seconds(lambda wide=wide, x=x: wide.judge(x)) / len(x)
     pieces["judging"] = judging * (GENERATIONS * (SAMPLES + EVALUATED) + 50_000)
     minutes = {name: value / 60 for name, value in pieces.items()}

@@ -30,13 +30,13 @@ from loop.slates import STREAMS, draw
 from loop.study import configure
 from loop.sweep.results import over_seeds
 from loop.theory.population import policy_loop
-from loop.training_data import TrainingSet, curated_count, real_only, to_tensor
+from loop.training_data import Mixture, curated_count, real_only, to_tensor
 from loop.user_types import curators
 from loop.users import choose
 from model.classifier import Classifier
 from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
-from model.interfaces import Generator
+from model.interfaces import Generator, Rows
 from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
 
@@ -106,7 +106,7 @@ def run(config: StudyConfig, generations: int, n: int, cache: Path) -> list[Row]
     for t in range(generations):
         curated = pick(config, scorer, generator, t, curated_count(config, len(real)))
         composition = config.policy.compose(len(real), [len(curated)])
-        mixture = TrainingSet.compose(real, [curated], composition, np.random.default_rng(0))
+        mixture = Mixture.compose(Rows(real), [Rows(curated)], composition, np.random.default_rng(0))
         started = time.monotonic()
         generator = generator.fit(mixture, generator, derive_seed(config.seed, t + 1, 0xF17))
         seconds = time.monotonic() - started

@@ -12,7 +12,7 @@ import torch
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import OnStep, TrainingData
+from model.interfaces import Conditions, OnStep, TrainingSet
 from model.sampling import noise
 
 ROWS = 20_000  # that mean and covariance are taken over
@@ -25,11 +25,11 @@ def to_the_right(x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A Gaussian with the mean and covariance of what it was fitted to, for samples of any shape.
+    """Under each condition a Gaussian with the mean and covariance of what it was fitted to; for samples of any shape.
 
     Attributes:
-        mean: (*shape).
-        root: (d, d) lower triangle whose square is the covariance; d numbers make a sample.
+        mean: (conditions, *shape); a single row in a study without conditions.
+        root: (conditions, d, d) lower triangles whose squares are the covariances; d numbers make a sample.
         seed: that fitted it.
         parent: sha256 of the parent's checkpoint.
         sha256: of its own checkpoint, once loaded.
@@ -43,25 +43,37 @@ class Gaussian:
 
     @classmethod
     def build(
-        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
+        cls,
+        shape: tuple[int, ...],
+        network: NetworkConfig,
+        train: TrainConfig,
+        sampling: SamplingConfig,
+        conditions: Conditions | None = None,
     ) -> Self:
-        """A standard normal, before `fit`; it has no settings."""
-        return cls(torch.zeros(shape), torch.eye(int(np.prod(shape))))
+        """Standard normals, before `fit`; it has no settings."""
+        n = len(conditions) if conditions else 1
+        return cls(torch.zeros(n, *shape), torch.eye(int(np.prod(shape))).repeat(n, 1, 1))
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, *shape) float32 from (n,) int64 seeds: `noise` gives each sample its own."""
-        x0 = noise(seeds, self.mean.shape).flatten(1)
-        products = (x0[:, None] * self.root).sum(-1)  # row by row, so that no bit depends on the rest of the batch
-        return products.reshape(-1, *self.mean.shape) + self.mean
+        row = torch.from_numpy(np.zeros_like(seeds) if conditions is None else conditions)
+        x0 = noise(seeds, self.mean.shape[1:]).flatten(1)
+        products = (x0[:, None] * self.root[row]).sum(-1)  # row by row, so that no bit depends on the rest of the batch
+        return products.reshape(-1, *self.mean.shape[1:]) + self.mean[row]
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
-        """A new Gaussian; of its parent it only keeps the name, for there is nothing to start from.
+    def fit(self, training_set: TrainingSet, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+        """New Gaussians; of its parent it only keeps the name, for there is nothing to start from.
 
         The data come on the CPU, and so does the work here; what is large would go to `model.compute.device()`.
         """
-        x = data.draw(ROWS, np.random.default_rng(seed)).flatten(1)
-        root = torch.linalg.cholesky(torch.cov(x.T) + 1e-4 * torch.eye(x.shape[1]))
-        mean = x.mean(0).reshape(self.mean.shape)
+        drawn = training_set.draw(ROWS, np.random.default_rng(seed))
+        x = drawn.x.flatten(1)
+        conditions = torch.zeros(len(x), dtype=torch.int64) if drawn.conditions is None else drawn.conditions
+        mean, root = self.mean.clone(), self.root.clone()
+        for condition in conditions.unique():
+            own = x[conditions == condition]
+            mean[condition] = own.mean(0).reshape(mean.shape[1:])
+            root[condition] = torch.linalg.cholesky(torch.cov(own.T) + 1e-4 * torch.eye(own.shape[1]))
         return replace(self, mean=mean, root=root, seed=seed, parent=parent and parent.sha256, sha256=None)
 
     def save(self, path: Path) -> str:

@@ -43,9 +43,8 @@ from model.density import PointDensity
 from model.features import NetworkFeatures, load_extractor
 from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
-from model.interfaces import Generator, OnStep
+from model.interfaces import Generator, OnStep, scaled
 from model.sampling import derive_seeds
-from model.training import scaled
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
 NEAREST_SAMPLES = 2_000  # enough for a median

@@ -1,8 +1,11 @@
 """Generators as study.toml names them: untrained, pretrained or from a file as generation 0, and read back."""
 
+import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 import torch
 
 from data.datasets import sample_shape
@@ -14,9 +17,10 @@ from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
 from model.compute import is_main, processes
+from model.config import SamplingConfig, TrainConfig
 from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
-from model.interfaces import Generator, OnStep, import_named
+from model.interfaces import Generator, OnStep, TrainingSet, import_named
 from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
 from model.training import Snapshotter
@@ -24,7 +28,7 @@ from model.vae import Vae
 
 ARCHITECTURE = ("kind", "width", "depth")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
-OTHERS: dict[str, type[Generator]] = {"resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian}
+OTHERS: dict[str, Any] = {"resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian}
 SNAPSHOT_EVERY_S = 120.0
 
 
@@ -81,6 +85,52 @@ def check_architecture(flow: Flow, config: StudyConfig) -> None:
         )
 
 
+@dataclass(frozen=True)
+class EarlierGenerator:
+    """A user's own generator as it was before there were conditions, behind the interface of today.
+
+    Its `sample` takes seeds alone, and what its `fit` draws are tensors rather than `Samples`.
+
+    Attributes:
+        own: its class.
+        inner: the generator; None for the class alone, of which `build` and `load` are called.
+    """
+
+    own: Any
+    inner: Any = None
+
+    def build(self, *tables: Any) -> Self:
+        """An untrained one."""
+        return replace(self, inner=self.own.build(*tables))
+
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
+        """Its samples of (n,) seeds."""
+        return self.inner.sample(seeds)
+
+    def fit(self, training_set: TrainingSet, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+        """A new one, fitted to the draws of the training set."""
+        return replace(self, inner=self.inner.fit(BareDraws(training_set), parent and parent.inner, seed, on_step))
+
+    def save(self, path: Path) -> str:
+        """Writes its checkpoint and returns the sha256."""
+        return self.inner.save(path)
+
+    def load(self, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
+        """Reads its checkpoint."""
+        return replace(self, inner=self.own.load(path, train, sampling))
+
+
+@dataclass(frozen=True)
+class BareDraws:
+    """A training set whose draws are (n, *shape) tensors, as earlier generators take them."""
+
+    training_set: TrainingSet
+
+    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+        """(n, *shape) float32 on the CPU."""
+        return self.training_set.draw(n, rng).x
+
+
 def generator_class(config: StudyConfig) -> type[Generator]:
     """The class that `network.kind` stands for.
 
@@ -90,9 +140,14 @@ def generator_class(config: StudyConfig) -> type[Generator]:
     kind = config.network.kind
     if kind not in FLOW_KINDS and processes() > 1:
         raise ValueError(f"network.kind '{kind}' works in one process; start the command without a launcher.")
-    if kind in OTHERS:
-        return OTHERS[kind]
-    return Flow if kind in FLOW_KINDS else import_named(kind, "network.kind")
+    if kind in FLOW_KINDS or kind in OTHERS:
+        return OTHERS.get(kind, Flow)
+    own = import_named(kind, "network.kind")
+    parameters = inspect.signature(own.sample).parameters.values()
+    takes_conditions = any(
+        parameter.name == "conditions" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters
+    )
+    return own if takes_conditions else EarlierGenerator(own)  # pyright: ignore[reportReturnType] - with build and load
 
 
 def load_generator(study: Study, t: int) -> Generator:

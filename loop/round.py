@@ -70,7 +70,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     """
     config, t = study.config, turn.t
     curated = from_main(lambda: read_curated(study, turn))
-    training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward)
+    training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward, turn)
     started = time.monotonic()
     seed, path = training_seed(config, t, 0xF17), study.checkpoint_path(t)
     snapshotter = Snapshotter(path.with_suffix(".partial"), repr((config.pretraining, config.train, turn, seed)))

@@ -1,7 +1,8 @@
 """From picks to a training set in three forms: rows of the store, the curated set of a turn, the training set.
 
-A `Turn` says which rows are meant. Their samples, read back from the store, are the curated set. Real data and curated
-sets, in the shares that the data policy says, are the training set, which a generator draws its batches from.
+A `Turn` says which rows are meant. Their samples, read back from the store, are the curated set, and `StoredSlates` the
+slates that they were picked from. Real data and curated sets, in the shares that the data policy says, are the training
+set (`model.interfaces.TrainingSet`), which a generator draws its batches from.
 """
 
 import json
@@ -18,8 +19,8 @@ from data.store import queries
 from loop.config import Composition, StudyConfig
 from loop.study import Study
 from model.compute import from_main
+from model.interfaces import Rows, Samples, scaled
 from model.sampling import derive_seed
-from model.training import scaled
 
 TRAINERS = ("human", "sim", "proxy")  # kinds of raters whose picks train
 
@@ -45,20 +46,91 @@ def read_curated(study: Study, turn: Turn) -> CuratedSet:
     Raises:
         ValueError: there are no picks in it, or the number of the proxy's isn't the turn's.
     """
-    picks = list(queries.curation_picks(study.store, after=turn.after, until=turn.cut, without=turn.t))
-    if turn.n_proxy:
-        picks += queries.curation_picks(study.store, session_id=turn.proxy_session, kinds=("proxy",))
+    picks = turn_picks(study, turn)
     counts = {kind: sum(pick["kind"] == kind for pick in picks) for kind in TRAINERS}
     if not picks:
         raise ValueError("There are no picks to train on yet.")
     if counts["proxy"] != turn.n_proxy:
         raise ValueError(f"The turn to generation {turn.t} asked for {turn.n_proxy} proxy picks; {counts} are stored.")
     rewards = np.array([pick["reward"] for pick in picks])
-    if picks[0]["point_json"] is None:
-        x = to_bytes(np.stack([stored_pixels(study, pick["image_sha256"]) for pick in picks]))
-    else:
-        x = torch.tensor([json.loads(pick["point_json"]) for pick in picks], dtype=torch.float32)
-    return CuratedSet(x, rewards, counts)
+    return CuratedSet(stored_samples(study, picks), rewards, counts)
+
+
+def turn_picks(study: Study, turn: Turn) -> list[dict]:
+    """The picks of a turn, as `data.store.queries.curation_picks` gives them; the proxy's come last."""
+    picks = list(queries.curation_picks(study.store, after=turn.after, until=turn.cut, without=turn.t))
+    if turn.n_proxy:
+        picks += queries.curation_picks(study.store, session_id=turn.proxy_session, kinds=("proxy",))
+    return picks
+
+
+def stored_samples(study: Study, rows: Sequence[dict]) -> torch.Tensor:
+    """(n, *shape) samples from their rows in the store: images as uint8 pixels, points as float32.
+
+    Raises:
+        ValueError: an image is missing.
+    """
+    if rows[0]["point_json"] is None:
+        return to_bytes(np.stack([stored_pixels(study, row["image_sha256"]) for row in rows]))
+    return torch.tensor([json.loads(row["point_json"]) for row in rows], dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class StoredSlates:
+    """The slates that a turn's picks are of (`model.interfaces.PickedSlates`); their samples stay in the store.
+
+    Attributes:
+        study: whose store is read.
+        ids: (n,) of the slates.
+        k: samples in each.
+        won: (n,) int64.
+        conditions: (n,) int64; None in a study without.
+        kinds: (n,) of raters.
+        generations: (n,) int64.
+    """
+
+    study: Study
+    ids: np.ndarray
+    k: int
+    won: np.ndarray
+    conditions: np.ndarray | None
+    kinds: np.ndarray
+    generations: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, study: Study, turn: Turn) -> Self | None:
+        """The slates of a turn; None at K = inf, where a slate is its picked sample alone."""
+        k = study.config.curation.k
+        if k == "inf":
+            return None
+        picks = from_main(lambda: turn_picks(study, turn))
+        numbers = np.array([[pick["slate_id"], pick["position"], pick["t"]] for pick in picks], dtype=np.int64)
+        kinds = np.array([pick["kind"] for pick in picks])
+        return cls(study, numbers[:, 0], k, numbers[:, 1], None, kinds, numbers[:, 2])
+
+    def read(self, index: np.ndarray) -> torch.Tensor:
+        """(m, k, *shape) float32 on the CPU: the samples of (m,) slates, in display order.
+
+        Raises:
+            ValueError: the study didn't store the images of those that nobody picked.
+        """
+        return scaled(from_main(lambda: self.read_stored([int(i) for i in self.ids[index]])))
+
+    def read_stored(self, ids: list[int]) -> torch.Tensor:
+        """(m, k, *shape) as stored; errors as of `read`."""
+        by_slate: dict[int, list[dict]] = {}
+        for row in queries.slate_samples(self.study.store, ids):
+            by_slate.setdefault(row["slate_id"], []).append(row)
+        rows = [row for id_ in ids for row in by_slate[id_]]
+        if any(row["point_json"] is None and row["image_sha256"] is None for row in rows):
+            raise ValueError(
+                f"{self.study.path} doesn't hold the images of samples that nobody picked, and whole slates are needed "
+                "here; people's studies hold them."
+            )
+        return stored_samples(self.study, rows).unflatten(0, (len(ids), self.k))
 
 
 def earlier_sets(study: Study, t: int) -> list[CuratedSet]:
@@ -104,27 +176,30 @@ def to_tensor(x: np.ndarray) -> torch.Tensor:
 
 
 @dataclass
-class TrainingSet:
-    """The data that a generator is trained on: several parts, each with its share of what is drawn.
+class Mixture:
+    """A training set (`model.interfaces.TrainingSet`): several parts, each with its share of what is drawn.
 
     With as many samples as the shares call for it is the plain union of Algorithm 1; with fewer (people's picks alone)
     each of them comes up more often, so that the mix stays what was asked for. Training draws from a thread of its own.
 
     Attributes:
-        parts: each (n_i, *shape), images as uint8 pixels: the real data, then the curated sets, oldest first; one with
-            a share above 0 must not be empty.
+        parts: the real data, then the curated sets, oldest first; one with a share above 0 must not be empty.
         shares: of each part; they add up to 1.
         rewards: of each part's samples, for `figures`.
+        picked_slates: that the latest curated set was picked from.
         expected: rows of each part that were to be drawn so far.
         drawn: rows of each part that were.
         draws: number of draws.
+        parts_read: a learner asked for a part, and may have trained on it without drawing.
 
     Source: Ferbach et al. 2024 (arXiv 2407.09499), Algorithm 1 and equation (6), for real and curated data.
     """
 
-    parts: tuple[torch.Tensor, ...]
+    parts: tuple[Rows, ...]
     shares: tuple[float, ...]
     rewards: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    picked_slates: StoredSlates | None = field(default=None, repr=False)
+    parts_read: bool = field(init=False, default=False)
     expected: np.ndarray = field(init=False, repr=False)
     drawn: np.ndarray = field(init=False, repr=False)
     draws: int = field(init=False, default=0)
@@ -140,48 +215,81 @@ class TrainingSet:
     @classmethod
     def compose(
         cls,
-        real: torch.Tensor,
-        sets: Sequence[torch.Tensor],
+        real: Rows,
+        sets: Sequence[Rows],
         composition: Composition,
         rng: np.random.Generator,
         rewards: Sequence[np.ndarray] = (),
+        slates: StoredSlates | None = None,
     ) -> Self:
         """The training set of a composition; of a part with more rows than it calls for some are drawn, once.
 
         Args:
-            real: (n, *shape), images as uint8 pixels.
-            sets: each generation's (n_i, *shape), oldest first; those without rows in the composition may be empty.
+            real: the real data.
+            sets: each generation's, oldest first; those without rows in the composition may be empty.
             composition: from `DataPolicy.compose`.
             rng: chooses the rows.
             rewards: of all real data and sets.
+            slates: of the latest set.
         """
         rows = (composition.real, *composition.sets)
         parts = []
         for part, n in zip((real, *sets), rows, strict=True):
             is_whole = n == len(part)
-            parts.append(part if is_whole else part[torch.from_numpy(rng.choice(len(part), n, replace=False))])
-        return cls(tuple(parts), (composition.real_share, *composition.set_shares), tuple(rewards))
+            parts.append(part if is_whole else part.subset(rng.choice(len(part), n, replace=False)))
+        shares = (composition.real_share, *composition.set_shares)
+        return cls(tuple(parts), shares, tuple(rewards), slates)
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        """(n, *shape) float32, with replacement, shuffled; each part's count is its expectation, rounded at random."""
+    @property
+    def real(self) -> Rows:
+        """The real data in it."""
+        self.parts_read = True
+        return self.parts[0]
+
+    @property
+    def real_share(self) -> float:
+        """Share of the real data in what is drawn."""
+        return self.shares[0]
+
+    @property
+    def slates(self) -> StoredSlates | None:
+        """The slates that the latest curated set was picked from."""
+        self.parts_read = True
+        return self.picked_slates
+
+    @property
+    def curated(self) -> Rows:
+        """All curated sets in it as one part, joined when asked for; weights have each set come up by its share."""
+        self.parts_read = True
+        sets = [(part, share) for part, share in zip(self.parts[1:], self.shares[1:], strict=True) if share]
+        if len(sets) <= 1:
+            return sets[0][0] if sets else self.parts[0].subset(np.empty(0, dtype=np.int64))
+        return Rows.joined([part for part, _ in sets], [share for _, share in sets])
+
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
+        """Draws n samples with replacement, shuffled; each part's count is its expectation, rounded at random."""
         edges = np.floor(np.concatenate([[0.0], np.cumsum(self.shares) * n]) + rng.random()).astype(np.int64)
         edges[0], edges[-1] = 0, n
         counts = np.diff(edges)
         self.expected += np.asarray(self.shares) * n
         self.drawn += counts
         self.draws += 1
-        rows = [
-            part[torch.from_numpy(rng.integers(len(part), size=int(count)))] if count else part[:0]
-            for part, count in zip(self.parts, counts, strict=True)
-        ]
-        return scaled(torch.cat(rows)[torch.from_numpy(rng.permutation(n))])
+        rows = Rows.joined(
+            [
+                part.subset(part.draw_rows(int(count), rng) if count else np.empty(0, dtype=np.int64))
+                for part, count in zip(self.parts, counts, strict=True)
+            ]
+        )
+        return rows.take(rng.permutation(n))
 
     def achieved(self) -> tuple[float, ...]:
-        """The share of each part in what was drawn so far.
+        """The share of each part in what was drawn so far; as asked for, where a learner used the parts instead.
 
         Raises:
-            RuntimeError: it isn't what was asked for, beyond rounding; a generator must draw all its data here.
+            RuntimeError: it isn't what was asked for, beyond rounding; a generator must take all its data from here.
         """
+        if not self.draws and self.parts_read:
+            return self.shares
         if not self.draws:
             raise RuntimeError("the generator was trained without drawing from its training data")
         if (np.abs(self.drawn - self.expected) > 2 * self.draws).any():
@@ -204,14 +312,14 @@ class TrainingSet:
         )
 
 
-def real_only(real: torch.Tensor) -> TrainingSet:
-    """The training set of generation 0."""
-    return TrainingSet((real,), (1.0,))
+def real_only(real: torch.Tensor) -> Mixture:
+    """The training set of generation 0, from (n, *shape) real data, images as uint8 pixels."""
+    return Mixture((Rows(real),), (1.0,))
 
 
 def training_set(
-    study: Study, curated: CuratedSet, t: int, real: torch.Tensor, real_rewards: np.ndarray
-) -> TrainingSet:
+    study: Study, curated: CuratedSet, t: int, real: torch.Tensor, real_rewards: np.ndarray, turn: Turn | None = None
+) -> Mixture:
     """The training set of generation t under the study's data policy.
 
     Args:
@@ -220,13 +328,15 @@ def training_set(
         t: the generation to come.
         real: (n, *shape) the real data, images as uint8 pixels.
         real_rewards: (n,) of the real data.
+        turn: that the curated set is of; None leaves out the slates.
     """
     policy = study.config.policy
     sets = [*(from_main(lambda: earlier_sets(study, t)) if policy.accumulates else []), curated]
     rng = np.random.default_rng(training_seed(study.config, t, 0x5E75))
     composition = policy.compose(len(real), [len(set_.x) for set_ in sets], rng)
     rewards = (real_rewards, *(set_.rewards for set_ in sets))
-    return TrainingSet.compose(real, [set_.x for set_ in sets], composition, rng, rewards)
+    slates = turn and StoredSlates.of(study, turn)
+    return Mixture.compose(Rows(real), [Rows(set_.x) for set_ in sets], composition, rng, rewards, slates)
 
 
 def training_seed(config: StudyConfig, t: int, purpose: int) -> int:

@@ -10,9 +10,9 @@ from torch import nn
 from model.classifier import Classifier, prepared, vgg11
 from model.compute import accelerator, autocast, device, from_main, processes, rank
 from model.config import ClassifierConfig
-from model.interfaces import OnStep
+from model.interfaces import OnStep, scaled
 from model.sampling import derive_seed
-from model.training import Snapshotter, TrainingState, held_rate, holding_interrupts, learning_rate, scaled
+from model.training import Snapshotter, TrainingState, held_rate, holding_interrupts, learning_rate
 
 REPORT_STEPS = 20  # between two times that several processes agree on whether to stop
 MEASURED = 2_048  # test images scaled at a time

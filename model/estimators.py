@@ -48,15 +48,15 @@ class Gaussian:
         d = dimension(shape, "gaussian")
         return cls(shape, torch.zeros(d, dtype=torch.float64), torch.eye(d, dtype=torch.float64))
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, d) float32 from (n,) int64 seeds."""
         values, vectors = torch.linalg.eigh(self.covariance)  # of a law on a line or a point too
         root = vectors * values.clamp(min=0).sqrt()
         return (self.mean + noise(seeds, self.shape).double() @ root.T).float()
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+    def fit(self, training_set: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """The moments of draws from the training set; the parent's play no part."""
-        x = data.draw(MOST_ROWS, np.random.default_rng(seed)).double()
+        x = training_set.draw(MOST_ROWS, np.random.default_rng(seed)).x.double()
         off = x - x.mean(0)
         if on_step:
             on_step(1, 1)
@@ -104,15 +104,15 @@ class KernelDensity:
         """
         return cls(shape, torch.empty(0, dimension(shape, "kde")), network.bandwidth)
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, d) float32 from (n,) int64 seeds, each of which picks a row and the noise about it."""
         z = noise(seeds, (1 + self.rows.shape[1],))
         index = (ndtr(z[:, 0].double().numpy()) * len(self.rows)).astype(np.int64)
         return self.rows[torch.from_numpy(np.minimum(index, len(self.rows) - 1))] + self.bandwidth * z[:, 1:]
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+    def fit(self, training_set: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """Draws rows of the training set; the parent's play no part."""
-        rows = data.draw(MOST_ROWS, np.random.default_rng(seed))
+        rows = training_set.draw(MOST_ROWS, np.random.default_rng(seed)).x
         if on_step:
             on_step(1, 1)
         return replace(self, rows=rows, seed=seed, parent=parent and parent.sha256, sha256=None)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 
 from model.compute import device
-from model.training import scaled
+from model.interfaces import scaled
 
 CHUNK = 8_192
 NEGATIVE = 1e-8  # of the largest eigenvalue: below minus this one is no rounding error

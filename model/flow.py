@@ -12,7 +12,7 @@ from torch import nn
 from model import checkpoint
 from model.compute import autocast, device, gathered, precision_of, share, velocity_field
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import OnStep, TrainingData
+from model.interfaces import Conditions, OnStep, TrainingData
 from model.networks import Preconditioned, build_network
 from model.sampling import Velocity, integrate, noise
 from model.training import Snapshotter, ahead, train
@@ -43,12 +43,23 @@ class Flow:
 
     @classmethod
     def build(
-        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
+        cls,
+        shape: tuple[int, ...],
+        network: NetworkConfig,
+        train: TrainConfig,
+        sampling: SamplingConfig,
+        conditions: Conditions | None = None,
     ) -> Self:
-        """An untrained flow."""
+        """An untrained flow.
+
+        Raises:
+            ValueError: a network that doesn't go with the shape, or conditions, which flows don't take yet.
+        """
+        if conditions is not None:
+            raise ValueError("flows can't be trained under conditions yet; remove the study's conditions")
         return cls(shape, build_network(shape, network).to(device()), network, train, sampling)
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
 
         Several processes draw a part each, and all of them get all the samples. Every batch is filled up to its whole
@@ -93,7 +104,7 @@ class Flow:
 
     def fit(
         self,
-        data: TrainingData,
+        training_set: TrainingData,
         parent: Self | None,
         seed: int,
         on_step: OnStep | None = None,
@@ -102,7 +113,7 @@ class Flow:
         """A new flow: pretrained from fresh weights when parent is None, else fine-tuned from the parent's.
 
         Args:
-            data: what to learn.
+            training_set: what to learn; its draws are all that counts.
             parent: the flow to start from; averaged and trained weights both start at its averaged ones.
             seed: of everything random in it.
             on_step: called now and then with (done, total).
@@ -118,13 +129,13 @@ class Flow:
             network = build_network(self.shape, self.network_config).to(device())
             if parent is None:
                 if isinstance(network, Preconditioned):
-                    network.standardise(data.draw(STANDARDISE_DRAWS, rng).to(device()))
+                    network.standardise(training_set.draw(STANDARDISE_DRAWS, rng).x.to(device()))
                 steps, lr = self.train.pretrain_steps, self.train.pretrain_lr
             else:
                 network.load_state_dict(parent.network.state_dict())
                 steps, lr = self.train.finetune_steps, self.train.finetune_lr
             average = train(
-                network, data, self.shape, self.network_config, self.train, steps, lr, seed, rng,
+                network, training_set, self.shape, self.network_config, self.train, steps, lr, seed, rng,
                 pretraining=parent is None, on_step=on_step, snapshotter=snapshotter,
             )  # fmt: skip
         return replace(self, network=average, seed=seed, parent=parent and parent.sha256, sha256=None)

@@ -1,13 +1,15 @@
 """The interfaces that a user's own generator or reward has to meet; the flow and the built-in rewards meet them too.
 
 Tensors that pass through them are on the CPU, whatever the device that the work is done on (`model.compute.device`):
-your generator moves the data that it draws to its device, and its samples back.
+your generator moves the data that it draws to its device, and its samples back. Seeds and conditions are NumPy arrays.
 
 Name yours in study.toml by its import path: `network.kind = "my_module:Mine"`, `reward.kind = "my_module:liking"`.
+Two whole ones are in examples/: own_parts.py learns from the training set's draws, own_learner.py from whole slates.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -22,11 +24,161 @@ Report = Callable[[str, int, int], None]
 """Called now and then in long work of several phases with (phase, done, total)."""
 
 
-class TrainingData(Protocol):
-    """A distribution to draw from, which a generator is fitted on."""
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The conditions that a study asks for samples under: classes, or prompts; a condition is known by its index.
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        """(n, *shape) float32 on the CPU: points in the data's coordinates, images with channels first in [-1, 1]."""
+    Attributes:
+        names: of the classes, or the prompts themselves.
+        weights: how often each is asked for; they add up to 1.
+    """
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """n samples, and the condition of each.
+
+    Attributes:
+        x: (n, *shape) float32 on the CPU: points in the data's coordinates, images with channels first in [-1, 1].
+        conditions: (n,) int64 indices into `Conditions.names`; None in a study without conditions.
+    """
+
+    x: torch.Tensor
+    conditions: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A part of a training set, as it lies in memory.
+
+    Attributes:
+        x: (n, *shape), images as uint8 pixels, which take a quarter of the room; points as float32.
+        conditions: (n,) int64; None in a study without conditions.
+        weights: (n,) float64 > 0, how often each row is drawn, relative to the others; None where all are alike.
+    """
+
+    x: torch.Tensor
+    conditions: torch.Tensor | None = None
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: np.ndarray) -> Samples:
+        """The samples of (m,) rows, as a generator sees them."""
+        rows = self.subset(index)
+        return Samples(scaled(rows.x), rows.conditions)
+
+    def subset(self, index: np.ndarray) -> "Rows":
+        """A part of (m,) of its rows."""
+        rows = torch.from_numpy(index)
+        conditions = None if self.conditions is None else self.conditions[rows]
+        return Rows(self.x[rows], conditions, None if self.weights is None else self.weights[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"], shares: Sequence[float] = ()) -> "Rows":
+        """One part of several, with as many rows as all of them.
+
+        Args:
+            parts: at least one; conditions go with all of them or with none.
+            shares: of each in what is drawn; without them no row has a weight.
+        """
+        weights = None
+        if shares:
+            own = [np.ones(len(part)) if part.weights is None else part.weights for part in parts]
+            weights = np.concatenate([share * row / row.sum() for share, row in zip(shares, own, strict=True)])
+        conditions = [part.conditions for part in parts if part.conditions is not None]
+        return cls(torch.cat([part.x for part in parts]), torch.cat(conditions) if conditions else None, weights)
+
+    def draw_rows(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n,) int64 numbers of rows, drawn with replacement by their weights."""
+        if self.weights is None:
+            return rng.integers(len(self.x), size=n)
+        edges = np.cumsum(self.weights)
+        return np.minimum(np.searchsorted(edges, rng.random(n) * edges[-1], side="right"), len(edges) - 1)
+
+
+class PickedSlates(Protocol):
+    """The slates that a curated set was picked from, whole, with who won; images are read as they are asked for."""
+
+    @property
+    def k(self) -> int:
+        """Samples in each slate."""
+        ...
+
+    @property
+    def won(self) -> np.ndarray:
+        """(n,) int64 positions of the picked samples."""
+        ...
+
+    @property
+    def conditions(self) -> np.ndarray | None:
+        """(n,) int64, under which all samples of a slate were drawn; None in a study without conditions."""
+        ...
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """(n,) kinds of the raters: human, sim (simulated users) or proxy."""
+        ...
+
+    @property
+    def generations(self) -> np.ndarray:
+        """(n,) int64, that drew the samples."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: np.ndarray) -> torch.Tensor:
+        """(m, k, *shape) float32 on the CPU: the samples of (m,) slates, in display order.
+
+        Raises:
+            ValueError: the study didn't store their images.
+        """
+        ...
+
+
+class TrainingData(Protocol):
+    """A distribution to draw from."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
+        """Draws n samples with replacement."""
+        ...
+
+
+class TrainingSet(TrainingData, Protocol):
+    """The data that a generator is fitted on.
+
+    `draw` mixes real and curated samples in the shares of the study's data policy: a generator that learns from its
+    draws alone follows Algorithm 1. Other learners use the parts.
+    """
+
+    @property
+    def real(self) -> Rows:
+        """The real data; empty where the data policy leaves them out."""
+        ...
+
+    @property
+    def curated(self) -> Rows:
+        """The picked samples; empty for generation 0."""
+        ...
+
+    @property
+    def real_share(self) -> float:
+        """Share of the real data in what is drawn."""
+        ...
+
+    @property
+    def slates(self) -> PickedSlates | None:
+        """The slates that the latest curated set was picked from; None for generation 0, and where K is infinite."""
         ...
 
 
@@ -35,16 +187,38 @@ class Generator(Protocol):
 
     @classmethod
     def build(
-        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
+        cls,
+        shape: tuple[int, ...],
+        network: NetworkConfig,
+        train: TrainConfig,
+        sampling: SamplingConfig,
+        conditions: Conditions | None = None,
     ) -> Self:
-        """An untrained generator of samples of a shape; `study.toml`'s tables say the rest."""
+        """An untrained generator of samples of a shape; `study.toml`'s tables say the rest.
+
+        Args:
+            shape: of one sample.
+            network: what it is.
+            train: how it is fitted.
+            sampling: how it is sampled.
+            conditions: the study's, which `save` has to remember if `sample` needs more of them than their indices;
+                None in a study without, and then it isn't passed.
+
+        Raises:
+            ValueError: it can't make samples of this shape, or under conditions.
+        """
         ...
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
-        """(n, *shape) float32 on the CPU from (n,) int64 seeds; a sample depends on its own seed alone."""
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
+        """(n, *shape) float32 on the CPU from (n,) int64 seeds; a sample depends on its own seed and condition alone.
+
+        Args:
+            seeds: non-negative.
+            conditions: (n,) int64; None in a study without.
+        """
         ...
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+    def fit(self, training_set: TrainingSet, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """A new generator: pretrained when parent is None, else warm-started from it. Same inputs, same weights."""
         ...
 
@@ -79,3 +253,8 @@ def import_named(name: str, setting: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ValueError, ImportError, AttributeError) as error:
         raise ValueError(f"{setting} is '{name}', which is neither built in nor importable as 'module:name'") from error
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    """Float32 in [-1, 1] from uint8 pixels; float data pass as they are."""
+    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import OnStep, TrainingData
+from model.interfaces import Conditions, OnStep, TrainingData
 from model.sampling import noise
 
 MOST_ROWS = 200_000
@@ -27,39 +27,61 @@ class Resampler:
 
     Attributes:
         rows: (m, *shape); empty before `fit`.
+        conditions: (m,) int64 of the rows; None in a study without conditions.
     """
 
     shape: tuple[int, ...]
     rows: torch.Tensor
+    conditions: torch.Tensor | None = None
     seed: int = 0
     parent: str | None = None
     sha256: str | None = None
 
     @classmethod
     def build(
-        cls, shape: tuple[int, ...], network: NetworkConfig, train: TrainConfig, sampling: SamplingConfig
+        cls,
+        shape: tuple[int, ...],
+        network: NetworkConfig,
+        train: TrainConfig,
+        sampling: SamplingConfig,
+        conditions: Conditions | None = None,
     ) -> Self:
         """An empty resampler; it has no settings."""
         return cls(shape, torch.empty(0, *shape))
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
-        """(n, *shape) rows picked uniformly, from (n,) int64 seeds."""
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
+        """(n, *shape) rows picked uniformly among those of the condition, from (n,) int64 seeds.
+
+        Raises:
+            ValueError: there are no rows of a condition.
+        """
         uniform = ndtr(noise(seeds, (1,))[:, 0].double().numpy())
-        index = np.minimum((uniform * len(self.rows)).astype(np.int64), len(self.rows) - 1)
+        if conditions is None or self.conditions is None:
+            index = np.minimum((uniform * len(self.rows)).astype(np.int64), len(self.rows) - 1)
+            return self.rows[torch.from_numpy(index)]
+        own = self.conditions.numpy()
+        order = np.argsort(own, kind="stable")
+        starts, ends = (np.searchsorted(own[order], conditions, side) for side in ("left", "right"))
+        if (starts == ends).any():
+            raise ValueError(f"no row of condition {conditions[starts == ends][0]} was ever trained on")
+        index = order[np.minimum(starts + (uniform * (ends - starts)).astype(np.int64), ends - 1)]
         return self.rows[torch.from_numpy(index)]
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+    def fit(self, training_set: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """Draws so many rows of the data that their own sampling error hardly counts."""
         n = max(1, min(MOST_ROWS, MOST_NUMBERS // math.prod(self.shape)))
-        rows = data.draw(n, np.random.default_rng(seed))
+        drawn = training_set.draw(n, np.random.default_rng(seed))
         if on_step:
             on_step(1, 1)
-        return replace(self, rows=rows, seed=seed, parent=parent and parent.sha256, sha256=None)
+        facts = {"seed": seed, "parent": parent and parent.sha256, "sha256": None}
+        return replace(self, rows=drawn.x, conditions=drawn.conditions, **facts)
 
     def save(self, path: Path) -> str:
         """Writes the rows as a checkpoint and returns its sha256."""
-        config = {"shape": list(self.shape)}
-        content = checkpoint.Checkpoint("resampler", {"rows": self.rows}, config, self.seed, self.parent)
+        config, tensors = {"shape": list(self.shape)}, {"rows": self.rows}
+        if self.conditions is not None:
+            tensors["conditions"] = self.conditions
+        content = checkpoint.Checkpoint("resampler", tensors, config, self.seed, self.parent)
         return checkpoint.save(path, content)
 
     @classmethod
@@ -68,4 +90,5 @@ class Resampler:
         stored = checkpoint.load(path)
         if stored.kind != "resampler":
             raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a resampler.")
-        return cls(tuple(stored.config["shape"]), stored.tensors["rows"], stored.seed, stored.parent, stored.sha256)
+        rows, conditions = stored.tensors["rows"], stored.tensors.get("conditions")
+        return cls(tuple(stored.config["shape"]), rows, conditions, stored.seed, stored.parent, stored.sha256)

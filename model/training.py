@@ -48,11 +48,6 @@ class NonFiniteLossError(RuntimeError):
     """Training diverged; its weights are discarded."""
 
 
-def scaled(images: torch.Tensor) -> torch.Tensor:
-    """Float32 in [-1, 1] from uint8 pixels; float data pass as they are."""
-    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
-
-
 def augment(x: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
     """Turns, scales and shifts a share of the images a little; the rest stay as they are.
 
@@ -144,7 +139,7 @@ def batches(
     """`steps` batches; t is spread evenly over [0, 1], which lowers the loss's variance."""
     n, images = train.batch_size, len(shape) == 3
     for _ in range(steps):
-        x1 = data.draw(n, rng)
+        x1 = data.draw(n, rng).x
         if images and pretraining and train.augment > 0:
             x1 = augment(x1, train.augment, rng)
         if images and train.flip:

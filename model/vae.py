@@ -136,7 +136,7 @@ class Vae:
             raise ValueError("network.kind 'vae' is for images; for points use mlp, kde or gaussian")
         return cls(shape, Autoencoder(shape, network).to(device()), network, train, sampling)
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, *shape) float32 in [-1, 1] on the CPU from (n,) int64 seeds, each of which gives its latent."""
         size = self.sampling.batch_size
         samples = torch.empty(len(seeds), *self.shape)
@@ -149,11 +149,11 @@ class Vae:
                 samples[start : start + size] = decoder(z.to(device()))[: len(part)].cpu()
         return samples
 
-    def fit(self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+    def fit(self, training_set: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
         """A new one: from fresh weights when parent is None, else from the parent's.
 
         Args:
-            data: what to learn.
+            training_set: what to learn.
             parent: whose weights it starts from.
             seed: of everything random in it.
             on_step: called now and then with (done, total).
@@ -175,7 +175,7 @@ class Vae:
             optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=train.weight_decay, fused=True)
 
             def batch() -> tuple[torch.Tensor, torch.Tensor]:
-                x = data.draw(train.batch_size, rng)
+                x = training_set.draw(train.batch_size, rng).x
                 x = augment(x, train.augment, rng) if parent is None and train.augment > 0 else x
                 x = mirrored(x, rng) if train.flip else x
                 return x, torch.from_numpy(rng.standard_normal((len(x), config.latent), dtype=np.float32))

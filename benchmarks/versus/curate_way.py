@@ -47,17 +47,17 @@ class TimedFlow:
         self.pixels: list[np.ndarray] = []
         self.fitting = (0.0, 0.0)
 
-    def sample(self, seeds: np.ndarray) -> torch.Tensor:
+    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """As the flow's own."""
         with self.clock("sample"):
-            x = self.flow.sample(seeds)
+            x = self.flow.sample(seeds, conditions)
         with self.clock("kept for the comparison"):
             self.seeds.append(seeds)
             self.pixels.append(to_pixels(x))
         return x
 
     def fit(
-        self, data: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None, **more: Any
+        self, training_set: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None, **more: Any
     ) -> Flow:
         """As the flow's own."""
 
@@ -68,7 +68,7 @@ class TimedFlow:
 
         began = time.perf_counter()
         with self.clock("fine-tune"):
-            child = self.flow.fit(data, parent and parent.flow, seed, mark, **more)
+            child = self.flow.fit(training_set, parent and parent.flow, seed, mark, **more)
         self.fitting = (began, time.perf_counter())
         return child
 

@@ -13,6 +13,33 @@ from loop.simulate import simulate
 from loop.study import Study, configure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+EARLIER = """
+import torch, numpy as np
+from model import checkpoint
+from model.sampling import noise
+
+class Means:
+    def __init__(self, mean):
+        self.mean = mean
+
+    @classmethod
+    def build(cls, shape, network, train, sampling):
+        return cls(torch.zeros(shape))
+
+    def sample(self, seeds):
+        return self.mean + noise(seeds, self.mean.shape)
+
+    def fit(self, data, parent, seed, on_step=None):
+        assert parent is None or isinstance(parent, Means)
+        return Means(data.draw(500, np.random.default_rng(seed)).mean(0))
+
+    def save(self, path):
+        return checkpoint.save(path, checkpoint.Checkpoint("means", {"mean": self.mean}, {}, 0, None))
+
+    @classmethod
+    def load(cls, path, train, sampling):
+        return cls(checkpoint.load(path).tensors["mean"])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +132,25 @@ def test_a_study_takes_the_reward_and_the_generator_of_own_parts(
     own = example("own_parts").Gaussian.load(study.checkpoint_path(2), config.train, config.sampling)
     together, alone = own.sample(np.arange(7)), own.sample(np.array([3]))
     assert (together[3] == alone[0]).all() and own.parent == study.store.generations()[1].checkpoint_sha256
+
+
+def test_a_study_learns_from_whole_slates_with_own_learner(example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    settings = ["network.kind=own_learner:Tilted", "curation.picks=600", "data.n=500", "evaluation.samples=600"]
+    study = Study.create(tmp_path / "own", configure("moons", settings, seed=0))
+    simulate(study, 2, lambda phase, done, total: None)
+    means = [generation.measured.mean_reward for generation in build(study).generations]
+    assert means[0].high < means[1].low and means[1].value < means[2].value
+    with pytest.raises(ValueError, match="for points"):
+        example("own_learner").Tilted.build((1, 8, 8), *[None] * 3)
+
+
+def test_a_generator_of_seeds_alone_goes_on_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "earlier.py").write_text(EARLIER)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = ["network.kind=earlier:Means", "curation.picks=200", "data.n=300", "evaluation.samples=200"]
+    study = Study.create(tmp_path / "study", configure("moons", settings, seed=0))
+    simulate(study, 1, lambda phase, done, total: None)
+    first, second = study.store.generations()
+    assert second.checkpoint_sha256 != first.checkpoint_sha256
+    assert second.measurements.training and sum(second.measurements.training.shares_achieved) == pytest.approx(1)

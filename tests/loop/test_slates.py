@@ -16,6 +16,7 @@ from loop.study import configure
 from loop.training_data import to_tensor
 from model.classifier import Classifier, vgg11
 from model.flow import Flow
+from model.interfaces import Samples
 from model.sampling import derive_seed
 
 
@@ -34,7 +35,7 @@ def generators(config: StudyConfig) -> dict[int, Flow]:
             self.level = level
 
         def draw(self, n: int, rng: np.random.Generator):
-            return to_tensor(rng.normal(self.level, 30, (n, 8, 8, 1)).clip(0, 255).astype(np.uint8))
+            return Samples(to_tensor(rng.normal(self.level, 30, (n, 8, 8, 1)).clip(0, 255).astype(np.uint8)))
 
     quick = config.train.model_copy(update={"pretrain_steps": 1})
     untrained = Flow.build((1, 8, 8), config.network, quick, config.sampling)

@@ -9,6 +9,7 @@ import torch
 
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.flow import Flow
+from model.interfaces import Samples
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,10 +28,10 @@ class Gaussian:
     centre: torch.Tensor
     std: float
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        """(n, *shape)."""
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
+        """N samples."""
         noise = rng.standard_normal((n, *self.centre.shape), dtype=np.float32)
-        return self.centre + self.std * torch.from_numpy(noise)
+        return Samples(self.centre + self.std * torch.from_numpy(noise))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch import nn
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.density import PointDensity
 from model.flow import Flow
+from model.interfaces import Samples
 from model.sampling import EVALUATIONS, GRIDS
 
 TURN = torch.tensor([[0.4, -1.1], [0.7, -0.2]], dtype=torch.float64)
@@ -63,9 +64,10 @@ def two_modes() -> Flow:
     """A flow that learned two modes, with few coarse steps."""
 
     class TwoModes:
-        def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+        def draw(self, n: int, rng: np.random.Generator) -> Samples:
             side = rng.choice([-1.5, 1.5], size=(n, 1))
-            return torch.from_numpy((side * [[1, 0.3]] + 0.3 * rng.standard_normal((n, 2))).astype(np.float32))
+            x = (side * [[1, 0.3]] + 0.3 * rng.standard_normal((n, 2))).astype(np.float32)
+            return Samples(torch.from_numpy(x))
 
     train = TrainConfig(pretrain_steps=150, batch_size=128, pair_size=32, ema_decay=0.99, pretrain_lr=4e-3)
     untrained = Flow.build((2,), NetworkConfig(width=32, depth=2), train, SamplingConfig(steps=6))

@@ -10,6 +10,7 @@ import torch
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.estimators import Gaussian, KernelDensity
+from model.interfaces import Samples
 
 TABLES = NetworkConfig(bandwidth=0.5), TrainConfig(), SamplingConfig()
 CORRELATED = torch.tensor([[2.0, 0.6], [0.0, 0.5]])
@@ -22,8 +23,8 @@ class Rows:
     def __init__(self, x: torch.Tensor):
         self.x = x
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        return self.x[torch.from_numpy(rng.integers(len(self.x), size=n))]
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
+        return Samples(self.x[torch.from_numpy(rng.integers(len(self.x), size=n))])
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 from model import training as module
 from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpointError, load, save
 from model.flow import Flow
+from model.interfaces import Samples
 from model.training import NonFiniteLossError, ema_decay, learning_rate
 
 Build = Callable[..., Flow]
@@ -80,9 +81,10 @@ def test_it_learns_a_shifted_gaussian_and_then_its_move(build: Build, gaussian):
 
 def test_it_learns_two_modes_that_no_gaussian_has(build: Build):
     class TwoModes:
-        def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+        def draw(self, n: int, rng: np.random.Generator) -> Samples:
             side = rng.choice([-2.0, 2.0], size=(n, 1))
-            return torch.from_numpy((side * [[1, 0]] + 0.2 * rng.standard_normal((n, 2))).astype(np.float32))
+            x = (side * [[1, 0]] + 0.2 * rng.standard_normal((n, 2))).astype(np.float32)
+            return Samples(torch.from_numpy(x))
 
     flow = build(width=64, pretrain_steps=200, batch_size=128, ema_decay=0.99, pretrain_lr=4e-3)
     fine = replace(flow, sampling=flow.sampling.model_copy(update={"steps": 20}))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.flow import Flow
-from model.interfaces import TrainingData
+from model.interfaces import Samples, TrainingData
 from model.training import Snapshotter, holding_interrupts
 
 Build = Callable[..., Flow]
@@ -39,7 +39,7 @@ class PressesCtrlC:
     def __init__(self, data: TrainingData, at: int):
         self.data, self.left = data, at
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)

@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.interfaces import Samples
 from model.training import NonFiniteLossError
 from model.vae import Autoencoder, Vae
 
@@ -25,11 +26,11 @@ def build(shape: tuple[int, ...] = (1, 8, 8), network: NetworkConfig = SMALL, **
 class TwoImages:
     """A bright left half and a bright right half, three to one, with noise."""
 
-    def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
         x = np.full((n, 1, 8, 8), -0.8)
         right = rng.random(n) < 0.25
         x[~right, :, :, :4] = x[right, :, :, 4:] = 0.8
-        return torch.from_numpy((x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32))
+        return Samples(torch.from_numpy((x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32)))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_it_learns_both_images_in_their_shares_and_the_noise(trained: Vae):
     assert sure.float().mean() > 0.85
     assert float((right > left)[sure].float().mean()) == pytest.approx(0.25, abs=0.08)
     assert float(trained.network.log_variance) == pytest.approx(np.log(0.1**2), abs=0.8)
-    held_out = TwoImages().draw(300, np.random.default_rng(9))
+    held_out = TwoImages().draw(300, np.random.default_rng(9)).x
     with torch.no_grad():
         known = trained.network.bound(held_out, torch.zeros(300, 2)).elbo
         strange = trained.network.bound(torch.full_like(held_out, 0.8), torch.zeros(300, 2)).elbo
@@ -102,8 +103,8 @@ def test_the_same_seed_gives_the_same_weights_and_a_child_begins_at_its_parent(t
 
 def test_training_that_diverges_stops():
     class Broken:
-        def draw(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-            return torch.full((n, 1, 8, 8), np.nan)
+        def draw(self, n: int, rng: np.random.Generator) -> Samples:
+            return Samples(torch.full((n, 1, 8, 8), np.nan))
 
     with pytest.raises(NonFiniteLossError, match="lower the learning rate"):
         build(pretrain_steps=1).fit(Broken(), None, 0)
