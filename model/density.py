@@ -20,7 +20,7 @@ BATCH = 512  # points whose Jacobians are found at a time: about 100 MB for the 
 # of a point from the image of its inverse, in the data's units or relative to its norm
 CLOSE = {torch.float64: 1e-7, torch.float32: 2e-6}
 CORRECTIONS = 2  # of the solver run backwards; they leave rounding for all but a few points in a hundred
-MOST_STEPS = 60  # of Newton, halved ones among them
+MOST_STEPS = {torch.float64: 60, torch.float32: 2}  # of Newton, halved ones among them
 LEAST_STEP = 2.0**-12
 REVERSED = {"uniform": "uniform", "late": "early", "early": "late"}
 
@@ -87,14 +87,18 @@ class PointDensity:
         """The noise that is taken to (n, 2) points, with (n,) bool: True where the search came close enough.
 
         Newton's method on the whole map, from about where the solver takes the points backwards; a step that doesn't
-        bring a point nearer is halved. Points that it fails for start again from the noise of the nearest sample.
+        bring a point nearer is halved. Points that it fails for start again: in float64, or, where it failed there, from
+        the noise of the nearest sample.
         """
         x1 = x1.double()
         solution, close = self.newton(self.inverse(x1), x1)
         if not bool(close.all()):
-            samples = self.of_noise(noise(np.arange(4 * BATCH), (2,)))
-            nearest = torch.cdist(x1[~close], samples.x1).argmin(1)
-            again, better = self.newton(samples.x0[nearest], x1[~close])
+            if self._dtype == torch.float32:  # too coarse for some maps, mostly those of collapsed generations
+                again, better = PointDensity(self._field, self._sampling).at(x1[~close])
+            else:
+                samples = self.of_noise(noise(np.arange(4 * BATCH), (2,)))
+                nearest = torch.cdist(x1[~close], samples.x1).argmin(1)
+                again, better = self.newton(samples.x0[nearest], x1[~close])
             for name in ("x0", "x1", "jacobian"):
                 getattr(solution, name)[~close] = getattr(again, name)
             close[~close] = better
@@ -129,7 +133,7 @@ class PointDensity:
         limit = CLOSE[self._dtype] * (1 + x1.norm(dim=1))
         distance = (best.x1 - x1).norm(dim=1).nan_to_num(torch.inf)
         factor = torch.ones_like(distance)
-        for _ in range(MOST_STEPS):
+        for _ in range(MOST_STEPS[self._dtype]):
             open_ = ((distance > limit) & (factor >= LEAST_STEP) & (best.determinant != 0)).nonzero().squeeze(1)
             if not len(open_):
                 break

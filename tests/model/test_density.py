@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.density import PointDensity
+from model.density import MOST_STEPS, PointDensity
 from model.flow import Flow
 from model.interfaces import Samples
 from model.sampling import EVALUATIONS, GRIDS
@@ -101,7 +101,7 @@ def test_the_density_adds_up_to_one_and_every_point_comes_from_one_noise(two_mod
     torch.testing.assert_close(back.x0, drawn.x0, rtol=0, atol=1e-4)
 
 
-def test_single_precision_finds_the_same_densities(two_modes: Flow):
+def test_single_precision_finds_the_same_densities(two_modes: Flow, monkeypatch: pytest.MonkeyPatch):
     network, sampling = two_modes.network, two_modes.sampling
     exact, quick = (PointDensity(network, sampling, kind) for kind in (torch.float64, torch.float32))
     seeds, points = np.arange(400), torch.cartesian_prod(torch.linspace(-3, 3, 21), torch.linspace(-2, 2, 15))
@@ -111,6 +111,11 @@ def test_single_precision_finds_the_same_densities(two_modes: Flow):
     assert close.all()
     torch.testing.assert_close(solution.x1, points.double(), rtol=0, atol=2e-5)
     torch.testing.assert_close(solution.log_density, exact.at(solution.x1)[0].log_density, rtol=0, atol=2e-5)
+    monkeypatch.setattr("model.density.CORRECTIONS", 0)
+    monkeypatch.setitem(MOST_STEPS, torch.float32, 0)  # so that it is too coarse, as for maps that collapsed
+    solution, close = quick.at(points)
+    assert close.all()
+    torch.testing.assert_close(solution.x1, points.double(), rtol=0, atol=1e-6)
 
 
 def test_a_map_that_folds_or_flattens_the_plane_is_seen():
