@@ -11,10 +11,11 @@ from loop.config import DataPolicy
 from loop.generators import load_generator
 from loop.study import Study
 from loop.theory.toy_models import spread
-from loop.training_data import TrainingSet, read_curated, real_only
+from loop.training_data import Mixture, read_curated, real_only
 from model import estimators
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.estimators import Gaussian, KernelDensity
+from model.interfaces import Rows
 from model.sampling import derive_seeds
 
 Make = Callable[..., Study]
@@ -38,7 +39,8 @@ def variances(
             own.append(moments(generator, loop))
             sets.append(generator.sample(derive_seeds(policy.asked(rows, t + 1), loop, t)))
             composition = policy.compose(rows, [len(x) for x in sets], rng)
-            generator = generator.fit(TrainingSet.compose(real, sets, composition, rng), generator, loop)
+            mixture = Mixture.compose(Rows(real), list(map(Rows, sets)), composition, rng)
+            generator = generator.fit(mixture, generator, loop)
         found.append(own)
     return np.array(found).transpose(0, 2, 1).reshape(-1, generations)
 
