@@ -24,13 +24,14 @@ from loop.theory.toy_models import (
     ACCUMULATE_BOUND,
     Curve,
     GaussianModel,
+    KernelModel,
     LinearModel,
     Point,
     check_range,
     curves,
     largest_z,
 )
-from loop.theory.toy_tokens import CategoricalModel, CuratedModel, K, curated_curves
+from loop.theory.toy_tokens import CategoricalModel, ContextModel, CuratedModel, K, curated_curves
 
 theory = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +64,7 @@ Slate = Annotated[
 Gamma = Annotated[float, typer.Option(help="Reward from the least to the most liked, 0 to 100.")]
 HEADERS = {  # values of a point beside its mean, and their columns in the table; JSON has all of them
     "expected": "expected", "median": "median", "drift_squared": "drift²", "tokens_left": "tokens",
-    "endless_rows": "endless", "floor": "floor", "kl_exact": "KL",
+    "endless_rows": "endless", "floor": "floor", "kl_exact": "KL", "l2_squared": "L2²", "l1": "L1",
 }  # fmt: skip
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -112,6 +113,68 @@ def gaussian(
     """
     request = Request("gaussian", policy, lam, recent, generations, repetitions, seed, out, force, json_)
     run_model(request, GaussianModel(rows))
+
+
+@theory.command()
+def kde(
+    rows: Annotated[int, typer.Option(help="Real points, 2 to 100,000.")] = 20,
+    bandwidth: Annotated[
+        float, typer.Option(help="Of the kernel, over the truth's standard deviation, 0 to 10.")
+    ] = 0.3,
+    policy: Policies = None,
+    lam: Lam = 1.0,
+    recent: Recent = 2,
+    generations: Fits = 10,
+    repetitions: Repetitions = 10_000,
+    seed: Seed = 0,
+    out: Out = None,
+    force: Force = False,
+    json_: Json = False,
+) -> None:
+    """A kernel density fitted to samples of itself: each fit adds the kernel's width.
+
+    Example: `curate theory kde --bandwidth 0.5 --policy replace --policy accumulate`
+    """
+    request = Request("kde", policy, lam, recent, generations, repetitions, seed, out, force, json_)
+    run_model(request, KernelModel(rows, bandwidth))
+
+
+@theory.command()
+def ngram(
+    text: Annotated[
+        str, typer.Option(help="A file in UTF-8, or python-topics, tiny-shakespeare or tinystories.")
+    ] = "python-topics",
+    characters: Annotated[
+        int, typer.Option(min=0, help="Only so many from the text's beginning; 0 for all.")
+    ] = 200_000,
+    order: Annotated[int, typer.Option(min=1, max=6, help="Characters counted together; contexts have one less.")] = 3,
+    contexts: Annotated[int, typer.Option(min=1, max=10_000, help="Drawn from the held-out part of the text.")] = 300,
+    rows: Annotated[int, typer.Option(help="Draws after each context, 2 to 100,000.")] = 100,
+    policy: Policies = None,
+    lam: Lam = 1.0,
+    recent: Recent = 2,
+    generations: Fits = 10,
+    repetitions: Repetitions = 30,
+    seed: Seed = 0,
+    out: Out = None,
+    force: Force = False,
+    json_: Json = False,
+) -> None:
+    """A text's next-character laws, each learned from its own draws (Seddik et al. 2024): a language model's control.
+
+    Example: `curate theory ngram --order 4 --policy replace --policy mix --lam 0.25`
+    """
+    import numpy as np
+
+    from data.text import Characters, load_corpus, windows
+    from model.language import Ngram
+
+    request = Request("ngram", policy, lam, recent, generations, repetitions, seed, out, force, json_)
+    corpus = load_corpus(text, characters)
+    vocabulary = Characters.of(corpus)
+    counts = Ngram(len(vocabulary), order).fit(vocabulary.encode(corpus.train)[None])
+    ends = windows(vocabulary.encode(corpus.held_out), order - 1, contexts, np.random.default_rng([seed, order]))
+    run_model(request, ContextModel(counts.next_laws(ends), rows, f"{corpus.name}, order {order}"))
 
 
 @theory.command()
@@ -239,6 +302,13 @@ def slate_size(text: str) -> K:
         raise ValueError(f"K must be a whole number or inf, not '{text}'") from error
 
 
+def settings_of(model: ToyModel) -> dict[str, Any]:
+    """A model's sizes by name; of contexts their number, rather than their laws."""
+    if isinstance(model, ContextModel):
+        return {"text": model.text, "contexts": len(model.laws), "tokens": model.laws.shape[1], "rows": model.rows}
+    return asdict(model)
+
+
 def quantity(model: ToyModel) -> str:
     """The simulated quantity, in words."""
     return "E[w] / w*" if isinstance(model, CuratedModel) else model.quantities[0]
@@ -246,7 +316,7 @@ def quantity(model: ToyModel) -> str:
 
 def described(request: Request, model: ToyModel) -> str:
     """The sizes in words."""
-    sizes = {name: f"{value:,}" if type(value) is int else value for name, value in asdict(model).items()}
+    sizes = {name: f"{value:,}" if type(value) is int else value for name, value in settings_of(model).items()}
     if sizes.get("k") == "1":
         sizes.pop("gamma")  # nothing is picked
     words = ", ".join(
@@ -341,7 +411,7 @@ def as_json(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> di
         points = [{"t" if key == "n" else key: value for key, value in point.items()} for point in points]
     return {
         "model": request.model,
-        "settings": asdict(model),
+        "settings": settings_of(model),
         "quantity": quantity(model),
         "generations": request.generations,
         "repetitions": request.repetitions,

@@ -17,8 +17,8 @@ from markupsafe import Markup
 from loop.analysis.report import ChoiceReport
 from loop.sweep.grid import label, short_names
 from loop.sweep.results import OverSeeds, Response
-from loop.theory.toy_models import Curve, GaussianModel, LinearModel, Point
-from loop.theory.toy_tokens import CategoricalModel, CuratedModel
+from loop.theory.toy_models import Curve, GaussianModel, KernelModel, LinearModel, Point
+from loop.theory.toy_tokens import CategoricalModel, ContextModel, CuratedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def draw_grid(axes: "Axes") -> None:
 # -- curate theory: simulated points over exact lines, one colour and mark per policy, and z below
 
 Value = Callable[[Point], float | None]
-ToyModel = LinearModel | GaussianModel | CategoricalModel | CuratedModel
+ToyModel = LinearModel | GaussianModel | KernelModel | CategoricalModel | ContextModel | CuratedModel
 LOOKS = {
     "replace": (COLOURS[1], MARKS[0]),
     "accumulate": (COLOURS[0], MARKS[1]),
@@ -144,6 +144,20 @@ def theory_panels(model: ToyModel) -> tuple[str, TheoryPanel, TheoryPanel]:
             "A Gaussian fitted to samples of itself",
             TheoryPanel("Fitted variance", "variance / σ²", SIMULATED, EXACT, errors=True),
             TheoryPanel("Drift of the fitted mean", "squared distance / σ²", *drift),
+        )
+    if isinstance(model, KernelModel):
+        drift = extra("drift_squared"), lambda point: None
+        return (
+            "A kernel density fitted to samples of itself",
+            TheoryPanel("Variance", "variance / σ²", SIMULATED, EXACT, errors=True),
+            TheoryPanel("Drift of the mean", "squared distance / σ²", *drift),
+        )
+    if isinstance(model, ContextModel):
+        distance = extra("l2_squared"), extra("l2_squared_exact")
+        return (
+            "Next-token laws of a text, each context's learned from its own draws",
+            TheoryPanel("Two tokens after a context are the same", "S, probability", SIMULATED, EXACT, errors=True),
+            TheoryPanel("Distance from the first fit", "squared L2", *distance),
         )
     if isinstance(model, CategoricalModel):
         endless = {} if model.k == 1 else {"bound": extra("endless_rows"), "bound_name": "with endless rows"}
@@ -245,8 +259,16 @@ def draw_policies(figure: "Figure", curves: Sequence[Curve]) -> None:
         looks = {"markersize": 4.5, "markerfacecolor": "white", "linewidth": 1.2}
         handles.append(Line2D([], [], color=colour, marker=mark, **looks))
         kind = curve.policy.kind
-        labels.append(f"mix, λ = {curve.policy.lam:g}" if kind == "mix" else kind.replace("_", "-"))
-    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, handletextpad=0.5)
+        named = {"mix": f"mix, λ = {curve.policy.lam:g}", "recent": f"recent {curve.policy.recent}"}
+        labels.append(named.get(kind, kind.replace("_", "-")))
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=len(labels) if len(labels) <= 6 else 4,
+        frameon=False,
+        handletextpad=0.5,
+    )
 
 
 def values_of(curve: Curve, value: Value) -> tuple[list[int], list[float]]:

@@ -1,4 +1,4 @@
-"""Toy models of retraining on one's own samples, many repetitions beside exact curves: a regression, a Gaussian."""
+"""Toy models of retraining on one's own samples, many repetitions beside exact curves: regression, normal, kernels."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -190,9 +190,12 @@ def compositions(
         repetitions: of the loop.
         rng: for a policy that draws rows.
     """
-    sets = [policy.compose(n_real, sizes, rng) for _ in range(repetitions if policy.is_random else 1)]
+    draws = repetitions if policy.kind == "accumulate_subsample" else 1  # of how many rows; which, `random_marks` draws
+    sets = [policy.compose(n_real, sizes, rng) for _ in range(draws)]
     rows = np.array([(composed.real, *composed.sets) for composed in sets])
     shares = np.array([(composed.real_share, *composed.set_shares) for composed in sets])
+    if policy.is_random:
+        rows, shares = (np.broadcast_to(some, (repetitions, some.shape[1])) for some in (rows, shares))
     return rows, shares
 
 
@@ -250,25 +253,40 @@ def spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
     return paired_spread(policy, rows, generations)
 
 
-def paired_spread(policy: DataPolicy, rows: int, generations: int) -> np.ndarray:
-    """(generations,) the same for any policy that draws a fixed number of rows from each set.
+def paired_spread(policy: DataPolicy, rows: int, generations: int, noise: float = 0.0) -> np.ndarray:
+    """(generations,) the same for any policy, also with noise of its own in every sample, as a kernel density adds.
 
     With B_ab half the expected squared difference of a row of set a and another of set b, over the truth's variance,
     and s_a the shares of the next fit, which takes m_a rows of set a: its variance is
     `sum_ab s_a s_b B_ab (1 - [a = b] / m_a)`. A row of its set c is a row of set b with probability s_b, so
-    `B_ac = sum_b s_b B_ab (1 - [a = b] / size_a)`, and B_cc is the fit's variance. Derived for this project.
+    `B_ac = sum_b s_b B_ab (1 - [a = b] / size_a)`, and B_cc is the fit's variance. Noise adds its variance to B_cc,
+    and half of it to B_ac. Derived for this project.
+
+    Args:
+        policy: composes.
+        rows: N real rows.
+        generations: number of fits.
+        noise: variance of what is added to a sample, over the truth's.
     """
     sizes = np.array([rows, *policy.sizes(rows, generations)])
     pairs = np.ones((generations + 1, generations + 1))
-    fits = [1 - 1 / rows]
-    pairs[1, 1] = pairs[0, 1] = pairs[1, 0] = fits[0]
-    for n in range(1, generations):
-        composed = policy.compose(rows, sizes[1 : n + 1].tolist())
-        shares = np.array([composed.real_share, *composed.set_shares])
-        taken = np.maximum([composed.real, *composed.sets], 1)
-        known = pairs[: n + 1, : n + 1]
-        fits.append(float(shares @ (known * (1 - np.diag(1 / taken))) @ shares))
-        pairs[n + 1, : n + 1] = pairs[: n + 1, n + 1] = (known * (1 - np.diag(1 / sizes[: n + 1]))) @ shares
+    fits = []
+    for n in range(generations):
+        known, size = pairs[: n + 1, : n + 1], sizes[: n + 1]
+        own = known * (1 - np.diag(1 / size))
+        if not n:
+            shares, taken = np.ones(1), size
+        elif policy.kind == "accumulate_subsample":  # any two of its rows are any two of the pool
+            shares, taken = size / size.sum(), size
+        else:
+            composed = policy.compose(rows, sizes[1 : n + 1].tolist())
+            shares = np.array([composed.real_share, *composed.set_shares])
+            taken = np.maximum([composed.real, *composed.sets], 1)
+        variance = float(shares @ (known * (1 - np.diag(1 / taken))) @ shares)
+        if n and policy.kind == "accumulate_subsample":
+            variance *= (1 - 1 / rows) / (1 - 1 / size.sum())
+        fits.append(variance + noise)
+        pairs[n + 1, : n + 1] = pairs[: n + 1, n + 1] = own @ shares + noise / 2
         pairs[n + 1, n + 1] = fits[-1]
     return np.array(fits)
 
@@ -464,3 +482,69 @@ class GaussianModel:
             if n + 1 < generations:
                 sets.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((repetitions, sizes[n])))
                 row_weights = weights(policy, self.rows, sizes[: n + 1], repetitions, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelModel:
+    """A kernel density that is fitted to its own samples again and again: they are its rows with noise.
+
+    Attributes:
+        rows: N real points, normal.
+        bandwidth: standard deviation of the kernel, over the truth's.
+
+    Raises:
+        ValueError: a size out of range.
+    """
+
+    rows: int = 20
+    bandwidth: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 2, 100_000)
+        check_range("bandwidth", self.bandwidth, 0, 10)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The density's variance, and the squared distance of its mean from the true one, over the true variance."""
+        return ("variance / σ²", "drift_squared")
+
+    def entries(self, policy: DataPolicy, generations: int) -> int:
+        """Numbers that one repetition holds."""
+        return 4 * (self.rows + sum(policy.sizes(self.rows, generations)))
+
+    def exact(self, policy: DataPolicy, generations: int) -> np.ndarray:
+        """(generations,) expected variance over the true one: `V_{n+1} = (1 - 1/N) V_n + h^2` under replace."""
+        return paired_spread(policy, self.rows, generations, self.bandwidth**2)
+
+    def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
+        """Nothing else."""
+        return {}
+
+    def simulate(
+        self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Yields, fit by fit, (2, repetitions): variance and squared mean."""
+        sizes = policy.sizes(self.rows, generations)
+        sets = [rng.standard_normal((repetitions, self.rows))]
+        row_weights: list[np.ndarray | None] = [np.full((1, self.rows), 1 / self.rows)]
+        for n in range(generations):
+            used = [(x, w) for x, w in zip(sets, row_weights, strict=True) if w is not None]
+            x = np.concatenate([x for x, _ in used], axis=1)
+            weight = np.concatenate([np.broadcast_to(w, x.shape) for x, w in used], axis=1)
+            mean = (x * weight).sum(axis=1)
+            variance = ((x - mean[:, None]) ** 2 * weight).sum(axis=1)
+            yield np.stack([variance + self.bandwidth**2, mean**2])
+            if n + 1 < generations:
+                picked = np.take_along_axis(x, draw_tokens(weight, sizes[n], rng), axis=1)
+                sets.append(picked + self.bandwidth * rng.standard_normal(picked.shape))
+                row_weights = weights(policy, self.rows, sizes[: n + 1], repetitions, rng)
+
+
+def draw_tokens(law: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(repetitions, n) tokens drawn from (repetitions, m) laws: one search through all the laws end to end."""
+    m = law.shape[1]
+    row = np.arange(len(law))[:, None]
+    ends = (law.cumsum(axis=1) + row).ravel()
+    tokens = np.searchsorted(ends, rng.random((len(law), n)) + row, side="right") - m * row
+    last = m - 1 - (law[:, ::-1] > 0).argmax(axis=1)[:, None]  # rounding must not reach a token that is gone
+    return np.minimum(tokens, last)

@@ -17,6 +17,7 @@ from loop.theory.toy_models import (
     check_range,
     check_sizes,
     compositions,
+    draw_tokens,
     mean_and_se,
     part_of,
     rng_of,
@@ -122,16 +123,6 @@ def picked_counts(support: Support, law: np.ndarray, n: int, rng: np.random.Gene
     return np.bincount(cells.ravel(), minlength=m * repetitions).reshape(repetitions, m)
 
 
-def draw_tokens(law: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(repetitions, n) tokens drawn from (repetitions, m) laws: one search through all the laws end to end."""
-    m = law.shape[1]
-    row = np.arange(len(law))[:, None]
-    ends = (law.cumsum(axis=1) + row).ravel()
-    tokens = np.searchsorted(ends, rng.random((len(law), n)) + row, side="right") - m * row
-    last = m - 1 - (law[:, ::-1] > 0).argmax(axis=1)[:, None]  # rounding must not reach a token that is gone
-    return np.minimum(tokens, last)
-
-
 @dataclass(frozen=True, slots=True)
 class CategoricalModel:
     """Frequencies of tokens that are learned from their own draws again and again.
@@ -206,6 +197,7 @@ class ContextModel:
     Attributes:
         laws: (contexts, m) float64 next-token laws that the real data are drawn from.
         rows: N real rows of each context.
+        text: the name of the text that the laws are of, if they are of one.
 
     Raises:
         ValueError: sizes out of range, or rows that aren't laws.
@@ -215,6 +207,7 @@ class ContextModel:
 
     laws: np.ndarray
     rows: int = 100
+    text: str = ""
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 2, 100_000)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from curate_app.cli import main
 
-MODELS = ("linear", "gaussian", "categorical", "curation")
+MODELS = ("linear", "gaussian", "categorical", "curation", "kde", "ngram")
 SMALL = ("--generations", 3, "--repetitions", 200)
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +49,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize(("model", "points"), [("linear", 40), ("gaussian", 40), ("categorical", 40), ("curation", 33)])
+@pytest.mark.parametrize(
+    ("model", "points"),
+    [("linear", 40), ("gaussian", 40), ("categorical", 40), ("curation", 33), ("kde", 40), ("ngram", 40)],
+)
 def test_at_its_defaults_every_point_is_within_three_standard_errors(
     model: str, points: int, theory: Theory, tmp_path: Path
 ):

@@ -12,6 +12,7 @@ from loop.config import POLICY_KINDS, DataPolicy
 from loop.theory.toy_models import (
     Curve,
     GaussianModel,
+    KernelModel,
     LinearModel,
     ToyModel,
     curves,
@@ -94,7 +95,7 @@ def test_spread_by_hand():
 
 @given(rows=st.integers(2, 300), lam=st.floats(0.05, 20), recent=st.integers(1, 12), n=st.integers(1, 12))
 def test_the_recursion_over_pairs_of_rows_has_the_closed_forms(rows: int, lam: float, recent: int, n: int):
-    for policy in (REPLACE, GROWN, ACCUMULATE, DataPolicy("mix", lam), DataPolicy("recent", recent=1)):
+    for policy in (REPLACE, GROWN, ACCUMULATE, SUBSAMPLE, DataPolicy("mix", lam), DataPolicy("recent", recent=1)):
         assert paired_spread(policy, rows, n) == pytest.approx(spread(policy, rows, n))
     last, every = spread(DataPolicy("recent", recent=recent), rows, n), spread(UNIFORM, rows, n)
     assert last[:recent] == pytest.approx(every[:recent])  # until the real data are too old
@@ -131,6 +132,7 @@ MODELS = {
     "linear": (LinearModel(4, 20), 3_000),
     "linear, fresh rows": (LinearModel(3, 12, fresh=True), 3_000),
     "Gaussian": (GaussianModel(20), 8_000),
+    "kernels": (KernelModel(10, 0.4), 5_000),
     "tokens": (CategoricalModel(6, 8), 8_000),
     "two tokens, two rows": (CategoricalModel(2, 2), 8_000),
 }
@@ -150,6 +152,14 @@ def test_any_lam_is_exact_where_sets_are_not_rows_of_a_design(lam: float):
         assert largest is not None and largest < LIMIT
 
 
+def test_kernels_by_hand():
+    model = KernelModel(10, 0.5)
+    assert model.exact(REPLACE, 3) == pytest.approx([1.15, 0.9 * 1.15 + 0.25, 0.9 * (0.9 * 1.15 + 0.25) + 0.25])
+    assert model.exact(REPLACE, 500)[-1] == pytest.approx(0.25 * 10)  # where a fit gains what it loses
+    for policy in ALL:
+        assert KernelModel(10, 0.0).exact(policy, 5) == pytest.approx(GaussianModel(10).exact(policy, 5))
+
+
 def wrong_curves():
     linear, tokens = LinearModel(4, 20), CategoricalModel(6, 8)
     n = np.arange(1, 8)
@@ -163,6 +173,7 @@ def wrong_curves():
         "tokens, subsample as accumulate": (tokens, SUBSAMPLE, tokens.exact(ACCUMULATE, 7)),
         "tokens, uniform as the subsample": (tokens, UNIFORM, tokens.exact(SUBSAMPLE, 7)),
         "tokens, recent as uniform": (tokens, RECENT, tokens.exact(UNIFORM, 7)),
+        "kernels, without their noise": (KernelModel(10, 0.4), MIX, spread(MIX, 10, 7) + 0.16),
         "linear, a grown set as one of the same size": (linear, GROWN, n.astype(float)),
     }
 
