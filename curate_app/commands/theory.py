@@ -154,7 +154,7 @@ def ngram(
     lam: Lam = 1.0,
     recent: Recent = 2,
     generations: Fits = 10,
-    repetitions: Repetitions = 30,
+    repetitions: Repetitions = 60,
     seed: Seed = 0,
     out: Out = None,
     force: Force = False,
@@ -164,17 +164,8 @@ def ngram(
 
     Example: `curate theory ngram --order 4 --policy replace --policy mix --lam 0.25`
     """
-    import numpy as np
-
-    from data.text import Characters, load_corpus, windows
-    from model.language import Ngram
-
     request = Request("ngram", policy, lam, recent, generations, repetitions, seed, out, force, json_)
-    corpus = load_corpus(text, characters)
-    vocabulary = Characters.of(corpus)
-    counts = Ngram(len(vocabulary), order).fit(vocabulary.encode(corpus.train)[None])
-    ends = windows(vocabulary.encode(corpus.held_out), order - 1, contexts, np.random.default_rng([seed, order]))
-    run_model(request, ContextModel(counts.next_laws(ends), rows, f"{corpus.name}, order {order}"))
+    run_model(request, ContextModel.of_text(text, characters, order, contexts, rows, seed))
 
 
 @theory.command()

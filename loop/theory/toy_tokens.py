@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
+from data.text import Characters, load_corpus, windows
 from loop.config import DataPolicy
 from loop.theory import bounds
 from loop.theory.population import Curators, kl, mean, policy_loop, variance
@@ -214,6 +216,30 @@ class ContextModel:
         if self.laws.ndim != 2 or not np.allclose(self.laws.sum(axis=1), 1) or self.laws.min() < 0:
             raise ValueError("each context needs a law of the next token, which adds up to 1")
 
+    @classmethod
+    def of_text(cls, text: str, characters: int, order: int, contexts: int, rows: int, seed: int) -> Self:
+        """The laws of a text's next character after contexts that are drawn from its held-out part.
+
+        Args:
+            text: a corpus's name or a file, and
+            characters: how much of it, as `data.text.load_corpus` takes them.
+            order: characters that are counted together; contexts have one less.
+            contexts: how many.
+            rows: N real rows of each.
+            seed: draws the contexts.
+
+        Raises:
+            ValueError: a text that can't be read, or sizes out of range.
+            DownloadError: it couldn't be downloaded.
+        """
+        from model.language import Ngram  # imports torch
+
+        corpus = load_corpus(text, characters)
+        vocabulary = Characters.of(corpus)
+        counts = Ngram(len(vocabulary), order).fit(vocabulary.encode(corpus.train)[None])
+        drawn = windows(vocabulary.encode(corpus.held_out), order - 1, contexts, np.random.default_rng([seed, order]))
+        return cls(counts.next_laws(drawn), rows, f"{corpus.name}, order {order}")
+
     @property
     def quantities(self) -> tuple[str, ...]:
         """Means over the contexts: S of the n-th fit, and its squared and absolute distance from the first fit."""
@@ -244,8 +270,9 @@ class ContextModel:
         self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
         """Yields, fit by fit, (3, repetitions)."""
-        contexts, m = self.laws.shape
-        support = Support(np.tile(self.laws, (repetitions, 1)), np.zeros(m), LuceRule(1))
+        contexts, widest = len(self.laws), int((self.laws > 0).sum(axis=1).max())
+        laws = np.sort(self.laws, axis=1)[:, ::-1][:, :widest]  # which token is which plays no part
+        support = Support(np.tile(laws, (repetitions, 1)), np.zeros(widest), LuceRule(1))
         first = None
         for step in simulate(support, policy, self.rows, generations, repetitions * contexts, rng):
             first = step.law if first is None else first
