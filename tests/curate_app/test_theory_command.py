@@ -51,7 +51,14 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("model", "points"),
-    [("linear", 40), ("gaussian", 40), ("categorical", 40), ("curation", 33), ("kde", 40), ("ngram", 40)],
+    [
+        ("linear", 40),
+        ("gaussian", 40),
+        ("categorical", 40),
+        ("curation", 33),
+        ("kde", 40),
+        pytest.param("ngram", 40, marks=pytest.mark.slow),
+    ],
 )
 def test_at_its_defaults_every_point_is_within_three_standard_errors(
     model: str, points: int, theory: Theory, tmp_path: Path
