@@ -1,4 +1,4 @@
-"""A command under `accelerate launch` or `torchrun`, which start it several times and say so in the environment."""
+"""A command that `accelerate launch`, `torchrun` or `mpirun` started several times, as the environment says."""
 
 import contextlib
 import os
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 DIVIDED = frozenset({"simulate", "worker", "pretrain", "replay", "reward"})  # verbs; the others are rank 0's alone
 OF_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK")
+# names of Open MPI, of MPICH and Intel's, of MVAPICH; `accelerate launch --cpu --mpirun_hostfile FILE` starts these
+MPI_NAMES = {
+    "RANK": ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"),
+    "WORLD_SIZE": ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
+    "LOCAL_RANK": ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"),
+    "LOCAL_WORLD_SIZE": ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"),
+}
 PATIENCE_S = 3.0  # for rank 0 to say what went wrong, which most likely went wrong there too
 LOST = (
     "Another process of this launch ended or can't be reached. Nothing is lost: the same command resumes from the last "
@@ -27,12 +34,26 @@ def is_launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def adopt_mpi() -> None:
+    """Names the ranks that MPI's launcher started as torchrun does, for everything that asks for them later."""
+    values = {
+        name: next((os.environ[other] for other in others if other in os.environ), None)
+        for name, others in MPI_NAMES.items()
+    }
+    if "RANK" in os.environ or None in values.values() or values["WORLD_SIZE"] == "1":
+        return
+    os.environ.update({name: value for name, value in values.items() if value is not None})
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29500")
+
+
 def on_ranks(command: Callable[[], object], verb: str) -> None:
     """Runs the command; of a launch, on all processes that have a part in it. Only rank 0 prints.
 
     Raises:
         RuntimeError: another process of the launch ended.
     """
+    adopt_mpi()
     if not is_launched():
         warn_of_single_process()
         command()
@@ -111,11 +132,11 @@ def use_device(config: "StudyConfig", requested: str | None, *, quiet: bool = Fa
 
 
 def warn_of_single_process() -> None:
-    """Warns where `accelerate launch --cpu` started one process: without MPI it ignores its --num_processes."""
+    """Warns where `accelerate launch --cpu` started one process: it hands its --num_processes to mpirun alone."""
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ:
         from curate_app.console import err
 
         err.print(
-            "`accelerate launch --cpu` started a single process, because there is no MPI here. For several processes "
-            "on CPUs use `accelerate launch --multi_gpu --num_processes N` with --device cpu, or torchrun."
+            "`accelerate launch --cpu` started a single process: for more it needs MPI and --mpirun_hostfile FILE. "
+            "Without MPI use `accelerate launch --multi_gpu --num_processes N` with --device cpu, or torchrun."
         )

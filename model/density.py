@@ -87,7 +87,7 @@ class PointDensity:
         """The noise that is taken to (n, 2) points, with (n,) bool: True where the search came close enough.
 
         Newton's method on the whole map, from about where the solver takes the points backwards; a step that doesn't
-        bring a point nearer is halved. Points that it fails for start again: in float64, or, where it failed there, from
+        bring a point nearer is halved. Points that it fails for start again: in float64, and where that fails too, from
         the noise of the nearest sample.
         """
         x1 = x1.double()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ TINY = (
     "classifier.epochs=1", "evaluation.samples=100", "curation.extend=none", "curation.k=2", "curation.picks=200",
     "network.precision=fp32",
 )  # fmt: skip
+MPI_AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # in a container
 SENTENCE = "Another process of this launch ended or can't be reached."
 pytestmark = pytest.mark.slow
 
@@ -63,7 +65,7 @@ def start(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs a command with one thread a process; two cores at the most, so that two processes get one each."""
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **MPI_AS_ROOT},
         preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2]),
     )  # fmt: skip
 
@@ -101,6 +103,23 @@ def test_two_processes_pick_as_one_and_train_to_the_same_shares(
     apart = abs(rewards[0].value - rewards[1].value)
     assert apart <= 3 * np.hypot(rewards[0].se, rewards[1].se)
     assert two.store.generations()[1].measurements.processes == 2
+
+
+@pytest.mark.skipif(not shutil.which("mpirun"), reason="needs MPI, such as openmpi-bin")
+def test_accelerates_cpu_launcher_starts_two_processes_by_mpi(
+    begun: Path, copy_of: Callable[[Path, str], Study], tmp_path: Path
+):
+    hosts, study = tmp_path / "hosts", copy_of(begun, "study")
+    hosts.write_text("localhost slots=2\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    done = simulate(
+        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mpirun_hostfile",
+         str(hosts), "--main_process_port", str(port)], study.path, 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert study.store.generations()[1].measurements.processes == 2 and faults(study) == []
 
 
 def test_a_study_begins_on_two_processes(images: Path, tmp_path: Path):
