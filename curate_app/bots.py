@@ -8,13 +8,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import numpy as np
 
 from loop.config import StudyConfig
+from loop.user_types import luce_rule, tie_rule
 
 AGENT = "curate-crowd (a simulated rater)"
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
@@ -141,21 +142,29 @@ class Bot:
                 self.seen.add(item["image"])
         took = float(self.habits.seconds * np.exp(0.4 * self.rng.standard_normal()))
         await asyncio.sleep(took)
-        position = self.choose(state["items"])
-        body = {"slate_id": state["slate_id"], "outcome": "pick", "position": position, "rt_ms": round(1000 * took)}
+        judgement = self.judge(state)
+        body = {"slate_id": state["slate_id"], **judgement, "rt_ms": round(1000 * took)}
         answer = await self.request("pick", "POST", "/api/pick", {**body, "input": "mouse"})
         if "next" not in answer:  # the slate had lapsed; the server hands out another
             return await self.request("slate", "GET", "/api/slate")
-        self.rehearsal.acknowledged[state["slate_id"]] = ("pick", position)
+        self.rehearsal.acknowledged[state["slate_id"]] = (judgement["outcome"], judgement.get("position"))
         self.answered += counts
         return answer["next"]
 
-    def choose(self, items: list[dict[str, Any]]) -> int:
-        """The position that Luce's rule draws from the utilities, but for lapses."""
-        if self.rng.random() < self.habits.lapse_at(self.answered):
-            return int(self.rng.integers(len(items)))
-        utilities = [self.utility(item["image"].removeprefix("/img/").removesuffix(".png")) for item in items]
-        return int((np.array(utilities) + self.rng.gumbel(size=len(items))).argmax())
+    def judge(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a slate, but for lapses by Luce's rule and its kin: the best, with the worst, or a tie."""
+        names = [item["image"].removeprefix("/img/").removesuffix(".png") for item in state["items"]]
+        utilities = np.array([[self.utility(name) for name in names]])
+        lapse = self.habits.lapse_at(self.answered)
+        if state.get("tie"):
+            choice, tied = replace(tie_rule(self.config), lapse=lapse, position_bias=()).draw(utilities, self.rng)
+            return {"outcome": "tie"} if tied[0] else {"outcome": "pick", "position": int(choice.picked[0])}
+        rule = replace(luce_rule(self.config), k=len(names), lapse=lapse, position_bias=())
+        best = rule.draw(utilities, self.rng).picked
+        answer = {"outcome": "pick", "position": int(best[0])}
+        if state.get("worst"):
+            answer["worst"] = int(rule.draw_worst(utilities, best, self.rng).picked[0])
+        return answer
 
     async def request(
         self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, parse: bool = True

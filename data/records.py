@@ -22,6 +22,14 @@ def timestamp(after_s: float = 0.0) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def tied_position(slate_seed: int) -> int:
+    """The position (0 or 1) whose sample trains where both of a pair were as good: at random, by the slate's seed.
+
+    `data.store.queries` says the same in SQL.
+    """
+    return slate_seed & 1
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One published generator.

@@ -208,6 +208,9 @@ class CurationConfig(_Table):
     adversarial: float = Field(
         default=0.0, ge=0, le=1, description="simulated users: share of picks made by the [adversary]'s reward"
     )
+    tie_theta: float = Field(
+        default=1.5, ge=1, description="simulated users with slates.ties: (theta-1)/(theta+1) ties of equal samples"
+    )
 
     @field_validator("k", mode="before")
     @classmethod
@@ -409,7 +412,14 @@ class PanelConfig(_Table):
 
 
 class SlatesConfig(_Table):
-    """The [slates] table: which share of a rater's slates are checks, and how long one may take."""
+    """The [slates] table: what a rater is asked of a slate, which share are checks, and how long one may take."""
+
+    kind: Literal["best", "best_worst"] = Field(
+        default="best", description="best_worst: the worst is picked, too, of slates of 3 or more; the best trains"
+    )
+    ties: bool = Field(
+        default=False, description="pairs: 'both are as good' is an answer, and one of the two trains, at random"
+    )
 
     attention: float = Field(default=0.0, ge=0, le=0.5, description="share of slates with a clear answer")
     repeat: float = Field(default=0.0, ge=0, le=0.5, description="share of slates that a rater saw before, reordered")
@@ -486,6 +496,14 @@ class StudyConfig(_Table):
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
         if self.stop.raters and not self.journey.picks:
             raise ValueError("stop.raters counts raters who finish, so it needs an end: set journey.picks")
+        k = self.curation.k
+        if self.slates.ties and k != 2:
+            raise ValueError(f"slates.ties is for pairs: set curation.k to 2, not {k}")
+        if self.slates.kind == "best_worst" and (k == "inf" or k < 3):
+            raise ValueError(
+                f"slates.kind 'best_worst' needs a best, a worst and something between: set curation.k to 3 or more "
+                f"(a whole number), not {k}"
+            )
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         designs = self.data.family

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from loop.config import StudyConfig
 from loop.theory.population import Curators
 from model.config import RewardConfig
-from model.luce import LuceRule
+from model.luce import LuceRule, RaoKupperRule
 
 ADVERSARY = "adversary"
 
@@ -46,6 +46,12 @@ def luce_rule(config: StudyConfig) -> LuceRule:
     """The rule by which every simulated user picks one of K, given what it likes."""
     curation = config.curation
     return LuceRule(curation.k, curation.lapse, curation.position_bias)
+
+
+def tie_rule(config: StudyConfig) -> RaoKupperRule:
+    """The rule by which they answer a pair of a study with ties."""
+    curation = config.curation
+    return RaoKupperRule(curation.tie_theta, curation.lapse, curation.position_bias)
 
 
 def curators(config: StudyConfig) -> Curators:

@@ -5,15 +5,16 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 
 from data.measurements import ProxyFit, Turn
-from data.records import NewSlate, Sample
+from data.records import NewSlate, Sample, tied_position
 from data.store import Store, queries
 from loop.analysis.log import Slates
-from loop.analysis.logit import Likelihood
+from loop.analysis.logit import Likelihood, choices as choices_of
 from loop.config import StudyConfig
 from loop.raters.quality import refresh
 from loop.round import latest_cut, open_requests, store_turn, stored_turn
@@ -21,7 +22,7 @@ from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
 from loop.training_data import curated_count, stored_pixels, to_tensor
-from loop.user_types import are_alike, luce_rule, user_types
+from loop.user_types import are_alike, luce_rule, tie_rule, user_types
 from model.compute import from_main, is_main
 from model.interfaces import Generator, OnStep
 from model.sampling import derive_seed, derive_seeds
@@ -60,7 +61,13 @@ class Utilities:
         return hashlib.sha256(numbers.tobytes()).hexdigest()
 
 
-def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
+def fit(
+    features: np.ndarray,
+    picks: np.ndarray,
+    ridge: float,
+    worst: np.ndarray | None = None,
+    tied: np.ndarray | None = None,
+) -> Utilities:
     """The utilities that make the picks most probable, with a Gaussian prior.
 
     Features are standardised and divided by sqrt(d), so that the prior standard deviation of a sample's utility is
@@ -70,6 +77,8 @@ def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
         features: (slates, K, d).
         picks: (slates,) the picked position.
         ridge: minimises `-log likelihood + ridge / 2 * |coefficients|^2`; it must be positive.
+        worst: (slates,) positions picked as the worst, -1 for none; None where none is.
+        tied: (slates,) True where both of a pair were as good; None where none is.
 
     Raises:
         ValueError: no slates, or a ridge that isn't positive.
@@ -82,11 +91,12 @@ def fit(features: np.ndarray, picks: np.ndarray, ridge: float) -> Utilities:
     mean = features.reshape(-1, d).mean(axis=0)
     spread = features.reshape(-1, d).std(axis=0)
     scale = np.where(spread > 1e-8, spread, 1.0) * np.sqrt(d)
-    likelihood = Likelihood(
-        Slates.of_equal_size(features.shape[1], picks), ((features - mean) / scale).reshape(-1, d), np.full(d, ridge)
-    )
+    slates = replace(Slates.of_equal_size(features.shape[1], picks), worst=worst, tied=tied)
+    read = choices_of(slates, ((features - mean) / scale).reshape(-1, d))
+    prior = np.append(np.full(d, ridge), np.zeros(read.z.shape[1] - d))  # none on the threshold of ties
+    likelihood = Likelihood(read.slates, read.z, prior, read.ties)
     best = likelihood.maximum()
-    return Utilities(mean, scale, best, len(picks), likelihood.log_likelihood(best) / len(picks))
+    return Utilities(mean, scale, best[:d], len(picks), likelihood.log_likelihood(best) / len(picks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +107,24 @@ class Choices:
         winners: (n,) indices of the picked samples among all of them.
         positions: (n,) picked.
         types: (n,) which type of user picked, an index into `loop.user_types.user_types`.
-        lapsed: (n,) whether the pick was made at random.
+        lapsed: (n,) whether the pick (or that of the worst) was made at random.
+        worst: (n,) positions picked as the worst; None where the study doesn't ask for them.
+        tied: (n,) whether both of the pair were as good; None where the study knows no ties.
     """
 
     winners: np.ndarray
     positions: np.ndarray
     types: np.ndarray
     lapsed: np.ndarray
+    worst: np.ndarray | None = None
+    tied: np.ndarray | None = None
+
+    def with_ties_broken(self, slate_seeds: Sequence[int]) -> Self:
+        """The same picks, where of a tie that one is the winner which trains; see `tied_position`."""
+        if self.tied is None:
+            return self
+        positions = np.where(self.tied, [tied_position(seed) for seed in slate_seeds], self.positions)
+        return replace(self, positions=positions, winners=self.winners - self.positions + positions)
 
 
 @dataclass(frozen=True)
@@ -175,12 +196,13 @@ def draw_picks(
     else:
         choices = choose(utilities(needed_features(drawn.scores.features))[None], n, plain(config), rng)
     alike = utilities is not None or are_alike(config)
+    slate_seeds = rng.integers(2**63, size=n).tolist()
     return DrawnPicks(
         drawn=drawn,
-        choices=choices,
+        choices=choices.with_ties_broken(slate_seeds),
         k=None if k == "inf" else per_pick,
         judged=None if alike else drawn.scores.operative,
-        slate_seeds=rng.integers(2**63, size=n).tolist(),
+        slate_seeds=slate_seeds,
         all_images=all_images,
     )
 
@@ -191,7 +213,7 @@ def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Gene
     Args:
         rewards: (types, m) of all samples; K consecutive ones are a slate, or at K = inf all of them.
         n: picks.
-        config: the study's; its K, types, lapses and bias count.
+        config: the study's; its K, types, lapses, bias, worst picks and ties count.
         rng: the source of randomness.
     """
     rule, types = luce_rule(config), np.zeros(n, dtype=np.int64)
@@ -201,14 +223,23 @@ def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Gene
         choice = rule.draw_from_all(rewards, types, rng)
         return Choices(choice.picked, np.zeros(n, dtype=np.int64), types, choice.lapsed)
     in_slates = rewards.reshape(len(rewards), n, rule.k)[types, np.arange(n)]
-    choice = rule.draw(in_slates, rng)
-    return Choices(np.arange(n) * rule.k + choice.picked, choice.picked, types, choice.lapsed)
+    worst = tied = None
+    if config.slates.ties:
+        choice, tied = tie_rule(config).draw(in_slates, rng)
+    else:
+        choice = rule.draw(in_slates, rng)
+    lapsed = choice.lapsed
+    if config.slates.kind == "best_worst":
+        disliked = rule.draw_worst(in_slates, choice.picked, rng)
+        worst, lapsed = disliked.picked, lapsed | disliked.lapsed
+    return Choices(np.arange(n) * rule.k + choice.picked, choice.picked, types, lapsed, worst, tied)
 
 
 def plain(config: StudyConfig) -> StudyConfig:
-    """The same study with users who are alike, never lapse and favour no position: the proxy is one."""
+    """The same study with users who are alike, never lapse, favour no position and pick the best: the proxy is one."""
     curation = config.curation.model_copy(update={"lapse": 0.0, "position_bias": (), "adversarial": 0.0})
-    return config.model_copy(update={"curation": curation, "population": ()})
+    slates = config.slates.model_copy(update={"kind": "best", "ties": False})
+    return config.model_copy(update={"curation": curation, "slates": slates, "population": ()})
 
 
 def sim_sessions(store: Store, config: StudyConfig) -> list[str]:
@@ -227,7 +258,11 @@ def store_picks(store: Store, sessions: list[str], drawn: DrawnPicks) -> None:
         store.add_images(images)
         ids = store.add_slates(slates, picked_by=owners)
         flags = ({"lapse": True} if lapsed else {} for lapsed in choices.lapsed)
-        store.add_picks(zip(ids, owners, choices.positions.tolist(), flags, strict=True))
+        positions = choices.positions.tolist()
+        if choices.tied is not None:
+            positions = [None if tied else position for position, tied in zip(positions, choices.tied, strict=True)]
+        worst = None if choices.worst is None else choices.worst.tolist()
+        store.add_picks(zip(ids, owners, positions, flags, strict=True), worst)
 
 
 def single_slates(

@@ -2,14 +2,15 @@
 
 Rewards already carry their scale gamma; no temperature is hidden here. A global softmax over all samples without
 replacement, or a cut of the best, would be another process than the theorem's. Simulated users draw by `LuceRule`, and
-the exact operator predicts by it (`loop.theory.population`).
+the exact operator predicts by it (`loop.theory.population`). Two further judgements rest on the same weights: the worst
+of what the best has left (`LuceRule.draw_worst`), and ties between two (`RaoKupperRule`).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 
 K = int | Literal["inf"]
 
@@ -86,12 +87,105 @@ class LuceRule:
         picked[lapsed] = rng.integers(rewards.shape[1], size=int(lapsed.sum()))
         return Choice(picked, lapsed)
 
+    def worst_probabilities(self, rewards: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """(n, K) the probability that each is picked as the worst once (n,) best ones are; 0 at those.
+
+        `P(j | i best) = e^-r_j / sum_(k != i) e^-r_k` with the bias of positions in r, but for lapses, which are a
+        second click's own: `P(i best, j worst)` is the product of the two.
+
+        Raises:
+            ValueError: slates of fewer than 3, where the worst is what the best has left.
+
+        Source: Marley and Louviere 2005, "Some probabilistic models of best, worst, and best-worst choices": the
+        sequential best-worst choice with one utility for both.
+        """
+        rows, k = np.arange(len(best)), np.shape(rewards)[1]
+        if k < 3:
+            raise ValueError(f"a worst one is picked from slates of 3 or more, not of {k}")
+        disliked = -checked(self.utilities(rewards))
+        disliked[rows, best] = -np.inf
+        p = self.lapse / (k - 1) + (1 - self.lapse) * softmax(disliked, axis=1)
+        p[rows, best] = 0.0
+        return p
+
+    def draw_worst(self, rewards: np.ndarray, best: np.ndarray, rng: np.random.Generator) -> Choice:
+        """The worst of each of n slates once (n,) best ones are picked, from (n, K) rewards, by that law."""
+        rows, (n, k) = np.arange(len(best)), np.shape(rewards)
+        lapsed = self._lapses(n, rng)
+        disliked = rng.gumbel(size=(n, k)) - np.where(lapsed[:, None], 0.0, checked(self.utilities(rewards)))
+        disliked[rows, best] = -np.inf
+        return Choice(disliked.argmax(axis=1), lapsed)
+
     def utilities(self, rewards: np.ndarray) -> np.ndarray:
         """(n, K) the rewards with the bias of their positions."""
         return rewards + np.asarray(self.position_bias or 0.0)
 
     def _lapses(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return rng.random(n) < self.lapse if self.lapse else np.zeros(n, dtype=bool)
+
+
+@dataclass(frozen=True, slots=True)
+class RaoKupperRule:
+    """The rule by which a user picks one of two samples, or says that both are as good.
+
+    `P(i beats j) = w_i / (w_i + theta w_j)` and `P(tie) = (theta^2 - 1) P(i beats j) P(j beats i)` with w = exp(r). A
+    lapse picks one of the two at random.
+
+    Attributes:
+        theta: 1 or more; 1 knows no ties. At equal rewards `(theta - 1) / (theta + 1)` of the answers are ties.
+        lapse: probability of a pick at random.
+        position_bias: (2,) utility added to whatever stands at each position; empty for none.
+
+    Raises:
+        ValueError: values outside their range.
+
+    Source: Rao and Kupper 1967, "Ties in paired-comparison experiments: a generalization of the Bradley-Terry model".
+    """
+
+    theta: float
+    lapse: float = 0.0
+    position_bias: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.theta < np.inf:
+            raise ValueError(f"theta must be 1 or more, and finite, not {self.theta}")
+        LuceRule(2, self.lapse, self.position_bias)  # which checks the rest
+
+    def probabilities(self, rewards: np.ndarray) -> np.ndarray:
+        """(n, 3) the probability of the first, of the second and of a tie, lapses among them, from (n, 2) rewards."""
+        first, second = self._wins(rewards)
+        attentive = np.stack([first, second, (self.theta**2 - 1) * first * second], axis=1)
+        return self.lapse * np.array([0.5, 0.5, 0.0]) + (1 - self.lapse) * attentive
+
+    def log_probability(self, rewards: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """(n,) the log-probability of (n,) answers (0: the first, 1: the second, 2: a tie), from (n, 2) rewards."""
+        if self.lapse or self.theta == 1:
+            with np.errstate(divide="ignore"):  # a tie where there are none
+                return np.log(self.probabilities(rewards)[np.arange(len(answers)), answers])
+        gap, threshold = self._gaps(rewards), np.log(self.theta)
+        first, second = log_expit(gap - threshold), log_expit(-gap - threshold)
+        return np.stack([first, second, np.log(self.theta**2 - 1) + first + second])[answers, np.arange(len(answers))]
+
+    def draw(self, rewards: np.ndarray, rng: np.random.Generator) -> tuple[Choice, np.ndarray]:
+        """An answer to each of n pairs, from (n, 2) rewards: a position, and (n,) marks of ties."""
+        n = len(rewards)
+        lapsed = rng.random(n) < self.lapse if self.lapse else np.zeros(n, dtype=bool)
+        (first, second), u = self._wins(rewards), rng.random(n)
+        picked = np.where(u < first, 0, 1)
+        tied = (u >= first) & (u < 1 - second) & ~lapsed
+        picked[lapsed] = rng.integers(2, size=int(lapsed.sum()))
+        return Choice(picked, lapsed), tied
+
+    def _gaps(self, rewards: np.ndarray) -> np.ndarray:
+        """(n,) utility of the first less that of the second."""
+        utilities = checked(rewards + np.asarray(self.position_bias or 0.0))
+        if utilities.shape[1] != 2:
+            raise ValueError(f"ties are between two samples, not {utilities.shape[1]}")
+        return utilities[:, 0] - utilities[:, 1]
+
+    def _wins(self, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gap, threshold = self._gaps(rewards), np.log(self.theta)
+        return expit(gap - threshold), expit(-gap - threshold)
 
 
 def check_k(k: K) -> None:

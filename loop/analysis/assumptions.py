@@ -254,11 +254,16 @@ def consistency(slates: Slates, utilities: np.ndarray, repeats: Repeats) -> Assu
     1 / K), in standard errors; the one-sided p-value is Student's with raters - 1 degrees of freedom. Luce's rule with
     the fitted utilities expects the mean of `sum_j p_j^2`: more than that means tastes that the features leave out.
 
+    Repeats of a tie don't count, nor do worst picks.
+
     Args:
         slates: n of them.
         utilities: (rows,) fitted.
         repeats: of some of them.
     """
+    if slates.tied is not None:
+        decided = ~slates.tied[repeats.first]
+        repeats = Repeats(repeats.first[decided], repeats.again[decided])
     m = len(repeats.first)
     if m < LEAST_REPEATS:
         return undecided(RETEST, m, f"{m} repeated slates were answered; this needs {LEAST_REPEATS} or more.")

@@ -29,12 +29,16 @@ class Slates:
         picked: (n,) the picked position, in [0, K).
         raters: (n,) ids of the raters, any whole numbers.
         independent: True if picks are independent whoever made them, as simulated users' are.
+        worst: (n,) the position picked as the worst, -1 where none was; None where no slate asked for one.
+        tied: (n,) True where both of a pair were as good, and `picked` says nothing; None where none was.
     """
 
     sizes: np.ndarray
     picked: np.ndarray
     raters: np.ndarray
     independent: bool = False
+    worst: np.ndarray | None = None
+    tied: np.ndarray | None = None
 
     @classmethod
     def of_equal_size(cls, k: int, picked: np.ndarray, raters: np.ndarray | None = None) -> Self:
@@ -87,8 +91,16 @@ class Slates:
 
     def subset(self, chosen: np.ndarray) -> tuple["Slates", np.ndarray]:
         """The slates where the (n,) mask is true, and the (rows,) mask of their samples."""
-        slates = Slates(self.sizes[chosen], self.picked[chosen], self.raters[chosen], self.independent)
+        worst, tied = (None if marks is None else marks[chosen] for marks in (self.worst, self.tied))
+        slates = Slates(self.sizes[chosen], self.picked[chosen], self.raters[chosen], self.independent, worst, tied)
         return slates, self.per_sample(chosen)
+
+    def best_picks(self) -> tuple["Slates", np.ndarray]:
+        """The picks of a best one alone, without ties and worst ones, and the (rows,) mask of their samples."""
+        decided = np.ones(len(self), dtype=bool) if self.tied is None else ~self.tied
+        return Slates(self.sizes[decided], self.picked[decided], self.raters[decided], self.independent), (
+            self.per_sample(decided)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """The conditional logit: Luce's rule with utilities linear in given columns, and the worths of coarse items.
 
 The one such fit of this code: `curate fit`, the report's utility gains and the proxy user (`loop.users`) all maximise
-the same `Likelihood`. Slates may be of any K. Intervals are clustered by rater, and Student's where raters are few.
+the same `Likelihood`. Slates may be of any K. A worst one and a tie are read as choices of the same kind (`choices`).
+Intervals are clustered by rater, and Student's where raters are few.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, softmax, stdtrit, xlogy
 from scipy.stats import chi2
 from scipy.stats import f as f_law
 
@@ -34,10 +36,13 @@ class Likelihood:
     P is Luce's rule with the utilities `z b`. The function is concave; with a positive prior on every coefficient it
     has exactly one maximum, the mode of a posterior with independent normal priors of variance `1 / prior_j`.
 
+    Where there are ties, the last coefficient is Rao and Kupper's log theta, and each tie adds `log(theta^2 - 1)`.
+
     Attributes:
         slates: n of them.
         z: (rows, d) columns of all samples.
         prior: (d,) precisions; 0 for a coefficient without a prior.
+        ties: (n,) ties that each slate stands for: 1/2, as a tie is read as two choices, or 0; None without any.
 
     Source: McFadden 1974, "Conditional logit analysis of qualitative choice behavior".
     """
@@ -45,6 +50,7 @@ class Likelihood:
     slates: Slates
     z: np.ndarray
     prior: np.ndarray
+    ties: np.ndarray | None = None
 
     def value(self, b: np.ndarray) -> float:
         """The penalised log-likelihood at (d,) coefficients."""
@@ -52,36 +58,52 @@ class Likelihood:
 
     def log_likelihood(self, b: np.ndarray) -> float:
         """The log-probability of all picks, without the penalty."""
-        return float(self.slates.log_probabilities(self.z @ b)[self.slates.rows].sum())
+        choices = float(self.slates.log_probabilities(self.z @ b)[self.slates.rows].sum())
+        if self.ties is None:
+            return choices
+        return choices + float(self.ties.sum() * np.log(np.expm1(2 * b[-1]))) if b[-1] > 0 else -np.inf
 
     def probabilities(self, b: np.ndarray) -> np.ndarray:
         """(rows,) the probability of each sample in its slate."""
         return np.exp(self.slates.log_probabilities(self.z @ b))
 
-    def scores(self, p: np.ndarray) -> np.ndarray:
-        """(n, d) gradients of the picks' log-probabilities, `z_picked - sum_j p_j z_j`, from (rows,) probabilities."""
-        return self.z[self.slates.rows] - self.slates.total(p[:, None] * self.z)
+    def scores(self, b: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """(n, d) gradients of the picks' log-probabilities, `z_picked - sum_j p_j z_j`, at (d,) coefficients.
+
+        Args:
+            b: the coefficients.
+            p: (rows,) `probabilities` there.
+        """
+        scores = self.z[self.slates.rows] - self.slates.total(p[:, None] * self.z)
+        if self.ties is not None:
+            scores[:, -1] += self.ties * (1 + 1 / np.tanh(b[-1]))
+        return scores
 
     def gradient(self, b: np.ndarray) -> np.ndarray:
         """(d,) the gradient of `value`."""
-        return self.scores(self.probabilities(b)).sum(axis=0) - self.prior * b
+        return self.scores(b, self.probabilities(b)).sum(axis=0) - self.prior * b
 
-    def information(self, p: np.ndarray) -> np.ndarray:
-        """(d, d) minus the Hessian of `value`, from (rows,) probabilities.
+    def information(self, b: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """(d, d) minus the Hessian of `value` at (d,) coefficients, from the (rows,) `probabilities` there.
 
-        Without the prior it is the covariance of the picked sample's columns, summed over slates.
+        Without the prior it is the covariance of the picked sample's columns, summed over slates; and what ties add.
         """
         means = self.slates.total(p[:, None] * self.z)
-        return self.z.T @ (p[:, None] * self.z) - means.T @ means + np.diag(self.prior)
+        information = self.z.T @ (p[:, None] * self.z) - means.T @ means + np.diag(self.prior)
+        if self.ties is not None:
+            information[-1, -1] += self.ties.sum() / np.sinh(b[-1]) ** 2
+        return information
 
     def maximum(self) -> np.ndarray:
         """(d,) the best coefficients by Newton's method with a line search; far out where no finite ones are best."""
         b, definite = np.zeros(self.z.shape[1]), bool((self.prior > 0).all())
+        if self.ties is not None:
+            b[-1] = 1.0
         value = self.value(b)
         for _ in range(ITERATIONS):
             p = self.probabilities(b)
-            gradient = self.scores(p).sum(axis=0) - self.prior * b
-            information = self.information(p)
+            gradient = self.scores(b, p).sum(axis=0) - self.prior * b
+            information = self.information(b, p)
             if definite:
                 step = np.linalg.solve(information, gradient)
             else:
@@ -108,29 +130,104 @@ class Likelihood:
         """
         if not len(b):
             return True
-        information = self.information(self.probabilities(b))
+        information = self.information(b, self.probabilities(b))
         values = np.linalg.eigvalsh(information)
         if values[0] < CONDITIONED * max(values[-1], len(self.slates)):
             return False
         gradient = self.gradient(b)
         decrement = float(gradient @ np.linalg.solve(information, gradient))
-        return decrement < 0.01 * values[0] / (4 * float((self.z**2).sum(axis=1).max()))
+        steepest = 4 * float((self.z**2).sum(axis=1).max())
+        if self.ties is not None:  # the third derivative of log(theta^2 - 1) is 2 coth(log theta) times the second
+            steepest = max(steepest, 4 / np.tanh(b[-1] / 2) ** 2)
+        return decrement < 0.01 * values[0] / steepest
 
     def unidentified(self, b: np.ndarray, names: Sequence[str]) -> NotIdentifiedError:
         """The error that says in which of (d,) named columns it lies that no finite coefficients are best near b."""
         free = np.flatnonzero(self.prior == 0)
+        if self.ties is not None:
+            free = free[:-1]  # log theta has a finite best value wherever there are ties and picks
         picked = self.slates.per_sample(self.z[self.slates.rows][:, free])
         unpicked = np.delete(picked - self.z[:, free], self.slates.rows, axis=0)
         separated = separating(unpicked, [names[int(j)] for j in free])
         advice = "leave the feature out, or collect more picks" if self.prior.any() else ADVICE
         if separated:
             return SeparatedError(separated, advice)
-        weakest = np.abs(np.linalg.eigh(self.information(self.probabilities(b)))[1][:, 0])
+        weakest = np.abs(np.linalg.eigh(self.information(b, self.probabilities(b)))[1][:, 0])
         blurred = [name for name, part in zip(names, weakest, strict=True) if part > 0.2 * weakest.max()]
         return NotIdentifiedError(
             f"The picks hardly determine the utility of {listed(blurred)}: the best fit is so extreme that it is lost "
             f"in rounding; {advice}."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Judgements as choices of one from several, which a `Likelihood` takes.
+
+    Attributes:
+        slates: m choices.
+        z: (rows, d) columns of what each is from.
+        judgement: (m,) which of the judgements each belongs to.
+        ties: as in `Likelihood`.
+    """
+
+    slates: Slates
+    z: np.ndarray
+    judgement: np.ndarray
+    ties: np.ndarray | None = None
+
+
+def choices(slates: Slates, z: np.ndarray) -> Choices:
+    """Reads best, worst and tied judgements as choices.
+
+    A worst one is chosen from what the best has left, with all columns negated. Rao and Kupper's `P(i beats j)` is a
+    choice of i where j has the utility log theta more, a column that is added as the last; `P(tie)` is
+    `(theta^2 - 1) P(i beats j) P(j beats i)`, so that a tie is both of these choices.
+
+    Args:
+        slates: n judgements.
+        z: (rows, d) columns of their samples.
+
+    Source: Marley and Louviere 2005 for best and worst; Rao and Kupper 1967 for ties; both as in docs/choice-model.md.
+    """
+    n, rows = len(slates), np.arange(len(z))
+    if slates.tied is not None and slates.tied.any():
+        pairs, tied = slates.sizes == 2, slates.tied
+        picked = np.concatenate([np.where(tied, 0, slates.picked), np.ones(int(tied.sum()), dtype=np.int64)])
+        judgement = np.concatenate([np.arange(n), np.flatnonzero(tied)])
+        again = slates.per_sample(tied)
+        both = Slates(slates.sizes[judgement], picked, slates.raters[judgement], slates.independent)
+        z = np.vstack([z, z[again]])
+        threshold = (both.per_sample(pairs[judgement]) & (both.positions != both.per_sample(picked))).astype(float)
+        return Choices(both, np.hstack([z, threshold[:, None]]), judgement, tied[judgement] / 2)
+    if slates.worst is None or (slates.worst < 0).all():
+        return Choices(slates, z, np.arange(n))
+    asked = slates.worst >= 0
+    left = slates.per_sample(asked)
+    left[slates.rows] = False
+    worst = (slates.worst - (slates.worst > slates.picked))[asked]
+    judgement = np.concatenate([np.arange(n), np.flatnonzero(asked)])
+    sizes, picked = np.concatenate([slates.sizes, slates.sizes[asked] - 1]), np.concatenate([slates.picked, worst])
+    return Choices(
+        Slates(sizes, picked, slates.raters[judgement], slates.independent), np.vstack([z, -z[rows[left]]]), judgement
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TieThreshold:
+    """The estimate of Rao and Kupper's theta.
+
+    Attributes:
+        ties: number of them.
+        log_theta: the most likely.
+        low: lower end of its 95% interval, which is one of log log theta, so above 0.
+        high: upper end.
+    """
+
+    ties: int
+    log_theta: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -150,6 +247,8 @@ class Fit:
         jackknife: (d, d) covariance by `leave_one_out`, which intervals go by where it is larger than the plain one;
             None with a single rater, and where picks are independent whoever made them.
         freedom: degrees of freedom of Student's t of these intervals.
+        worst: picks of a worst one among the judgements.
+        threshold: of ties; None where there are none.
     """
 
     names: tuple[str, ...]
@@ -163,6 +262,8 @@ class Fit:
     ridge: float = 0.0
     jackknife: np.ndarray | None = None
     freedom: float = 0.0
+    worst: int = 0
+    threshold: TieThreshold | None = None
 
     def se_of(self, combinations: np.ndarray) -> np.ndarray:
         """(q,) standard errors of (q, d) combinations of the coefficients, the larger of jackknife and plain."""
@@ -224,25 +325,30 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
             SeparatedError) picks that the columns separate so that no finite coefficients are best.
     """
     check_enough(len(slates), x.shape[1], ridge)
-    centred = slates.centred(x)
+    d, centred = x.shape[1], slates.centred(x)
     scale = check_estimable(centred, names, ridge)
-    prior = np.where(np.arange(x.shape[1]) < free, 0.0, ridge)
-    likelihood = Likelihood(slates, centred / scale, prior)
+    read = choices(slates, centred / scale)
+    if read.ties is not None and slates.tied is not None and slates.tied.all():
+        raise NotIdentifiedError("All answers say that both are as good, so nothing was preferred; collect more picks.")
+    prior = np.where(np.arange(read.z.shape[1]) < free, 0.0, ridge)
+    prior[d:] = 0.0
+    likelihood = Likelihood(read.slates, read.z, prior, read.ties)
     b = likelihood.maximum()
     if not likelihood.has_maximum_near(b):
         raise likelihood.unidentified(b, names)
     p = likelihood.probabilities(b)
-    pick_scores, information = likelihood.scores(p), likelihood.information(p)
+    choice_scores, information = likelihood.scores(b, p), likelihood.information(b, p)
     inverse = np.linalg.inv(information) if len(b) else information
     raters, cluster = np.unique(slates.raters, return_inverse=True)
+    scale = np.concatenate([scale, np.ones(len(b) - d)])
     units = np.outer(scale, scale)
     clustered, jackknife, freedom = None, None, 0.0
     if len(raters) > 1:
-        clustered = sandwich(inverse, pick_scores, cluster, prior) / units
+        clustered = sandwich(inverse, choice_scores, cluster[read.judgement], prior) / units
     if len(raters) > 1 and not slates.independent:
-        jackknife, freedom = leave_one_out(slates, likelihood.z, p, pick_scores, information, cluster)
+        jackknife, freedom = leave_one_out(likelihood, b, p, choice_scores, information, cluster[read.judgement])
         jackknife = jackknife / units
-    return Fit(
+    full = Fit(
         names=tuple(names),
         coefficients=b / scale,
         plain=inverse / units,
@@ -250,11 +356,38 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
         n=len(slates),
         raters=len(raters),
         log_likelihood=likelihood.log_likelihood(b),
-        chance=-float(np.log(slates.sizes).sum()),
+        chance=chance(slates),
         ridge=ridge,
         jackknife=jackknife,
         freedom=freedom,
+        worst=0 if slates.worst is None else int((slates.worst >= 0).sum()),
     )
+    return full if read.ties is None else with_threshold(full, round(float(read.ties.sum())))
+
+
+def with_threshold(full: Fit, ties: int) -> Fit:
+    """A fit whose last coefficient is log theta as one of the other coefficients, and log theta with its interval."""
+    d, value = len(full.names), float(full.coefficients[-1])
+    last = np.zeros((1, d + 1))
+    last[0, -1] = 1.0
+    reach = full.quantile * float(full.se_of(last)[0]) / value
+    parts = {"plain": full.plain, "clustered": full.clustered, "jackknife": full.jackknife}
+    return replace(
+        full,
+        coefficients=full.coefficients[:d],
+        threshold=TieThreshold(ties, value, value * math.exp(-reach), value * math.exp(min(reach, 700.0))),
+        **{name: None if matrix is None else matrix[:d, :d] for name, matrix in parts.items()},
+    )
+
+
+def chance(slates: Slates) -> float:
+    """The log-probability of all judgements where utilities are equal; ties are as frequent as they were."""
+    tied = np.zeros(len(slates), dtype=bool) if slates.tied is None else slates.tied
+    asked = np.zeros(len(slates), dtype=bool) if slates.worst is None else slates.worst >= 0
+    value = -float(np.log(slates.sizes[~tied]).sum()) - float(np.log(slates.sizes[asked] - 1).sum())
+    pairs = int((slates.sizes == 2).sum())
+    share = tied.sum() / max(pairs, 1)
+    return value + float(xlogy(tied.sum(), share) + xlogy(pairs - tied.sum(), 1 - share)) if tied.any() else value
 
 
 def sandwich(inverse: np.ndarray, scores: np.ndarray, cluster: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -283,7 +416,12 @@ def sandwich(inverse: np.ndarray, scores: np.ndarray, cluster: np.ndarray, prior
 
 
 def leave_one_out(
-    slates: Slates, z: np.ndarray, p: np.ndarray, scores: np.ndarray, information: np.ndarray, cluster: np.ndarray
+    likelihood: Likelihood,
+    b: np.ndarray,
+    p: np.ndarray,
+    scores: np.ndarray,
+    information: np.ndarray,
+    cluster: np.ndarray,
 ) -> tuple[np.ndarray, float]:
     """The covariance of coefficients by leaving out each rater in turn, and the degrees of freedom of its intervals.
 
@@ -295,13 +433,14 @@ def leave_one_out(
     10 and 20 of them; by the sandwich and G - 1 in 84, 87 and 90%.
 
     Args:
-        slates: n of them.
-        z: (rows, d) centred columns.
+        likelihood: of n choices.
+        b: (d,) coefficients.
         p: (rows,) probabilities.
-        scores: (n, d) gradients of each pick's log-probability.
-        information: (d, d) A, of all picks, with the prior's.
-        cluster: (n,) of each slate's rater, 0 to G - 1, G at least 2.
+        scores: (n, d) gradients of each choice's log-probability.
+        information: (d, d) A, of all choices, with the prior's.
+        cluster: (n,) of each choice's rater, 0 to G - 1, G at least 2.
     """
+    slates, z = likelihood.slates, likelihood.z
     g, d = int(cluster.max()) + 1, z.shape[1]
     means, rows = slates.total(p[:, None] * z), slates.per_sample(cluster)
     own, sums = np.zeros((g, d, d)), np.zeros((g, d))  # A_g and s_g
@@ -310,6 +449,8 @@ def leave_one_out(
         for k in range(j + 1):
             product = np.bincount(rows, p * z[:, j] * z[:, k], g) - np.bincount(cluster, means[:, j] * means[:, k], g)
             own[:, j, k] = own[:, k, j] = product
+    if likelihood.ties is not None:
+        own[:, -1, -1] += np.bincount(cluster, likelihood.ties, g) / np.sinh(b[-1]) ** 2
     inverses = np.linalg.pinv(information - own, rcond=1e-9, hermitian=True)
     steps = np.einsum("gij,gj->gi", inverses, sums)
     shares = np.einsum("ij,gji->g", np.linalg.inv(information), own) / max(d, 1)
@@ -318,9 +459,16 @@ def leave_one_out(
 
 
 def scores(slates: Slates, x: np.ndarray, fitted: Fit) -> np.ndarray:
-    """(n, d) the gradient of each pick's log-probability in the coefficients of a fit on (rows, d) columns."""
-    likelihood = Likelihood(slates, slates.centred(x), np.zeros(x.shape[1]))
-    return likelihood.scores(likelihood.probabilities(fitted.coefficients))
+    """(n, d) the gradient of each judgement's log-probability in the coefficients of a fit on (rows, d) columns.
+
+    Both picks of a best-worst slate are one judgement.
+    """
+    read, b = choices(slates, slates.centred(x)), fitted.coefficients
+    if fitted.threshold is not None and read.ties is not None:
+        b = np.append(b, fitted.threshold.log_theta)
+    likelihood = Likelihood(read.slates, read.z, np.zeros(len(b)), read.ties)
+    parts = likelihood.scores(b, likelihood.probabilities(b))[:, : x.shape[1]]
+    return np.stack([np.bincount(read.judgement, part, len(slates)) for part in parts.T], axis=1) if len(b) else parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,13 +576,19 @@ def worths(slates: Slates, item: np.ndarray, names: Sequence[str]) -> np.ndarray
 
 def item_table(slates: Slates, item: np.ndarray, names: Sequence[str]) -> list[Worth]:
     """All items with their intervals; arguments and errors as in `worths`."""
-    w = worths(slates, item, names)
-    m = len(w)
+    m = len(names)
     contrasts = (np.eye(m) - 1 / m)[:, 1:]
-    fitted = fit(slates, (item[:, None] == np.arange(1, m)).astype(float), names[1:])
+    columns = (item[:, None] == np.arange(1, m)).astype(float)
+    if slates.worst is None and slates.tied is None:
+        w = worths(slates, item, names)
+        fitted = fit(slates, columns, names[1:])
+    else:  # worst picks and ties say something of worths, too
+        fitted = fit(slates, columns, names[1:])
+        w = softmax(np.append(0.0, fitted.coefficients))
     half = fitted.quantile * fitted.se_of(contrasts)
     utility = np.log(w) - np.log(w).mean()
-    shown, picked = np.bincount(item, minlength=m), np.bincount(item[slates.rows], minlength=m)
+    best, rows = slates.best_picks()
+    shown, picked = np.bincount(item, minlength=m), np.bincount(item[rows][best.rows], minlength=m)
     return [
         Worth(names[i], int(shown[i]), int(picked[i]), float(w[i]), float(utility[i]),
               float(utility[i] - half[i]), float(utility[i] + half[i]))

@@ -226,9 +226,10 @@ def run_tests(
 ) -> tuple[tuple[AssumptionTest, ...], list[RaterScale]]:
     """All tests of the model, and each rater's figures."""
     slates, utilities = log.slates, columns.x @ fitted.coefficients
+    best, rows = slates.best_picks()
     samples = design(log, [name for name in features if name != "position"], details)
     labels = log.items["label"] if (log.items["label"] >= 0).all() else None
-    at_random, differing, raters = rater_tests(slates, samples.x, utilities, informative=fitted.p < 0.05)
+    at_random, differing, raters = rater_tests(best, samples.x[rows], utilities[rows], informative=fitted.p < 0.05)
     tests = (
         position_bias(slates, samples.x, samples.names, fitted.ridge),
         slate_dependence(slates, columns.x, fitted, labels, details.class_names),

@@ -182,7 +182,7 @@ def posterior(likelihood: Likelihood, rng: np.random.Generator) -> tuple[np.ndar
     """
     slates, d = likelihood.slates, likelihood.z.shape[1]
     mode = likelihood.maximum()
-    root = np.linalg.cholesky(likelihood.information(likelihood.probabilities(mode)))
+    root = np.linalg.cholesky(likelihood.information(mode, likelihood.probabilities(mode)))
     normal = rng.standard_normal((DRAWS, d))
     stretch = INFLATION * np.sqrt(FREEDOM / rng.chisquare(FREEDOM, DRAWS))[:, None]
     draws = mode + stretch * np.linalg.solve(root.T, normal.T).T

@@ -26,6 +26,9 @@ Condition = Literal[
 TOLERANCE = 0.1  # of the predicted gain: a claim of equality holds within it
 KNOWN_GAIN = 3.0  # standard errors under which a predicted gain is too uncertain for claims of equality, and for ratios
 LEAST_EFFECTIVE = 200.0  # effective sample size under which a mean of w isn't trusted
+TIES = (
+    "does not apply: ties. It speaks of users who pick one of each slate, and of a tie one of the two trains at random"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Loop:
         own_picks: whether each generation is trained on picks from samples of the one before; in a replay with other
             settings it isn't.
         starts_at_real: whether generation 0's law is that of the real data exactly (the control that copies them).
+        ties: whether "both are as good" is an answer, of which one of the two trains: no claim is about that.
     """
 
     rule: LuceRule
@@ -114,6 +118,7 @@ class Loop:
     effective: list[float] = field(default_factory=list)
     own_picks: bool = True
     starts_at_real: bool = False
+    ties: bool = False
 
     def effective_at(self, t: int) -> float:
         """The least effective sample size behind E[w] of generation t and of what it is compared with."""
@@ -225,6 +230,9 @@ def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
     """Every claim at every generation that it speaks of, or why it doesn't."""
     unmet = loop.unmet()
     for claim, margins in MARGINS:
+        if loop.ties:
+            yield Inapplicable(claim, TIES)
+            continue
         reasons = [unmet[condition] for condition in claim.conditions if condition in unmet]
         if reasons:
             yield Inapplicable(claim, reasons[0])

@@ -205,7 +205,7 @@ def analyse(history: History, quick: bool = False) -> Analysis:
     own = [prediction.measured(samples, mass, classes) for samples, mass in zip(evaluations, masses, strict=True)]
     steps = predict_steps(history, masses, real_moments)
     from_start = None
-    if evaluations and history.own_picks and history.is_simulated and not quick:
+    if evaluations and history.own_picks and history.is_simulated and not quick and not history.config.slates.ties:
         from_start = prediction.from_start(
             evaluations[0],
             real,
@@ -238,7 +238,7 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
     ]
     sets, sizes = [], []
     for before, now in enumerate(history.generations[1:]):
-        if not (history.own_picks and now.measurements.by_simulated_users):
+        if config.slates.ties or not (history.own_picks and now.measurements.by_simulated_users):
             moments.append(None)
             noise.append((0.0, 0.0))
             continue
@@ -284,6 +284,7 @@ def described_loop(analysis: Analysis) -> Loop:
         effective=analysis.steps.effective,
         own_picks=history.own_picks,
         starts_at_real=config.network.kind == "resample" and not by_law,
+        ties=config.slates.ties,
     )
 
 
@@ -308,8 +309,8 @@ def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEviden
                 predicted=predicted.figures() if predicted else None,
                 predicted_from_start=start.figures(t) if start else None,
                 divergence=measurements.divergence,
-                floors=floors(loop, t) if history.is_simulated else {},
-                ceilings=ceilings(loop, t) if history.is_simulated else {},
+                floors=floors(loop, t) if history.is_simulated and not loop.ties else {},
+                ceilings=ceilings(loop, t) if history.is_simulated and not loop.ties else {},
                 transmission=transmission(analysis, [t], training.mean_w if training else None) if predicted else None,
                 transmission_so_far=transmission(analysis, range(1, t + 1)) if predicted else None,
                 distances=measurements.distances,

@@ -25,13 +25,13 @@ def answer_flags(quality: QualityConfig, answer: Mapping[str, Any]) -> list[Flag
     """
     flags: list[Flag] = []
     took = answer["rt_ms"] if answer["rt_ms"] is not None else answer["server_ms"]
-    if answer["outcome"] in ("pick", "none") and took is not None and took < quality.too_fast_ms:
+    if answer["outcome"] in ("pick", "none", "tie") and took is not None and took < quality.too_fast_ms:
         flags.append("too_fast")
     if answer["purpose"] == "attention" and answer["answer"] is not None:
         wrong = answer["position"] != answer["answer"]
         if answer["repeats"] and answer["outcome"] in ("pick", "none") and wrong:
-            flags.append("inconsistent")
-        elif not answer["repeats"] and answer["outcome"] == "pick" and wrong:
+            flags.append("inconsistent")  # a tie contradicts nothing: a pick is a narrow preference at times
+        elif not answer["repeats"] and answer["outcome"] in ("pick", "tie") and wrong:
             flags.append("failed_attention")  # 'none of these' is no failure: someone may like nothing
     return flags
 

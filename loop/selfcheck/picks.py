@@ -6,7 +6,7 @@ pick by the declared rule on the recorded rewards.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from loop.selfcheck.rule import (
     AnsweredSlates,
     BinCounts,
     DeclaredRule,
+    TieRule,
     chi_square,
     count_by_bin,
     noncentrality,
@@ -54,7 +55,7 @@ def frequencies(blocks: Sequence[AnsweredSlates], rule: DeclaredRule, t: int | N
         shift = np.zeros(len(counts.observed))
         for block, p in weighed:
             bins = np.searchsorted(edges, p, side="right")
-            faulty = DeclaredRule(rule.lapse + lapse, rule.bias).probabilities(factor * block.rewards)
+            faulty = replace(rule, lapse=rule.lapse + lapse).probabilities(factor * block.rewards)
             shift += np.bincount(bins.ravel(), (faulty - p).ravel(), len(shift))
         return noncentrality(shift, counts.covariance)
 
@@ -85,9 +86,9 @@ def equal_variance_edges(p: np.ndarray) -> np.ndarray:
 
 
 def positions(blocks: Sequence[AnsweredSlates], rule: DeclaredRule, t: int | None) -> Finding:
-    """Picks counted by position: a chi-square with the counts' exact covariance (`rule.chi_square`)."""
-    k = max(block.rewards.shape[1] for block in blocks)
+    """Picks counted by position, ties beside them: a chi-square with their exact covariance (`rule.chi_square`)."""
     weighed = [(block, rule.probabilities(block.rewards)) for block in blocks]
+    k = max(p.shape[1] for _, p in weighed)
     counts = count_by_bin(weighed, lambda p: np.broadcast_to(np.arange(p.shape[1]), p.shape), k)
     test = chi_square(counts.observed - counts.expected, counts.covariance)
     n = int(counts.observed.sum())
@@ -97,15 +98,18 @@ def positions(blocks: Sequence[AnsweredSlates], rule: DeclaredRule, t: int | Non
     worst = counts.worst
     declared, observed = counts.expected[worst] / n, counts.observed[worst] / n
     by_bias = bias_noncentrality(blocks, rule, counts)
+    tie = worst == blocks[0].rewards.shape[1] and isinstance(rule, TieRule)
+    answer = "ties" if tie else f"position {worst + 1} of {k - isinstance(rule, TieRule)}"
+    wrong = "Ties are" if tie else f"Position {worst + 1} is"
     return Finding(
         "positions",
         t,
         n,
         compared,
-        f"chi-square {test.value:.1f} on {test.df} degrees of freedom; position {worst + 1} of {k} got "
+        f"chi-square {test.value:.1f} on {test.df} degrees of freedom; {answer} got "
         f"{observed:.1%}, expected {declared:.1%}",
-        f"Position {worst + 1} is {'favoured' if observed > declared else 'avoided'} whatever stands there, and the "
-        "declared rule doesn't say so (curation.position_bias).",
+        f"{wrong} {'favoured' if observed > declared else 'avoided'} whatever stands there, and the declared rule "
+        f"doesn't say so (curation.{'tie_theta' if tie else 'position_bias'}).",
         p=test.p,
         figures={**counts.figures(test), "worst_position": worst, "declared": declared, "observed": observed},
         detectable=(by_chi_square("position_bias", "a position bias of {}", by_bias, test.df),),
@@ -123,8 +127,8 @@ def bias_noncentrality(
             k = block.rewards.shape[1]
             if position < k:
                 added = np.where(np.arange(k) == position, size, 0.0) + np.asarray(rule.bias or 0.0)
-                faulty = DeclaredRule(rule.lapse, tuple(added)).probabilities(block.rewards)
-                shift[:k] += (faulty - rule.probabilities(block.rewards)).sum(axis=0)
+                faulty = replace(rule, bias=tuple(added)).probabilities(block.rewards)
+                shift[: faulty.shape[1]] += (faulty - rule.probabilities(block.rewards)).sum(axis=0)
         return noncentrality(shift, counts.covariance)
 
     weakest = min(range(len(counts.observed)), key=lambda position: by(0.01, position))

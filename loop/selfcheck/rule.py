@@ -11,7 +11,7 @@ from data.store import Store, queries
 
 ITEM = np.dtype(
     [("slate", "i8"), ("k", "i4"), ("position", "i4"), ("sample", "i8"), ("t", "i4"), ("seed", "i8"),
-     ("reward", "f8"), ("operative", "f8"), ("picked", "i4"), ("rater", "i4")]
+     ("reward", "f8"), ("operative", "f8"), ("picked", "i4"), ("worst", "i4"), ("rater", "i4")]
 )  # fmt: skip
 LEAST_VARIANCE = 10.0  # of a count, so that it is nearly normal and a single odd pick makes no verdict
 
@@ -22,7 +22,7 @@ class AnsweredSlates:
 
     Attributes:
         rewards: (n, K) finite, by which the user judged, in display order.
-        picked: (n,) positions in [0, K).
+        picked: (n,) positions in [0, K); K for a tie, of pairs that allow them.
     """
 
     rewards: np.ndarray
@@ -49,17 +49,38 @@ def whole_slates(items: np.ndarray) -> dict[int, np.ndarray]:
     return slates
 
 
-def answered_by(slates: Mapping[int, np.ndarray], raters: np.ndarray) -> list[AnsweredSlates]:
-    """The answered slates of raters with these ids, a block for each K of 2 or more."""
+def answered_by(slates: Mapping[int, np.ndarray], raters: np.ndarray, ties: bool = False) -> list[AnsweredSlates]:
+    """The answered slates of raters with these ids, a block for each K of 2 or more; with ties pairs alone."""
     blocks = []
     for k, items in slates.items():
-        if k < 2:
+        if k < 2 or (ties and k > 2):
             continue
         first = items[:, 0]
-        usable = np.isin(first["rater"], raters) & (first["picked"] >= 0) & (first["picked"] < k)
+        usable = np.isin(first["rater"], raters) & (first["picked"] >= 0) & (first["picked"] < k + ties)
         usable &= np.isfinite(items["operative"]).all(axis=1)
         if usable.any():
             blocks.append(AnsweredSlates(items["operative"][usable], first["picked"][usable]))
+    return blocks
+
+
+def worst_of(slates: Mapping[int, np.ndarray], raters: np.ndarray, bias: tuple[float, ...]) -> list[AnsweredSlates]:
+    """What the best left, with minus the utilities, and the worst picked from it: picks by Luce's rule as well.
+
+    Args:
+        slates: (n, K) items by K.
+        raters: ids of those whose picks count.
+        bias: (K,) utility added by position; empty for none.
+    """
+    blocks = []
+    for k, items in slates.items():
+        first = items[:, 0]
+        usable = np.isin(first["rater"], raters) & (first["picked"] >= 0) & (first["worst"] >= 0)
+        usable &= np.isfinite(items["operative"]).all(axis=1) & (len(bias) in (0, k))
+        best, worst = first["picked"][usable], first["worst"][usable]
+        if len(best):
+            left = np.arange(k) != best[:, None]
+            disliked = -(items["operative"][usable] + np.asarray(bias or 0.0))
+            blocks.append(AnsweredSlates(disliked[left].reshape(-1, k - 1), worst - (worst > best)))
     return blocks
 
 
@@ -93,6 +114,24 @@ class DeclaredRule:
     def by_lapse(self, rewards: np.ndarray) -> np.ndarray:
         """(n, K) derivative of the probabilities in the share of picks made at random."""
         return 1 / rewards.shape[1] - self.luce(rewards)
+
+
+@dataclass(frozen=True, slots=True)
+class TieRule(DeclaredRule):
+    """Rao and Kupper's rule for pairs with ties, from the formula: `P(i beats j) = w_i / (w_i + theta w_j)`.
+
+    Attributes:
+        theta: 1 or more.
+    """
+
+    theta: float = 1.0
+
+    def probabilities(self, rewards: np.ndarray) -> np.ndarray:
+        """(n, 3) the probability of the first, the second and a tie, from (n, 2) rewards."""
+        w = softmax(rewards + np.asarray(self.bias or 0.0), axis=1)
+        wins = w / (w + self.theta * w[:, ::-1])
+        ties = (self.theta**2 - 1) * wins.prod(axis=1, keepdims=True)
+        return self.lapse * np.array([0.5, 0.5, 0.0]) + (1 - self.lapse) * np.hstack([wins, ties])
 
 
 @dataclass(frozen=True, slots=True)

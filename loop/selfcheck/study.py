@@ -1,7 +1,7 @@
 """All checks of one study, generation by generation and over the whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,12 +9,13 @@ from data.records import Evaluated
 from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.selfcheck.picks import frequencies, positions, scale, weighed_draws
-from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, answered_by, read_items, whole_slates
+from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, TieRule, answered_by, read_items, whole_slates, worst_of
 from loop.selfcheck.slates import against_evaluation, counts, disjoint, drawn_again, exchangeable, shares
 from loop.selfcheck.verdicts import Check, Finding, judge
 from loop.user_types import user_types
 
 PICK_CHECKS = (frequencies, scale, positions)
+TIE_CHECKS = (frequencies, positions)
 UNCHECKED = {
     "human": "people, whose reward is unknown",
     "proxy": "the proxy, whose utilities are not the recorded rewards",
@@ -32,6 +33,7 @@ class StudyTotals:
     Attributes:
         findings: about generations.
         blocks: answered slates of simulated users.
+        worst: what their best picks left, and the worst picked from it.
         samples: in curation slates of finite K.
         again: of them, drawn with the generation and seed of another.
         foreign: of them, of another generation than their slate.
@@ -40,6 +42,7 @@ class StudyTotals:
 
     findings: list[Finding] = field(default_factory=list)
     blocks: list[AnsweredSlates] = field(default_factory=list)
+    worst: list[AnsweredSlates] = field(default_factory=list)
     samples: int = 0
     again: int = 0
     foreign: int = 0
@@ -65,7 +68,7 @@ def self_checks(store: Store, config: StudyConfig) -> list[Check]:
         totals = StudyTotals()
         for generation in generations:
             check_generation(store, config, generation.t, raters, totals)
-        whole = [check(totals.blocks, rule, None) for check in PICK_CHECKS] if totals.blocks else []
+        whole = pick_findings(totals.blocks, totals.worst, rule, None)
         for kind, description in UNCHECKED.items():
             n = sum(totals.picks.get(int(id_), 0) for id_ in ids_of(raters, kind))
             if n:
@@ -78,7 +81,23 @@ def self_checks(store: Store, config: StudyConfig) -> list[Check]:
 
 def declared_rule(config: StudyConfig) -> DeclaredRule:
     """The rule by which a study's settings say that simulated users pick."""
-    return DeclaredRule(config.curation.lapse, config.curation.position_bias)
+    curation = config.curation
+    if config.slates.ties:
+        return TieRule(curation.lapse, curation.position_bias, curation.tie_theta)
+    return DeclaredRule(curation.lapse, curation.position_bias)
+
+
+def pick_findings(
+    blocks: list[AnsweredSlates], worst: list[AnsweredSlates], rule: DeclaredRule, t: int | None
+) -> list[Finding]:
+    """The checks of picks, and of picks of a worst one, which lapse alike and have the bias in their rewards."""
+    checks = TIE_CHECKS if isinstance(rule, TieRule) else PICK_CHECKS
+    findings = [check(blocks, rule, t) for check in checks] if blocks else []
+    if worst:
+        for finding in (check(worst, DeclaredRule(rule.lapse), t) for check in (frequencies, scale)):
+            compared = finding.compared.replace("simulated picks", "simulated picks of the worst")
+            findings.append(replace(finding, name=f"worst: {finding.name}", compared=compared))
+    return findings
 
 
 def ids_of(raters: RaterTypes, kind: str) -> np.ndarray:
@@ -91,12 +110,14 @@ def check_generation(store: Store, config: StudyConfig, t: int, raters: RaterTyp
     items, rule = read_items(store, t), declared_rule(config)
     foreign = t in queries.foreign_generations(store)
     finite, slates, fresh = items[items["k"] > 0], whole_slates(items), None if foreign else store.evaluation(t)
-    blocks = [block for block in answered_by(slates, ids_of(raters, "sim")) if rule.fits(block)]
-    if blocks:
-        totals.findings += [check(blocks, rule, t) for check in PICK_CHECKS]
+    simulated, ties = ids_of(raters, "sim"), isinstance(rule, TieRule)
+    blocks = [block for block in answered_by(slates, simulated, ties) if rule.fits(block)]
+    worst = worst_of(slates, simulated, rule.bias)
+    totals.findings += pick_findings(blocks, worst, rule, t)
     totals.findings += finite_draws(slates, fresh, t, FOREIGN if foreign else NO_EVALUATION)
     totals.findings += infinite_draws(items[items["k"] == 0], fresh, config, t, raters)
     totals.blocks += blocks
+    totals.worst += worst
     totals.samples += len(finite)
     totals.again += drawn_again(finite)
     totals.foreign += int((finite["t"] != t).sum())

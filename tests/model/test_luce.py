@@ -133,3 +133,47 @@ def test_slates_of_any_k_have_the_probabilities_of_the_rule():
         rule = luce.LuceRule(int(k)).log_probability(np.tile(own, (k, 1)), np.arange(k))
         np.testing.assert_allclose(part, rule, atol=1e-12)
     assert luce.log_probabilities(np.zeros(0), np.zeros(0, np.int64)).shape == (0,)
+
+
+def test_best_and_worst_have_the_sequential_models_frequencies():
+    rewards, bias = np.array([0.4, -0.3, 1.0, 0.0]), (0.5, 0.0, 0.0, -0.2)
+    rule, rng = luce.LuceRule(4, lapse=0.2, position_bias=bias), np.random.default_rng(5)
+    slates = np.tile(rewards, (N, 1))
+    best = rule.draw(slates, rng).picked
+    worst = rule.draw_worst(slates, best, rng).picked
+    u = rewards + np.array(bias)
+    expected = np.zeros((4, 4))
+    for i, j in product(range(4), repeat=2):
+        if i != j:
+            left = [k for k in range(4) if k != i]
+            p_best = 0.2 / 4 + 0.8 * np.exp(u[i]) / np.exp(u).sum()
+            expected[i, j] = p_best * (0.2 / 3 + 0.8 * np.exp(-u[j]) / np.exp(-u[left]).sum())
+    assert np.allclose(rule.worst_probabilities(slates[:4], np.arange(4)), expected / expected.sum(1, keepdims=True))
+    counts = np.bincount(4 * best + worst, minlength=16)
+    assert (counts[expected.ravel() == 0] == 0).all()
+    off = expected.ravel() > 0
+    assert chisquare(counts[off], N * expected.ravel()[off]).pvalue > 0.001
+
+
+def test_of_two_there_is_no_worst_to_pick():
+    with pytest.raises(ValueError, match="3 or more, not of 2"):
+        luce.LuceRule(2).worst_probabilities(np.zeros((1, 2)), np.array([0]))
+
+
+@pytest.mark.parametrize(("theta", "lapse"), [(1.0, 0.0), (1.7, 0.0), (3.0, 0.3)])
+def test_ties_have_rao_and_kuppers_frequencies(theta: float, lapse: float):
+    w = np.exp([0.6, -0.1])
+    first, second = w[0] / (w[0] + theta * w[1]), w[1] / (theta * w[0] + w[1])
+    attentive = np.array(
+        [first, second, (theta**2 - 1) * w[0] * w[1] / ((w[0] + theta * w[1]) * (theta * w[0] + w[1]))]
+    )
+    assert attentive.sum() == pytest.approx(1)
+    expected = lapse * np.array([0.5, 0.5, 0]) + (1 - lapse) * attentive
+    rule, rewards = luce.RaoKupperRule(theta, lapse), np.tile(np.log(w), (N, 1))
+    assert np.allclose(rule.probabilities(rewards[:1])[0], expected)
+    some = np.array([0, 1, 2]) if theta > 1 else np.array([0, 1])
+    assert np.allclose(rule.log_probability(rewards[: len(some)], some), np.log(expected[some]))
+    choice, tied = rule.draw(rewards, np.random.default_rng(6))
+    counts = np.bincount(np.where(tied, 2, choice.picked), minlength=3)
+    assert chisquare(counts[some], N * expected[some]).pvalue > 0.001
+    assert not (tied & choice.lapsed).any()
