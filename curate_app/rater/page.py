@@ -26,8 +26,8 @@ _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 MOST_SHEETS = 24  # generations in the strip
 FILES = (
     "rater.css", "steps.css", "overlays.css", "reveal.css",
-    "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "outbox.js", "progress.js", "reveal.js", "slate.js",
-    "stage.js", "steps.js", "strings.js", "taste.js", "views.js", "voice.js",
+    "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "judgements.js", "outbox.js", "progress.js",
+    "reveal.js", "slate.js", "stage.js", "steps.js", "strings.js", "taste.js", "views.js", "voice.js",
 )  # fmt: skip
 
 
@@ -131,6 +131,8 @@ def build_rater_page(study: Study) -> gr.Blocks:
         usual_title=app.title == type(app).model_fields["title"].default,
         reveal=app.reveal,
         panel=study.config.panel.kind,
+        worst=study.config.slates.kind == "best_worst",
+        ties=study.config.slates.ties,
         languages=json.dumps(languages()),
     )
     with gr.Blocks(title=app.title, analytics_enabled=False, fill_width=True) as blocks:

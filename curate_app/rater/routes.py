@@ -101,7 +101,7 @@ def session_state(service: Service, at: Place) -> dict[str, Any]:
     """The state of a session at a place: the common fields, and what the page shows there."""
     texts, journey, fields = service.texts, service.config.journey, common_fields(service, at.state, at)
     if at.state in ("picking", "practice"):
-        current, *upcoming = map(slate_fields, at.slates)
+        current, *upcoming = (slate_fields(slate) | judgement_fields(service.config, slate.k) for slate in at.slates)
         fields |= {**current, "upcoming": upcoming[0] if upcoming else None}  # for the page to load ahead
         if timeout_s := service.config.slates.timeout_s:
             fields["timeout_s"] = timeout_s
@@ -158,6 +158,12 @@ def slate_fields(slate: Slate) -> dict[str, Any]:
     return {"slate_id": slate.id, "k": slate.k, "items": items}
 
 
+def judgement_fields(config: StudyConfig, k: int) -> dict[str, bool]:
+    """The judgements that a slate of K asks for beside its best: `worst` and `tie`, each only where it is true."""
+    asked = {"worst": config.slates.asks_worst(k), "tie": config.slates.allows_tie(k)}
+    return {name: True for name, wanted in asked.items() if wanted}
+
+
 class ConsentBody(PanelParameters):
     """A rater's answer to the consent, with the panel's ids, since nothing was stored before it."""
 
@@ -181,6 +187,7 @@ class PickBody(BaseModel):
     slate_id: Annotated[int, Field(ge=1, lt=2**63)]
     outcome: Outcome
     position: Annotated[int, Field(ge=0, lt=10_000)] | None = None
+    worst: Annotated[int, Field(ge=0, lt=10_000)] | None = None
     rt_ms: Annotated[int, Field(ge=0, le=86_400_000)] | None = None
     input: Annotated[str, Field(max_length=40, pattern=r"^[a-z_-]*$")] | None = None
     viewport: Annotated[str, Field(max_length=40, pattern=r"^[0-9x@.]*$")] | None = None

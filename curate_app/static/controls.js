@@ -1,4 +1,5 @@
 // Clicks, keys and forms: listened to once, on the root, whatever is drawn inside.
+import { answerOfKey } from "./judgements.js";
 import { keyOf } from "./slate.js";
 
 // `press` has a function for every data-act; `choose(outcome, position, input)` and `submit(step, answer)` are the rest.
@@ -12,7 +13,7 @@ export function listen(root, { press, choose, submit }) {
     const input = event.detail === 0 ? "key" : event.pointerType || "mouse";
     const { act, position } = button.dataset;
     if (button.matches(".choice")) choose("pick", Number(position), input);
-    else if (act === "none") choose("none", null, input);
+    else if (["none", "tie"].includes(act)) choose(act, null, input);
     else if (act === "help") help.showModal();
     else {
       button.closest("dialog")?.close();
@@ -28,10 +29,11 @@ export function listen(root, { press, choose, submit }) {
   document.addEventListener("keydown", (event) => {
     const other = event.ctrlKey || event.metaKey || event.altKey || event.repeat;
     if (other || root.dataset.view !== "slate" || root.querySelector("dialog[open]")) return;
+    const answer = answerOfKey(event.key, !root.querySelector(".tie").hidden);
     if (event.key === "?") {
       event.preventDefault();
       help.showModal();
-    } else if (event.key === "0") choose("none", null, "key");
+    } else if (answer) choose(answer, null, "key");
     else {
       const choices = [...root.querySelectorAll(".choice")];
       const index = choices.findIndex((_, place) => keyOf(place) === event.key.toLowerCase());

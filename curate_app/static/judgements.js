@@ -24,15 +24,14 @@ export class BestThenWorst {
     this.group = root.querySelector(".slate");
     this.none = root.querySelector(".none");
     this.spoken = root.querySelector(".spoken");
-    this.question = this.heading.textContent;
     this.best = null;
+    this.question = null; // the heading's words, while it asks for the worst
   }
 
   // A new slate, or none: nothing is picked.
   begin() {
     this.best = null;
-    this.heading.textContent = this.question;
-    delete this.root.dataset.asks;
+    this.ask();
   }
 
   // Takes a click; gives {position, worst} once both are there, else null.
@@ -44,21 +43,28 @@ export class BestThenWorst {
   }
 
   show() {
-    const asksWorst = this.best !== null;
-    if (asksWorst) this.root.dataset.asks = "worst";
-    else delete this.root.dataset.asks;
-    this.heading.textContent = asksWorst ? this.say("now_worst") : this.question;
-    this.none.disabled = asksWorst; // something was liked
     const choices = [...this.group.querySelectorAll(".choice")];
-    choices.forEach((choice, index) => {
+    for (const choice of choices) {
       const isBest = Number(choice.dataset.position) === this.best;
       choice.classList.toggle("best", isBest);
       choice.querySelector(".mark")?.remove();
       if (isBest) choice.append(this.mark());
-      choice.setAttribute("aria-label", this.say(isBest ? "image_best" : "image", { n: index + 1 }));
-      if (isBest) this.spoken.textContent = this.say("best_picked", { n: index + 1 });
-    });
-    if (!asksWorst) this.spoken.textContent = this.say("best_back");
+      if (this.best === null) choice.removeAttribute("aria-pressed");
+      else choice.setAttribute("aria-pressed", isBest);
+    }
+    this.none.disabled = this.best !== null; // something was liked
+    const n = 1 + choices.findIndex((choice) => choice.matches(".best"));
+    this.spoken.textContent = this.say(n ? "best_picked" : "best_back", { n });
+    this.ask();
+  }
+
+  // The heading asks for what comes next.
+  ask() {
+    const worst = this.best !== null;
+    if (worst) this.question ??= this.heading.textContent;
+    if (worst || this.question !== null) this.heading.textContent = worst ? this.say("now_worst") : this.question;
+    if (!worst) this.question = null;
+    this.root.dataset.asks = worst ? "worst" : "best";
   }
 
   mark() {

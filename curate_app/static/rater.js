@@ -2,6 +2,7 @@
 import { cannotSave, consent, finishStep, getTurn, openSession, persist, Refused, withdraw } from "./api.js";
 import { listen } from "./controls.js";
 import { copyCode, stopLeaving } from "./endings.js";
+import { howTo } from "./judgements.js";
 import { Outbox } from "./outbox.js";
 import { calmWords, isBusy, progressLine, showProgress, showSaved } from "./progress.js";
 import { reveal } from "./reveal.js";
@@ -166,10 +167,12 @@ class RaterPage {
     const { practice } = this.turn;
     const n = practice && practice.done + (slate === this.turn ? 1 : 2);
     const badge = practice ? this.say("practice_badge", { n, total: practice.total }) : "";
+    const how = practice ? howTo(slate, this.say) : "";
+    this.views.explain(how);
     const came = this.views.slate(badge);
     if (!(await this.stage.show(slate, this.turn.timeout_s))) return;
     if (came) this.views.asked();
-    this.voice.speak([badge, this.progressWords(), this.say("group", { k: slate.k })].filter(Boolean).join(". "));
+    this.voice.speak([badge, how, this.progressWords(), this.say("group", { k: slate.k })].filter(Boolean).join(". "));
   }
 
   // No slate to show: a step, or a calm word.

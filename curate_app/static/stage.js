@@ -1,4 +1,5 @@
 // The slate in view and the one answer it takes: when it was painted, how long that took, how often the rater looked away.
+import { BestThenWorst, offerTie } from "./judgements.js";
 import { fitSheets } from "./reveal.js";
 import { arrange, fill, keyOf, loadAll } from "./slate.js";
 
@@ -16,6 +17,7 @@ export class Stage {
     Object.assign(this, { root, say, onAnswer, onSettled, onBroken });
     this.group = root.querySelector(".slate");
     this.none = root.querySelector(".none");
+    this.twoClicks = new BestThenWorst(root, say);
     this.shown = null;
     this.showing = 0; // each slate's own number, so that what was started for an earlier one is dropped
     this.holdUntil = 0;
@@ -51,6 +53,8 @@ export class Stage {
 
   draw(slate, images) {
     const held = this.group.contains(document.activeElement);
+    this.twoClicks.begin();
+    offerTie(this.root, slate);
     fill(this.group, slate, images, this.say);
     delete this.group.dataset.chosen;
     this.group.hidden = false;
@@ -74,15 +78,22 @@ export class Stage {
   clear() {
     this.showing += 1;
     this.shown = null;
+    this.twoClicks.begin();
+    offerTie(this.root, {});
     this.group.hidden = true;
     this.none.disabled = true;
   }
 
   choose(outcome, position, input) {
-    if (this.ready && !this.root.querySelector("dialog[open]")) this.answer(outcome, position, input);
+    if (!this.ready || this.root.querySelector("dialog[open]")) return;
+    if (outcome === "tie" && !this.shown.tie) return;
+    if (outcome === "none" && this.none.disabled) return;
+    if (outcome !== "pick" || !this.shown.worst) return this.answer(outcome, position, input);
+    const both = this.twoClicks.press(position);
+    if (both) this.answer(outcome, both.position, input, both.worst);
   }
 
-  async answer(outcome, position, input) {
+  async answer(outcome, position, input, worst) {
     this.root.dataset.state = "picked";
     this.showing += 1;
     this.group.dataset.chosen = outcome;
@@ -96,6 +107,10 @@ export class Stage {
       blurs: this.blurs,
     };
     if (outcome === "pick") pick.position = position;
+    if (worst !== undefined) {
+      pick.worst = worst;
+      this.group.querySelector(`[data-position="${worst}"]`)?.classList.add("worst");
+    }
     this.tellHurry(null);
     this.holdUntil = performance.now() + CHOSEN_MS;
     this.onAnswer(pick);

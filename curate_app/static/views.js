@@ -23,6 +23,12 @@ export class Views {
     return came;
   }
 
+  // Words under the question, while it is practised.
+  explain(words) {
+    this.find(".how").textContent = words;
+    this.find(".how").hidden = !words;
+  }
+
   asked() {
     this.find("h1").focus({ preventScroll: true });
   }
