@@ -14,7 +14,7 @@ from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample, tied_position
 from data.store import Store, queries
 from loop.analysis.log import Slates
-from loop.analysis.logit import Likelihood, choices as choices_of
+from loop.analysis.logit import Likelihood, as_choices
 from loop.config import StudyConfig
 from loop.raters.quality import refresh
 from loop.round import latest_cut, open_requests, store_turn, stored_turn
@@ -92,7 +92,7 @@ def fit(
     spread = features.reshape(-1, d).std(axis=0)
     scale = np.where(spread > 1e-8, spread, 1.0) * np.sqrt(d)
     slates = replace(Slates.of_equal_size(features.shape[1], picks), worst=worst, tied=tied)
-    read = choices_of(slates, ((features - mean) / scale).reshape(-1, d))
+    read = as_choices(slates, ((features - mean) / scale).reshape(-1, d))
     prior = np.append(np.full(d, ridge), np.zeros(read.z.shape[1] - d))  # none on the threshold of ties
     likelihood = Likelihood(read.slates, read.z, prior, read.ties)
     best = likelihood.maximum()

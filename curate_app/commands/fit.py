@@ -174,7 +174,13 @@ def counted(analysis: ChoiceReport) -> str:
     kinds, purposes = " and ".join(analysis.counting.kinds), " and ".join(analysis.counting.purposes)
     raters = f"{analysis.fit.raters:,} {kinds} rater{'s' if analysis.fit.raters != 1 else ''}"
     left = ", ".join(f"{n:,} {words}" for words, n in analysis.left_out.items())
-    return f"{analysis.fit.n:,} picks of {raters} in {purposes} slates." + (f" Not counted: {left}." if left else "")
+    picks = f"{analysis.fit.n:,} picks"
+    if analysis.fit.threshold is not None:
+        ties = analysis.fit.threshold.ties
+        picks = f"{analysis.fit.n - ties:,} picks and {ties:,} ties"
+    if analysis.fit.worst:
+        picks += f" ({analysis.fit.worst:,} with the worst)"
+    return f"{picks} of {raters} in {purposes} slates." + (f" Not counted: {left}." if left else "")
 
 
 def about_fit(fit: Fit, people: bool) -> str:
@@ -191,7 +197,15 @@ def about_fit(fit: Fit, people: bool) -> str:
             f" A ridge of {fit.ridge:g} pulls utilities toward 0: a normal prior of standard deviation "
             f"{fit.ridge**-0.5:.2g} on standardised columns; utilities and intervals are its posterior's."
         )
-    return f"The columns explain {fit.fit_share:.1%} of the log-likelihood that chance leaves. {errors}{ridge}"
+    ties = ""
+    if fit.threshold is not None:
+        value, low, high = (math.exp(log) for log in (fit.threshold.log_theta, fit.threshold.low, fit.threshold.high))
+        ties = (
+            f" Ties by Rao and Kupper: log theta {fit.threshold.log_theta:.3f} (95% {fit.threshold.low:.3f} to "
+            f"{fit.threshold.high:.3f}), so {(value - 1) / (value + 1):.1%} ties of equal samples "
+            f"({(low - 1) / (low + 1):.1%} to {(high - 1) / (high + 1):.1%})."
+        )
+    return f"The columns explain {fit.fit_share:.1%} of the log-likelihood that chance leaves. {errors}{ridge}{ties}"
 
 
 def about_scale(part: Part, gamma: float) -> str:

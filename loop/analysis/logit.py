@@ -1,7 +1,7 @@
 """The conditional logit: Luce's rule with utilities linear in given columns, and the worths of coarse items.
 
 The one such fit of this code: `curate fit`, the report's utility gains and the proxy user (`loop.users`) all maximise
-the same `Likelihood`. Slates may be of any K. A worst one and a tie are read as choices of the same kind (`choices`).
+the same `Likelihood`. Slates may be of any K. A worst one and a tie are read as choices of the same kind (`as_choices`).
 Intervals are clustered by rater, and Student's where raters are few.
 """
 
@@ -177,7 +177,7 @@ class Choices:
     ties: np.ndarray | None = None
 
 
-def choices(slates: Slates, z: np.ndarray) -> Choices:
+def as_choices(slates: Slates, z: np.ndarray) -> Choices:
     """Reads best, worst and tied judgements as choices.
 
     A worst one is chosen from what the best has left, with all columns negated. Rao and Kupper's `P(i beats j)` is a
@@ -327,7 +327,7 @@ def fit(slates: Slates, x: np.ndarray, names: Sequence[str], ridge: float = 0.0,
     check_enough(len(slates), x.shape[1], ridge)
     d, centred = x.shape[1], slates.centred(x)
     scale = check_estimable(centred, names, ridge)
-    read = choices(slates, centred / scale)
+    read = as_choices(slates, centred / scale)
     if read.ties is not None and slates.tied is not None and slates.tied.all():
         raise NotIdentifiedError("All answers say that both are as good, so nothing was preferred; collect more picks.")
     prior = np.where(np.arange(read.z.shape[1]) < free, 0.0, ridge)
@@ -463,7 +463,7 @@ def scores(slates: Slates, x: np.ndarray, fitted: Fit) -> np.ndarray:
 
     Both picks of a best-worst slate are one judgement.
     """
-    read, b = choices(slates, slates.centred(x)), fitted.coefficients
+    read, b = as_choices(slates, slates.centred(x)), fitted.coefficients
     if fitted.threshold is not None and read.ties is not None:
         b = np.append(b, fitted.threshold.log_theta)
     likelihood = Likelihood(read.slates, read.z, np.zeros(len(b)), read.ties)

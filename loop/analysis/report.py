@@ -124,6 +124,8 @@ def fit_json(fitted: Fit) -> dict[str, Any]:
     return {
         "picks": fitted.n,
         "raters": fitted.raters,
+        "worst_picks": fitted.worst,
+        "ties": None if fitted.threshold is None else asdict(fitted.threshold),
         "clustered": fitted.jackknife is not None,
         "ridge": fitted.ridge,
         "log_likelihood": fitted.log_likelihood,

@@ -40,14 +40,18 @@ def session_flags(quality: QualityConfig, answers: Sequence[Mapping[str, Any]]) 
     """The flags of a session with these answers; practice doesn't count."""
     counted = [row for row in answers if row["purpose"] != "practice"]
     totals = Counter(flag for row in counted for flag in answer_flags(quality, row))
-    places = Counter(row["position"] for row in counted if row["outcome"] == "pick" and row["purpose"] != "attention")
-    repeats = sum(bool(row["repeats"]) for row in counted)
-    enough, n_picks = len(counted) >= quality.least_answers, sum(places.values())
+    plain = [row for row in counted if row["purpose"] != "attention"]
+    places = Counter(row["position"] for row in plain if row["outcome"] in ("pick", "tie"))  # ties are a place of theirs
+    worst = Counter(row["worst"] for row in plain if row.get("worst") is not None)
+    repeats = sum(bool(row["repeats"]) for row in counted if row["outcome"] != "tie")
+    enough = len(counted) >= quality.least_answers
     held: dict[Flag, bool] = {
         "too_fast": enough and totals["too_fast"] >= quality.too_fast_share * len(counted),
         "failed_attention": totals["failed_attention"] >= quality.failed_attention,
-        "one_position": n_picks >= quality.least_answers
-        and max(places.values()) >= quality.one_position_share * n_picks,
+        "one_position": any(
+            n >= quality.least_answers and max(answers.values()) >= quality.one_position_share * n
+            for answers, n in ((places, places.total()), (worst, worst.total()))
+        ),
         "inconsistent": repeats >= quality.consistency_repeats
         and repeats - totals["inconsistent"] < quality.consistency * repeats,
     }

@@ -86,3 +86,47 @@ def test_study_toml_keeps_every_kind_of_user():
     for settings in product((TWO_TYPES, "population=[]"), ("curation.adversarial=0.2", "mix.policy=accumulate")):
         config = configure("moons", ["curation.position_bias=[0.5, 0.25]", *settings])
         assert parse(config.to_toml()) == config
+
+
+def test_users_of_best_worst_slates_pick_the_best_by_luces_rule_and_another_as_the_worst():
+    config = config_of(("slates.kind=best_worst", "curation.k=3", "curation.lapse=0.2"))
+    rewards, n = np.array([0.0, 1.0, -0.5]), 60_000
+    found = choose(np.tile(rewards, n)[None], n, config, np.random.default_rng(1))
+    best = 0.2 / 3 + 0.8 * np.exp(rewards) / np.exp(rewards).sum()
+    assert chisquare(np.bincount(found.positions, minlength=3), n * best).pvalue > 1e-4
+    worst = found.worst[found.positions == 1]
+    given = 0.1 + 0.8 * np.exp([0.0, 0.5]) / np.exp([0.0, 0.5]).sum()
+    assert chisquare(np.bincount(worst, minlength=3)[[0, 2]], len(worst) * given).pvalue > 1e-4
+    assert (found.worst != found.positions).all()
+    assert found.lapsed.mean() == pytest.approx(1 - 0.8**2, abs=0.01)
+    assert choose(np.zeros((1, 6)), 2, plain(config), np.random.default_rng(0)).worst is None
+
+
+def test_a_tie_trains_the_sample_that_the_slates_seed_says():
+    config = config_of(("slates.ties=true", "curation.k=2", "curation.tie_theta=3"))
+    found = choose(np.zeros((1, 8_000)), 4_000, config, np.random.default_rng(2))
+    assert found.tied.mean() == pytest.approx(0.5, abs=0.03)
+    seeds = np.random.default_rng(3).integers(2**63, size=4_000).tolist()
+    broken = found.with_ties_broken(seeds)
+    tied = found.tied
+    assert (broken.positions[tied] == [seed & 1 for seed, is_tie in zip(seeds, tied, strict=True) if is_tie]).all()
+    assert (broken.positions[~tied] == found.positions[~tied]).all()
+    assert (broken.winners == 2 * np.arange(4_000) + broken.positions).all()
+    assert broken.positions[tied].mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("slates.ties=true", "curation.k=4"), "slates.ties is for pairs: set curation.k to 2, not 4"),
+        (("slates.ties=true", "curation.k=inf"), "set curation.k to 2, not inf"),
+        (("slates.kind=best_worst", "curation.k=2"), "set curation.k to 3 or more"),
+        (("slates.kind=best_worst", "curation.k=inf"), "set curation.k to 3 or more"),
+        (("slates.kind=best_worst", "slates.ties=true", "curation.k=2"), "set curation.k to 3 or more"),
+        (("curation.tie_theta=0.5",), "tie_theta"),
+        (("slates.kind=worst",), "slates.kind"),
+    ],
+)
+def test_judgements_without_a_meaning_are_refused(settings: tuple[str, ...], words: str):
+    with pytest.raises(ValueError, match=words):
+        config_of(settings)

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from loop import selfcheck
 from loop.selfcheck.picks import estimate, frequencies, positions, scale, score_test, weighed_draws
-from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, count_by_bin
+from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, TieRule, count_by_bin
 from loop.selfcheck.slates import against_evaluation, exchangeable, normal_scores, shares, variance_ratio
 from loop.selfcheck.verdicts import Finding, judge
 from model import luce
@@ -269,3 +269,28 @@ def test_the_verdict_allows_for_the_number_of_checks():
     broken = judge([Finding("x", 3, 1, "Apples", "rotten", "Eat none.", broken=True)])[0]
     assert (broken.verdict, broken.sentence) == ("fail", "Generation 3: Apples: rotten. Eat none.")
     assert judge([Finding("x", 3, 1, "Apples", "fine", "Eat none.", broken=False)])[0].sentence.endswith("fine.")
+
+
+@pytest.mark.parametrize("rule", [TieRule(theta=1.6), TieRule(0.2, (0.5, 0.0), 3.0)])
+def test_the_rule_of_ties_is_the_users_rule_written_apart(rule: TieRule):
+    rewards = np.random.default_rng(0).normal(size=(50, 2))
+    users_rule = luce.RaoKupperRule(rule.theta, rule.lapse, rule.bias)
+    assert np.allclose(rule.probabilities(rewards), users_rule.probabilities(rewards))
+
+
+def pairs(n: int, rng: np.random.Generator, theta: float) -> AnsweredSlates:
+    rewards = rng.normal(size=(n, 2))
+    choice, tied = luce.RaoKupperRule(theta).draw(rewards, rng)
+    return AnsweredSlates(rewards, np.where(tied, 2, choice.picked))
+
+
+@pytest.mark.parametrize("check", [frequencies, positions])
+def test_honest_ties_give_uniform_p_values_and_another_theta_tiny_ones(check: Callable):
+    rng = np.random.default_rng(8)
+    p = [check([pairs(2_000, rng, 1.6)], TieRule(theta=1.6), None).p for _ in range(150)]
+    assert kstest(p, "uniform").pvalue > 1e-3
+    wrong = check([pairs(4_000, rng, 2.0)], TieRule(theta=1.6), None)
+    assert wrong.p < 1e-6
+    if check is positions:
+        assert wrong.meaning.startswith("Ties are favoured")
+        assert "tie_theta" in wrong.meaning

@@ -267,3 +267,10 @@ def test_an_older_versions_reversed_divergence_tells_nothing():
     given = loop([0.3, 0.35], policy=MIXED, divergence=[older] * 2)
     found = next(one for one in verdicts_of(given) if one.claim == "C5 reversed")
     assert found.verdict == "can't tell" and "older version" in found.reason
+
+
+def test_of_a_study_with_ties_no_claim_speaks():
+    found = verdicts_of(loop([0.3, 0.4, 0.5], ties=True))
+    assert {verdict.verdict for verdict in found} == {"not applicable"}
+    assert len(found) == len(ALL)
+    assert all(verdict.reason.startswith("does not apply: ties") for verdict in found)
