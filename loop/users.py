@@ -95,7 +95,8 @@ def fit(
     read = as_choices(slates, ((features - mean) / scale).reshape(-1, d))
     prior = np.append(np.full(d, ridge), np.zeros(read.z.shape[1] - d))  # none on the threshold of ties
     likelihood = Likelihood(read.slates, read.z, prior, read.ties)
-    best = likelihood.maximum()
+    indifferent = tied is not None and bool(tied.all())  # then theta has no finite best value
+    best = np.append(np.zeros(d), np.ones(read.z.shape[1] - d)) if indifferent else likelihood.maximum()
     return Utilities(mean, scale, best[:d], len(picks), likelihood.log_likelihood(best) / len(picks))
 
 
@@ -413,4 +414,12 @@ def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utili
         samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
     features = needed_features(scorer.score(samples).features)
     stacked = np.stack([features[[place[name] for name in shown[pick["slate_id"]]]] for pick in picks])
-    return fit(stacked, np.array([pick["position"] for pick in picks]), study.config.curation.ridge)
+    worst = np.array([-1 if pick["worst"] is None else pick["worst"] for pick in picks])
+    tied = np.array([pick["outcome"] == "tie" for pick in picks])
+    return fit(
+        stacked,
+        np.array([pick["position"] for pick in picks]),
+        study.config.curation.ridge,
+        worst if (worst >= 0).any() else None,
+        tied if tied.any() else None,
+    )

@@ -26,7 +26,10 @@ from loop.selfcheck import VERDICTS, Check, self_checks
 from loop.study import Study, faults
 
 PACKAGES = ("curate", "torch", "torchvision", "torchcfm", "accelerate", "gradio", "sqlite-utils", "numpy")
-OTHER_ANSWERS = {"none": "none of these", "skip": "skipped", "timeout": "timed out", "practice": "practice"}
+OTHER_ANSWERS = {
+    "none": "none of these", "skip": "skipped", "timeout": "timed out", "tie": "both as good",
+    "practice": "practice",
+}  # fmt: skip
 OPTIONAL = {
     "datasette": "`curate browse`; pip install 'curate[browse]'",
     "torch-fidelity": "features by Inception; pip install 'curate[fidelity]'",

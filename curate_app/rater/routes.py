@@ -32,7 +32,9 @@ from loop.raters.journey import (
     OutOfOrderError,
     Place,
     Step,
+    WrongJudgementError,
     admits,
+    check_judgement,
     completion,
     control_state,
     picks_progress,
@@ -380,12 +382,13 @@ def add_picks(router: APIRouter, service: Service) -> None:
         session_id = sessions.signed(cookie)
         if body.outcome == "timeout" and not config.slates.timeout_s:
             raise field_error("outcome", "this study has no time limit (slates.timeout_s), so nothing times out")
-        if body.outcome == "tie":
-            raise field_error("outcome", "this study allows no ties")
+
+        def check(pick: Pick, k: int) -> None:
+            check_judgement(config.slates, pick, k)
 
         def record() -> tuple[StoredPick, Place]:
             sessions.require(session_id)
-            return store.record_pick(session_id, body.pick()), service.place(session_id)
+            return store.record_pick(session_id, body.pick(), check), service.place(session_id)
 
         def acknowledge(recorded: tuple[StoredPick, Place]) -> dict[str, Any]:
             stored, at = recorded
@@ -397,5 +400,7 @@ def add_picks(router: APIRouter, service: Service) -> None:
             return await service.commit(record, acknowledge)
         except PickRefusedError as error:
             raise HTTPException(REFUSALS[error.reason], str(error)) from None
+        except WrongJudgementError as error:
+            raise field_error(error.field, str(error)) from None
         except ValueError as error:
-            raise field_error("position", str(error)) from None
+            raise field_error("worst" if str(error).startswith("worst") else "position", str(error)) from None

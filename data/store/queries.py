@@ -13,6 +13,7 @@ from data.store.connection import Connection
 from data.store.sessions import Milestone
 from data.store.slates import FLAGGED_RATER
 
+_TRAINS = "outcome IN ('pick', 'tie')"  # of a tie one of the two samples trains, as `records.tied_position` says
 _NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
 _UP_TO_CUT: WeakKeyDictionary[Connection, tuple[int, int]] = WeakKeyDictionary()
 """By store: a pick id up to which picks are final, and the number of curation picks up to it."""
@@ -37,8 +38,9 @@ def curation_picks(
 ) -> Iterator[dict]:
     """Picks of curation slates by raters of the given kinds, with `after < pick id <= until`, by id.
 
-    Only answers that picked something count; those taken back and withdrawn sessions don't. Each row has pick_id,
-    slate_id, position, t, sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
+    Only answers that picked something count, and ties, of which the row is that of the sample that trains; those taken
+    back and withdrawn sessions don't. Each row has pick_id, slate_id, position, outcome, worst (a position or None), t,
+    sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
 
     Args:
         store: the study's.
@@ -49,13 +51,14 @@ def curation_picks(
         without: the generation from whose training none of them is excluded; 0 for all picks.
     """
     yield from store.rows(
-        f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, pick.position, sample.id AS sample_id, sample.seed,
-        sample.reward, sample.image_sha256, sample.point_json, rater.kind
+        f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, slate_item.position, outcome, worst,
+        sample.id AS sample_id, sample.seed, sample.reward, sample.image_sha256, sample.point_json, rater.kind
         FROM pick JOIN slate ON slate.id = pick.slate_id
-        JOIN slate_item ON slate_item.slate_id = pick.slate_id AND slate_item.position = pick.position
+        JOIN slate_item ON slate_item.slate_id = pick.slate_id
+            AND slate_item.position = coalesce(pick.position, slate.seed & 1)
         JOIN sample ON sample.id = slate_item.sample_id
         JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND undone_at IS NULL
+        WHERE slate.purpose = 'curation' AND {_TRAINS} AND undone_at IS NULL
         AND session.withdrawn_at IS NULL
         AND pick.id > ? AND (? IS NULL OR pick.id <= ?) AND (? IS NULL OR session.id = ?)
         AND kind IN ({_marks(kinds)}) {_NOT_EXCLUDED} ORDER BY pick.id""",
@@ -77,7 +80,7 @@ def count_curation_picks(
     # sessions that don't count are looked up once, not for each of a million picks
     return store.value(
         f"""SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
-        WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND undone_at IS NULL
+        WHERE slate.purpose = 'curation' AND {_TRAINS} AND undone_at IS NULL
         AND pick.id > ? AND (? IS NULL OR pick.id <= ?)
         AND session_id NOT IN (SELECT session.id FROM session JOIN rater ON rater.id = rater_id
             WHERE withdrawn_at IS NOT NULL OR kind NOT IN ({_marks(kinds)})
@@ -123,15 +126,15 @@ def count_picks_since(store: Connection, cut: int, rule: ExclusionRule) -> int:
     lasting = not store.db.conn.in_transaction  # else the picks up to the cut may yet be rolled back
     with store.read():
         total = store.value(
-            """SELECT coalesce(sum(n), 0) FROM tally
-            WHERE purpose = 'curation' AND outcome = 'pick' AND kind IN ('human', 'sim')"""
+            f"""SELECT coalesce(sum(n), 0) FROM tally
+            WHERE purpose = 'curation' AND {_TRAINS} AND kind IN ('human', 'sim')"""
         )
         known, up_to_cut = _UP_TO_CUT.get(store, (0, 0))
         if known != cut:
             up_to_cut = total - store.value(
-                """SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
+                f"""SELECT count(*) FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
                 JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-                WHERE pick.id > ? AND purpose = 'curation' AND outcome = 'pick' AND undone_at IS NULL
+                WHERE pick.id > ? AND purpose = 'curation' AND {_TRAINS} AND undone_at IS NULL
                 AND kind IN ('human', 'sim')""",
                 [cut],
             )
@@ -159,7 +162,7 @@ def _count_uncounted(store: Connection, cut: int, rule: ExclusionRule) -> int:
     return store.value(
         f"""SELECT count(*) FROM ({picks}) AS uncounted CROSS JOIN pick ON pick.id = uncounted.id
         JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-        WHERE purpose = 'curation' AND outcome = 'pick' AND undone_at IS NULL AND kind IN ('human', 'sim')""",
+        WHERE purpose = 'curation' AND {_TRAINS} AND undone_at IS NULL AND kind IN ('human', 'sim')""",
         {"cut": cut, **flags},
     )
 
@@ -341,9 +344,9 @@ def count_people_at_work(store: Connection, within_s: float) -> int:
 def count_people_who_picked(store: Connection) -> int:
     """The number of people's sessions with a pick that isn't practice."""
     return store.value(
-        """SELECT count(*) FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND EXISTS (
+        f"""SELECT count(*) FROM session JOIN rater ON rater.id = rater_id WHERE kind = 'human' AND EXISTS (
         SELECT 1 FROM pick JOIN slate ON slate.id = slate_id
-        WHERE session_id = session.id AND purpose != 'practice' AND outcome = 'pick' AND undone_at IS NULL)"""
+        WHERE session_id = session.id AND purpose != 'practice' AND {_TRAINS} AND undone_at IS NULL)"""
     )
 
 
@@ -445,13 +448,13 @@ def answered_sessions(store: Connection, pick_id: int) -> list[str]:
 def session_answers(store: Connection, session_ids: Sequence[str]) -> Iterable[dict]:
     """All answers of some sessions that stand, by session and id.
 
-    Each has id, session_id, outcome, position, rt_ms, server_ms, flags_json, purpose, answer (the position that
+    Each has id, session_id, outcome, position, worst, rt_ms, server_ms, flags_json, purpose, answer (the position that
     is right, if one is) and repeats (1 for a slate that the rater saw before).
     """
     for start in range(0, len(session_ids), 500):
         some = session_ids[start : start + 500]
         yield from store.rows(
-            f"""SELECT pick.id, pick.session_id, pick.outcome, pick.position, rt_ms, server_ms, pick.flags_json,
+            f"""SELECT pick.id, pick.session_id, pick.outcome, pick.position, worst, rt_ms, server_ms, pick.flags_json,
             slate.purpose, slate.answer, coalesce(source.purpose = 'curation', 0) AS repeats FROM pick
             JOIN slate ON slate.id = pick.slate_id LEFT JOIN slate AS source ON source.id = slate.copy_of
             WHERE pick.session_id IN ({_marks(some)}) AND undone_at IS NULL ORDER BY pick.session_id, pick.id""",
@@ -479,12 +482,14 @@ def curation_items(store: Connection, t: int) -> Iterator[tuple]:
     """One row per position of every curation slate of generation t, answered or not, by slate and position.
 
     Each is (slate id, K or 0 for infinite, position, sample id, sample's generation, its seed, reward, operative
-    reward (the reward where none is stored), picked position or -1, rater id or -1).
+    reward (the reward where none is stored), picked position (K for a tie) or -1, the position picked as
+    the worst or -1, rater id or -1).
     """
     yield from store.db.conn.execute(
         """SELECT slate.id, coalesce(slate.k, 0), slate_item.position, sample.id, sample.t, sample.seed,
         sample.reward, coalesce(sample.operative_reward, sample.reward),
-        coalesce(pick.position, -1), coalesce(session.rater_id, -1)
+        coalesce(pick.position, CASE outcome WHEN 'tie' THEN slate.k END, -1), coalesce(worst, -1),
+        coalesce(session.rater_id, -1)
         FROM slate JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = sample_id
         LEFT JOIN pick ON pick.slate_id = slate.id AND pick.undone_at IS NULL
         LEFT JOIN session ON session.id = pick.session_id
@@ -506,11 +511,11 @@ def training_pick_counts(store: Connection, after: int, until: int, t: int) -> l
     """
     return list(
         store.rows(
-            """SELECT rater.kind, CASE kind WHEN 'proxy' THEN rater.panel_rater_id END AS name,
+            f"""SELECT rater.kind, CASE kind WHEN 'proxy' THEN rater.panel_rater_id END AS name,
             session.withdrawn_at IS NOT NULL AS withdrawn, count(*) AS n
             FROM pick JOIN slate ON slate.id = pick.slate_id JOIN session ON session.id = pick.session_id
             JOIN rater ON rater.id = session.rater_id
-            WHERE slate.purpose = 'curation' AND pick.outcome = 'pick' AND undone_at IS NULL AND
+            WHERE slate.purpose = 'curation' AND {_TRAINS} AND undone_at IS NULL AND
             CASE kind WHEN 'proxy' THEN slate.t = ? ELSE pick.id > ? AND pick.id <= ? END AND NOT EXISTS
             (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id) GROUP BY 1, 2, 3""",
             [t, after, until, t + 1],
@@ -535,8 +540,9 @@ def answered_slates(
     """One row per answer that stands, by slate.
 
     Each is (slate id, K or 0 for infinite, generation of the slate, purpose as an index into `PURPOSES`, outcome as
-    an index into `OUTCOMES`, picked position or -1, rater id, id of the slate that this one is a copy of or 0,
-    whether that one was for curation, whether the session withdrew, whether the answer has one of the flags `picks`
+    an index into `OUTCOMES`, picked position or -1, the position picked as the worst or -1, rater id, id of the slate
+    that this one is a copy of or 0, whether that one was for curation, whether the session withdrew, whether the answer
+    has one of the flags `picks`
     or its rater one of the flags `raters`).
     """
     flagged = [
@@ -545,7 +551,8 @@ def answered_slates(
     ]
     yield from store.db.conn.execute(
         f"""SELECT slate.id, coalesce(slate.k, 0), slate.t, {_index("slate.purpose", PURPOSES)},
-        {_index("outcome", OUTCOMES)}, coalesce(pick.position, -1), rater.id, coalesce(slate.copy_of, 0),
+        {_index("outcome", OUTCOMES)}, coalesce(pick.position, -1), coalesce(worst, -1), rater.id,
+        coalesce(slate.copy_of, 0),
         coalesce(source.purpose = 'curation', 0), session.withdrawn_at IS NOT NULL,
         {" OR ".join(sql for sql, _ in flagged) or "0"}
         FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id

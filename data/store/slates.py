@@ -5,7 +5,7 @@ Check slates (attention, practice, repeated ones) are copies of slates with know
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby, islice
 from operator import itemgetter
@@ -241,10 +241,11 @@ def _slates(rows: Iterable[dict]) -> list[Slate]:
 class Picks(Journal):
     """The answers. None is ever changed or deleted; a trigger of the schema counts each in the table `tally`."""
 
-    def record_pick(self, session_id: str, pick: Pick) -> StoredPick:
+    def record_pick(self, session_id: str, pick: Pick, check: Callable[[Pick, int], None] | None = None) -> StoredPick:
         """Commits an answer and only then returns.
 
-        The same answer again gives the first one's id.
+        The same answer again gives the first one's id. `check(pick, K)` raises ValueError for one that the study
+        doesn't ask for.
 
         Raises:
             PickRefusedError: the slate was never this session's, its lease lapsed, another answer is stored, or the
@@ -255,14 +256,14 @@ class Picks(Journal):
             self.follow_clock()
             row = self.row(
                 """SELECT slate.leased_to, slate.lease_until, slate.served_at, slate.k, pick.id AS pick_id,
-                pick.session_id, pick.outcome, pick.position,
+                pick.session_id, pick.outcome, pick.position, pick.worst,
                 (SELECT withdrawn_at FROM session WHERE id = :session) AS withdrawn_at,
                 (SELECT picked_at FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1) AS answered_at
                 FROM slate LEFT JOIN pick ON pick.slate_id = slate.id AND undone_at IS NULL WHERE slate.id = :slate""",
                 {"session": session_id, "slate": pick.slate_id},
             )
             if row is not None and row["pick_id"] is not None and row["session_id"] == session_id:
-                if (row["outcome"], row["position"]) == (pick.outcome, pick.position):
+                if (row["outcome"], row["position"], row["worst"]) == (pick.outcome, pick.position, pick.worst):
                     return StoredPick(id=row["pick_id"], duplicate=True)
                 raise PickRefusedError("contradicts", f"Slate {pick.slate_id} has another answer already.")
             if row is None or row["leased_to"] != session_id:
@@ -272,6 +273,8 @@ class Picks(Journal):
             if row["lease_until"] is None or row["lease_until"] < timestamp():
                 raise PickRefusedError("lapsed", f"Slate {pick.slate_id} was open too long and went to someone else.")
             pick.check_position(row["k"])
+            if check:
+                check(pick, row["k"])
             db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
             now = timestamp()
             # as the server sees it, a slate came into view when it was served, or after the answer before it
@@ -279,8 +282,8 @@ class Picks(Journal):
             took = datetime.fromisoformat(now) - datetime.fromisoformat(seen)
             cursor = db.conn.execute(
                 """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
-                viewport, blur_count, server_ms)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                viewport, blur_count, worst, server_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [
                     pick.slate_id,
                     session_id,
@@ -292,6 +295,7 @@ class Picks(Journal):
                     pick.input,
                     pick.viewport,
                     pick.blur_count,
+                    pick.worst,
                     round(took.total_seconds() * 1000) if seen <= now else None,  # the clock was set back
                 ],
             )
@@ -309,18 +313,26 @@ class Picks(Journal):
             return PickRefusedError("lapsed", f"Slate {slate_id} was open too long and went to someone else.")
         return PickRefusedError("unknown", f"There is no slate {slate_id} in this session.")
 
-    def add_picks(self, answers: Iterable[tuple[int, str, int, dict[str, Any]]]) -> None:
-        """Stores simulated or proxy picks in bulk: (slate id, session id, position, flags) each."""
+    def add_picks(
+        self, answers: Iterable[tuple[int, str, int | None, dict[str, Any]]], worst: Sequence[int] | None = None
+    ) -> None:
+        """Stores simulated or proxy picks in bulk.
+
+        Args:
+            answers: (slate id, session id, position, flags) each; without a position it is a tie.
+            worst: the position picked as the worst of each; None where none was.
+        """
         now = timestamp()
         with self.write() as db:
             db.conn.executemany(
-                """INSERT INTO pick(slate_id, session_id, outcome, position, picked_at, flags_json)
-                VALUES (?, ?, 'pick', ?, ?, ?)""",
+                """INSERT INTO pick(slate_id, session_id, outcome, position, picked_at, flags_json, worst)
+                VALUES (?, ?, ?, ?, ?, ?, ?)""",
                 (
-                    (slate_id, session_id, position, now, json.dumps(flags) if flags else "{}")
-                    for slate_id, session_id, position, flags in answers
+                    (slate_id, session_id, "tie" if position is None else "pick", position, now,
+                     json.dumps(flags) if flags else "{}", None if worst is None else worst[i])
+                    for i, (slate_id, session_id, position, flags) in enumerate(answers)
                 ),
-            )
+            )  # fmt: skip
 
     def last_pick(self) -> int:
         """The highest pick id so far; 0 before the first."""
@@ -352,8 +364,8 @@ class Picks(Journal):
                     f"""INSERT OR IGNORE INTO exclusion(t, pick_id, flag)
                     SELECT ?, pick.id, ? FROM pick JOIN slate ON slate.id = slate_id
                     JOIN session ON session.id = session_id JOIN rater ON rater.id = session.rater_id
-                    WHERE kind = 'human' AND purpose = 'curation' AND outcome = 'pick' AND undone_at IS NULL
-                    AND withdrawn_at IS NULL AND pick.id > ? AND pick.id <= ? AND {flagged}""",
+                    WHERE kind = 'human' AND purpose = 'curation' AND outcome IN ('pick', 'tie')
+                    AND undone_at IS NULL AND withdrawn_at IS NULL AND pick.id > ? AND pick.id <= ? AND {flagged}""",
                     [t, flag, after, until, f"$.{flag}"],
                 )
                 counts[flag] = counts.get(flag, 0) + cursor.rowcount

@@ -11,13 +11,13 @@ from model.luce import log_probabilities
 
 ANSWER = np.dtype(
     [("slate", "i8"), ("k", "i4"), ("t", "i4"), ("purpose", "i1"), ("outcome", "i1"), ("position", "i4"),
-     ("rater", "i8"), ("copy_of", "i8"), ("repeats", "?"), ("withdrawn", "?"), ("flagged", "?")]
+     ("worst", "i4"), ("rater", "i8"), ("copy_of", "i8"), ("repeats", "?"), ("withdrawn", "?"), ("flagged", "?")]
 )  # fmt: skip
 ITEM = np.dtype(
     [("slate", "i8"), ("position", "i4"), ("sample", "i8"), ("t", "i4"), ("label", "i4"), ("reward", "f8"),
      ("operative", "f8")]
 )  # fmt: skip
-WORDS = {"none": "'none of these'", "skip": "skipped", "timeout": "timed out", "tie": "both as good"}
+WORDS = {"none": "'none of these'", "skip": "skipped", "timeout": "timed out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,15 @@ def read_log(store: Store, counting: AnswerFilter) -> Log:
     chosen, sizes = answers[counted], sizes[counted]
     first_rows = np.cumsum(sizes) - sizes
     rows = np.repeat(starts[place[counted]] - first_rows, sizes) + np.arange(int(sizes.sum()))
-    slates = Slates(sizes, chosen["position"].astype(np.int64), chosen["rater"], "human" not in counting.kinds)
+    tied, worst = chosen["outcome"] == OUTCOMES.index("tie"), chosen["worst"].astype(np.int64)
+    slates = Slates(
+        sizes,
+        np.where(tied, 0, chosen["position"]).astype(np.int64),
+        chosen["rater"],
+        "human" not in counting.kinds,
+        worst if (worst >= 0).any() else None,
+        tied if tied.any() else None,
+    )
     return Log(slates, chosen, items[rows], left_out, repeated_slates(answers, chosen, items))
 
 

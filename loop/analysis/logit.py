@@ -1,8 +1,8 @@
 """The conditional logit: Luce's rule with utilities linear in given columns, and the worths of coarse items.
 
 The one such fit of this code: `curate fit`, the report's utility gains and the proxy user (`loop.users`) all maximise
-the same `Likelihood`. Slates may be of any K. A worst one and a tie are read as choices of the same kind (`as_choices`).
-Intervals are clustered by rater, and Student's where raters are few.
+the same `Likelihood`. Slates may be of any K; a worst one and a tie are read as choices, too (`as_choices`). Intervals
+are clustered by rater, and Student's where raters are few.
 """
 
 import math

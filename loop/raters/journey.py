@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from data.records import Progress, Purpose, Slate
+from data.records import Pick, Progress, Purpose, Slate
 from data.store import Store, queries
 from data.store.connection import seconds_since
 from data.store.sessions import Journey
-from loop.config import JourneyConfig, StudyConfig
+from loop.config import JourneyConfig, SlatesConfig, StudyConfig
 
 KEY = "controls"
 MOST = 1_000_000
@@ -249,6 +249,29 @@ def silent_s(status: dict[str, Any]) -> float:
     if steady_s is not None:
         return steady_s
     return (datetime.now(UTC) - datetime.fromisoformat(status["at"])).total_seconds()
+
+
+class WrongJudgementError(ValueError):
+    """An answer that its slate doesn't ask for, or that lacks what it asks for.
+
+    Attributes:
+        field: of the answer, that is wrong.
+    """
+
+    def __init__(self, field: str, message: str):
+        super().__init__(message)
+        self.field = field
+
+
+def check_judgement(config: SlatesConfig, pick: Pick, k: int) -> None:
+    """Raises WrongJudgementError for an answer that a slate of K doesn't ask for."""
+    if pick.outcome == "tie" and not config.allows_tie(k):
+        why = f"only pairs can be tied, and this slate has {k}" if config.ties else "this study allows no ties"
+        raise WrongJudgementError("outcome", why)
+    if pick.worst is not None and not config.asks_worst(k):
+        raise WrongJudgementError("worst", f"this slate of {k} asks for the best alone")
+    if pick.outcome == "pick" and pick.worst is None and config.asks_worst(k):
+        raise WrongJudgementError("worst", "this slate asks for the worst, too: send its position as worst")
 
 
 class OutOfOrderError(ValueError):

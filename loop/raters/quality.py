@@ -41,7 +41,9 @@ def session_flags(quality: QualityConfig, answers: Sequence[Mapping[str, Any]]) 
     counted = [row for row in answers if row["purpose"] != "practice"]
     totals = Counter(flag for row in counted for flag in answer_flags(quality, row))
     plain = [row for row in counted if row["purpose"] != "attention"]
-    places = Counter(row["position"] for row in plain if row["outcome"] in ("pick", "tie"))  # ties are a place of theirs
+    places = Counter(
+        row["position"] for row in plain if row["outcome"] in ("pick", "tie")
+    )  # ties are a place of theirs
     worst = Counter(row["worst"] for row in plain if row.get("worst") is not None)
     repeats = sum(bool(row["repeats"]) for row in counted if row["outcome"] != "tie")
     enough = len(counted) >= quality.least_answers
