@@ -226,10 +226,15 @@ class Comparisons:
     source: Source
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def picks(self) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]]]]:
-        """(answer, winner, losers in display order) of every pick from at least two samples."""
+    def picks(self, ties: bool = False) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]]]]:
+        """(answer, winner, losers in display order) of every pick from at least two samples.
+
+        With `ties` also of these, in display order; `answer.picked` is None then.
+        """
         for answer in self.source.answers():
             winner = answer.picked
+            if ties and answer.values["outcome"] == "tie":
+                winner = answer.items[0]
             if answer.values["undone"]:
                 self.left_out["taken back by the rater"] += 1
             elif winner is None:
@@ -239,9 +244,11 @@ class Comparisons:
             else:
                 yield answer, winner, [item for item in answer.items if item is not winner]
 
-    def pictured(self) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]], dict[int, dict | None]]]:
+    def pictured(
+        self, ties: bool = False
+    ) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]], dict[int, dict | None]]]:
         """The same with the images by position; picks with an image that nobody kept are left out."""
-        for answer, winner, losers in self.picks():
+        for answer, winner, losers in self.picks(ties):
             cells = image_cells(self.source, answer)
             if all(cells):
                 yield answer, winner, losers, dict(enumerate(cells))
@@ -260,6 +267,15 @@ class Comparisons:
                 yield answer, winner, losers, images
 
 
+def pairs(
+    answer: Answer, winner: dict[str, Any], losers: Sequence[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(better, worse) pairs of a pick: the best over all others, and all others over the worst where one was picked."""
+    yield from ((winner, loser) for loser in losers)
+    if answer.worst is not None:
+        yield from ((other, answer.worst) for other in losers if other is not answer.worst)
+
+
 class Items:
     """The samples of a study's answers, numbered from 0; 8 bytes each."""
 
@@ -275,23 +291,34 @@ class Items:
 
 
 def write_choix(source: Source, path: Path) -> Written:
-    """Writes one JSON object: n_items, items (what each is), data (the picks) and slate_ids (beside data)."""
+    """Writes one JSON object: n_items, items (what each is), data (the picks) and slate_ids (beside data).
+
+    Worst picks and ties have lists of their own, since top-1 lists hold neither.
+    """
     with source.store.read():
         items, comparisons = Items(source), Comparisons(source)
-        n, slates = 0, []
+        n, slates, worst, ties = 0, [], [], []
         with path.open("w", encoding="utf-8") as file:
             file.write(f'{{"n_items": {len(items)},\n"items": [')
             for i, (sample, generation, label, sha256) in enumerate(source.samples()):
                 item = {"sample_id": sample, "generation": generation, "label": label, "image_sha256": sha256}
                 file.write((",\n" if i else "\n") + json.dumps(item))
             file.write('\n],\n"data": [')
-            for answer, winner, losers in comparisons.picks():
+            for answer, winner, losers in comparisons.picks(ties=True):
+                slate_id = answer.values["slate_id"]
+                if answer.picked is None:
+                    ties.append([slate_id, *map(items.number, answer.items)])
+                    continue
+                if answer.worst is not None:
+                    left = [items.number(loser) for loser in losers if loser is not answer.worst]
+                    worst.append([slate_id, items.number(answer.worst), left])
                 pick = [items.number(winner), [items.number(loser) for loser in losers]]
                 file.write((",\n" if n else "\n") + json.dumps(pick))
-                slates.append(answer.values["slate_id"])
+                slates.append(slate_id)
                 n += 1
-            file.write(f'\n],\n"slate_ids": {json.dumps(slates)}\n}}\n')
-    return Written(n, left_out=dict(comparisons.left_out))
+            lists = {"slate_ids": slates, "worst": worst, "ties": ties}
+            file.write("\n]" + "".join(f',\n"{name}": {json.dumps(rows)}' for name, rows in lists.items()) + "\n}\n")
+    return Written(n + len(ties), left_out=dict(comparisons.left_out))
 
 
 def write_hpd(source: Source, path: Path) -> Written:
@@ -300,12 +327,12 @@ def write_hpd(source: Source, path: Path) -> Written:
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for answer, winner, losers, _ in comparisons.pictured():
-            for loser in losers:
-                pair = sorted((winner, loser), key=lambda item: item["position"])
+            for better, worse in pairs(answer, winner, losers):
+                pair = sorted((better, worse), key=lambda item: item["position"])
                 record = {
                     "prompt": "",
                     "image_path": [f"images/{item['image_sha256']}.png" for item in pair],
-                    "human_preference": [int(item is winner) for item in pair],
+                    "human_preference": [int(item is better) for item in pair],
                     "user_hash": answer.values["rater"],
                     "slate_id": answer.values["slate_id"],
                     "choice_id": answer.values["choice_id"],
@@ -318,16 +345,16 @@ def write_hpd(source: Source, path: Path) -> Written:
 
 PICKAPIC_FIELDS = (
     Field("are_different", "boolean", "1: the two images differ"),
-    Field("best_image_uid", "text", "hash of the picked image"),
+    Field("best_image_uid", "text", "hash of the better image; the word tie where both are as good"),
     Field("caption", "text", "empty: the generator is unconditional"),
     Field("created_at", "text", "when, UTC"),
-    Field("has_label", "boolean", "1: one was picked"),
+    Field("has_label", "boolean", "1: it was judged"),
     Field("image_0_uid", "text", "hash of the image that stood first"),
     Field("image_1_uid", "text", "hash of the other image"),
     Field("jpg_0", "image", "the first image (a PNG, whatever the column is called)"),
     Field("jpg_1", "image", "the other image"),
-    Field("label_0", "number", "1 where the first was picked, else 0"),
-    Field("label_1", "number", "1 where the other was picked, else 0"),
+    Field("label_0", "number", "1 where the first is better, 0.5 where both are as good, else 0"),
+    Field("label_1", "number", "1 less that"),
     Field("model_0", "text", "the generation that drew the first"),
     Field("model_1", "text", "the generation that drew the other"),
     Field("ranking_id", "integer", "the answer; rows of one answer are one choice, not several"),
@@ -344,15 +371,15 @@ def write_pickapic(source: Source, path: Path) -> Written:
 
 
 def pickapic_rows(comparisons: Comparisons) -> Iterator[tuple]:
-    """The cells of `PICKAPIC_FIELDS` for each picked image and each image beside it."""
-    for answer, winner, losers, images in comparisons.pictured():
-        values = answer.values
-        for loser in losers:
-            first, second = sorted((winner, loser), key=lambda item: item["position"])
+    """The cells of `PICKAPIC_FIELDS` for each pair that a pick decides, and for each tie."""
+    for answer, winner, losers, images in comparisons.pictured(ties=True):
+        values, tied = answer.values, answer.picked is None
+        for better, worse in pairs(answer, winner, losers):
+            first, second = sorted((better, worse), key=lambda item: item["position"])
             uids = first["image_sha256"], second["image_sha256"]
-            label = float(first is winner)
+            label = 0.5 if tied else float(first is better)
             yield (
-                int(uids[0] != uids[1]), winner["image_sha256"], "", values["picked_at"], 1, *uids,
+                int(uids[0] != uids[1]), "tie" if tied else better["image_sha256"], "", values["picked_at"], 1, *uids,
                 images[first["position"]], images[second["position"]], label, 1 - label,
                 f"generation-{first['sample_generation']}", f"generation-{second['sample_generation']}",
                 values["choice_id"], values["slate_id"], values["rater"],
@@ -365,13 +392,17 @@ def write_preflib(source: Source, path: Path) -> Written:
     with source.store.read():
         items, comparisons = Items(source), Comparisons(source)
         orders: Counter[str] = Counter()
-        for _, winner, losers in comparisons.picks():
-            others = ",".join(str(number) for number in sorted(items.number(loser) + 1 for loser in losers))
-            orders[f"{items.number(winner) + 1}," + (f"{{{others}}}" if len(losers) > 1 else others)] += 1
+        for answer, winner, losers in comparisons.picks(ties=True):
+            between = [loser for loser in losers if loser is not answer.worst]
+            levels = [[winner], between, [answer.worst] if answer.worst is not None else []]
+            if answer.picked is None:
+                levels = [answer.items]
+            orders[",".join(tied_order([items.number(item) + 1 for item in level]) for level in levels if level)] += 1
         head = {
             "FILE NAME": path.name,
             "TITLE": " ".join(source.study.split()),
-            "DESCRIPTION": "The picked sample of each slate before the others, which are tied; the rest is unranked.",
+            "DESCRIPTION": "The picked sample of each slate before the others, which are tied, but for the worst where "
+            "one was picked; the rest is unranked.",
             "DATA TYPE": "toi",
             "MODIFICATION TYPE": "original",
             "RELATES TO": "",
@@ -390,6 +421,12 @@ def write_preflib(source: Source, path: Path) -> Written:
             for order, n in sorted(orders.items(), key=lambda item: (-item[1], item[0])):
                 file.write(f"{n}: {order}\n")
     return Written(orders.total(), left_out=dict(comparisons.left_out))
+
+
+def tied_order(numbers: Sequence[int]) -> str:
+    """Alternatives of one rank as PrefLib writes them."""
+    joined = ",".join(map(str, sorted(numbers)))
+    return f"{{{joined}}}" if len(numbers) > 1 else joined
 
 
 TRL_SHARED = (
@@ -422,9 +459,9 @@ def trl_rows(comparisons: Comparisons) -> Iterator[tuple]:
     """The cells of `TRL_FIELDS` for each picked image and each image beside it."""
     for answer, winner, losers, images in comparisons.pictured():
         shared = [answer.values[column.name] for column in TRL_SHARED]
-        for loser in losers:
-            pair = images[winner["position"]], images[loser["position"]]
-            yield ("", *pair, winner["sample_id"], loser["sample_id"], *shared)
+        for better, worse in pairs(answer, winner, losers):
+            pair = images[better["position"]], images[worse["position"]]
+            yield ("", *pair, better["sample_id"], worse["sample_id"], *shared)
 
 
 DIFFUSION_DPO_FIELDS = (
@@ -452,9 +489,9 @@ def diffusion_dpo_rows(comparisons: Comparisons) -> Iterator[tuple]:
     """The cells of `DIFFUSION_DPO_FIELDS` for each picked image and each image beside it."""
     for answer, winner, losers, images in comparisons.trainable():
         values = answer.values
-        for loser in losers:
-            pair = sorted((winner, loser), key=lambda item: item["position"])
-            label = int(pair[0] is winner)
+        for better, worse in pairs(answer, winner, losers):
+            pair = sorted((better, worse), key=lambda item: item["position"])
+            label = int(pair[0] is better)
             cells = (images[item["position"]] for item in pair)
             yield (
                 *((cell or {}).get("bytes") for cell in cells), label, 1 - label, "",
@@ -534,7 +571,8 @@ CHOIX = Format(
     "utilities = choix.opt_top1(max(label) + 1, data, alpha=0.1)",
     write=write_choix,
     limits="An item is a sample, and most samples stand in one slate only, so that their utilities can't be told "
-    "apart: replace items by their label or generation, as above, before you fit.",
+    "apart: replace items by their label or generation, as above, before you fit. Top-1 lists hold neither worst picks "
+    "nor ties: these are in worst ([slate_id, worst, [those that stayed]]) and ties ([slate_id, item, item]).",
 )
 TRL = Format(
     name="trl",
@@ -542,8 +580,9 @@ TRL = Format(
     about="One row per picked image and image beside it, for TRL's preference trainers and other DPO code.",
     reading='from datasets import load_dataset\n\npairs = load_dataset("parquet", data_files="pairs.parquet")["train"]',
     write=write_trl,
-    limits="A slate of K images gives K - 1 rows, which are not independent: keep those of one slate_id together when "
-    "you split, and count choices, not rows. The prompt is empty.",
+    limits="A slate of K images gives K - 1 rows, and K - 2 more of all over the worst where one was picked. They "
+    "are not independent: keep those of one slate_id together when you split, and count choices, not rows. Ties are "
+    "left out. The prompt is empty.",
 )
 PICKAPIC = Format(
     name="pickapic",
@@ -552,8 +591,8 @@ PICKAPIC = Format(
     "Diffusion-DPO code.",
     reading='from datasets import load_dataset\n\npairs = load_dataset("parquet", data_files="train.parquet")["train"]',
     write=write_pickapic,
-    limits="There are no ties: answers that picked nothing are left out. user_id is a text, ranking_id joins the K - 1 "
-    "rows of one answer, and the columns jpg_0 and jpg_1 hold PNGs.",
+    limits="Answers that judged nothing are left out; of ties both labels are 0.5. A worst pick gives K - 2 rows more. "
+    "user_id is a text, ranking_id joins the rows of one answer, and the columns jpg_0 and jpg_1 hold PNGs.",
 )
 DIFFUSION_DPO = Format(
     name="diffusion-dpo",
@@ -564,8 +603,9 @@ DIFFUSION_DPO = Format(
     'pairs = load_dataset(".")["train"]\n'
     'first = Image.open(io.BytesIO(pairs[0]["jpg_0"])).convert("RGB")',
     write=write_diffusion_dpo,
-    limits="Give the folder as --dataset_name. A slate of K images gives K - 1 rows, which are one choice: keep those "
-    "of one slate_id together when you split. Only picks that may train are in it. The caption is empty.",
+    limits="Give the folder as --dataset_name. A slate of K images gives K - 1 rows, and K - 2 more where a worst one "
+    "was picked, which are one choice: keep those of one slate_id together when you split. Only picks that may train "
+    "are in it, and no ties. The caption is empty.",
     folder_only=True,
 )
 IMAGEFOLDER = Format(
@@ -576,8 +616,8 @@ IMAGEFOLDER = Format(
     reading='from datasets import load_dataset\n\npicked = load_dataset("imagefolder", data_dir=".")["train"]\n'
     'picked[0]["image"]',
     write=write_imagefolder,
-    limits="Only what was picked and may train is in it, without what it was picked from. Give the folder as "
-    "--train_data_dir; --caption_column text is empty.",
+    limits="Only what was picked and may train is in it, without what it was picked from, and no ties. "
+    "Give the folder as --train_data_dir; --caption_column text is empty.",
     folder_only=True,
     own_images=True,
 )
@@ -587,8 +627,8 @@ HPD = Format(
     about="One record per picked image and image beside it, as in HPDv2's train.json, for HPSv2's training code.",
     reading='import json\n\npairs = json.load(open("train.json"))',
     write=write_hpd,
-    limits="The records of one slate_id are one choice among K images, not K - 1 independent ones. The prompt is "
-    "empty.",
+    limits="The records of one slate_id (K - 1, and K - 2 more where a worst one was picked) are one choice among K "
+    "images. Ties are left out. The prompt is empty.",
     folder_only=True,
 )
 PREFLIB = Format(
