@@ -39,6 +39,11 @@ def logged(store: Store, fill: Callable[..., list[int]]) -> Store:
         samples = [Sample(0, 50 + i, 0.1 + i, 1, point=(1e-9, 2.0), operative_reward=-0.5), Sample(0, 70 + i)]
         (slate,) = store.add_slates([NewSlate(0, "curation", 2, i, samples)], picked_by=[user])
         store.add_picks([(slate, user, 1, {})])
+    three = [[Sample(0, 200 + 10 * j + i, 0.5) for i in range(k)] for j, k in enumerate((3, 2))]
+    judged = store.add_slates([NewSlate(0, "curation", len(samples), 5, samples) for samples in three])
+    user = store.bulk_session("sim", "judge")
+    store.add_picks([(judged[0], user, 2, {})], worst=[1])
+    store.add_picks([(judged[1], user, None, {})])  # a tie
     (infinite,) = store.add_slates([NewSlate(0, "curation", None, 9, [Sample(0, 4)])])
     store.add_picks([(infinite, store.bulk_session("proxy", "fit"), 0, {})])
     return store
@@ -52,7 +57,7 @@ def exported(store: Store, out: Path, name: str = "long-csv", study: str = "=stu
 @pytest.mark.parametrize("name", ["long-csv", "long-parquet"])
 def test_export_import_export_is_the_same_file(logged: Store, tmp_path: Path, name: str):
     first = exported(logged, tmp_path / "first", name)
-    assert import_log(first, tmp_path / "copy", configure("digits")) == (15, 0)
+    assert import_log(first, tmp_path / "copy", configure("digits")) == (17, 0)
     copy = Study.open(tmp_path / "copy")
     export(Source(copy.store, "copy", "another salt"), find_format(name), tmp_path / "second")
     file = find_format(name).file
@@ -67,7 +72,7 @@ def test_images_may_be_known_by_their_hash_alone(logged: Store, tmp_path: Path):
     file = exported(logged, tmp_path / "log.csv")
     answers, missing = import_log(file, tmp_path / "copy", configure("digits"))
     copy = Study.open(tmp_path / "copy")
-    assert (answers, missing) == (15, 9) and faults(copy) == []
+    assert (answers, missing) == (17, 9) and faults(copy) == []
     export(Source(copy.store, "copy"), find_format("long-csv"), tmp_path / "again.csv")
     assert file.read_bytes() == (tmp_path / "again.csv").read_bytes()
     copy.store.close()
