@@ -425,14 +425,6 @@ class SlatesConfig(_Table):
     repeat: float = Field(default=0.0, ge=0, le=0.5, description="share of slates that a rater saw before, reordered")
     timeout_s: float = Field(default=0.0, ge=0, description="a slate without an answer counts as timed out; 0: never")
 
-    def asks_worst(self, k: int) -> bool:
-        """True if a pick from a slate of K names the worst, too; of pairs, as audit slates are, it never does."""
-        return self.kind == "best_worst" and k > 2
-
-    def allows_tie(self, k: int) -> bool:
-        """True if both of a slate of K may be as good."""
-        return self.ties and k == 2
-
 
 class QualityConfig(_Table):
     """The [quality] table: when answers are flagged, and which flags keep them out of training. Nothing is deleted."""

@@ -34,6 +34,8 @@ from loop.raters.journey import (
     Step,
     WrongJudgementError,
     admits,
+    allows_tie,
+    asks_worst,
     check_judgement,
     completion,
     control_state,
@@ -162,7 +164,7 @@ def slate_fields(slate: Slate) -> dict[str, Any]:
 
 def judgement_fields(config: StudyConfig, k: int) -> dict[str, bool]:
     """The judgements that a slate of K asks for beside its best: `worst` and `tie`, each only where it is true."""
-    asked = {"worst": config.slates.asks_worst(k), "tie": config.slates.allows_tie(k)}
+    asked = {"worst": asks_worst(config.slates, k), "tie": allows_tie(config.slates, k)}
     return {name: True for name, wanted in asked.items() if wanted}
 
 

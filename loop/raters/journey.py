@@ -263,14 +263,24 @@ class WrongJudgementError(ValueError):
         self.field = field
 
 
+def asks_worst(config: SlatesConfig, k: int) -> bool:
+    """True if a pick from a slate of K names the worst, too; of pairs, as audit slates are, it never does."""
+    return config.kind == "best_worst" and k > 2
+
+
+def allows_tie(config: SlatesConfig, k: int) -> bool:
+    """True if both of a slate of K may be as good."""
+    return config.ties and k == 2
+
+
 def check_judgement(config: SlatesConfig, pick: Pick, k: int) -> None:
     """Raises WrongJudgementError for an answer that a slate of K doesn't ask for."""
-    if pick.outcome == "tie" and not config.allows_tie(k):
+    if pick.outcome == "tie" and not allows_tie(config, k):
         why = f"only pairs can be tied, and this slate has {k}" if config.ties else "this study allows no ties"
         raise WrongJudgementError("outcome", why)
-    if pick.worst is not None and not config.asks_worst(k):
+    if pick.worst is not None and not asks_worst(config, k):
         raise WrongJudgementError("worst", f"this slate of {k} asks for the best alone")
-    if pick.outcome == "pick" and pick.worst is None and config.asks_worst(k):
+    if pick.outcome == "pick" and pick.worst is None and asks_worst(config, k):
         raise WrongJudgementError("worst", "this slate asks for the worst, too: send its position as worst")
 
 

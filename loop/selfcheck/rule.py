@@ -64,7 +64,7 @@ def answered_by(slates: Mapping[int, np.ndarray], raters: np.ndarray, ties: bool
 
 
 def worst_of(slates: Mapping[int, np.ndarray], raters: np.ndarray, bias: tuple[float, ...]) -> list[AnsweredSlates]:
-    """What the best left, with minus the utilities, and the worst picked from it: picks by Luce's rule as well.
+    """Samples that the best left, with minus the utilities, and the worst of them: picks by Luce's rule as well.
 
     Args:
         slates: (n, K) items by K.
