@@ -50,7 +50,7 @@ class Rehearsal:
     """The bots' record of what happened.
 
     Attributes:
-        acknowledged: outcome and position of every answer that the server said it has, by slate.
+        acknowledged: outcome, position and worst of every answer that the server said it has, by slate.
         seconds: from a request to its answer, by kind of request.
         faults: requests that failed, by kind and reason; all of them were sent again.
         waits: times a bot found no slate.
@@ -58,7 +58,7 @@ class Rehearsal:
         elapsed: seconds in all.
     """
 
-    acknowledged: dict[int, tuple[str, int | None]] = field(default_factory=dict)
+    acknowledged: dict[int, tuple[str, int | None, int | None]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
     waits: int = 0
@@ -147,7 +147,8 @@ class Bot:
         answer = await self.request("pick", "POST", "/api/pick", {**body, "input": "mouse"})
         if "next" not in answer:  # the slate had lapsed; the server hands out another
             return await self.request("slate", "GET", "/api/slate")
-        self.rehearsal.acknowledged[state["slate_id"]] = (judgement["outcome"], judgement.get("position"))
+        parts = (judgement["outcome"], judgement.get("position"), judgement.get("worst"))
+        self.rehearsal.acknowledged[state["slate_id"]] = parts
         self.answered += counts
         return answer["next"]
 

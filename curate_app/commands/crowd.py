@@ -119,8 +119,8 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
     """Time, load, losses and flags of a rehearsal, and the stated tastes beside what a fit recovers."""
     import numpy as np
 
-    rows = study.store.rows("SELECT slate_id, outcome, position FROM pick WHERE undone_at IS NULL")
-    stored = {row["slate_id"]: (row["outcome"], row["position"]) for row in rows}
+    rows = study.store.rows("SELECT slate_id, outcome, position, worst FROM pick WHERE undone_at IS NULL")
+    stored = {row["slate_id"]: (row["outcome"], row["position"], row["worst"]) for row in rows}
     lost = [slate for slate, answer in done.acknowledged.items() if stored.get(slate) != answer]
     seconds = {
         kind: {"n": len(times), "p50": float(np.median(times)), "p95": float(np.quantile(times, 0.95))}
