@@ -3,16 +3,18 @@
 Each answer is read once, so that a refresh costs what came since the last one, however long the log has become.
 """
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
 from data.store import queries
+from loop.analysis.taste import RaterTaste, read_tastes
 from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import Evidence, WinRate
 from loop.evidence.study import stored_quick_evidence
@@ -23,6 +25,8 @@ CHUNK = 10_000  # answers
 MINUTES = 60
 EFFORT = 20  # what took a second is not read anew within this many
 AT_WORK_S = 120.0  # people who did something within so many seconds are at work
+FIRST_S = 1.0  # that a page which opens waits for tastes
+MOST_CHOICES = 50  # raters whose tastes are remembered
 T = TypeVar("T")
 
 
@@ -167,6 +171,52 @@ class CrowdCounts:
         """Win rates of the generations, from the comparisons that have been counted."""
         raters, foreign = raters_of(self._store, self._config, live=True), queries.foreign_generations(self._store)
         return rates_of(self._wins.counts, raters, self._latest, foreign)
+
+
+class LatestTastes:
+    """Tastes of raters, worked out in a thread of their own whenever there are new picks: no refresh waits for them.
+
+    Args:
+        study: the study.
+    """
+
+    def __init__(self, study: Study):
+        self._study = study
+        self._lock = Lock()
+        self._known: dict[int | None, tuple[int, float, list[RaterTaste], list[tuple[int, int]]]] = {}
+        self._worker: Thread | None = None
+
+    def __call__(self, rater: int | None = None) -> tuple[list[RaterTaste], list[tuple[int, int]]]:
+        """The tastes as they were worked out last (see `read_tastes`); none before that.
+
+        Args:
+            rater: whose, by number; None for all raters together.
+        """
+        last = self._study.store.last_pick()
+        with self._lock:
+            until, not_before, tastes, raters = self._known.get(rater, (-1, 0.0, [], []))
+            idle = self._worker is None or not self._worker.is_alive()
+            if until != last and idle and time.monotonic() > not_before:
+                self._worker = Thread(target=self._read, args=(rater, last), daemon=True)
+                self._worker.start()
+            worker = self._worker
+        if until < 0 and worker is not None:  # a page that opens has all its parts at once, where that is quick
+            worker.join(FIRST_S)
+            with self._lock:
+                _, _, tastes, raters = self._known.get(rater, (-1, 0.0, [], []))
+        return tastes, raters
+
+    def _read(self, rater: int | None, last: int) -> None:
+        began = time.monotonic()
+        try:
+            tastes, raters = read_tastes(self._study.store, self._study.config, rater)
+        except sqlite3.Error:  # the page says what is wrong with the database; the next refresh tries again
+            return
+        now = time.monotonic()
+        with self._lock:
+            if len(self._known) > MOST_CHOICES:
+                self._known.clear()
+            self._known[rater] = last, now + EFFORT * (now - began), tastes, raters
 
 
 class LatestEvidence:

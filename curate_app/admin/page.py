@@ -16,11 +16,12 @@ import gradio as gr
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
-from curate_app.admin.counts import CrowdCounts, LatestEvidence
+from curate_app.admin.counts import CrowdCounts, LatestEvidence, LatestTastes
 from curate_app.admin.panels import TRAINING, Panels, notes_panel, panels
 from curate_app.assets import TEXT, render
 from curate_app.commands.export import SALT
-from curate_app.report.tables import count_of
+from curate_app.plots.way import study_way
+from curate_app.report.tables import count_of, taste_evidence, taste_note, taste_view
 from data.choice_log.export import csv_pages
 from data.secret_file import kept_secret
 from data.store import queries
@@ -31,9 +32,10 @@ from loop.study import Study
 EVERY_S = 2.0
 REPORT_S = 900
 MOST_USERS = 100_000
-HTML_PARTS = ("head", "notes", "crowd", "curves", "timeline", "sheets", "events")
-LIVE = ("pause", "finish", "quota", "retrain", "simulate", "users_row")
-SAY = TEXT["admin"]
+HTML_PARTS = ("head", "notes", "crowd", "taste", "curves", "timeline", "sheets", "events")
+LIVE = ("pause", "finish", "quota", "retrain", "simulate", "users_row", "rater")
+ALL, MOST_OPTIONS = "all", 200  # raters to choose from, those with the most picks
+SAY, SAY_TASTE = TEXT["admin"], TEXT["taste"]
 # Plain calls beside the queue, without a spinner over what is there and without a name in an API listing.
 PLAIN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 EVERY_PRESS: dict[str, Any] = {**PLAIN, "trigger_mode": "multiple"}  # also while the last is still on its way
@@ -50,14 +52,18 @@ def build_admin_page(study: Study, *, closed: bool = False) -> gr.Blocks:
         parts["notes"].render()
         buttons = Buttons(study, closed)
         for name in HTML_PARTS[2:]:
+            if name == "taste":
+                buttons.rater.render()
             parts[name].render()
         outputs = [shown, *parts.values(), *buttons.live.values()]
         refresh = Refresh(study)
-        gr.Timer(EVERY_S).tick(refresh, shown, outputs, **PLAIN)
-        blocks.load(refresh, shown, outputs, **PLAIN)
+        inputs = [shown, buttons.rater]
+        gr.Timer(EVERY_S).tick(refresh, inputs, outputs, **PLAIN)
+        blocks.load(refresh, inputs, outputs, **PLAIN)
+        buttons.rater.input(refresh, inputs, outputs, **EVERY_PRESS)
         blocks.load(lambda: journey.control_state(study.store).quota, None, buttons.quota, **PLAIN)
         for request in buttons.connect():
-            request.then(refresh, shown, outputs, **PLAIN)
+            request.then(refresh, inputs, outputs, **PLAIN)
     return blocks
 
 
@@ -87,7 +93,17 @@ class Buttons:
         self.ask_simulate, self.simulate_question, self.simulate_yes, simulate_no = self.question("simulate", "")
         self.refusals = ((self.ask_finish, finish_no), (self.ask_simulate, simulate_no))
         self.answer = gr.HTML("", elem_id="part-answer", apply_default_css=False)
-        components = (self.pause, self.finish, self.set_quota, self.retrain, self.simulate, self.users_row)
+        self.rater = gr.Dropdown(
+            [(SAY_TASTE["all"], ALL)],
+            value=ALL,
+            label=SAY_TASTE["title_label"],
+            elem_id="whose",
+            visible=False,
+            render=False,
+        )
+        components = (
+            self.pause, self.finish, self.set_quota, self.retrain, self.simulate, self.users_row, self.rater,
+        )  # fmt: skip
         self.live = dict(zip(LIVE, components, strict=True))
 
     @staticmethod
@@ -231,12 +247,18 @@ class Refresh:
         self.study = study
         self.crowd = CrowdCounts(study)
         self.evidence = LatestEvidence(study)
+        self.tastes = LatestTastes(study)
         picks_progress(study.store, study.config)  # counted in full once, before anyone waits for it
 
-    def __call__(self, shown: dict[str, Any]) -> list[Any]:
-        """(what is shown now, then the changes to each part)."""
+    def __call__(self, shown: dict[str, Any], rater: object = ALL) -> list[Any]:
+        """The parts as shown now, then the changes to each.
+
+        Args:
+            shown: what this page shows.
+            rater: whose taste it is to show, as the page sent it.
+        """
         try:
-            now = self.parts(panels(self.study, self.crowd, self.evidence()))
+            now = {**self.parts(panels(self.study, self.crowd, self.evidence())), **self.taste(rater)}
         except sqlite3.Error as error:
             now = {**shown, "notes": notes_panel([("reason", SAY["store_failed"].format(error=error))])}
         changes = []
@@ -245,11 +267,27 @@ class Refresh:
             changes.append(gr.skip() if same else gr.update(**now[name]) if name in LIVE else now[name])
         return [now, *changes]
 
+    def taste(self, rater: object) -> dict[str, Any]:
+        """The HTML of the tastes, once they are worked out, and the raters to choose from."""
+        number = int(rater) if isinstance(rater, str) and rater.isdecimal() and len(rater) < 19 else None
+        tastes, raters = self.tastes(number)
+        now: dict[str, Any] = {}
+        if tastes:
+            evidence = [taste_evidence(some) for some in tastes]
+            views = [taste_view(some) for some in evidence if some.leanings or not some.by_rater]
+            now["taste"] = render("admin_taste.html", say=SAY_TASTE, views=views, note=taste_note(evidence))
+        if len(raters) > 1:
+            most = sorted(sorted(raters, key=lambda pair: -pair[1])[:MOST_OPTIONS])
+            option = SAY_TASTE["option"].format
+            choices = [(option(n=number, picks=count_of(n, "pick")), str(number)) for number, n in most]
+            now["rater"] = {"choices": [(SAY_TASTE["all"], ALL), *choices], "visible": True}
+        return now
+
     @staticmethod
     def parts(now: Panels) -> dict[str, Any]:
         """The HTML of each part, and the properties of each button."""
         return {
-            **{name: getattr(now, name) for name in HTML_PARTS},
+            **{name: getattr(now, name) for name in HTML_PARTS if name != "taste"},
             "pause": {"value": SAY["resume" if now.controls.stopped else "pause"], "interactive": True},
             "finish": {"interactive": not now.controls.finished},
             "quota": {"interactive": True},
@@ -260,7 +298,7 @@ class Refresh:
 
 
 def build_export_routes(study: Study) -> APIRouter:
-    """GET /admin/export/choices.csv and GET /admin/export/report.html."""
+    """GET /admin/export/choices.csv, /admin/export/way.png and /admin/export/report.html."""
     router, making, name = APIRouter(), Lock(), study.path.resolve().name
 
     def headers(file: str) -> dict[str, str]:
@@ -270,6 +308,13 @@ def build_export_routes(study: Study) -> APIRouter:
     def choices() -> Response:
         pages = csv_pages(study.store, name, kept_secret(study.path, SALT))
         return StreamingResponse(pages, media_type="text/csv; charset=utf-8", headers=headers("choices.csv"))
+
+    @router.get("/admin/export/way.png")
+    def way() -> Response:
+        png = study_way(study)
+        if png is None:
+            return PlainTextResponse(SAY["way_none"], 404)
+        return Response(png, media_type="image/png", headers=headers(f"{name}.png"))
 
     @router.get("/admin/export/report.html")
     def report() -> Response:

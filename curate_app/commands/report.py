@@ -34,6 +34,8 @@ def report(
 ) -> None:
     """Report on a study, or compare several: report.html, one file that works offline and prints, and report.json.
 
+    Of one study also report.png, the way so far as a picture to share.
+
     Example: `curate report my-study`
 
     Example: `curate report pure mixed --out comparison.html`
@@ -48,7 +50,11 @@ def report(
     for evidence in evidences:
         print_summary(evidence)
     if html is not None:
-        console.print(f"Wrote {html} and {html.with_suffix('.json')}.", markup=False, highlight=False, soft_wrap=True)
+        picture = html.with_suffix(".png")
+        more = f", {picture}" if len(opened) == 1 and picture.is_file() else ""
+        console.print(
+            f"Wrote {html}{more} and {html.with_suffix('.json')}.", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def choose_html(studies: Sequence[Path], out: Path | None, force: bool) -> Path:
@@ -65,7 +71,8 @@ def choose_html(studies: Sequence[Path], out: Path | None, force: bool) -> Path:
             raise ValueError(f"There is no folder {out}; make it first, or name a file that ends with .html.")
         html = folder / "report.html"
     if not force:
-        check_replaceable(html, html.with_suffix(".json"))
+        pictures = [html.with_suffix(".png")] if len(studies) == 1 else []
+        check_replaceable(html, html.with_suffix(".json"), *pictures)
     return html
 
 

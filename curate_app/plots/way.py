@@ -10,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from curate_app.assets import TEXT
 from data.records import Generation
 from data.store import Store, queries
 from loop.analysis.movement import Move, Movements
+from loop.study import Study
 
 WIDTH, HEIGHT = 1200, 630  # what pages that show a link's picture ask for
 MARGIN, COLUMN, GAP = 48, 344, 5  # of the picture; the width of its words; between small pictures
@@ -98,6 +100,15 @@ def fitted(image: Image.Image, side: int) -> Image.Image:
     return image.convert("RGB").resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
 
 
+def study_way(study: Study) -> bytes | None:
+    """The picture of a study under its title, or its name where the title is the usual question."""
+    config = study.config
+    movements = Movements(study.store, config.data.family.factors if config.data.family else ())
+    usual = type(config.app).model_fields["title"].default
+    title = study.path.resolve().name if config.app.title == usual else config.app.title
+    return way_picture(study.store, movements, title)
+
+
 def way_picture(store: Store, movements: Movements, title: str, say: Mapping[str, str] = SAY) -> bytes | None:
     """The way of a study so far as a PNG of 1200 x 630 pixels; None before there is a sheet.
 
@@ -117,7 +128,9 @@ def way_picture(store: Store, movements: Movements, title: str, say: Mapping[str
     draw_words(draw, title, move_words(move, say) if move else "", counted_words(store, latest.t, say))
     draw_strip(picture, draw, store, evenly(generations, MOST_ROWS), say)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=6)
+    about = PngInfo()
+    about.add_text("Software", "curate")  # by which a picture of this kind is known
+    picture.save(buffer, format="PNG", compress_level=6, pnginfo=about)
     return buffer.getvalue()
 
 

@@ -9,14 +9,19 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from curate_app.plots.way import study_way
 from curate_app.report.pages import comparison_json, comparison_page, own_version, page
 from curate_app.report.pictures import Gallery, gather
+from curate_app.report.tables import taste_evidence
+from loop.analysis.taste import read_tastes
 from loop.evidence.schema import CheckResult, Evidence
 from loop.evidence.study import evidence_of
 from loop.selfcheck import Check, self_checks
 from loop.study import Study
 
 MARK = '<meta name="generator" content="curate'  # by which a report is known
+PICTURE = "Software\0curate"  # and its picture
+MOST_TASTES = 6  # raters, where they are too few to be put together
 LIBRARIES = ("numpy", "scipy", "torch")
 
 
@@ -26,22 +31,39 @@ class Material:
 
     evidence: Evidence
     gallery: Gallery
+    way: bytes | None
 
 
-def read(study: Study) -> Material:
-    """The evidence of a study with its self-checks, and its pictures; everything of the same moment."""
+def read(study: Study, *, compared: bool = False) -> Material:
+    """The evidence of a study with its self-checks, and its pictures; everything of the same moment.
+
+    Args:
+        study: the study.
+        compared: it stands beside others, without raters' tastes and the way so far.
+    """
     with study.store.read():
         checks = [as_result(check) for check in self_checks(study.store, study.config)]
+        tastes = [] if compared else read_tastes(study.store, study.config, most=MOST_TASTES)[0]
         evidence = evidence_of(study, leave=False)
         missing = len(study.store.generations()) - len(evidence.generations)
-        evidence = evidence.model_copy(update={"checks": checks, "unmeasured": missing, "software": software()})
-        return Material(evidence, gather(study.store, evidence))
+        more = {
+            "checks": checks,
+            "tastes": [taste_evidence(some) for some in tastes],
+            "unmeasured": missing,
+            "software": software(),
+        }
+        evidence = evidence.model_copy(update=more)
+        return Material(evidence, gather(study.store, evidence), None if compared else study_way(study))
 
 
 def write_report(study: Study, html: Path) -> Evidence:
-    """Writes one study's report, and beside it the same as JSON."""
+    """Writes one study's report, and beside it the same as JSON, and the way so far as a picture."""
     material = read(study)
-    replace_files(html, page(material.evidence, material.gallery), material.evidence.model_dump_json(indent=1))
+    text, json_text = (
+        page(material.evidence, material.gallery, material.way),
+        material.evidence.model_dump_json(indent=1),
+    )
+    replace_files(html, text, json_text, material.way)
     return material.evidence
 
 
@@ -65,7 +87,7 @@ def write_comparison(
     materials = []
     for done, study in enumerate(studies):
         report(done)
-        materials.append(read(study))
+        materials.append(read(study, compared=True))
     evidences, galleries = [some.evidence for some in materials], [some.gallery for some in materials]
     names = distinct([study.path for study in studies])
     text = comparison_page(evidences, galleries, names, title=title, figures=figures)
@@ -98,7 +120,7 @@ def check_replaceable(*paths: Path) -> None:
             continue
         with path.open(encoding="utf-8", errors="replace") as file:
             start = file.read(4096)
-        if MARK not in start and '"schema_version":' not in start[:200]:
+        if MARK not in start and PICTURE not in start and '"schema_version":' not in start[:200]:
             raise ValueError(f"{path} is there already and isn't a report; choose another name or use --force.")
 
 
@@ -114,12 +136,22 @@ def software() -> dict[str, str]:
     return {"curate": own_version(), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def replace_files(html: Path, text: str, json_text: str) -> None:
-    """Writes the page, and the JSON beside it; a reader sees the whole of the old file or the whole of the new one."""
-    for path, content in ((html.with_suffix(".json"), json_text), (html, text)):
+def replace_files(html: Path, text: str, json_text: str, png: bytes | None = None) -> None:
+    """Writes the page, and beside it the JSON and a picture; a reader sees the whole of the old file or of the new one.
+
+    Args:
+        html: the page; the others have its name with .json and .png.
+        text: of the page.
+        json_text: of the JSON.
+        png: the picture, where there is one.
+    """
+    contents = {html.with_suffix(".json"): json_text.encode(), html: text.encode()}
+    if png is not None:
+        contents = {html.with_suffix(".png"): png, **contents}
+    for path, content in contents.items():
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            draft.write_text(content, encoding="utf-8")
+            draft.write_bytes(content)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

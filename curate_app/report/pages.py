@@ -117,8 +117,14 @@ def glossary(evidence: Evidence) -> list[dict[str, str]]:
     return [*terms, *claims]
 
 
-def page(evidence: Evidence, gallery: Gallery) -> str:
-    """The report of one study as a whole HTML document."""
+def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
+    """The report of one study as a whole HTML document.
+
+    Args:
+        evidence: of the study.
+        gallery: its pictures.
+        way: the way so far as a PNG; None before there is any.
+    """
     heads, rows = tables.figures(evidence) if evidence.generations else ([], [])
     judged = len(evidence.generations) > 1
     passed = sum(check.verdict == "pass" for check in evidence.checks)
@@ -141,6 +147,9 @@ def page(evidence: Evidence, gallery: Gallery) -> str:
         margin_heads=tables.MARGIN_HEADS,
         charts=drawn(study_charts(evidence)),
         gallery=gallery,
+        way=data_address(way) if way and judged else "",
+        tastes=[tables.taste_view(some) for some in evidence.tastes if some.leanings or not some.by_rater],
+        taste_note=tables.taste_note(evidence.tastes),
         figures={"heads": heads, "rows": rows},
         gains=tables.gains(evidence),
         preferred=tables.preferred(evidence),

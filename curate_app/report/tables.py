@@ -6,17 +6,22 @@ Those of one study come first, then those that compare several.
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from curate_app.assets import TEXT
 from curate_app.plots.svg import number as plain_number
 from curate_app.report.charts import kl_figures, moved_classes, with_error
 from data.measurements import DensityDivergence
+from loop.analysis.logit import LEAST_RATERS
+from loop.analysis.taste import RaterTaste
 from loop.evidence.schema import (
     CheckResult,
     ClaimVerdict,
     Estimate,
     Evidence,
     GenerationEvidence,
+    TasteEvidence,
     VerdictWord,
     WinRate,
 )
@@ -33,7 +38,64 @@ MARGIN_HEADS = (
 )  # fmt: skip
 ODD_SHOWN = 8  # self-checks in full
 MOST_SHARE = 10  # of a predicted gain
+LEAST_SHOWN, MOST_SHOWN = 3, 8  # leanings of a taste
+SAY_TASTE = TEXT["taste"]
 KINDS = {"human": "by people", "sim": "simulated", "proxy": "by proxy"}
+
+
+def taste_evidence(some: RaterTaste) -> TasteEvidence:
+    """A taste as a report holds it."""
+    fields = asdict(some.taste)
+    return TasteEvidence(rater=some.rater, kind=some.kind, **fields)
+
+
+def taste_note(tastes: Sequence[TasteEvidence]) -> str:
+    """Why there is no taste of all raters together; empty where there is one."""
+    for taste in tastes:
+        if taste.by_rater and not taste.leanings:
+            return SAY_TASTE["few_raters"].format(least=LEAST_RATERS, raters=count_of(taste.raters, "rater"))
+    return ""
+
+
+def taste_view(taste: TasteEvidence) -> dict[str, Any]:
+    """A taste as the templates show it: sentences, and for each leaning its words and a bar in percent of the width.
+
+    Leanings are those that are clear, at least `LEAST_SHOWN` and at most `MOST_SHOWN` of them.
+    """
+    say, picks, clear = SAY_TASTE, count_of(taste.picks, "pick"), taste.clear
+    if taste.rater is not None:
+        title = say["rater"].format(n=taste.rater)
+    else:
+        title = say["together" if taste.kind == "human" else "sim"]
+    if not taste.leanings:
+        return {"title": title, "words": say["few"].format(picks=picks), "rows": [], "guesses": "", "about": ""}
+    shown = clear[:MOST_SHOWN] if len(clear) >= LEAST_SHOWN else taste.leanings[:LEAST_SHOWN]
+    most = max(0.1, *(leaning.high for leaning in shown))
+    if clear:
+        words = say["likes"].format(picks=picks, likes=", ".join(leaning.words for leaning in clear[:LEAST_SHOWN]))
+    else:
+        words = say["unclear"].format(picks=picks)
+    basis = "own" if not taste.by_rater else "clustered" if taste.kind == "human" else "independent"
+    unit = say["unit_classes" if taste.of_classes else "unit"]
+    counts = {"hits": f"{taste.hits:,}", "predicted": f"{taste.predicted:,}", "chance": f"{taste.chance:,.1f}"}
+    guesses = say["guesses_many" if taste.by_rater else "guesses"].format(**counts)
+    return {
+        "title": title,
+        "words": words,
+        "rows": [
+            {
+                "words": leaning.words,
+                "clear": leaning.low > 0,
+                "start": 100 * max(0.0, leaning.low) / most,
+                "length": 100 * (leaning.high - max(0.0, leaning.low)) / most,
+                "value": 100 * leaning.value / most,
+                "figures": f"{leaning.value:.2f} ({leaning.low:.2f} to {leaning.high:.2f})".replace("-", "−"),
+            }
+            for leaning in shown
+        ],
+        "guesses": guesses if taste.predicted else "",
+        "about": f"{unit} {say[basis].format(raters=count_of(taste.raters, 'rater'))}",
+    }
 
 
 def preferred(evidence: Evidence) -> list[list[str]]:

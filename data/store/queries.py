@@ -353,6 +353,18 @@ def count_people_who_picked(store: Connection) -> int:
 # counts over ranges of picks
 
 
+def picks_by_rater(store: Connection) -> list[dict]:
+    """People's picks in curation and audit slates that stand, by rater: rater, n. Withdrawn sessions' are left out."""
+    return list(
+        store.rows(
+            """SELECT session.rater_id AS rater, count(*) AS n FROM rater JOIN session ON session.rater_id = rater.id
+            JOIN pick ON pick.session_id = session.id JOIN slate ON slate.id = pick.slate_id
+            WHERE kind = 'human' AND withdrawn_at IS NULL AND outcome = 'pick' AND undone_at IS NULL
+            AND purpose IN ('curation', 'audit') GROUP BY 1 ORDER BY 1"""
+        )
+    )
+
+
 def pick_before(store: Connection, moment: str) -> int:
     """The highest id of the picks before a moment; 0 where there is none."""
     low, high = 0, store.value("SELECT max(id) FROM pick") or 0

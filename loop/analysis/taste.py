@@ -16,7 +16,7 @@ from scipy.stats import f as f_law
 
 from data.designs import Factor
 from data.records import RaterKind
-from data.store import Store
+from data.store import Store, queries
 from loop.analysis.log import Slates
 from loop.analysis.logit import LEAST_RATERS, Fit, Likelihood, fit
 from loop.config import POINT_SETS, StudyConfig
@@ -316,6 +316,52 @@ def read_pooled_taste(store: Store, traits: Traits, kind: RaterKind = "human") -
     where = "session.rater_id IN (SELECT id FROM rater WHERE kind = ?) AND withdrawn_at IS NULL"
     slates, x = read_answers(store, traits, where, (kind,), MOST_POOLED)
     return pooled_taste(Slates(slates.sizes, slates.picked, slates.raters, kind != "human"), x, traits)
+
+
+@dataclass(frozen=True, slots=True)
+class RaterTaste:
+    """A taste, and whose it is.
+
+    Attributes:
+        rater: the rater's number in the study; None for all together.
+        kind: of the raters: people, or simulated users where no person picked.
+        taste: behind their picks.
+    """
+
+    rater: int | None
+    kind: RaterKind
+    taste: Taste
+
+
+def read_tastes(
+    store: Store, config: StudyConfig, rater: int | None = None, most: int = 1
+) -> tuple[list[RaterTaste], list[tuple[int, int]]]:
+    """The taste that all raters have in common, or those of some; and all raters with their numbers of picks.
+
+    Args:
+        store: the study's.
+        config: the study's.
+        rater: whose taste it shall be alone; None for all together, and where they are too few for that, those of
+            single raters beside it.
+        most: of these, those with the most picks.
+    """
+    traits, counts = study_traits(store, config), queries.picks_by_rater(store)
+    raters = [(row["rater"], row["n"]) for row in counts]
+    if traits is None:
+        return [], raters
+    if rater is not None:
+        return [RaterTaste(rater, "human", read_rater_taste(store, traits, rater))], raters
+    if not raters:
+        pooled = read_pooled_taste(store, traits, "sim")
+        return ([RaterTaste(None, "sim", pooled)] if pooled.picks else []), raters
+    pooled = read_pooled_taste(store, traits)
+    if not pooled.picks:
+        return [], raters
+    tastes = [RaterTaste(None, "human", pooled)]
+    if not pooled.leanings:
+        for some, _ in sorted(raters, key=lambda pair: -pair[1])[:most]:
+            tastes.append(RaterTaste(some, "human", read_rater_taste(store, traits, some)))
+    return tastes, raters
 
 
 def read_answers(

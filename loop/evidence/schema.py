@@ -244,6 +244,42 @@ class UtilityGain(PeoplesVerdict):
     )
 
 
+class TasteLeaning(_Part):
+    """The leaning of raters along one named number of what was shown, or toward a class."""
+
+    name: str = Field(description="of the number or class")
+    words: str = Field(description="which way, such as 'more petals'")
+    value: float = Field(
+        description="utility of one standard deviation more; on a circle, of one toward the words; of a class, of a "
+        "sure example over the average of what was shown"
+    )
+    low: float = Field(description="lower end of the 95% interval; below 0 where the picks don't tell")
+    high: float = Field(description="upper end")
+
+
+class TasteEvidence(_Part):
+    """The taste behind raters' latest picks (`loop.analysis.taste`): of all together, or of one alone."""
+
+    rater: int | None = Field(description="the rater's number in the study; None for all together")
+    kind: str = Field(description="of raters: human, or sim where no person picked")
+    picks: int = Field(description="that it rests on, the latest ones")
+    raters: int = Field(description="who made them")
+    by_rater: bool = Field(
+        description="intervals are clustered by rater, and there are none of fewer than ten; else they are the "
+        "posterior's under a normal prior, and speak of that rater alone"
+    )
+    of_classes: bool = Field(description="leanings are toward classes, by the classifier's probabilities")
+    leanings: list[TasteLeaning] = Field(description="the clearest first; empty where too little is known")
+    predicted: int = Field(description="picks that were predicted: from those before, or from other raters'")
+    hits: int = Field(description="of these, predicted rightly")
+    chance: float = Field(description="hits expected of guesses at random")
+
+    @property
+    def clear(self) -> list[TasteLeaning]:
+        """The leanings whose intervals exclude 0."""
+        return [leaning for leaning in self.leanings if leaning.low > 0]
+
+
 class CheckResult(_Part):
     """One self-check: whether the stored picks can have come from the declared rule."""
 
@@ -287,6 +323,9 @@ class Evidence(_Part):
     win_rates: list[WinRate] = Field(description="of people; empty where nobody compared generations")
     utility_gains: list[UtilityGain] = Field(
         default=[], description="by people's fitted utilities; empty where nobody picked, and on the researcher's page"
+    )
+    tastes: list[TasteEvidence] = Field(
+        default=[], description="of all raters together, and of those with the most picks; in a written report alone"
     )
     checks: list[CheckResult] = Field(description="of the stored picks and slates")
     summary: list[str] = Field(

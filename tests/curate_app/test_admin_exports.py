@@ -18,6 +18,7 @@ from loop.simulate import simulate
 from loop.study import Study, configure
 
 CHOICES, REPORT = "/admin/export/choices.csv", "/admin/export/report.html"
+WAY = "/admin/export/way.png"
 HERE = "http://127.0.0.1"
 
 
@@ -37,7 +38,7 @@ def client(simulated: Study) -> TestClient:
 
 def test_nothing_is_exported_to_strangers(simulated: Study):
     closed = TestClient(build_app(simulated, admin_open=False, password="open sesame"), base_url=HERE)
-    for path in (CHOICES, REPORT):
+    for path in (CHOICES, REPORT, WAY):
         answer = closed.get(path)
         assert answer.status_code == 401 and "choice_id" not in answer.text
     closed.post("/admin/login", data={"password": "open sesame"})

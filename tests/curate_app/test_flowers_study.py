@@ -92,6 +92,7 @@ def test_the_page_says_what_a_rater_likes(flowers: Study, serve, page: Page):
         page.keyboard.press("1")
         if n == 0:
             expect(taste.locator(".likes")).to_have_text("Three picks are needed before anything can be said.")
+    expect(page.locator(".saved")).to_have_text("4 answers saved")
     expect(taste.locator("li")).to_have_count(3)
     expect(taste.locator(".about")).to_be_visible()
     taste_json = page.evaluate("fetch('/api/taste').then((answer) => answer.json())")
@@ -158,3 +159,38 @@ def test_before_and_after_cross_fade_and_are_kept_as_a_picture(make_study, serve
         assert download.value.suggested_filename == "curate.png"
         assert Image.open(download.value.path()).size == (1200, 630)
         check(page)
+
+
+def test_the_researcher_sees_what_raters_like(make_study, serve, page: Page):
+    """From ten raters on together, clustered; before that each alone; any of them by choice."""
+    study = make_study()
+    store, probs = study.store, "[0.91" + 9 * ",0.01" + "]"
+    with store.write() as db:  # the first of a slate is a sure nought, the others are not
+        db.conn.execute("UPDATE sample SET reward_json = json_object('probs', json('[0.1" + 9 * ",0.1" + "]'))")
+        db.conn.execute(
+            """UPDATE sample SET reward_json = json_object('probs', json(?)) WHERE id IN
+            (SELECT sample_id FROM slate_item WHERE position = 0)""",
+            [probs],
+        )
+    slates = [row["id"] for row in store.rows("SELECT id FROM slate ORDER BY id")]
+    store.add_picks([(slate, store.bulk_session("human", "ann"), 0, {}) for slate in slates[:4]])
+    page.goto(serve(study) + "/admin/")
+    panels = page.locator(".tastes .taste")
+    expect(panels).to_have_count(1)
+    expect(page.locator(".likings")).to_contain_text("from 10 raters on; so far 1 rater picked")
+    expect(panels.locator("h3")).to_have_text(f"Rater {store.value('SELECT min(id) FROM rater')}")
+    expect(panels.locator("li").first).to_contain_text("“0”")
+    expect(panels.locator(".about")).to_contain_text("this rater alone")
+    expect(page.get_by_label("Whose picks")).to_have_count(0)
+    people = [store.bulk_session("human", f"person {i}") for i in range(11)]
+    store.add_picks([(slate, people[i % 11], 0, {}) for i, slate in enumerate(slates[4:16])])
+    expect(panels.locator("h3")).to_have_text("All raters together")
+    expect(panels.locator(".about")).to_contain_text("clustered by rater (12 raters)")
+    choice = page.get_by_label("Whose picks")
+    choice.focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("option", name="(4 picks)").click()
+    expect(panels.locator("h3")).to_have_text(f"Rater {store.value('SELECT min(id) FROM rater')}")
+    expect(panels.locator(".likes")).to_contain_text("After 4 picks")
+    way = page.request.get(page.url + "export/way.png")
+    assert way.ok and way.headers["content-type"] == "image/png"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from markupsafe import Markup, escape
+from PIL import Image
 from playwright.sync_api import Browser
 from pydantic import ValidationError
 from typer.testing import CliRunner
@@ -104,13 +105,18 @@ def test_the_verb_writes_a_page_and_its_data_into_the_study(folder: Path, tmp_pa
     assert len([image for image in found.all("img") if image["alt"] == "Density of generation 2 in the plane"]) == 2
     assert report(tmp_path / "pure")[0] == 0  # it may be made again
     assert {file.name for file in (tmp_path / "pure").iterdir()} & {".report.html", ".report.json"} == set()
+    assert Image.open(tmp_path / "pure" / "report.png").size == (1200, 630)
+    taste = kept.tastes[0]
+    assert (taste.rater, taste.kind, taste.by_rater) == (None, "sim", True) and len(taste.leanings) == 2
+    assert taste.hits > taste.chance and "picks of simulated users are independent" in html
 
 
 def test_images_come_as_their_sample_grids(folder: Path, tmp_path: Path):
     assert report(folder / "sevens", "--out", tmp_path / "r.html")[0] == 0
     found = is_alone((tmp_path / "r.html").read_text())
     reads_aloud(found)
-    assert [image["alt"] for image in found.all("img")] == ["Samples of generation 0", "Samples of generation 1"]
+    way, *sheets = [image["alt"] for image in found.all("img")]
+    assert way.startswith("The way so far") and sheets == ["Samples of generation 0", "Samples of generation 1"]
     assert (tmp_path / "r.json").is_file()
 
 

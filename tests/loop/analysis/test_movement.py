@@ -21,8 +21,8 @@ def designs(petals: np.ndarray, hue: np.ndarray) -> Evaluated:
     return evaluated(to_points((LINE, HUE), np.stack([petals, hue % 1.0], axis=1)))
 
 
-def moved(*samples: Evaluated) -> Move:
-    move = moved_most(*samples, (LINE, HUE))
+def moved(before: Evaluated, after: Evaluated) -> Move:
+    move = moved_most(before, after, (LINE, HUE))
     assert move is not None
     return move
 
@@ -69,7 +69,8 @@ def test_chance_moves_nothing():
     seen = 0
     for seed in range(200):
         rng = np.random.default_rng([3, seed])
-        seen += moved_most(*(evaluated(draw_flowers(300, rng)[0]) for _ in range(2)), FACTORS) is not None
+        before, after = (evaluated(draw_flowers(300, rng)[0]) for _ in range(2))
+        seen += moved_most(before, after, FACTORS) is not None
     assert seen / 200 < 0.1
 
 
