@@ -6,7 +6,7 @@ import numpy as np
 
 from data.designs import Factor, to_points
 
-HUES = "red orange yellow lime green mint cyan azure blue violet magenta pink"
+HUES = "red orange yellow lime green mint cyan blue blue violet magenta pink"  # azure is a blue, too
 FACTORS = (
     Factor("petals", 4, 16, "fewer petals", "more petals", whole=True),
     Factor("rings", 1, 3.99, "fewer rings", "more rings"),
