@@ -40,11 +40,12 @@ class BusyDatabaseError(sqlite3.OperationalError):
 
 
 class PickRefusedError(ValueError):
-    """A pick can't be stored. `reason` says why, in the words of the HTTP routes.
+    """A pick can't be stored, or not be taken back. `reason` says why, in the words of the HTTP routes.
 
     Attributes:
         reason: 'unknown' (no such slate in this session), 'contradicts' (another answer is stored), 'lapsed' (the
-            lease ended and the slate went back to the pool).
+            lease ended and the slate went back to the pool); of picks that can't be taken back 'final' (a generation
+            trains on it) and 'late' (the time for it is over).
     """
 
     def __init__(self, reason: str, message: str):

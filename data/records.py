@@ -123,7 +123,11 @@ class SlateItem:
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """A slate leased to a session."""
+    """A slate leased to a session.
+
+    Attributes:
+        attempt: the number of the session's next answer to it, from 1: one more than it took back.
+    """
 
     id: int
     t: int
@@ -131,6 +135,7 @@ class Slate:
     purpose: Purpose
     served_at: str
     items: tuple[SlateItem, ...]
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)

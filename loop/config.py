@@ -424,6 +424,9 @@ class SlatesConfig(_Table):
     attention: float = Field(default=0.0, ge=0, le=0.5, description="share of slates with a clear answer")
     repeat: float = Field(default=0.0, ge=0, le=0.5, description="share of slates that a rater saw before, reordered")
     timeout_s: float = Field(default=0.0, ge=0, description="a slate without an answer counts as timed out; 0: never")
+    undo_s: float = Field(
+        default=10.0, ge=0, le=60, description="seconds in which a rater may take the last answer back; 0: never"
+    )
 
 
 class QualityConfig(_Table):

@@ -142,7 +142,7 @@ class Worker:
         assert latest is not None
         if self.answer_simulate_request(latest):
             return True, None
-        if stored_turn(self.study, latest.t + 1) or self.is_due(latest):
+        if stored_turn(self.study, latest.t + 1) or self.settle(latest):
             return True, latest.t
         self.report("idle", 0, 0)
         if time.monotonic() - self._flagged > FLAG_S:
@@ -190,6 +190,15 @@ class Worker:
             age = datetime.now(UTC) - datetime.fromisoformat(latest.published_at)
             self._published = latest.t, time.monotonic() - age.total_seconds()
         return 0 < schedule.interval_s <= time.monotonic() - self._published[1]
+
+    def settle(self, latest: Generation) -> bool:
+        """Settles the next turn if it is due; what is in it can't be taken back from then on."""
+        if not self.is_due(latest):
+            return False
+        with self.study.store.write():  # since the picks were counted someone may have taken one back, or withdrawn
+            if due := self.is_due(latest):
+                self.people.settle(latest.t)
+        return due
 
     def take_turn(self, t: int) -> None:
         """Has generation t + 1 trained from generation t and published, the pool tended meanwhile."""

@@ -45,7 +45,8 @@ class Counts:
     """The counts at one moment.
 
     Attributes:
-        answers: by kind of rater and outcome, such as ('human', 'pick'); any answer to a practice slate is 'practice'.
+        answers: by kind of rater and outcome, such as ('human', 'pick'); any answer to a practice slate is 'practice',
+            and one that was taken back 'undone'.
         minutes: people's picks in each of the last 60 minutes, the present one last.
         flags: people's answers with each flag.
         rates: of generations in audit slates.
@@ -83,10 +84,11 @@ class RunningCount:
     """A count that goes on from answer to answer; the newest are read first.
 
     Args:
-        read: the counts over a range of pick ids (above the first number, up to the second).
+        read: the counts over a range of pick ids (above the first number, up to the second), of the answers that
+            stand or (with true) of those that were taken back.
     """
 
-    def __init__(self, read: Callable[[int, int], Mapping[Any, int]]):
+    def __init__(self, read: Callable[[int, int, bool], Mapping[Any, int]]):
         self._read = read
         self._low: int | None = None
         self._high = 0
@@ -104,14 +106,19 @@ class RunningCount:
         while self._high < last or self._low > 0:
             if self._high < last:
                 above = min(last, self._high + CHUNK)
-                self.counts.update(self._read(self._high, above))
+                self.counts.update(self._read(self._high, above, False))
                 self._high = above
             else:
                 below = max(0, self._low - CHUNK)
-                self.counts.update(self._read(below, self._low))
+                self.counts.update(self._read(below, self._low, False))
                 self._low = below
             if time.monotonic() > deadline:
                 return
+
+    def take_back(self, pick_id: int) -> None:
+        """Uncounts an answer that stood when it was counted and was taken back since."""
+        if self._low is not None and self._low < pick_id <= self._high:
+            self.counts -= Counter(self._read(pick_id - 1, pick_id, True))
 
 
 class CrowdCounts:
@@ -125,6 +132,7 @@ class CrowdCounts:
         self._wins = RunningCount(partial(queries.audit_wins, store))
         self._flags = RunningCount(partial(queries.flagged_picks, store))
         self._thresholds: Any = None
+        self._undone = 0  # the last event of an undo that was followed
         self._latest = 0
         self._rates = Throttled(self.win_rates)
         self._people = Throttled(
@@ -143,19 +151,25 @@ class CrowdCounts:
             latest: the generation that is served.
             budget_s: seconds.
         """
-        with self._lock:
+        with self._lock, self._store.read():
             self._latest = latest
             deadline, last, judged = time.monotonic() + budget_s, self._store.last_pick(), self._store.status("flags")
             if judged.get("thresholds") != self._thresholds:  # then all answers are judged anew
                 self._thresholds = judged.get("thresholds")
                 self._flags = RunningCount(partial(queries.flagged_picks, self._store))
             flagged = judged.get("until", 0)
+            for event in self._store.events(kinds=("pick_undone",), after=self._undone):
+                self._undone = event["id"]
+                for running in (self._answers, self._wins, self._flags):
+                    running.take_back(event["detail"]["pick_id"])
             for running, until in ((self._answers, last), (self._wins, last), (self._flags, flagged)):
                 running.advance(until, deadline)
             read = self._answers.done + self._wins.done + self._flags.done
             answers: Counter[tuple[str, str]] = Counter()
             for row in queries.tally(self._store):
                 answers[row["kind"], "practice" if row["purpose"] == "practice" else row["outcome"]] += row["n"]
+            for row in queries.undone_tally(self._store):
+                answers[row["kind"], "undone"] += row["n"]
             now = datetime.now(UTC)
             hour = [f"{now - timedelta(minutes=ago):%Y-%m-%dT%H:%M}" for ago in reversed(range(MINUTES))]
             return Counts(

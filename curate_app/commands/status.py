@@ -28,7 +28,7 @@ from loop.study import Study, faults
 PACKAGES = ("curate", "torch", "torchvision", "torchcfm", "accelerate", "gradio", "sqlite-utils", "numpy")
 OTHER_ANSWERS = {
     "none": "none of these", "skip": "skipped", "timeout": "timed out", "tie": "both as good",
-    "practice": "practice",
+    "practice": "practice", "undone": "taken back",
 }  # fmt: skip
 OPTIONAL = {
     "datasette": "`curate browse`; pip install 'curate[browse]'",
@@ -112,6 +112,7 @@ def status_of(study: Study) -> dict[str, Any]:
             picks[row["kind"]] += row["n"]
         else:
             other[outcome] += row["n"]
+    other.update({"undone": n} if (n := sum(row["n"] for row in queries.undone_tally(study.store))) else {})
     progress = picks_progress(study.store, study.config)
     return {
         "study": str(study.path),

@@ -42,6 +42,7 @@ from loop.raters.journey import (
     picks_progress,
     place,
     take_step,
+    undo,
     withdraw,
     worker_status,
 )
@@ -49,7 +50,7 @@ from loop.study import Study
 
 ANSWER_S = 10.0  # longer than works wait for the write lock: this is for a disk that doesn't answer
 POLL_S = 1
-REFUSALS = {"unknown": 404, "contradicts": 409, "lapsed": 410}
+REFUSALS = {"unknown": 404, "contradicts": 409, "lapsed": 410, "final": 409, "late": 410}
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -109,6 +110,8 @@ def session_state(service: Service, at: Place) -> dict[str, Any]:
         fields |= {**current, "upcoming": upcoming[0] if upcoming else None}  # for the page to load ahead
         if timeout_s := service.config.slates.timeout_s:
             fields["timeout_s"] = timeout_s
+        if at.state == "picking" and service.config.slates.undo_s:
+            fields["undo_s"] = service.config.slates.undo_s
         if at.state == "practice":
             fields["practice"] = {"done": at.journey.practised, "total": journey.practice}
         return fields
@@ -159,7 +162,7 @@ def slate_fields(slate: Slate) -> dict[str, Any]:
         {"position": item.position, "image": f"/img/{item.image_sha256}.png", "alt": f"Image {item.position + 1}"}
         for item in slate.items
     ]
-    return {"slate_id": slate.id, "k": slate.k, "items": items}
+    return {"slate_id": slate.id, "k": slate.k, "items": items, "attempt": slate.attempt}
 
 
 def judgement_fields(config: StudyConfig, k: int) -> dict[str, bool]:
@@ -196,10 +199,20 @@ class PickBody(BaseModel):
     input: Annotated[str, Field(max_length=40, pattern=r"^[a-z_-]*$")] | None = None
     viewport: Annotated[str, Field(max_length=40, pattern=r"^[0-9x@.]*$")] | None = None
     blurs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def pick(self) -> Pick:
         """The record to store."""
         return Pick(**self.model_dump(exclude={"blurs"}), blur_count=self.blurs)
+
+
+class UndoBody(BaseModel):
+    """The answer that a rater takes back: the session's last, or the `attempt`-th (from 1) to a slate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slate_id: Annotated[int, Field(ge=1, lt=2**63)]
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class TerseRoute(APIRoute):
@@ -365,7 +378,7 @@ async def enter(
 
 
 def add_picks(router: APIRouter, service: Service) -> None:
-    """Adds GET /api/slate and POST /api/pick; neither holds a thread while it waits for the commit."""
+    """Adds GET /api/slate, POST /api/pick and POST /api/undo; none holds a thread while it waits for the commit."""
     store, config, sessions = service.store, service.config, service.sessions
 
     @router.get("/api/slate")
@@ -392,17 +405,31 @@ def add_picks(router: APIRouter, service: Service) -> None:
             sessions.require(session_id)
             return store.record_pick(session_id, body.pick(), check), service.place(session_id)
 
-        def acknowledge(recorded: tuple[StoredPick, Place]) -> dict[str, Any]:
-            stored, at = recorded
-            receipt = {"saved": True, "pick_id": stored.id, "duplicate": stored.duplicate}
-            state = session_state(service, at)
-            return {**receipt, "next": state, "progress": state["progress"]}
-
         try:
-            return await service.commit(record, acknowledge)
+            return await service.commit(record, lambda recorded: receipt("saved", *recorded))
         except PickRefusedError as error:
             raise HTTPException(REFUSALS[error.reason], str(error)) from None
         except WrongJudgementError as error:
             raise field_error(error.field, str(error)) from None
         except ValueError as error:
             raise field_error("worst" if str(error).startswith("worst") else "position", str(error)) from None
+
+    @router.post("/api/undo")
+    async def take_back(body: UndoBody, cookie: SessionCookie = None) -> dict[str, Any]:
+        session_id = sessions.signed(cookie)
+        if not config.slates.undo_s:
+            raise HTTPException(404, "In this study answers can't be taken back.")
+
+        def mark() -> tuple[StoredPick, Place]:
+            sessions.require(session_id)
+            return undo(store, config, session_id, body.slate_id, body.attempt), service.place(session_id)
+
+        try:
+            return await service.commit(mark, lambda marked: receipt("undone", *marked))
+        except PickRefusedError as error:
+            raise HTTPException(REFUSALS[error.reason], str(error)) from None
+
+    def receipt(word: str, stored: StoredPick, at: Place) -> dict[str, Any]:
+        state = session_state(service, at)
+        about = {word: True, "pick_id": stored.id, "duplicate": stored.duplicate}
+        return {**about, "next": state, "progress": state["progress"]}

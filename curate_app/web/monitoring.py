@@ -40,7 +40,7 @@ PROBE_S = 0.25
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 FOLDERS = ("/img/", "/static/", "/admin/")
 ROUTES = frozenset(
-    f"/api/{name}" for name in ("session", "consent", "step", "slate", "pick", "withdraw", "generations")
+    f"/api/{name}" for name in ("session", "consent", "step", "slate", "pick", "undo", "withdraw", "generations")
 ) | {"/", "/healthz", "/metrics"}
 PHASES = ("absent", "preparing", "idle", "curating", "training", "publishing")
 AT_WORK_S = 60.0

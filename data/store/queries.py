@@ -15,6 +15,7 @@ from data.store.slates import FLAGGED_RATER
 
 _TRAINS = "outcome IN ('pick', 'tie')"  # of a tie one of the two samples trains, as `records.tied_position` says
 _NOT_EXCLUDED = "AND NOT EXISTS (SELECT 1 FROM exclusion WHERE exclusion.t = ? AND exclusion.pick_id = pick.id)"
+_STANDING = {False: "undone_at IS NULL", True: "undone_at IS NOT NULL"}
 _UP_TO_CUT: WeakKeyDictionary[Connection, tuple[int, int]] = WeakKeyDictionary()
 """By store: a pick id up to which picks are final, and the number of curation picks up to it."""
 
@@ -173,6 +174,11 @@ def _count_uncounted(store: Connection, cut: int, rule: ExclusionRule) -> int:
 def count_slates(store: Connection, purpose: Purpose, t: int) -> int:
     """The number of slates of a purpose and generation ever made: the index of the next slate's seed."""
     return store.value("SELECT count(*) FROM slate WHERE purpose = ? AND t = ?", [purpose, t])
+
+
+def slate_purpose(store: Connection, slate_id: int) -> str | None:
+    """A slate's purpose; None where there is no such slate."""
+    return store.value("SELECT purpose FROM slate WHERE id = ?", [slate_id])
 
 
 def slate_samples(store: Connection, slate_ids: Sequence[int]) -> Iterator[dict]:
@@ -377,32 +383,37 @@ def pick_before(store: Connection, moment: str) -> int:
     return low
 
 
-def answers_by_minute(store: Connection, after: int, until: int) -> dict[tuple[str, str, str], int]:
+def answers_by_minute(
+    store: Connection, after: int, until: int, undone: bool = False
+) -> dict[tuple[str, str, str], int]:
     """Answers by kind of rater, outcome and minute, such as ('human', 'pick', '2026-11-21T09:30').
 
-    The outcome of any answer to a practice slate is 'practice'.
+    Those that stand, or those that were taken back. The outcome of any answer to a practice slate is 'practice'.
     """
     return {
         (row["kind"], row["outcome"], row["minute"]): row["n"]
         for row in store.rows(
-            """SELECT kind, CASE slate.purpose WHEN 'practice' THEN 'practice' ELSE pick.outcome END AS outcome,
+            f"""SELECT kind, CASE slate.purpose WHEN 'practice' THEN 'practice' ELSE pick.outcome END AS outcome,
             substr(picked_at, 1, 16) AS minute, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
             JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-            WHERE pick.id > ? AND pick.id <= ? AND undone_at IS NULL GROUP BY 1, 2, 3""",
+            WHERE pick.id > ? AND pick.id <= ? AND {_STANDING[undone]} GROUP BY 1, 2, 3""",
             [after, until],
         )
     }
 
 
-def audit_wins(store: Connection, after: int, until: int) -> dict[tuple[str, int, int, int, int], int]:
+def audit_wins(
+    store: Connection, after: int, until: int, undone: bool = False
+) -> dict[tuple[str, int, int, int, int], int]:
     """People's choices between generations in audit slates, by (session, rater, K, t that won, t that lost).
 
-    A picked sample is compared with each unpicked one of another generation in its slate.
+    A picked sample is compared with each unpicked one of another generation in its slate. Of answers that stand, or of
+    those that were taken back.
     """
     return {
         (row["session"], row["rater"], row["k"], row["won"], row["lost"]): row["n"]
         for row in store.rows(
-            """SELECT session.id AS session, session.rater_id AS rater, slate.k AS k, winner.t AS won,
+            f"""SELECT session.id AS session, session.rater_id AS rater, slate.k AS k, winner.t AS won,
             loser.t AS lost, count(*) AS n FROM pick CROSS JOIN slate ON slate.id = pick.slate_id
             JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id
             JOIN slate_item AS chosen ON chosen.slate_id = slate.id AND chosen.position = pick.position
@@ -410,20 +421,20 @@ def audit_wins(store: Connection, after: int, until: int) -> dict[tuple[str, int
             JOIN slate_item AS other ON other.slate_id = slate.id AND other.position != pick.position
             JOIN sample AS loser ON loser.id = other.sample_id
             WHERE pick.id > ? AND pick.id <= ? AND slate.purpose = 'audit' AND pick.outcome = 'pick'
-            AND undone_at IS NULL AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
+            AND {_STANDING[undone]} AND rater.kind = 'human' AND winner.t != loser.t GROUP BY 1, 2, 3, 4, 5""",
             [after, until],
         )
     }
 
 
-def flagged_picks(store: Connection, after: int, until: int) -> dict[str, int]:
-    """The number of people's answers with each flag."""
+def flagged_picks(store: Connection, after: int, until: int, undone: bool = False) -> dict[str, int]:
+    """The number of people's answers with each flag: of those that stand, or of those that were taken back."""
     return {
         row["flag"]: row["n"]
         for row in store.rows(
-            """SELECT flag.key AS flag, count(*) AS n FROM pick JOIN session ON session.id = session_id
+            f"""SELECT flag.key AS flag, count(*) AS n FROM pick JOIN session ON session.id = session_id
             JOIN rater ON rater.id = rater_id, json_each(pick.flags_json) AS flag
-            WHERE pick.id > ? AND pick.id <= ? AND pick.flags_json != '{}' AND undone_at IS NULL
+            WHERE pick.id > ? AND pick.id <= ? AND pick.flags_json != '{{}}' AND {_STANDING[undone]}
             AND kind = 'human' GROUP BY 1""",
             [after, until],
         )

@@ -1,4 +1,4 @@
-"""Slates and picks: the pool, written in bulk and leased one by one; recording an answer once and for good; flags.
+"""Slates and picks: the pool, written in bulk and leased one by one; recording answers, or taking one back; flags.
 
 Check slates (attention, practice, repeated ones) are copies of slates with known samples in another order.
 """
@@ -18,7 +18,8 @@ from data.store.connection import Journal
 IDS = 2**52  # JavaScript reads whole numbers up to twice that exactly
 FLAGGED_RATER = """EXISTS (SELECT 1 FROM session AS flagged
     WHERE flagged.rater_id = rater.id AND json_extract(flagged.flags_json, ?))"""
-_SHOWN = """slate.id, slate.t, k, purpose, served_at, position, image_sha256 FROM slate
+_SHOWN = """slate.id, slate.t, k, purpose, served_at, position, image_sha256, (SELECT count(*) FROM pick
+    WHERE slate_id = slate.id AND session_id = leased_to AND undone_at IS NOT NULL) AS undone FROM slate
     JOIN slate_item ON slate_id = slate.id JOIN sample ON sample.id = sample_id"""
 
 
@@ -234,18 +235,23 @@ def _slates(rows: Iterable[dict]) -> list[Slate]:
         items = list(group)
         shown = tuple(SlateItem(row["position"], row["image_sha256"]) for row in items)
         first = items[0]
-        slates.append(Slate(first["id"], first["t"], first["k"], first["purpose"], first["served_at"], shown))
+        slates.append(
+            Slate(first["id"], first["t"], first["k"], first["purpose"], first["served_at"], shown, first["undone"] + 1)
+        )
     return slates
 
 
 class Picks(Journal):
-    """The answers. None is ever changed or deleted; a trigger of the schema counts each in the table `tally`."""
+    """The answers. None is ever changed or deleted, but the last may be marked as taken back.
+
+    Triggers of the schema count each in the table `tally`.
+    """
 
     def record_pick(self, session_id: str, pick: Pick, check: Callable[[Pick, int], None] | None = None) -> StoredPick:
         """Commits an answer and only then returns.
 
-        The same answer again gives the first one's id. `check(pick, K)` raises ValueError for one that the study
-        doesn't ask for.
+        The same answer again gives the first one's id, also when it was taken back since. `check(pick, K)` raises
+        ValueError for one that the study doesn't ask for.
 
         Raises:
             PickRefusedError: the slate was never this session's, its lease lapsed, another answer is stored, or the
@@ -258,10 +264,14 @@ class Picks(Journal):
                 """SELECT slate.leased_to, slate.lease_until, slate.served_at, slate.k, pick.id AS pick_id,
                 pick.session_id, pick.outcome, pick.position, pick.worst,
                 (SELECT withdrawn_at FROM session WHERE id = :session) AS withdrawn_at,
-                (SELECT picked_at FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1) AS answered_at
+                (SELECT coalesce(undone_at, picked_at) FROM pick WHERE session_id = :session ORDER BY id DESC LIMIT 1)
+                AS answered_at
                 FROM slate LEFT JOIN pick ON pick.slate_id = slate.id AND undone_at IS NULL WHERE slate.id = :slate""",
                 {"session": session_id, "slate": pick.slate_id},
             )
+            undone = self._undone(session_id, pick.slate_id)
+            if pick.attempt is not None and 1 <= pick.attempt <= len(undone):
+                return StoredPick(id=undone[pick.attempt - 1], duplicate=True)
             if row is not None and row["pick_id"] is not None and row["session_id"] == session_id:
                 if (row["outcome"], row["position"], row["worst"]) == (pick.outcome, pick.position, pick.worst):
                     return StoredPick(id=row["pick_id"], duplicate=True)
@@ -277,30 +287,83 @@ class Picks(Journal):
                 check(pick, row["k"])
             db.conn.execute("UPDATE slate SET lease_until = NULL WHERE id = ?", [pick.slate_id])
             now = timestamp()
-            # as the server sees it, a slate came into view when it was served, or after the answer before it
+            # as the server sees it, a slate came into view when it was served, or after the last answer or its undoing
             seen = max(row["served_at"], row["answered_at"] or "")
             took = datetime.fromisoformat(now) - datetime.fromisoformat(seen)
             cursor = db.conn.execute(
-                """INSERT INTO pick(slate_id, session_id, outcome, position, shown_at, picked_at, rt_ms, input,
-                viewport, blur_count, worst, server_ms)
+                """INSERT INTO pick(slate_id, session_id, outcome, position, worst, shown_at, picked_at, rt_ms, input,
+                viewport, blur_count, server_ms)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [
                     pick.slate_id,
                     session_id,
                     pick.outcome,
                     pick.position,
+                    pick.worst,
                     row["served_at"] if pick.rt_ms is None else timestamp(-pick.rt_ms / 1000),
                     now,
                     pick.rt_ms,
                     pick.input,
                     pick.viewport,
                     pick.blur_count,
-                    pick.worst,
                     round(took.total_seconds() * 1000) if seen <= now else None,  # the clock was set back
                 ],
             )
             assert cursor.lastrowid is not None
         return StoredPick(id=cursor.lastrowid, duplicate=False)
+
+    def undo_pick(
+        self, session_id: str, slate_id: int, attempt: int | None, *, within_s: float, cut: int, lease_s: float
+    ) -> StoredPick:
+        """Marks a session's last answer as taken back, and leases its slate to the session again.
+
+        Doing it again changes nothing.
+
+        Args:
+            session_id: whose.
+            slate_id: which slate's answer.
+            attempt: the number of the answer among the session's to this slate, from 1; None for the last.
+            within_s: seconds after the answer in which it may be taken back; below 0 it may not.
+            cut: the highest pick id that can't be taken back any more, since it trains.
+            lease_s: of the slate.
+
+        Raises:
+            PickRefusedError: there is no such answer, it is not the session's last, it is too old, or it trains.
+        """
+        with self.write() as db:
+            rows = list(
+                self.rows(
+                    """SELECT id, outcome, picked_at, undone_at,
+                    id = (SELECT max(id) FROM pick WHERE session_id = :session) AS is_last
+                    FROM pick WHERE session_id = :session AND slate_id = :slate ORDER BY id""",
+                    {"session": session_id, "slate": slate_id},
+                )
+            )
+            place = len(rows) if attempt is None else attempt
+            if not 1 <= place <= len(rows):
+                raise PickRefusedError("unknown", f"This session has no such answer to slate {slate_id}.")
+            row, now = rows[place - 1], timestamp()
+            if row["undone_at"] is not None:
+                return StoredPick(id=row["id"], duplicate=True)
+            if row["id"] <= cut:
+                raise PickRefusedError("final", "The generator is learning from that answer already, so it stays.")
+            age = datetime.fromisoformat(now) - datetime.fromisoformat(row["picked_at"])
+            if not row["is_last"] or age.total_seconds() > within_s or row["outcome"] == "timeout":
+                raise PickRefusedError(
+                    "late", "That answer can't be taken back any more: only the last one can, at once."
+                )
+            db.conn.execute("UPDATE pick SET undone_at = ? WHERE id = ?", [now, row["id"]])
+            db.conn.execute("UPDATE slate SET lease_until = ? WHERE id = ?", [timestamp(lease_s), slate_id])
+            self.log(session_id, "pick_undone", pick_id=row["id"], slate_id=slate_id)
+        return StoredPick(id=row["id"], duplicate=False)
+
+    def _undone(self, session_id: str, slate_id: int) -> list[int]:
+        """The ids of a session's answers to a slate that it took back, in order."""
+        rows = self.rows(
+            "SELECT id FROM pick WHERE slate_id = ? AND session_id = ? AND undone_at IS NOT NULL ORDER BY id",
+            [slate_id, session_id],
+        )
+        return [row["id"] for row in rows]
 
     def _not_leased(self, session_id: str, slate_id: int) -> PickRefusedError:
         """The refusal of an answer to a slate that the session doesn't hold: it never did, or no longer does."""

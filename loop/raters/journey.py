@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from data.records import Pick, Progress, Purpose, Slate
+from data.records import Pick, Progress, Purpose, Slate, StoredPick
 from data.store import Store, queries
 from data.store.connection import seconds_since
 from data.store.sessions import Journey
@@ -29,6 +29,7 @@ MILESTONES = {"instructions": ("instructed",), "question": ("understood", "faile
 TRIES = 2
 REPEAT_LAG = 4  # answers between a slate and its repetition, at least
 AHEAD = 2  # the slate that is shown, and the one the page loads meanwhile
+GRACE_S = 2.0  # for the way of an undo to the server, beyond `slates.undo_s`
 WORKER_SILENT_S = 15.0
 STALLED_S = 3.0
 
@@ -386,6 +387,28 @@ def answer_question(store: Store, config: StudyConfig, session_id: str, answer: 
         store.reach(session_id, "understood")
     elif store.journey(session_id).tries >= TRIES:
         store.reach(session_id, "failed", config.panel.failed)
+
+
+def undo(store: Store, config: StudyConfig, session_id: str, slate_id: int, attempt: int | None) -> StoredPick:
+    """Takes a session's last answer back; see `Store.undo_pick`.
+
+    One transaction decides between an undo and the worker, whose turn takes all picks up to a cut. Practice answers,
+    and the answer after which nothing is left to pick, are final.
+
+    Raises:
+        PickRefusedError: it is final, or too late.
+    """
+    with store.write():
+        state = state_of(store.journey(session_id), config.journey, control_state(store))
+        is_open = state == "picking" and queries.slate_purpose(store, slate_id) != "practice"
+        within_s, lease_s = config.slates.undo_s + GRACE_S if is_open else -1.0, config.pool.lease_s
+        latest = store.latest_cut()
+        cut = max(latest[1] if latest else 0, store.status("turn").get("cut", 0))
+        undone = store.undo_pick(session_id, slate_id, attempt, within_s=within_s, cut=cut, lease_s=lease_s)
+        judged = store.status("flags")
+        if judged.get("until", 0) >= undone.id:  # the session is judged anew, without this answer
+            store.set_status("flags", **{key: judged[key] for key in judged if key != "at"} | {"until": undone.id - 1})
+        return undone
 
 
 def withdraw(store: Store, config: StudyConfig, session_id: str) -> None:

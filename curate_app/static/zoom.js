@@ -1,0 +1,76 @@
+// An image of the slate at its own size, over everything: press and hold it, or Z. Letting go, Escape or Z again closes it.
+const HOLD_MS = 350; // a shorter press is a pick
+const SLIP = 12; // pixels that a finger may move meanwhile
+
+export class Zoom {
+  constructor(root, say) {
+    Object.assign(this, { root, say, timer: null, held: false });
+    this.dialog = root.querySelector("dialog.zoom");
+    this.listen();
+  }
+
+  get target() {
+    return this.root.querySelector(".slate .choice:focus-visible") ?? this.root.querySelector(".slate .choice:hover") ?? this.root.querySelector(".slate .choice:focus");
+  }
+
+  open(choice) {
+    const image = choice?.querySelector("img");
+    if (!image || this.dialog.open) return;
+    const large = new Image();
+    large.src = image.src;
+    large.alt = choice.getAttribute("aria-label") ?? "";
+    large.draggable = false;
+    large.classList.toggle("small", image.classList.contains("small"));
+    const scale = Math.min(innerWidth / image.naturalWidth, innerHeight / image.naturalHeight, Math.max(1 / devicePixelRatio, image.width / image.naturalWidth));
+    Object.assign(large.style, { width: `${image.naturalWidth * scale}px`, height: `${image.naturalHeight * scale}px` });
+    this.dialog.replaceChildren(large);
+    this.dialog.showModal();
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    if (this.dialog.open) this.dialog.close();
+  }
+
+  toggle() {
+    if (this.dialog.open) this.close();
+    else this.open(this.target);
+  }
+
+  listen() {
+    let start = null;
+    this.root.addEventListener("pointerdown", (event) => {
+      const choice = event.target.closest(".slate .choice");
+      this.held = false;
+      if (!choice || event.button > 0) return;
+      start = [event.clientX, event.clientY];
+      this.timer = setTimeout(() => {
+        this.held = true;
+        this.open(choice);
+      }, HOLD_MS);
+    });
+    addEventListener("pointermove", (event) => {
+      if (start && !this.held && Math.hypot(event.clientX - start[0], event.clientY - start[1]) > SLIP) clearTimeout(this.timer);
+    });
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => {
+      start = null;
+      this.close();
+    });
+    // The press that zoomed is no pick, and no menu opens over it.
+    this.root.addEventListener("click", (event) => {
+      if (!this.held || event.detail === 0) return;
+      this.held = false;
+      event.stopPropagation();
+      event.preventDefault();
+    }, true);
+    this.root.addEventListener("contextmenu", (event) => {
+      if (event.target.closest(".slate .choice, dialog.zoom") && (this.held || event.pointerType === "touch")) event.preventDefault();
+    });
+    this.dialog.addEventListener("keydown", (event) => {
+      if (event.key.toLowerCase() !== "z") return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.close();
+    });
+  }
+}
