@@ -27,7 +27,8 @@ MOST_SHEETS = 24  # generations in the strip
 FILES = (
     "rater.css", "steps.css", "overlays.css", "reveal.css",
     "rater.js", "api.js", "controls.js", "dom.js", "endings.js", "judgements.js", "outbox.js", "progress.js",
-    "reveal.js", "slate.js", "stage.js", "steps.js", "strings.js", "taste.js", "views.js", "voice.js",
+    "reveal.js", "slate.js", "stage.js", "steps.js", "strings.js", "taste.js", "undo.js", "views.js",
+    "voice.js", "zoom.js",
 )  # fmt: skip
 
 
@@ -133,6 +134,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
         panel=study.config.panel.kind,
         worst=study.config.slates.kind == "best_worst",
         ties=study.config.slates.ties,
+        undo=study.config.slates.undo_s > 0,
         languages=json.dumps(languages()),
     )
     with gr.Blocks(title=app.title, analytics_enabled=False, fill_width=True) as blocks:

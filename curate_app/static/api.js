@@ -46,6 +46,7 @@ export const consent = (agreed) => call("POST", "/api/consent", { agreed, ...pan
 export const finishStep = (step, answer) => call("POST", "/api/step", answer === undefined ? { step } : { step, answer });
 export const getTurn = () => call("GET", "/api/slate");
 export const sendPick = (pick) => call("POST", "/api/pick", pick);
+export const sendUndo = (undo) => call("POST", "/api/undo", undo);
 export const withdraw = () => call("POST", "/api/withdraw", {});
 export const getGenerations = () => call("GET", "/api/generations");
 export const getTaste = () => call("GET", "/api/taste");

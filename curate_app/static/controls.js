@@ -2,6 +2,8 @@
 import { answerOfKey } from "./judgements.js";
 import { keyOf } from "./slate.js";
 
+const FREE = 29; // in larger slates the letters U and Z pick images
+
 // `press` has a function for every data-act; `choose(outcome, position, input)` and `submit(step, answer)` are the rest.
 export function listen(root, { press, choose, submit }) {
   const help = root.querySelector("dialog.help");
@@ -28,7 +30,11 @@ export function listen(root, { press, choose, submit }) {
 
   document.addEventListener("keydown", (event) => {
     const other = event.ctrlKey || event.metaKey || event.altKey || event.repeat;
-    if (other || root.dataset.view !== "slate" || root.querySelector("dialog[open]")) return;
+    if (other || root.dataset.view === "step" || root.querySelector("dialog[open]")) return;
+    const named = { u: "undo", z: "zoom" }[event.key.toLowerCase()];
+    const inView = root.dataset.view === "slate";
+    if (named && (inView || named === "undo") && root.querySelectorAll(".choice").length <= FREE) press[named]();
+    if (!inView) return;
     const answer = answerOfKey(event.key, !root.querySelector(".tie").hidden);
     if (event.key === "?") {
       event.preventDefault();

@@ -11,8 +11,10 @@ import { preload } from "./slate.js";
 import { sleep, Stage } from "./stage.js";
 import { isStep } from "./steps.js";
 import { chosenLanguage, speaker, translate } from "./strings.js";
+import { Undo } from "./undo.js";
 import { Views } from "./views.js";
 import { Voice } from "./voice.js";
+import { Zoom } from "./zoom.js";
 
 const POLL_MS = { calm: 1500, busy: 2500, slow: 12000, paused: 5000 };
 const MOST_LAPSES = 2; // after as many slates without an answer in time the page asks whether anyone is there
@@ -28,11 +30,15 @@ class RaterPage {
     this.say = this.translated();
     this.turn = null;
     this.answered = new Set();
+    this.returned = null; // the slate whose answer was taken back
+    this.attempts = new Map(); // the number of the next answer to a slate whose undo may not have been heard yet
     this.acts = 0; // what the server was asked before the last act is an old word
     this.acting = false;
     this.lapses = 0;
     this.voice = new Voice(root);
     this.views = new Views(root, this.say);
+    this.undo = "undo" in root.dataset ? new Undo(root, (offered) => this.takeBack(offered)) : null;
+    this.zoom = new Zoom(root, this.say);
     this.stage = new Stage(root, this.say, {
       onAnswer: (pick) => this.answer(pick),
       onSettled: () => this.advance(),
@@ -40,7 +46,7 @@ class RaterPage {
     });
     this.outbox = new Outbox({
       onSaved: (answer) => this.follow(answer.next),
-      onRefused: (error, pick) => this.refused(error, pick),
+      onRefused: (error, { pick, undo }) => (pick ? this.refused(error, pick) : this.undoRefused(error, undo)),
       onUnknown: () => this.enter().then((turn) => turn?.session),
       onTrouble: (is, error) => this.trouble(is, "offline", error),
     });
@@ -93,7 +99,13 @@ class RaterPage {
 
   // Takes up the turn with which a session begins or goes on.
   arrive(turn) {
-    if (turn.session) for (const slate of this.outbox.resume(turn.session)) this.answered.add(slate);
+    if (turn.session) {
+      for (const { pick, undo } of this.outbox.resume(turn.session)) {
+        if (pick) this.answered.add(pick.slate_id);
+        else this.answered.delete(undo.slate_id);
+        if (undo) this.attempts.set(undo.slate_id, undo.attempt + 1);
+      }
+    }
     this.follow(turn);
   }
 
@@ -141,6 +153,7 @@ class RaterPage {
     const before = this.turn?.progress.t;
     const { t, total } = turn.progress;
     this.turn = turn;
+    if (!["picking", "waiting"].includes(turn.state)) this.undo?.withdraw(); // that answer ended something
     if (before !== undefined && t > before && SLATES.includes(turn.state)) this.voice.note(this.say("arrived", { t }));
     if (before !== t && this.root.dataset.reveal === "1") this.reveal(total);
     const { yours } = turn.progress;
@@ -153,7 +166,7 @@ class RaterPage {
   // Shows the first slate that has no answer yet, unless the one in view is still among them; else what the turn says.
   advance() {
     if (!this.turn || this.stage.holds || this.state === "away") return;
-    const slates = SLATES.includes(this.turn.state) ? [this.turn, this.turn.upcoming] : [];
+    const slates = SLATES.includes(this.turn.state) ? [this.returned, this.turn, this.turn.upcoming] : [];
     const open = slates.filter((slate) => slate?.slate_id && !this.answered.has(slate.slate_id));
     const stays = open.some((slate) => slate.slate_id === this.stage.shown?.slate_id);
     if (!stays && open.length) this.show(open[0]);
@@ -238,9 +251,45 @@ class RaterPage {
     const timeout = pick.outcome === "timeout";
     this.lapses = timeout ? this.lapses + 1 : 0;
     if (timeout) this.voice.note(this.say("timed_out"));
+    const { shown } = this.stage;
+    const attempt = Math.max(this.attempts.get(pick.slate_id) ?? 1, shown.attempt ?? 1);
     this.answered.add(pick.slate_id);
+    this.returned = null;
     showSaved(this.root, this.say, this.turn.progress, true);
-    this.outbox.put(pick);
+    if (timeout || !this.undoable()) this.undo?.withdraw();
+    else this.undo.offer(shown, attempt, this.turn.undo_s);
+    this.outbox.put({ pick: { ...pick, attempt } });
+  }
+
+  // Whether the answer that is given now may be taken back: no practice, and not the last of the session.
+  undoable() {
+    const { undo_s, practice, progress } = this.turn;
+    const left = progress.mine ? progress.mine.total - progress.mine.done - this.outbox.balance : Infinity;
+    return Boolean(this.undo && undo_s && !practice && left > 1);
+  }
+
+  // The slate comes back at once; the server hears of it in turn.
+  takeBack({ slate, attempt }) {
+    this.acts += 1;
+    this.answered.delete(slate.slate_id);
+    this.attempts.set(slate.slate_id, attempt + 1);
+    this.returned = slate;
+    this.stage.shown = null;
+    showSaved(this.root, this.say, this.turn.progress, true);
+    this.outbox.put({ undo: { slate_id: slate.slate_id, attempt } });
+    this.voice.note(this.say("undone"));
+    this.advance();
+  }
+
+  async undoRefused(error, { slate_id }) {
+    this.outbox.drop(slate_id); // the answer stands
+    this.attempts.delete(slate_id);
+    this.returned = null;
+    if ([409, 410].includes(error.status)) this.answered.add(slate_id);
+    if (this.stage.shown?.slate_id === slate_id) this.stage.shown = null;
+    await this.refetch();
+    const known = error instanceof Refused && [404, 409, 410].includes(error.status);
+    if (known && !ENDED.includes(this.turn.state)) this.voice.note(this.say(`undo_${error.status}`));
   }
 
   async refused(error, pick) {
@@ -295,6 +344,8 @@ class RaterPage {
   listen() {
     const press = {
       "go-on": () => this.goOn(),
+      undo: () => this.undo?.press(),
+      zoom: () => this.zoom.toggle(),
       agree: () => this.act(() => consent(true)),
       decline: () => this.act(() => consent(false)),
       reconsider: () => (this.asked ? this.follow(this.asked) : location.reload()),

@@ -129,7 +129,7 @@ export class Stage {
   }
 
   tellHurry(seconds) {
-    this.root.querySelector(".final").textContent = seconds ? this.say("hurry", { n: seconds }) : this.say("final");
+    this.root.querySelector(".final").textContent = seconds ? this.say("hurry", { n: seconds }) : "undo" in this.root.dataset ? "" : this.say("final");
   }
 
   // The images get all the room that the screen has beside or between the words.

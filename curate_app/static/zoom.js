@@ -1,4 +1,6 @@
 // An image of the slate at its own size, over everything: press and hold it, or Z. Letting go, Escape or Z again closes it.
+import { keyOf } from "./slate.js";
+
 const HOLD_MS = 350; // a shorter press is a pick
 const SLIP = 12; // pixels that a finger may move meanwhile
 
@@ -9,22 +11,29 @@ export class Zoom {
     this.listen();
   }
 
+  get choices() {
+    return [...this.root.querySelectorAll(".slate .choice")];
+  }
+
+  // The image that has the focus, else the one under the mouse, else the first.
   get target() {
-    return this.root.querySelector(".slate .choice:focus-visible") ?? this.root.querySelector(".slate .choice:hover") ?? this.root.querySelector(".slate .choice:focus");
+    const { choices } = this;
+    return choices.find((choice) => choice.matches(":focus-visible")) ?? choices.find((choice) => choice.matches(":hover")) ?? choices[0];
   }
 
   open(choice) {
     const image = choice?.querySelector("img");
-    if (!image || this.dialog.open) return;
+    if (!image) return;
     const large = new Image();
     large.src = image.src;
     large.alt = choice.getAttribute("aria-label") ?? "";
     large.draggable = false;
     large.classList.toggle("small", image.classList.contains("small"));
-    const scale = Math.min(innerWidth / image.naturalWidth, innerHeight / image.naturalHeight, Math.max(1 / devicePixelRatio, image.width / image.naturalWidth));
+    const scale = Math.min(innerWidth / image.naturalWidth, innerHeight / image.naturalHeight, Math.max(1, image.width / image.naturalWidth));
     Object.assign(large.style, { width: `${image.naturalWidth * scale}px`, height: `${image.naturalHeight * scale}px` });
     this.dialog.replaceChildren(large);
-    this.dialog.showModal();
+    this.dialog.setAttribute("aria-label", this.say("full", { image: large.alt }));
+    if (!this.dialog.open) this.dialog.showModal();
   }
 
   close() {
@@ -66,11 +75,16 @@ export class Zoom {
     this.root.addEventListener("contextmenu", (event) => {
       if (event.target.closest(".slate .choice, dialog.zoom") && (this.held || event.pointerType === "touch")) event.preventDefault();
     });
+    this.dialog.addEventListener("click", () => this.close());
+    // The keys that pick an image show it here.
     this.dialog.addEventListener("keydown", (event) => {
-      if (event.key.toLowerCase() !== "z") return;
+      const key = event.key.toLowerCase();
+      const index = this.choices.findIndex((_, place) => keyOf(place) === key);
+      if (key === "z") this.close();
+      else if (index >= 0) this.open(this.choices[index]);
+      else return;
       event.preventDefault();
       event.stopPropagation();
-      this.close();
     });
   }
 }

@@ -37,9 +37,9 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_range_is_read_once_and_the_newest_first(small_chunks: None):
     asked: list[tuple[int, int]] = []
 
-    def read(after: int, until: int) -> dict[str, int]:
+    def read(after: int, until: int, undone: bool) -> dict[str, int]:
         asked.append((after, until))
-        return {"n": until - after}
+        return {"n": until - after, "undone": 0 if undone else 1}
 
     running = RunningCount(read)
     running.advance(10, PAST)
@@ -49,7 +49,10 @@ def test_every_range_is_read_once_and_the_newest_first(small_chunks: None):
     for _ in range(3):
         running.advance(12, PAST)
     assert asked[2:] == [(2, 6), (0, 2)]
-    assert running.counts == {"n": 12} and running.done == 12
+    assert running.counts["n"] == 12 and running.done == 12
+    running.take_back(13)  # not counted yet
+    running.take_back(12)
+    assert asked[4:] == [(11, 12)] and running.counts["n"] == 11
 
 
 def test_counts_follow_what_people_do(study: Study, small_chunks: None):
