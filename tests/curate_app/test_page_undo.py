@@ -161,7 +161,9 @@ def test_an_image_is_seen_at_its_full_size_and_not_picked(study: Study, serve, b
 
 
 def test_the_route_refuses_in_words(study: Study):
-    client = TestClient(build_app(study, admin_open=True, password=None), base_url="http://localhost", client=("127.0.0.1", 50_000))
+    client = TestClient(
+        build_app(study, admin_open=True, password=None), base_url="http://localhost", client=("127.0.0.1", 50_000)
+    )
     assert client.post("/api/undo", json={"slate_id": 1}).status_code == 401
     state = client.post("/api/session", json={}).json()
     body = {"slate_id": state["slate_id"]}
