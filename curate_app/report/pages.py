@@ -26,6 +26,7 @@ SIGNS = {
     r"(?<=[\w)])-(?=\d)": "−", r"(?<![\w.])-(?=[\d\w])": "−", r" - (?=\w)": " − ",
     r"\b(p|E|V|Var)_(ref|t|0)\b": r"\1<sub>\2</sub>", r"\^([3t])\b": r"<sup>\1</sup>",
 }  # fmt: skip
+PURE = ("replace", "replace_grown", "recent 1")  # policies that the latest set alone trains, in words
 STYLES = ("base.css", "charts.css", "report.css")
 Figure = tuple[str, str, bytes | Markup]
 
@@ -58,8 +59,10 @@ def setup_sentence(evidence: Evidence) -> str:
     """The study in a sentence: rounds, who picks from how many samples, and the mix that trains."""
     last = len(evidence.generations) - 1
     who = SAY["sim"] if is_simulated(evidence) else SAY["people"]
-    mixed = SAY["pure"] if evidence.lam == "inf" and evidence.policy.startswith("mix") else SAY["mixed"]
-    slate = SAY["infinite"] if evidence.k == "inf" else SAY["finite"].format(k=evidence.k)
+    is_mix = evidence.policy.startswith("mix")
+    is_pure = evidence.policy in PURE or (is_mix and evidence.lam == "inf")
+    mixed = SAY["pure" if is_pure else "mixed" if is_mix else "earlier"]
+    slate = SAY[{"inf": "infinite", 1: "single"}.get(evidence.k, "finite")].format(k=evidence.k)
     rounds = SAY["rounds_1"] if last == 1 else SAY["rounds_n"].format(n=last) if last else SAY["rounds_0"]
     return SAY["setup"].format(
         rounds=rounds, preset=evidence.preset or "own", who=who, slate=slate, mixed=mixed.format(policy=evidence.policy)

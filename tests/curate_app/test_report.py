@@ -18,7 +18,7 @@ from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.report import tables
 from curate_app.report.charts import study_charts, win_rates, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
-from curate_app.report.pages import lede, page, pretty
+from curate_app.report.pages import lede, page, pretty, setup_sentence
 from curate_app.report.pictures import Gallery
 from curate_app.report.tables import intervals, preferred
 from data.records import Pick
@@ -422,3 +422,23 @@ def test_shares_and_margins_in_tables_have_no_minus_nought_and_no_endless_digits
     ]  # fmt: skip
     assert tables.margin_cells(Estimate(value=-0.004, se=1.0, low=-2.0, high=2.0))["margin"] == "+0.0"
     assert tables.signed(-0.0) == "+0"
+
+
+@pytest.mark.parametrize(
+    ("policy", "lam", "trained"),
+    [
+        ("mix lam=inf", "inf", "these picks alone"),
+        ("mix lam=1", 1.0, "these picks and real data (mix lam=1)"),
+        ("replace", 1.0, "these picks alone"),
+        ("recent 1", 1.0, "these picks alone"),
+        ("recent 2", 1.0, "these picks and earlier data (recent 2)"),
+        ("accumulate", 1.0, "these picks and earlier data (accumulate)"),
+    ],
+)
+def test_the_setup_says_which_data_train(evidence: Evidence, policy: str, lam: float | str, trained: str):
+    changed = evidence.model_copy(update={"policy": policy, "lam": lam})
+    assert setup_sentence(changed).endswith(
+        f"pick the one they like best of 2 samples, and each generation is trained on {trained}."
+    )
+    unchosen = setup_sentence(changed.model_copy(update={"k": 1}))
+    assert "pick the only sample of each slate, which is no choice, and" in unchosen
