@@ -119,7 +119,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"restart": True, "pretrain_steps": 800, "pretrain_lr": 2e-3, "batch_size": 128, "warmup_steps": 50,
                   "ema_decay": 0.99},
         "reward": {"kind": "confidence", "gamma": 5.0},
-        "classifier": {"width": 16, "shift": 1, "epochs": 20, "lr": 5e-3},
+        "classifier": {"width": 16, "shift": 1, "epochs": 40, "lr": 5e-3},  # as digits, which ships with one
         "sampling": {"batch_size": 256},
         "curation": {"k": 1},
         "mix": {"policy": "replace"},

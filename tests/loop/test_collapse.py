@@ -88,7 +88,8 @@ def test_a_study_fits_the_moments_of_its_training_set(make: Make, run, policy: s
 def test_whole_studies_lose_what_theory_says(make: Make, run, policy: str):
     ratios = []
     for seed in range(40):
-        study = run(make("gaussians", "network.kind=gaussian", f"mix.policy={policy}", *POINTS, seed=seed), 3)
+        settings = ("data.dataset=gaussians", "network.kind=gaussian", f"mix.policy={policy}", *POINTS)
+        study = run(make("moons", *settings, seed=seed), 3)
         traces = [float(load_generator(study, t).covariance.trace()) for t in range(4)]  # pyright: ignore
         ratios.append(np.array(traces) / traces[0])
     expected = spread(DataPolicy(policy), 10, 4) / (1 - 1 / 10)
