@@ -335,7 +335,7 @@ def compare(study: Study, tally: Tally, before: int, stuck: list[str]) -> list[s
     rows = study.store.rows(
         """SELECT pick.id, slate_id, outcome, position, leased_to IS session_id AS own FROM pick
         JOIN slate ON slate.id = slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-        WHERE pick.id > ? AND kind = 'human'""",
+        WHERE pick.id > ? AND kind = 'human' AND undone_at IS NULL""",
         [before],
     )
     for row in rows:
