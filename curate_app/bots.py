@@ -137,7 +137,7 @@ class Bot:
     async def pick(self, state: dict[str, Any], *, counts: bool) -> dict[str, Any]:
         """Looks at a slate and answers it."""
         for item in state["items"]:
-            if item["image"] not in self.seen:
+            if "image" in item and item["image"] not in self.seen:
                 await self.request("image", "GET", item["image"], parse=False)
                 self.seen.add(item["image"])
         took = float(self.habits.seconds * np.exp(0.4 * self.rng.standard_normal()))
@@ -154,8 +154,8 @@ class Bot:
 
     def judge(self, state: dict[str, Any]) -> dict[str, Any]:
         """The answer to a slate, but for lapses by Luce's rule and its kin: the best, with the worst, or a tie."""
-        names = [item["image"].removeprefix("/img/").removesuffix(".png") for item in state["items"]]
-        utilities = np.array([[self.utility(name) for name in names]])
+        names = [item.get("image", "").removeprefix("/img/").removesuffix(".png") for item in state["items"]]
+        utilities = np.array([[self.utility(name) if name else 0.0 for name in names]])
         lapse = self.habits.lapse_at(self.answered)
         if state.get("tie"):
             choice, tied = replace(tie_rule(self.config), lapse=lapse, position_bias=()).draw(utilities, self.rng)

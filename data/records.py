@@ -69,6 +69,7 @@ class Sample:
         label: class (or mode) given by the study's classifier; None where there is none.
         reward_json: more about the reward, such as class probabilities.
         operative_reward: by which the user who picked from its slate judged it; None where that is `reward`.
+        text: what raters read, of a text; None for images and points.
     """
 
     t: int
@@ -79,6 +80,7 @@ class Sample:
     point: tuple[float, ...] | None = None
     reward_json: dict[str, Any] | None = None
     operative_reward: float | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Evaluated:
 class NewSlate:
     """K samples in display order, ready to be stored. K = inf is written as k None with the picked sample alone.
 
-    `answer` is the position that is right, of attention slates.
+    `answer` is the position that is right, of attention slates; `condition` is what all samples are of.
     """
 
     t: int
@@ -111,14 +113,16 @@ class NewSlate:
     seed: int
     samples: Sequence[Sample]
     answer: int | None = None
+    condition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SlateItem:
-    """One position of a slate as a rater sees it; nothing in it gives the generation away."""
+    """One position of a slate as a rater sees it, an image or a text; nothing in it gives the generation away."""
 
     position: int
-    image_sha256: str
+    image_sha256: str | None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ class Slate:
     served_at: str
     items: tuple[SlateItem, ...]
     attempt: int = 1
+    condition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,11 +81,13 @@ LONG = (
     _answer("slate_seed", "integer", "seed of the slate's display order"),
     _answer("purpose", "text", "curation (trains), audit (compares generations), attention or practice"),
     _answer("k", "integer", "samples in the slate; empty: infinitely many, and the picked one stands alone", True),
+    _answer("condition", "text", "what all samples of the slate are of: a class or a prompt, as raters read it", True),
     _item("position", "integer", "place on the rater's screen, from 0"),
     _item("sample_id", "integer", "the sample; the same wherever it is shown again"),
     _item("sample_generation", "integer", "the generation that drew it"),
     _item("sample_seed", "integer", "the seed it was drawn from"),
     _item("image_sha256", "text", "its PNG, by content; empty for points and for images nobody kept", True),
+    _item("text", "text", "the text that raters read, of samples that are texts", True),
     _item("point", "json", "its coordinates, of two-dimensional data", True),
     _item("label", "integer", "its class, by the study's classifier", True),
     _item("reward", "number", "the study's reward r of it", True),
@@ -144,6 +146,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "label": "class, by the study's classifier", "point_json": "coordinates, of two-dimensional data",
         "reward_json": "more on the reward, such as class probabilities",
         "operative_reward": "by which a simulated user judged it, where that isn't the reward",
+        "text": "what a rater sees of a text; empty for images and points",
     },
     "image": {"sha256": "of the PNG's bytes", "png": "the bytes; empty where an imported log had only the hash"},
     "slate": {
@@ -153,6 +156,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "lease_until": "set while an answer is awaited", "served_at": _AT, "retired_at": "when it left the pool unused",
         "copy_of": "the slate whose samples it shows in another order",
         "answer": "the position that is right, of attention slates",
+        "condition": "a class or a prompt that all its samples share, as raters read it",
     },
     "slate_item": {"slate_id": "the slate", "position": "from 0", "sample_id": "the sample"},
     "rater": {
@@ -622,6 +626,36 @@ def m008_undo(db: Database) -> None:
                 JOIN rater ON rater.id = session.rater_id
                 WHERE pick.outcome = 'pick' AND pick.undone_at IS NULL AND slate.purpose = 'curation' GROUP BY 1
             ) ON of_t = generation.t""",
+    ):
+        db.execute(statement)
+
+
+@migrations()
+def m009_texts(db: Database) -> None:
+    """Samples that are texts, and the condition that the samples of a slate share."""
+    for statement in (
+        "ALTER TABLE sample ADD COLUMN text TEXT",
+        "ALTER TABLE slate ADD COLUMN condition TEXT",
+        "DROP VIEW v_choice_long",
+        """CREATE VIEW v_choice_long AS
+            SELECT pick.id AS choice_id, slate.t AS generation,
+            coalesce(drawn_by.checkpoint_sha256, generation.checkpoint_sha256) AS checkpoint_sha256, pick.slate_id,
+            slate.seed AS slate_seed, slate.purpose, slate.k, slate.condition, slate_item.position,
+            sample.id AS sample_id, sample.t AS sample_generation, sample.seed AS sample_seed, sample.image_sha256,
+            sample.text, sample.point_json AS point, sample.label, sample.reward,
+            coalesce(sample.operative_reward, sample.reward) AS operative_reward,
+            rater.id AS rater, rater.kind AS rater_kind, rater.type AS rater_type,
+            coalesce(session.alias, 's' || session.rowid) AS session, pick.shown_at, pick.picked_at, pick.rt_ms,
+            pick.outcome, pick.outcome = 'pick' AND pick.position IS slate_item.position AS picked,
+            pick.worst IS slate_item.position AS worst, pick.input, pick.viewport,
+            pick.flags_json AS flags, session.flags_json AS session_flags, pick.server_ms, pick.blur_count,
+            slate.copy_of, slate.answer, session.withdrawn_at IS NOT NULL AS withdrawn,
+            pick.undone_at IS NOT NULL AS undone, excluded_by
+            FROM pick JOIN slate ON slate.id = pick.slate_id JOIN generation ON generation.t = slate.t
+            LEFT JOIN drawn_by ON drawn_by.t = slate.t
+            LEFT JOIN (SELECT pick_id, min(flag) AS excluded_by FROM exclusion GROUP BY 1) ON pick_id = pick.id
+            JOIN slate_item ON slate_item.slate_id = slate.id JOIN sample ON sample.id = slate_item.sample_id
+            JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
     ):
         db.execute(statement)
 

@@ -34,6 +34,7 @@ from loop.raters.journey import Controls, control_state, picks_progress, worker_
 from loop.study import Study
 
 EVENTS_SHOWN, EVENTS_READ = 20, 300
+RECENT_MIN = 10  # minutes: no pick for so long is silence
 ACTORS = ("curate", "worker", "researcher", "quality", "server")  # all others are raters' sessions
 TRAINING = ("curating", "training", "publishing")
 MOVED = 0.01  # of the samples: a share that changed by less has not moved
@@ -82,7 +83,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
     if evidence and len(evidence.generations) > 1:  # people's choices are later than its last generation
         summary = pretty(" ".join(findings(evidence.model_copy(update={"win_rates": counts.rates}))))
     return Panels(
-        head=head_panel(study, generations, worker, counts, progress, controls),
+        head=head_panel(study, generations, worker, counts, progress, controls, alarmed),
         notes=notes_panel(remarks),
         crowd=crowd_panel(study.config, counts, alarmed),
         curves=render(
@@ -109,21 +110,14 @@ def head_panel(
     counts: Counts,
     progress: Progress,
     controls: Controls,
+    alarmed: Sequence[str] = (),
 ) -> str:
-    """The study's name, what the worker does, and the key numbers: does the generator follow, do picks come in?
+    """The study's name, what the worker does, and what matters first: do picks come in, is anyone stuck, what follows?
 
     A pick is an answer that names a sample, to a slate that isn't practice; all other answers are counted beside.
     """
-    enough, last = progress.done >= progress.total, study.config.stop.generations
     numbers = [
         (SAY["number_generation"], generations[-1].t if generations else "–", ""),
-        *followed(generations, counts),
-        (
-            SAY["number_since" if 0 < last <= progress.t else "number_next"].format(t=progress.t, next=progress.t + 1),
-            f"{progress.done:,}",
-            "" if 0 < last <= progress.t else SAY["needed" if enough else "of"].format(n=f"{progress.total:,}"),
-        ),
-        (SAY["number_now"], f"{counts.people.at_work:,}", ""),
         (
             SAY["number_finished"],
             f"{counts.people.funnel['finished']:,}",
@@ -146,6 +140,11 @@ def head_panel(
         "admin_head.html",
         text=SAY,
         study=study.path.name,
+        glance=[
+            going(study.config, worker, counts, progress, controls),
+            stuck(worker, counts, alarmed, controls),
+            follows(generations, counts),
+        ],
         numbers=numbers,
         other=SAY["other"].format(answers=", ".join(other)) if other else "",
         state=SAY["state_finished"] if controls.finished else SAY["state_paused"] if controls.paused else "",
@@ -156,22 +155,84 @@ def head_panel(
     )
 
 
-def followed(generations: Sequence[Generation], counts: Counts) -> list[tuple[str, str, str]]:
-    """Label, value and addition of the number that says whether the generator follows: at most one.
+@dataclass(frozen=True)
+class Tile:
+    """One of the three questions at the head of the page: its number, and the answer in a sentence.
 
-    Where people compared generations it is how often they preferred the latest such to generation 0, with its interval;
-    where simulated users alone picked, the latest mean reward beside the first.
+    Attributes:
+        tone: 'good', 'bad', or '' where there is nothing to say yet.
+        more: beside the number, such as an interval.
+    """
+
+    question: str
+    tone: str
+    label: str
+    value: str
+    sentence: str
+    more: str = ""
+
+
+def going(config: StudyConfig, worker: dict[str, Any], counts: Counts, progress: Progress, controls: Controls) -> Tile:
+    """Is it going well? Picks for the next generation, and when they will be in at the pace of the last ten minutes."""
+    enough, last = progress.done >= progress.total, config.stop.generations
+    over = 0 < last <= progress.t
+    recent, hour = sum(counts.minutes[-RECENT_MIN:]), sum(counts.minutes)
+    words = {"n": f"{hour:,}", "t": progress.t, "next": progress.t + 1}
+    if controls.stopped:
+        tone, sentence = "", SAY["going_stopped"]
+    elif over:
+        tone, sentence = "good", SAY["going_over"]
+    elif enough or worker["phase"] in TRAINING:
+        tone, sentence = "good", SAY["going_enough"]
+    elif recent:
+        left = span(60 * RECENT_MIN * (progress.total - progress.done) / recent)
+        tone, sentence = "good", SAY["going_well"].format(left=left, **words)
+    else:
+        tone, sentence = "", SAY["going_quiet" if counts.answers["human", "pick"] else "going_unused"].format(**words)
+    return Tile(
+        SAY["going"],
+        tone,
+        SAY["number_since" if over else "number_next"].format(**words),
+        f"{progress.done:,}",
+        sentence,
+        "" if over else SAY["needed" if enough else "of"].format(n=f"{progress.total:,}"),
+    )
+
+
+def stuck(worker: dict[str, Any], counts: Counts, alarmed: Sequence[str], controls: Controls) -> Tile:
+    """Is anyone stuck? The raters at work, and whatever keeps them or the worker from going on."""
+    here, recent = counts.people.at_work, sum(counts.minutes[-RECENT_MIN:])
+    troubles = []
+    if worker["phase"] == "absent":
+        troubles.append(SAY["stuck_worker"])
+    if alarmed:
+        troubles.append(SAY["stuck_flags"].format(flags=SAY["and"].join(SAY["flags"][flag] for flag in alarmed)))
+    if here and not recent and not controls.stopped:
+        troubles.append(SAY["stuck_silent"].format(n=RECENT_MIN))
+    sentence = " ".join(troubles) or SAY["stuck_no" if here else "stuck_nobody"]
+    return Tile(SAY["stuck"], "bad" if troubles else "good" * bool(here), SAY["number_now"], f"{here:,}", sentence)
+
+
+def follows(generations: Sequence[Generation], counts: Counts) -> Tile:
+    """Does the generator follow? How often people prefer the latest generation that they compared with generation 0.
+
+    Where simulated users alone picked, the latest mean reward beside the first.
     """
     against_first = [rate for rate in counts.rates if rate.against == 0]
     if against_first:
-        rate, t = against_first[-1].rate, against_first[-1].t
+        rate, t, verdict = against_first[-1].rate, against_first[-1].t, against_first[-1].verdict
+        tone = {"holds": "good", "fails": "bad"}.get(verdict, "")
         interval = f"({rate.low:.0%} to {rate.high:.0%})"
-        return [(SAY["number_preferred"].format(t=t), f"{rate.value:.0%}", interval)]
+        sentence = SAY["follows_" + (tone or "unclear")].format(t=t)
+        return Tile(SAY["follows"], tone, SAY["number_preferred"].format(t=t), f"{rate.value:.0%}", sentence, interval)
     rewards = measured_points(generations, lambda measurements: measurements.mean_reward)
     if len(rewards) < 2 or counts.answers["human", "pick"]:
-        return []
-    first = SAY["first"].format(value=number(rewards[0].value, 3))
-    return [(SAY["number_reward"], number(rewards[-1].value, 3), first)]
+        return Tile(SAY["follows"], "", SAY["number_compared"], "–", SAY["follows_early"])
+    first, latest = rewards[0], rewards[-1]
+    more = SAY["first"].format(value=number(first.value, 3))
+    rose = latest.value - first.value > 2 * ((first.se or 0) ** 2 + (latest.se or 0) ** 2) ** 0.5
+    sentence = SAY["follows_reward" if rose else "follows_flat"].format(t=latest.t)
+    return Tile(SAY["follows"], "good" * rose, SAY["number_reward"], number(latest.value, 3), sentence, more)
 
 
 def notes_panel(remarks: Sequence[tuple[str, str]]) -> str:

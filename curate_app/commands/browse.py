@@ -45,7 +45,7 @@ QUERIES = {
     ),
     "one_slate": (
         "The samples of a slate, and the one that was picked",
-        """SELECT slate_id, position, image_sha256, point, label, reward, picked, undone, rater, rt_ms
+        """SELECT slate_id, condition, position, image_sha256, text, point, label, reward, picked, undone, rater, rt_ms
         FROM v_choice_long WHERE slate_id = cast(:slate_id AS INTEGER) ORDER BY choice_id, position""",
     ),
     "flagged_answers": (

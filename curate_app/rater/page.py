@@ -135,6 +135,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
         worst=study.config.slates.kind == "best_worst",
         ties=study.config.slates.ties,
         undo=study.config.slates.undo_s > 0,
+        k=study.config.curation.k,
         languages=json.dumps(languages()),
     )
     with gr.Blocks(title=app.title, analytics_enabled=False, fill_width=True) as blocks:

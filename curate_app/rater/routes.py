@@ -159,10 +159,13 @@ def common_fields(service: Service, state: str, at: Place | None = None) -> dict
 def slate_fields(slate: Slate) -> dict[str, Any]:
     """A slate as the page gets it: nothing in it tells what the slate is for, or which generation drew its images."""
     items = [
-        {"position": item.position, "image": f"/img/{item.image_sha256}.png", "alt": f"Image {item.position + 1}"}
+        {"position": item.position, "text": item.text}
+        if item.text is not None
+        else {"position": item.position, "image": f"/img/{item.image_sha256}.png", "alt": f"Image {item.position + 1}"}
         for item in slate.items
     ]
-    return {"slate_id": slate.id, "k": slate.k, "items": items, "attempt": slate.attempt}
+    condition = {"condition": slate.condition} if slate.condition else {}
+    return {"slate_id": slate.id, "k": slate.k, **condition, "items": items, "attempt": slate.attempt}
 
 
 def judgement_fields(config: StudyConfig, k: int) -> dict[str, bool]:

@@ -10,7 +10,7 @@ export function listen(root, { press, choose, submit }) {
 
   root.addEventListener("click", (event) => {
     if (event.target.matches("dialog")) event.target.close(); // its backdrop
-    const button = event.target.closest("button");
+    const button = event.target.closest("button, .choice");
     if (!button || event.detail > 1) return;
     const input = event.detail === 0 ? "key" : event.pointerType || "mouse";
     const { act, position } = button.dataset;
@@ -40,7 +40,10 @@ export function listen(root, { press, choose, submit }) {
       event.preventDefault();
       help.showModal();
     } else if (answer) choose(answer, null, "key");
-    else {
+    else if (event.target.matches("div.choice") && [" ", "Enter"].includes(event.key)) {
+      event.preventDefault();
+      choose("pick", Number(event.target.dataset.position), "key");
+    } else {
       const choices = [...root.querySelectorAll(".choice")];
       const index = choices.findIndex((_, place) => keyOf(place) === event.key.toLowerCase());
       if (index >= 0) choose("pick", Number(choices[index].dataset.position), "key");

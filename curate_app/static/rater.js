@@ -185,7 +185,8 @@ class RaterPage {
     const came = this.views.slate(badge);
     if (!(await this.stage.show(slate, this.turn.timeout_s))) return;
     if (came) this.views.asked();
-    this.voice.speak([badge, how, this.progressWords(), this.say("group", { k: slate.k })].filter(Boolean).join(". "));
+    const words = this.say(slate.items.some((item) => !item.image) ? "group_text" : "group", { k: slate.k });
+    this.voice.speak([badge, how, this.progressWords(), slate.condition, words].filter(Boolean).join(". "));
   }
 
   // No slate to show: a step, or a calm word.

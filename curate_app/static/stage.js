@@ -1,12 +1,14 @@
 // The slate in view and the one answer it takes: when it was painted, how long that took, how often the rater looked away.
 import { BestThenWorst, offerTie } from "./judgements.js";
 import { fitSheets } from "./reveal.js";
-import { arrange, fill, keyOf, loadAll } from "./slate.js";
+import { arrange, fill, keyOf, loadAll, plan } from "./slate.js";
 
 const CHOSEN_MS = 140; // the choice stays in view this long
 const SETTLE_MS = 300; // and the next slate takes no answer before this, so the second half of a double click hits nothing
 const HURRY_S = 5; // with this much left the page says so
 const DAY_MS = 86_400_000;
+const BESIDE_GAIN = 1.1; // the words go beside the slate where that makes it larger by so much
+const ROOMY_REM = 7; // with so much height left over the controls grow
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
@@ -59,9 +61,18 @@ export class Stage {
     delete this.group.dataset.chosen;
     this.group.hidden = false;
     this.none.disabled = false;
+    this.ask(slate.condition);
     this.root.querySelector(".pick-keys").innerHTML = `<kbd>1</kbd>…<kbd>${keyOf(slate.items.length - 1).toUpperCase()}</kbd>`;
     this.arrange();
     if (held) this.group.focus({ preventScroll: true });
+  }
+
+  // A condition, which all of the slate share, stands under the question.
+  ask(condition) {
+    const [question, line] = ["h1[data-text]", ".condition"].map((part) => this.root.querySelector(part));
+    line.textContent = condition ?? "";
+    line.hidden = !condition;
+    if (question) question.textContent = this.say(condition ? "fits" : "question");
   }
 
   async settle(token, timeoutS) {
@@ -132,18 +143,47 @@ export class Stage {
     this.root.querySelector(".final").textContent = seconds ? this.say("hurry", { n: seconds }) : "undo" in this.root.dataset ? "" : this.say("final");
   }
 
-  // The images get all the room that the screen has beside or between the words.
+  // The slate gets all the room that the screen has under or beside the words, whichever makes it larger.
   arrange() {
+    fitSheets(this.root.querySelector(".reveal"));
+    if (this.group.hidden || !this.group.children.length) return;
+    const window = `${innerWidth}x${innerHeight}`;
+    if (this.window !== window) this.layOut();
+    this.window = window; // it stays like that from slate to slate
+    this.root.style.removeProperty("--wide");
+    arrange(this.group, plan(this.group, ...this.room()));
+    this.root.style.setProperty("--wide", this.group.style.maxWidth);
+  }
+
+  // Settles where the words go, and whether the controls grow, by slates of the study's usual size.
+  layOut() {
+    const k = Number(this.root.dataset.k) || 0;
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    this.root.style.removeProperty("--wide");
+    delete this.root.dataset.roomy;
+    this.root.dataset.placed = "";
+    const [beside, under] = ["beside", "under"].map((layout) => {
+      this.root.dataset.layout = layout;
+      const [width, height] = this.room();
+      return { ...plan(this.group, width, height, k), room: height };
+    });
+    if (innerWidth > innerHeight && beside.area > BESIDE_GAIN * under.area) this.root.dataset.layout = "beside";
+    else if (under.room - under.used > ROOMY_REM * rem) this.root.dataset.roomy = "";
+  }
+
+  // Width and height that the layout leaves to the slate.
+  room() {
     const pixels = (element, ...properties) => {
       const style = getComputedStyle(element);
       return properties.reduce((sum, property) => sum + (parseFloat(style[property]) || 0), 0);
     };
     const [screen, stage, below] = [".screen", ".stage", ".below"].map((name) => this.root.querySelector(name));
-    const beside = getComputedStyle(screen).display === "grid";
+    if (!("roomy" in this.root.dataset)) this.least = pixels(screen, "minHeight");
+    const least = this.least;
     const around = pixels(stage, "paddingTop", "paddingBottom") + pixels(screen, "paddingBottom");
-    const taken = stage.getBoundingClientRect().top + scrollY + (beside ? 0 : below.offsetHeight) + around;
-    arrange(this.group, stage.clientWidth, Math.max(120, pixels(screen, "minHeight") - taken));
-    fitSheets(this.root.querySelector(".reveal"));
+    const width = stage.clientWidth - pixels(stage, "paddingLeft", "paddingRight");
+    if (this.root.dataset.layout === "beside") return [width, Math.max(120, least - around - pixels(screen, "paddingTop"))];
+    return [width, Math.max(120, least - around - below.offsetHeight - stage.getBoundingClientRect().top - scrollY)];
   }
 
   // A slate's blurs: how often the window lost the focus or went out of sight, each absence once.

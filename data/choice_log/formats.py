@@ -7,7 +7,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # OWASP's list, with the full-width forms
 ITEM_COLUMNS = (
-    "sample_id", "sample_generation", "sample_seed", "image_sha256", "point", "label", "reward", "operative_reward",
+    "sample_id", "sample_generation", "sample_seed", "image_sha256", "text", "point", "label", "reward",
+    "operative_reward",
 )  # fmt: skip
 GROUP = 100_000  # rows of a row group without images
 IMAGE_GROUP = 500
@@ -255,6 +256,15 @@ class Comparisons:
             else:
                 self.left_out["an image wasn't kept (points, or simulated users' slates)"] += 1
 
+    def written(self) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]], dict[int, str]]]:
+        """The same with the texts by position, of samples that are texts."""
+        for answer, winner, losers in self.picks():
+            cells = {item["position"]: item["text"] for item in answer.items}
+            if None in cells.values():
+                self.left_out["not all samples are texts"] += 1
+            else:
+                yield answer, winner, losers, cells
+
     def trainable(self) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]], dict[int, dict | None]]]:
         """The pictured picks that the study itself would train on: of curation slates, not withdrawn or flagged out."""
         for answer, winner, losers, images in self.pictured():
@@ -330,7 +340,7 @@ def write_hpd(source: Source, path: Path) -> Written:
             for better, worse in pairs(answer, winner, losers):
                 pair = sorted((better, worse), key=lambda item: item["position"])
                 record = {
-                    "prompt": "",
+                    "prompt": answer.values["condition"] or "",
                     "image_path": [f"images/{item['image_sha256']}.png" for item in pair],
                     "human_preference": [int(item is better) for item in pair],
                     "user_hash": answer.values["rater"],
@@ -346,7 +356,7 @@ def write_hpd(source: Source, path: Path) -> Written:
 PICKAPIC_FIELDS = (
     Field("are_different", "boolean", "1: the two images differ"),
     Field("best_image_uid", "text", "hash of the better image; the word tie where both are as good"),
-    Field("caption", "text", "empty: the generator is unconditional"),
+    Field("caption", "text", "the slate's condition; empty where it has none"),
     Field("created_at", "text", "when, UTC"),
     Field("has_label", "boolean", "1: it was judged"),
     Field("image_0_uid", "text", "hash of the image that stood first"),
@@ -379,7 +389,8 @@ def pickapic_rows(comparisons: Comparisons) -> Iterator[tuple]:
             uids = first["image_sha256"], second["image_sha256"]
             label = 0.5 if tied else float(first is better)
             yield (
-                int(uids[0] != uids[1]), "tie" if tied else better["image_sha256"], "", values["picked_at"], 1, *uids,
+                int(uids[0] != uids[1]), "tie" if tied else better["image_sha256"], values["condition"] or "",
+                values["picked_at"], 1, *uids,
                 images[first["position"]], images[second["position"]], label, 1 - label,
                 f"generation-{first['sample_generation']}", f"generation-{second['sample_generation']}",
                 values["choice_id"], values["slate_id"], values["rater"],
@@ -439,7 +450,7 @@ TRL_SHARED = (
     Field("picked_at", "text", "when, UTC"),
 )
 TRL_FIELDS = (
-    Field("prompt", "text", "empty: the generator is unconditional"),
+    Field("prompt", "text", "the slate's condition; empty where it has none"),
     Field("chosen", "image", "what was picked"),
     Field("rejected", "image", "what was shown beside it"),
     Field("chosen_sample_id", "integer", "the picked sample"),
@@ -449,19 +460,23 @@ TRL_FIELDS = (
 
 
 def write_trl(source: Source, path: Path) -> Written:
-    """Writes a Parquet file with a row for each picked image and each image beside it."""
-    comparisons = Comparisons(source)
-    n = write_records(path, TRL_FIELDS, trl_rows(comparisons))
-    return Written(n, TRL_FIELDS, dict(comparisons.left_out))
+    """Writes a Parquet file with a row for each picked image and each image beside it; or of texts, as texts."""
+    comparisons, texts = Comparisons(source), source.has_texts
+    fields = tuple(
+        replace(column, kind="text") if texts and column.kind == "image" else column for column in TRL_FIELDS
+    )
+    n = write_records(path, fields, trl_rows(comparisons, texts))
+    return Written(n, fields, dict(comparisons.left_out))
 
 
-def trl_rows(comparisons: Comparisons) -> Iterator[tuple]:
-    """The cells of `TRL_FIELDS` for each picked image and each image beside it."""
-    for answer, winner, losers, images in comparisons.pictured():
-        shared = [answer.values[column.name] for column in TRL_SHARED]
+def trl_rows(comparisons: Comparisons, texts: bool) -> Iterator[tuple]:
+    """The cells of `TRL_FIELDS` for each picked sample and each sample beside it."""
+    for answer, winner, losers, cells in comparisons.written() if texts else comparisons.pictured():
+        values = answer.values
+        shared = [values[column.name] for column in TRL_SHARED]
         for better, worse in pairs(answer, winner, losers):
-            pair = images[better["position"]], images[worse["position"]]
-            yield ("", *pair, better["sample_id"], worse["sample_id"], *shared)
+            pair = cells[better["position"]], cells[worse["position"]]
+            yield (values["condition"] or "", *pair, better["sample_id"], worse["sample_id"], *shared)
 
 
 DIFFUSION_DPO_FIELDS = (
@@ -469,7 +484,7 @@ DIFFUSION_DPO_FIELDS = (
     Field("jpg_1", "bytes", "the other image's"),
     Field("label_0", "integer", "1 where the first was picked, else 0"),
     Field("label_1", "integer", "1 where the other was picked, else 0"),
-    Field("caption", "text", "empty: the generator is unconditional"),
+    Field("caption", "text", "the slate's condition; empty where it has none"),
     Field("model_0", "text", "the generation that drew the first"),
     Field("model_1", "text", "the generation that drew the other"),
     Field("choice_id", "integer", "the answer; rows of one answer are one choice, not several"),
@@ -494,7 +509,7 @@ def diffusion_dpo_rows(comparisons: Comparisons) -> Iterator[tuple]:
             label = int(pair[0] is better)
             cells = (images[item["position"]] for item in pair)
             yield (
-                *((cell or {}).get("bytes") for cell in cells), label, 1 - label, "",
+                *((cell or {}).get("bytes") for cell in cells), label, 1 - label, values["condition"] or "",
                 *(f"generation-{item['sample_generation']}" for item in pair),
                 values["choice_id"], values["slate_id"], values["rater"],
             )  # fmt: skip
@@ -502,7 +517,7 @@ def diffusion_dpo_rows(comparisons: Comparisons) -> Iterator[tuple]:
 
 IMAGEFOLDER_FIELDS = (
     Field("file_name", "text", "the picked image, beside this file"),
-    Field("text", "text", "empty: the generator is unconditional"),
+    Field("text", "text", "the slate's condition; empty where it has none"),
     Field("label", "integer", "its class, by the study's classifier; null where there is none"),
     Field("reward", "number", "the study's reward of it; null where there is none"),
     Field("shown_with", "integer", "images in its slate, itself among them"),
@@ -524,8 +539,9 @@ def write_imagefolder(source: Source, path: Path) -> Written:
             assert cell is not None and isinstance(cell["bytes"], bytes)
             (path.parent / name).write_bytes(cell["bytes"])
             row = (
-                name, "", winner["label"], winner["reward"], len(answer.items), winner["sample_generation"],
-                winner["sample_seed"], values["choice_id"], values["rater"], values["rater_kind"],
+                name, values["condition"] or "", winner["label"], winner["reward"], len(answer.items),
+                winner["sample_generation"], winner["sample_seed"], values["choice_id"],
+                values["rater"], values["rater_kind"],
             )  # fmt: skip
             named = dict(zip((column.name for column in IMAGEFOLDER_FIELDS), row, strict=True))
             file.write(json.dumps(named, ensure_ascii=False) + "\n")
@@ -582,7 +598,8 @@ TRL = Format(
     write=write_trl,
     limits="A slate of K images gives K - 1 rows, and K - 2 more of all over the worst where one was picked. They "
     "are not independent: keep those of one slate_id together when you split, and count choices, not rows. Ties are "
-    "left out. The prompt is empty.",
+    "left out. "
+    "The prompt is the slate's condition, empty where it has none.",
 )
 PICKAPIC = Format(
     name="pickapic",
@@ -605,7 +622,8 @@ DIFFUSION_DPO = Format(
     write=write_diffusion_dpo,
     limits="Give the folder as --dataset_name. A slate of K images gives K - 1 rows, and K - 2 more where a worst one "
     "was picked, which are one choice: keep those of one slate_id together when you split. Only picks that may train "
-    "are in it, and no ties. The caption is empty.",
+    "are in it, and no ties. "
+    "The caption is the slate's condition, empty where it has none.",
     folder_only=True,
 )
 IMAGEFOLDER = Format(
@@ -617,7 +635,8 @@ IMAGEFOLDER = Format(
     'picked[0]["image"]',
     write=write_imagefolder,
     limits="Only what was picked and may train is in it, without what it was picked from, and no ties. "
-    "Give the folder as --train_data_dir; --caption_column text is empty.",
+    "Give the folder as --train_data_dir; --caption_column text is "
+    "the slate's condition, empty where it has none.",
     folder_only=True,
     own_images=True,
 )
@@ -628,7 +647,8 @@ HPD = Format(
     reading='import json\n\npairs = json.load(open("train.json"))',
     write=write_hpd,
     limits="The records of one slate_id (K - 1, and K - 2 more where a worst one was picked) are one choice among K "
-    "images. Ties are left out. The prompt is empty.",
+    "images. Ties are left out. "
+    "The prompt is the slate's condition, empty where it has none.",
     folder_only=True,
 )
 PREFLIB = Format(

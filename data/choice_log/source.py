@@ -188,6 +188,11 @@ class Source:
             values,
         )
 
+    @property
+    def has_texts(self) -> bool:
+        """True if samples of the study are texts."""
+        return bool(self.store.value("SELECT EXISTS (SELECT 1 FROM sample WHERE text IS NOT NULL)"))
+
     def largest_slate(self) -> int:
         """The most positions of an answer; 0 without answers."""
         condition, values = self._condition

@@ -18,7 +18,7 @@ from data.store.connection import Journal
 IDS = 2**52  # JavaScript reads whole numbers up to twice that exactly
 FLAGGED_RATER = """EXISTS (SELECT 1 FROM session AS flagged
     WHERE flagged.rater_id = rater.id AND json_extract(flagged.flags_json, ?))"""
-_SHOWN = """slate.id, slate.t, k, purpose, served_at, position, image_sha256, (SELECT count(*) FROM pick
+_SHOWN = """slate.id, slate.t, k, purpose, served_at, condition, position, image_sha256, text, (SELECT count(*) FROM pick
     WHERE slate_id = slate.id AND session_id = leased_to AND undone_at IS NOT NULL) AS undone FROM slate
     JOIN slate_item ON slate_id = slate.id JOIN sample ON sample.id = sample_id"""
 
@@ -52,7 +52,18 @@ class Slates(Journal):
                     owner = picked_by[len(ids)] if picked_by else None
                     served = now if owner else None
                     slate_rows.append(
-                        (slate_id, slate.t, slate.purpose, slate.k, slate.seed, now, owner, served, slate.answer)
+                        (
+                            slate_id,
+                            slate.t,
+                            slate.purpose,
+                            slate.k,
+                            slate.seed,
+                            now,
+                            owner,
+                            served,
+                            slate.answer,
+                            slate.condition,
+                        )
                     )
                     for position, sample in enumerate(slate.samples):
                         point = None if sample.point is None else json.dumps(sample.point)
@@ -68,6 +79,7 @@ class Slates(Journal):
                                 point,
                                 details,
                                 sample.operative_reward,
+                                sample.text,
                             )
                         )
                         item_rows.append((slate_id, position, next_sample))
@@ -75,13 +87,13 @@ class Slates(Journal):
                     ids.append(slate_id)
                 next_slate += n
                 db.conn.executemany(
-                    """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, answer)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, answer, condition)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     slate_rows,
                 )
                 db.conn.executemany(
                     """INSERT INTO sample(id, t, seed, image_sha256, reward, label, point_json, reward_json,
-                    operative_reward) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    operative_reward, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     sample_rows,
                 )
                 db.conn.executemany("INSERT INTO slate_item(slate_id, position, sample_id) VALUES (?, ?, ?)", item_rows)
@@ -122,7 +134,7 @@ class Slates(Journal):
         """
         with self.write() as db:
             source = self.row(
-                """SELECT slate.t, purpose, k, answer, pick.position FROM slate
+                """SELECT slate.t, purpose, k, answer, condition, pick.position FROM slate
                 LEFT JOIN pick ON pick.slate_id = slate.id AND undone_at IS NULL WHERE slate.id = ?""",
                 [of],
             )
@@ -132,8 +144,8 @@ class Slates(Journal):
             (slate_id,) = self._random_ids(1)
             db.conn.execute(
                 """INSERT INTO slate(
-                    id, t, purpose, k, seed, created_at, leased_to, lease_until, served_at, copy_of, answer)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    id, t, purpose, k, seed, created_at, leased_to, lease_until, served_at, copy_of, answer, condition)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [
                     slate_id,
                     source["t"],
@@ -146,6 +158,7 @@ class Slates(Journal):
                     self._serving_time(session_id),
                     of,
                     None if right is None else list(order).index(right),
+                    source["condition"],
                 ],
             )
             db.conn.executemany(
@@ -233,11 +246,10 @@ def _slates(rows: Iterable[dict]) -> list[Slate]:
     slates = []
     for _, group in groupby(rows, itemgetter("id")):
         items = list(group)
-        shown = tuple(SlateItem(row["position"], row["image_sha256"]) for row in items)
+        shown = tuple(SlateItem(row["position"], row["image_sha256"], row["text"]) for row in items)
         first = items[0]
-        slates.append(
-            Slate(first["id"], first["t"], first["k"], first["purpose"], first["served_at"], shown, first["undone"] + 1)
-        )
+        names = ("id", "t", "k", "purpose", "served_at")
+        slates.append(Slate(*(first[name] for name in names), shown, first["undone"] + 1, first["condition"]))
     return slates
 
 

@@ -9,9 +9,10 @@ from data.records import timestamp
 from data.store.connection import Connection
 
 SAMPLE = (
-    "sample_id", "sample_generation", "sample_seed", "image_sha256", "reward", "label", "point", "operative_reward",
+    "sample_id", "sample_generation", "sample_seed", "image_sha256", "text", "reward", "label", "point",
+    "operative_reward",
 )  # fmt: skip
-SLATE = ("generation", "purpose", "k", "slate_seed", "copy_of", "answer")
+SLATE = ("generation", "purpose", "k", "slate_seed", "copy_of", "answer", "condition")
 # Panels' ids, invitations and the worker's events aren't copied.
 _COPY = (
     "INSERT INTO rater SELECT * FROM source.rater",
@@ -62,9 +63,9 @@ class Transfer(Connection):
         """Adds answers with their slates: the columns of an answer, and those of each position."""
         insert = self.db.conn.executemany
         insert(
-            """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, copy_of, answer)
+            """INSERT INTO slate(id, t, purpose, k, seed, created_at, leased_to, served_at, copy_of, answer, condition)
             VALUES (:slate_id, :generation, :purpose, :k, :slate_seed, coalesce(:shown_at, :picked_at),
-            'imported-' || :session, coalesce(:shown_at, :picked_at), :copy_of, :answer)
+            'imported-' || :session, coalesce(:shown_at, :picked_at), :copy_of, :answer, :condition)
             ON CONFLICT DO UPDATE SET leased_to = excluded.leased_to, served_at = excluded.served_at""",
             (values for values, _ in answers),
         )
@@ -72,9 +73,9 @@ class Transfer(Connection):
         shown = [item for item in items if item["image_sha256"]]
         insert("INSERT OR IGNORE INTO image(sha256, png) VALUES (:image_sha256, x'')", shown)
         insert(
-            """INSERT OR IGNORE INTO sample(id, t, seed, image_sha256, reward, label, point_json, operative_reward)
-            VALUES (:sample_id, :sample_generation, :sample_seed, :image_sha256, :reward, :label, :point,
-            CASE WHEN :operative_reward IS NOT :reward THEN :operative_reward END)""",
+            """INSERT OR IGNORE INTO sample(id, t, seed, image_sha256, text, reward, label, point_json,
+            operative_reward) VALUES (:sample_id, :sample_generation, :sample_seed, :image_sha256, :text, :reward,
+            :label, :point, CASE WHEN :operative_reward IS NOT :reward THEN :operative_reward END)""",
             items,
         )
         insert("INSERT OR IGNORE INTO slate_item VALUES (:slate_id, :position, :sample_id)", items)
@@ -116,8 +117,8 @@ class Transfer(Connection):
                 [t, checkpoints.get(t, ""), t, now, now],
             )
         self.db.conn.execute(
-            """INSERT INTO slate(id, t, purpose, k, seed, created_at, retired_at)
-            SELECT copy_of, t, purpose, k, 0, ?, ? FROM slate WHERE copy_of NOT IN (SELECT id FROM slate)
+            """INSERT INTO slate(id, t, purpose, k, seed, created_at, retired_at, condition)
+            SELECT copy_of, t, purpose, k, 0, ?, ?, condition FROM slate WHERE copy_of NOT IN (SELECT id FROM slate)
             GROUP BY copy_of""",
             [now, now],
         )
@@ -168,7 +169,7 @@ def stored_slates(store: Connection, ids: Sequence[int]) -> dict[int, tuple[bool
     marks = ",".join("?" * len(ids))
     rows = store.db.conn.execute(
         f"""SELECT slate.id, id IN (SELECT slate_id FROM pick WHERE undone_at IS NULL), t, purpose, k, seed, copy_of,
-        answer, sample_id FROM slate JOIN slate_item ON slate_id = slate.id WHERE slate.id IN ({marks})
+        answer, condition, sample_id FROM slate JOIN slate_item ON slate_id = slate.id WHERE slate.id IN ({marks})
         ORDER BY slate.id, position""",
         list(ids),
     )
@@ -184,7 +185,7 @@ def stored_samples(store: Connection, ids: Sequence[int]) -> dict[int, tuple]:
     """Those of some samples that are stored: the values of `SAMPLE` by id."""
     marks = ",".join("?" * len(ids))
     rows = store.db.conn.execute(
-        f"""SELECT id, t, seed, image_sha256, reward, label, point_json, coalesce(operative_reward, reward)
+        f"""SELECT id, t, seed, image_sha256, text, reward, label, point_json, coalesce(operative_reward, reward)
         FROM sample WHERE id IN ({marks})""",
         list(ids),
     )

@@ -259,7 +259,7 @@ def test_images_grow_by_whole_multiples(study: Study, serve, page: Page):
 
 def test_training_is_told_with_the_time_left(make_study, serve, page: Page):
     ready(page, serve(make_study(phase="training")))
-    told = "Generation 1 is training… About 18 s left. Meanwhile, your picks compare generations."
+    told = "Generation 1 is training… About 18 s left. Your picks now compare generations."
     expect(page.locator(".line")).to_have_text(told)
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
 

@@ -42,10 +42,12 @@ def test_images_are_large_and_stay_where_they_are(
             viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
         ) as context:
             page = context.new_page()
+            page.add_init_script(SHIFTS)
             worker_phase(study, "idle")
             ready(page, f"{address}/?lang={language}")
             expect(page.locator(".sheets img").first).to_be_visible()
-            page.evaluate(SHIFTS)
+            assert page.evaluate("shifts.reduce((sum, [shift]) => sum + shift, 0)") < 0.01  # of the whole page, so far
+            page.evaluate("shifts.length = 0")
             first = boxes(page)
             assert len(first) == 4 and all(box[2] == box[3] >= least for box in first), first
             for _, top, _, side in first:

@@ -28,9 +28,9 @@ DOCUMENTED = {  # design.md, "study.db"
 }
 ADDED = {  # ours, beyond the documented ones
     "generation": "pick_cut",
-    "sample": "label point_json operative_reward",
+    "sample": "label point_json operative_reward text",
     "evaluation": "id t n rewards labels points",
-    "slate": "retired_at copy_of answer",
+    "slate": "retired_at copy_of answer condition",
     "session": "created_at instructed_at understood_at failed_at closed_at alias",
     "rater": "alias",
     "pick": "blur_count server_ms worst undone_at",
@@ -96,7 +96,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 8
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 9
     store.close()
     assert contents(path.parent) == before
 

@@ -28,6 +28,7 @@ MIGRATIONS = [
     "m006_replays",
     "m007_tally",
     "m008_undo",
+    "m009_texts",
 ]
 THREADS = 3
 SLATES = 120
