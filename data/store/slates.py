@@ -19,8 +19,8 @@ IDS = 2**52  # JavaScript reads whole numbers up to twice that exactly
 FLAGGED_RATER = """EXISTS (SELECT 1 FROM session AS flagged
     WHERE flagged.rater_id = rater.id AND json_extract(flagged.flags_json, ?))"""
 _SHOWN = """slate.id, slate.t, k, purpose, served_at, condition, position, image_sha256, text,
-    (SELECT count(*) FROM pick WHERE slate_id = slate.id AND session_id = leased_to AND undone_at IS NOT NULL) AS undone FROM slate
-    JOIN slate_item ON slate_id = slate.id JOIN sample ON sample.id = sample_id"""
+    (SELECT count(*) FROM pick WHERE slate_id = slate.id AND session_id = leased_to AND undone_at IS NOT NULL) AS undone
+    FROM slate JOIN slate_item ON slate_id = slate.id JOIN sample ON sample.id = sample_id"""
 
 
 class Slates(Journal):
