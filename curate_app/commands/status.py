@@ -27,7 +27,7 @@ from loop.study import Study, faults
 
 PACKAGES = ("curate", "torch", "torchvision", "torchcfm", "accelerate", "gradio", "sqlite-utils", "numpy")
 OTHER_ANSWERS = {
-    "none": "none of these", "skip": "skipped", "timeout": "timed out", "tie": "both as good",
+    "none": "none of these", "skip": "skipped", "timeout": "timed out", "tie": "both as good (one of the two trains)",
     "practice": "practice", "undone": "taken back",
 }  # fmt: skip
 OPTIONAL = {
