@@ -20,9 +20,11 @@ from data.config import DataConfig
 from data.designs import parse_weights
 from data.records import ExclusionRule
 from model.config import (
+    PREFERENCE_LEARNERS,
     ClassifierConfig,
     ComputeConfig,
     JudgeConfig,
+    LearnerConfig,
     NetworkConfig,
     RewardConfig,
     SamplingConfig,
@@ -479,6 +481,7 @@ class StudyConfig(_Table):
     classifier: ClassifierConfig = ClassifierConfig()
     judge: JudgeConfig = JudgeConfig()
     curation: CurationConfig = CurationConfig()
+    learner: LearnerConfig = LearnerConfig()
     mix: MixConfig = MixConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     stop: StopConfig = StopConfig()
@@ -507,6 +510,7 @@ class StudyConfig(_Table):
                 f"slates.kind 'best_worst' needs a best, a worst and something between: set curation.k to 3 or more "
                 f"(a whole number), not {k}"
             )
+        self.check_learner()
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         designs = self.data.family
@@ -533,6 +537,30 @@ class StudyConfig(_Table):
             if kind == "ball" and self.data.dataset not in POINT_SETS:
                 raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence or your own")
         return self
+
+    def check_learner(self) -> None:
+        """Refuses settings that the learner can't go with.
+
+        Raises:
+            ValueError: which, and what to set.
+        """
+        kind, k = self.learner.kind, self.curation.k
+        if kind == "curate":
+            return
+        if self.slates.ties:
+            raise ValueError(f"learner.kind '{kind}' knows no ties: set slates.ties = false")
+        if k in ("inf", 1) and kind != "reward_weighted":
+            raise ValueError(f"learner.kind '{kind}' learns from slates: set curation.k to 2 or more")
+        if k == "inf":
+            raise ValueError("learner.kind 'reward_weighted' is K = infinity itself: set curation.k to a number")
+        if self.curation.extend == "proxy":
+            raise ValueError(f"learner.kind '{kind}' needs no proxy's picks: set curation.extend = \"none\"")
+        if kind in PREFERENCE_LEARNERS and not self.policy.is_pure:
+            raise ValueError(f"learner.kind '{kind}' learns from slates alone: set mix.lam = inf")
+        if kind in PREFERENCE_LEARNERS and self.network.kind not in ("mlp", "digits", "unet"):
+            raise ValueError(f"learner.kind '{kind}' needs a flow; network.kind is '{self.network.kind}'")
+        if kind in PREFERENCE_LEARNERS and self.train.restart:
+            raise ValueError(f"learner.kind '{kind}' starts from the parent: set train.restart = false")
 
     @property
     def policy(self) -> DataPolicy:

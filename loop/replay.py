@@ -4,6 +4,7 @@ Generation t + 1 learns from the picks that generation t + 1 of the old study le
 were made from samples of the old study's generators; the table `drawn_by` says which.
 """
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -25,9 +26,10 @@ from loop.round import latest_t, next_generation
 from loop.setup import copy_checkpoint, prepare_evaluator
 from loop.study import IMPORTED, Study, StudyExistsError, first_difference, only_worker
 from model.compute import from_main, is_main
+from model.config import PREFERENCE_LEARNERS
 from model.interfaces import Report
 
-MAY_CHANGE = ("mix.", "quality.", "train.", "curation.extend")
+MAY_CHANGE = ("mix.", "quality.", "train.", "learner.", "curation.extend")
 MAY_NOT = ("train.pretrain_", "train.augment")
 
 
@@ -43,12 +45,16 @@ def replayed_config(source: StudyConfig, settings: Sequence[str], given: dict[st
         ValueError: an unknown setting or value, or one that says how the log, generation 0 or the figures were made.
     """
     chosen = {key: value for key, value in given.items() if value is not None}
+    learner = chosen.get("learner.kind", "curate")
+    if learner != "curate":  # it learns from the slates that there are, and DPO from nothing else
+        pure = {"mix.policy": "mix", "mix.lam": math.inf} if learner in PREFERENCE_LEARNERS else {}
+        chosen = {"curation.extend": "none", **pure, **chosen}
     config = build(put(override(source.model_dump(), settings), chosen, "replay"), "replay")
     for key in changes(source, config):
         if not key.startswith(MAY_CHANGE) or key.startswith(MAY_NOT):
             raise ValueError(
                 f"{key} can't be changed in a replay: it says how generation 0, the log or the figures were made. "
-                "What trains may change: mix.*, quality.*, curation.extend, and train.* but for pretraining."
+                "What trains may change: learner.*, mix.*, quality.*, curation.extend, and train.* but for pretraining."
             )
     return config
 

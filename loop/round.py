@@ -12,9 +12,11 @@ from data.store import queries
 from loop.evaluation import Evaluation, Evaluator
 from loop.evidence.study import store_quick_evidence
 from loop.generators import load_generator
+from loop.learners import curated_set
 from loop.study import Study
-from loop.training_data import read_curated, training_seed, training_set
+from loop.training_data import CuratedSet, training_seed, training_set
 from model.compute import describe, from_main, processes
+from model.config import PREFERENCE_LEARNERS, LearnerConfig
 from model.flow import Flow
 from model.interfaces import Generator, Report
 from model.training import Snapshotter
@@ -69,16 +71,23 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
         ValueError: there are no picks in the turn.
     """
     config, t = study.config, turn.t
-    curated = from_main(lambda: read_curated(study, turn))
-    training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward, turn)
+
+    def read(of: Turn) -> CuratedSet:
+        return curated_set(study, of, evaluator.scorer)
+
+    curated = from_main(lambda: read(turn))
+    training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward, turn, read)
     started = time.monotonic()
     seed, path = training_seed(config, t, 0xF17), study.checkpoint_path(t)
-    snapshotter = Snapshotter(path.with_suffix(".partial"), repr((config.pretraining, config.train, turn, seed)))
+    other = [] if config.learner == LearnerConfig() else [config.learner]
+    training_name = repr((config.pretraining, config.train, *other, turn, seed))
+    snapshotter = Snapshotter(path.with_suffix(".partial"), training_name)
     resumed = from_main(snapshotter.path.exists)
     on_step = partial(report, "training")
     start = None if config.train.restart else parent
     if isinstance(parent, Flow):
-        child = parent.fit(training, start, seed, on_step, snapshotter)
+        learner = config.learner if config.learner.kind in PREFERENCE_LEARNERS else None
+        child = parent.fit(training, start, seed, on_step, snapshotter, learner)
     else:
         child = parent.fit(training, start, seed, on_step)
     trained = time.monotonic()

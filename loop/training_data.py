@@ -6,7 +6,7 @@ set (`model.interfaces.TrainingSet`), which a generator draws its batches from.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -33,11 +33,13 @@ class CuratedSet:
         x: (n, *shape), images as uint8 pixels.
         rewards: (n,) the study's reward of each.
         counts: of picks by kind of rater: human, sim, proxy.
+        weights: (n,) how often each is drawn, relative to the others; None where all are alike.
     """
 
     x: torch.Tensor
     rewards: np.ndarray
     counts: dict[str, int]
+    weights: np.ndarray | None = None
 
 
 def read_curated(study: Study, turn: Turn) -> CuratedSet:
@@ -133,8 +135,13 @@ class StoredSlates:
         return stored_samples(self.study, rows).unflatten(0, (len(ids), self.k))
 
 
-def earlier_sets(study: Study, t: int) -> list[CuratedSet]:
+def earlier_sets(study: Study, t: int, read: Callable[[Turn], CuratedSet]) -> list[CuratedSet]:
     """The curated sets that trained the generations before t, oldest first, read back as they were.
+
+    Args:
+        study: the study.
+        t: the generation to come.
+        read: gives the curated set of a turn.
 
     Raises:
         ValueError: a generation by an older version of curate doesn't say which picks trained it.
@@ -147,7 +154,7 @@ def earlier_sets(study: Study, t: int) -> list[CuratedSet]:
                     f"Generation {generation.t} doesn't say which picks trained it (an older version made it), so a "
                     "policy that accumulates can't go on from here; make a new study."
                 )
-            sets.append(read_curated(study, generation.measurements.turn))
+            sets.append(read(generation.measurements.turn))
     return sets
 
 
@@ -302,13 +309,14 @@ class Mixture:
         Args:
             resumed: training continued from a snapshot, so that what was drawn before it isn't counted any more.
         """
-        used = [(share, rewards) for share, rewards in zip(self.shares, self.rewards, strict=True) if share]
+        parts = zip(self.shares, self.rewards, self.parts, strict=True)
+        used = [(share, rewards, part.weights) for share, rewards, part in parts if share]
         return TrainingFigures(
             rows=tuple(len(part) for part in self.parts),
             shares_asked=self.shares,
             shares_achieved=self.shares if resumed else self.achieved(),
-            mean_reward=float(sum(share * rewards.mean() for share, rewards in used)),
-            mean_w=float(sum(share * np.exp(rewards).mean() for share, rewards in used)),
+            mean_reward=float(sum(share * np.average(r, weights=weights) for share, r, weights in used)),
+            mean_w=float(sum(share * np.average(np.exp(r), weights=weights) for share, r, weights in used)),
         )
 
 
@@ -318,7 +326,13 @@ def real_only(real: torch.Tensor) -> Mixture:
 
 
 def training_set(
-    study: Study, curated: CuratedSet, t: int, real: torch.Tensor, real_rewards: np.ndarray, turn: Turn | None = None
+    study: Study,
+    curated: CuratedSet,
+    t: int,
+    real: torch.Tensor,
+    real_rewards: np.ndarray,
+    turn: Turn | None = None,
+    read: Callable[[Turn], CuratedSet] | None = None,
 ) -> Mixture:
     """The training set of generation t under the study's data policy.
 
@@ -329,14 +343,17 @@ def training_set(
         real: (n, *shape) the real data, images as uint8 pixels.
         real_rewards: (n,) of the real data.
         turn: that the curated set is of; None leaves out the slates.
+        read: gives the curated set of an earlier turn, for policies that accumulate; the picks without it.
     """
     policy = study.config.policy
-    sets = [*(from_main(lambda: earlier_sets(study, t)) if policy.accumulates else []), curated]
+    read = read or (lambda turn: read_curated(study, turn))
+    sets = [*(from_main(lambda: earlier_sets(study, t, read)) if policy.accumulates else []), curated]
     rng = np.random.default_rng(training_seed(study.config, t, 0x5E75))
     composition = policy.compose(len(real), [len(set_.x) for set_ in sets], rng)
     rewards = (real_rewards, *(set_.rewards for set_ in sets))
     slates = turn and StoredSlates.of(study, turn)
-    return Mixture.compose(Rows(real), [Rows(set_.x) for set_ in sets], composition, rng, rewards, slates)
+    curated_rows = [Rows(set_.x, weights=set_.weights) for set_ in sets]
+    return Mixture.compose(Rows(real), curated_rows, composition, rng, rewards, slates)
 
 
 def training_seed(config: StudyConfig, t: int, purpose: int) -> int:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from loop.config import StudyConfig
-from loop.theory.population import Curators
-from model.config import RewardConfig
+from loop.theory.population import BestOfK, Curators, Target, Tilt
+from model.config import PREFERENCE_LEARNERS, RewardConfig
 from model.luce import LuceRule, RaoKupperRule
 
 ADVERSARY = "adversary"
@@ -58,3 +58,18 @@ def curators(config: StudyConfig) -> Curators:
     """The same users as theory sees them."""
     types, rule = user_types(config), luce_rule(config)
     return Curators((rule,) * len(types), tuple(type_.share for type_ in types), tuple(type_.name for type_ in types))
+
+
+def target(config: StudyConfig) -> Target | None:
+    """The law that the study's learner aims at, where simulated users pick; None where none is claimed.
+
+    DPO's optimum is known where all users pick by the study's reward without lapses or a bias of positions.
+    """
+    learner, k = config.learner, config.curation.k
+    if learner.kind in PREFERENCE_LEARNERS:
+        rule = luce_rule(config)
+        plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)
+        return Tilt(1 / learner.beta) if plain else None
+    if learner.kind == "reward_weighted":
+        return Tilt(learner.tau)
+    return BestOfK(int(k)) if learner.kind == "best_of_k" else curators(config)

@@ -1,27 +1,23 @@
 """Simulated Luce users, people, and the proxy fitted to people's picks: all who pick, behind one interface."""
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-import torch
 
 from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample, tied_position
 from data.store import Store, queries
-from loop.analysis.log import Slates
-from loop.analysis.logit import Likelihood, as_choices
 from loop.config import StudyConfig
+from loop.learners import Utilities, fit_utilities
 from loop.raters.quality import refresh
 from loop.round import latest_cut, open_requests, store_turn, stored_turn
 from loop.scoring import Scorer, needed_features
 from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
-from loop.training_data import curated_count, stored_pixels, to_tensor
+from loop.training_data import curated_count
 from loop.user_types import are_alike, luce_rule, tie_rule, user_types
 from model.compute import from_main, is_main
 from model.interfaces import Generator, OnStep
@@ -30,74 +26,6 @@ from model.sampling import derive_seed, derive_seeds
 SIM_NAME = "simulated Luce users"
 CHUNK = 2_500  # slates of a simulated run that are drawn, picked from and committed together
 PROXY_CHUNK = 250  # fewer, so that people's picks never wait long for the database
-
-
-@dataclass(frozen=True, slots=True)
-class Utilities:
-    """A fitted utility `u(x) = coefficients . (features(x) - mean) / scale`.
-
-    Attributes:
-        mean: (d,).
-        scale: (d,), positive.
-        coefficients: (d,).
-        n_picks: that it was fitted to.
-        log_likelihood: mean log-probability of those picks; chance is `-log K`.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    coefficients: np.ndarray
-    n_picks: int
-    log_likelihood: float
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(n,) utilities of (n, d) features."""
-        return ((features - self.mean) / self.scale) @ self.coefficients
-
-    @property
-    def sha256(self) -> str:
-        """Names the fit: the hash of all its numbers."""
-        numbers = np.concatenate([self.mean, self.scale, self.coefficients]).astype("<f8")
-        return hashlib.sha256(numbers.tobytes()).hexdigest()
-
-
-def fit(
-    features: np.ndarray,
-    picks: np.ndarray,
-    ridge: float,
-    worst: np.ndarray | None = None,
-    tied: np.ndarray | None = None,
-) -> Utilities:
-    """The utilities that make the picks most probable, with a Gaussian prior.
-
-    Features are standardised and divided by sqrt(d), so that the prior standard deviation of a sample's utility is
-    about `1 / sqrt(ridge)` whatever the number of features.
-
-    Args:
-        features: (slates, K, d).
-        picks: (slates,) the picked position.
-        ridge: minimises `-log likelihood + ridge / 2 * |coefficients|^2`; it must be positive.
-        worst: (slates,) positions picked as the worst, -1 for none; None where none is.
-        tied: (slates,) True where both of a pair were as good; None where none is.
-
-    Raises:
-        ValueError: no slates, or a ridge that isn't positive.
-
-    Source: the conditional logit of `loop.analysis.logit`.
-    """
-    if len(picks) == 0 or ridge <= 0:
-        raise ValueError(f"a fit needs at least one pick and a positive ridge; got {len(picks)} and {ridge}")
-    d = features.shape[2]
-    mean = features.reshape(-1, d).mean(axis=0)
-    spread = features.reshape(-1, d).std(axis=0)
-    scale = np.where(spread > 1e-8, spread, 1.0) * np.sqrt(d)
-    slates = replace(Slates.of_equal_size(features.shape[1], picks), worst=worst, tied=tied)
-    read = as_choices(slates, ((features - mean) / scale).reshape(-1, d))
-    prior = np.append(np.full(d, ridge), np.zeros(read.z.shape[1] - d))  # none on the threshold of ties
-    likelihood = Likelihood(read.slates, read.z, prior, read.ties)
-    indifferent = tied is not None and bool(tied.all())  # then theta has no finite best value
-    best = np.append(np.zeros(d), np.ones(read.z.shape[1] - d)) if indifferent else likelihood.maximum()
-    return Utilities(mean, scale, best[:d], len(picks), likelihood.log_likelihood(best) / len(picks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,12 +222,12 @@ class SimulatedUsers:
     def curate(self, generator: Generator, t: int, on_step: OnStep | None = None) -> Turn:
         """Picks chunk by chunk; each is a transaction."""
         store, config = self.study.store, self.study.config
-        sessions = from_main(lambda: sim_sessions(store, config))
+        sessions, whole = from_main(lambda: sim_sessions(store, config)), config.learner.kind != "curate"
         done = from_main(lambda: queries.count_answers_of_generation(store, sessions, t))
         asked = curated_count(config, len(self.study.real), t + 1)
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
-            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk)
+            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk, all_images=whole)
 
         pick_in_chunks(store, sessions, drawn, range(done, asked, CHUNK), asked, on_step)
         return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=asked))
@@ -394,32 +322,3 @@ def pick_in_chunks(
                 on_step(done + n, total)
         while waiting:
             stored(*waiting.pop())
-
-
-def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utilities:
-    """The utilities behind all picks of people (and let-in simulated users) up to a pick id, of every generation.
-
-    Picks that the rule on flags keeps out of generation t are left out.
-    """
-    picks = list(queries.curation_picks(study.store, until=until, without=t))
-    by_point = study.config.data.family is not None
-    shown: dict[int, list[str]] = {}
-    for item in queries.slate_samples(study.store, [pick["slate_id"] for pick in picks]):
-        shown.setdefault(item["slate_id"], []).append(item["point_json" if by_point else "image_sha256"])
-    names = sorted({name for names in shown.values() for name in names})
-    place = {name: i for i, name in enumerate(names)}
-    if by_point:
-        samples = torch.tensor([json.loads(name) for name in names], dtype=torch.float32)
-    else:
-        samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
-    features = needed_features(scorer.score(samples).features)
-    stacked = np.stack([features[[place[name] for name in shown[pick["slate_id"]]]] for pick in picks])
-    worst = np.array([-1 if pick["worst"] is None else pick["worst"] for pick in picks])
-    tied = np.array([pick["outcome"] == "tie" for pick in picks])
-    return fit(
-        stacked,
-        np.array([pick["position"] for pick in picks]),
-        study.config.curation.ridge,
-        worst if (worst >= 0).any() else None,
-        tied if tied.any() else None,
-    )

@@ -92,6 +92,27 @@ class SamplingConfig(_Table):
     batch_size: int = Field(default=1_024, ge=1)
 
 
+LearnerKind = Literal["curate", "reward_weighted", "best_of_k", "dpo", "luce_dpo"]
+PREFERENCE_LEARNERS: tuple[LearnerKind, ...] = ("dpo", "luce_dpo")  # that learn from whole slates
+
+
+class LearnerConfig(_Table):
+    """The [learner] table: how a round's slates become the next generator. docs/learners.md compares them."""
+
+    kind: LearnerKind = Field(
+        default="curate",
+        description="curate (trains on what was picked: Algorithm 1), reward_weighted (on all samples, by exp(tau r)), "
+        "best_of_k (on the best of each slate), dpo (picked against one other), luce_dpo (picked against all others)",
+    )
+    tau: float = Field(default=1.0, gt=0, description="reward_weighted: how sharply rewards count; 1 is K = infinity")
+    beta: float = Field(
+        default=1.0, gt=0, description="dpo, luce_dpo: aim at the parent's law times exp(r / beta); small ones go far"
+    )
+    draws: int = Field(
+        default=8, ge=1, description="dpo, luce_dpo: pairs of time and noise behind each estimate of a log-likelihood"
+    )
+
+
 LARGEST_REWARD = 300.0  # w^2 = exp(2 r) is computed, which overflows from 354 on
 SINGLE_PRECISION = 1e-6  # relative: rewards come from networks and points in float32
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from model import checkpoint
 from model.compute import autocast, device, gathered, precision_of, share, velocity_field
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.config import LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.interfaces import Conditions, OnStep, TrainingData
 from model.networks import Preconditioned, build_network
+from model.preferences import Preferences
 from model.sampling import Velocity, integrate, noise
 from model.training import Snapshotter, ahead, train
 
@@ -109,6 +110,7 @@ class Flow:
         seed: int,
         on_step: OnStep | None = None,
         snapshotter: Snapshotter | None = None,
+        learner: LearnerConfig | None = None,
     ) -> Self:
         """A new flow: pretrained from fresh weights when parent is None, else fine-tuned from the parent's.
 
@@ -118,10 +120,17 @@ class Flow:
             seed: of everything random in it.
             on_step: called now and then with (done, total).
             snapshotter: writes snapshots; an interrupted training continues from the last to the same weights.
+            learner: one that learns from whole slates, where it isn't flow matching on the draws.
 
         Raises:
             NonFiniteLossError: training diverged.
+            ValueError: there are no slates to learn from, or their samples weren't stored.
         """
+        preferences = None
+        if learner is not None and parent is not None:
+            if training_set.slates is None:
+                raise ValueError(f"learner.kind '{learner.kind}' learns from slates, and there are none here.")
+            preferences = Preferences(training_set.slates, parent.network.eval(), learner, self.train)
         devices = [device()] if device().type == "cuda" else []
         with torch.random.fork_rng(devices):  # weights and dropout come from torch's own generator
             torch.manual_seed(seed)
@@ -136,7 +145,7 @@ class Flow:
                 steps, lr = self.train.finetune_steps, self.train.finetune_lr
             average = train(
                 network, training_set, self.shape, self.network_config, self.train, steps, lr, seed, rng,
-                pretraining=parent is None, on_step=on_step, snapshotter=snapshotter,
+                pretraining=parent is None, on_step=on_step, snapshotter=snapshotter, preferences=preferences,
             )  # fmt: skip
         return replace(self, network=average, seed=seed, parent=parent and parent.sha256, sha256=None)
 

@@ -31,6 +31,7 @@ from model.checkpoint import write_whole
 from model.compute import accelerator, autocast, device, from_main, mean, precision_of, processes, rank, velocity_field
 from model.config import NetworkConfig, TrainConfig
 from model.interfaces import OnStep, TrainingData
+from model.preferences import Preferences
 from model.sampling import Velocity, derive_seed
 
 T = TypeVar("T")
@@ -290,7 +291,7 @@ def ema_decay(step: int, decay: float) -> float:
 def train(
     network: nn.Module, data: TrainingData, shape: tuple[int, ...], config: NetworkConfig, train: TrainConfig,
     steps: int, lr: float, seed: int, rng: np.random.Generator, *, pretraining: bool,
-    on_step: OnStep | None = None, snapshotter: Snapshotter | None = None,
+    on_step: OnStep | None = None, snapshotter: Snapshotter | None = None, preferences: Preferences | None = None,
 ) -> nn.Module:  # fmt: skip
     """Trains a network in place, from its last snapshot if there is one, and returns its running average.
 
@@ -309,6 +310,7 @@ def train(
         pretraining: whether images are augmented.
         on_step: called every `REPORT_STEPS` steps with (done, total).
         snapshotter: writes snapshots of the training on the way, and on Ctrl-C.
+        preferences: what is learned from slates; without it, data are learned by flow matching.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -329,14 +331,17 @@ def train(
     parallel = engine.prepare(network) if processes() > 1 else network
     velocity, precision = velocity_field(parallel, config, train), precision_of(config)
 
-    upcoming = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining))
+    if preferences is None:
+        upcoming, learn = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining)), backward
+    else:
+        upcoming, learn = ahead(preferences.batches(steps - done, rng)), preferences.backward
     with holding_interrupts() if snapshotter else nullcontext(lambda: False) as interrupted:
         for step, batch in enumerate(upcoming, start=done + 1):
             for group in optimiser.param_groups:
                 group["lr"] = lr * learning_rate(step - 1, steps, train.warmup_steps)
             if config.dropout:
                 torch.manual_seed(derive_seed(seed, step, rank()))
-            loss, pieces = backward(velocity, batch, precision, optimiser, pieces)
+            loss, pieces = learn(velocity, batch, precision, optimiser, pieces)
             nn.utils.clip_grad_norm_(weights, train.grad_clip)
             optimiser.step()
             with torch.no_grad():

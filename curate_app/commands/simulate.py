@@ -89,6 +89,10 @@ def replay(
     out: Annotated[Path, typer.Option(help="The folder of the new study.")],
     policy: Annotated[str | None, typer.Option(help="The data policy, as mix.policy in study.toml.")] = None,
     lam: Annotated[float | None, typer.Option(help="mix: curated : real; inf trains on picks only.")] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(help="curate, reward_weighted, best_of_k, dpo or luce_dpo: how the slates become a generator."),
+    ] = None,
     exclude_picks: Annotated[
         str | None, typer.Option(help="Picks with one of these flags don't train: a,b; '' for none.")
     ] = None,
@@ -107,6 +111,8 @@ def replay(
     An interrupted run goes on with the same command.
 
     Example: `curate replay my-study --out more-real --lam 0.25`
+
+    Example: `curate replay my-study --out by-dpo --learner dpo`
     """
 
     def open_replay() -> Study:
@@ -114,6 +120,7 @@ def replay(
         given = {
             "mix.policy": policy,
             "mix.lam": lam,
+            "learner.kind": learner,
             "quality.exclude_picks": parse_flags(exclude_picks),
             "quality.exclude_raters": parse_flags(exclude_raters),
             "train.finetune_seed": seed,

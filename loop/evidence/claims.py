@@ -16,6 +16,7 @@ from data.measurements import DensityDivergence, Divergence, Mean
 from loop.config import DataPolicy
 from loop.evidence.prediction import FromStart, Moments, difference_and_se, value_and_se
 from loop.theory import bounds
+from model.config import PREFERENCE_LEARNERS, LearnerKind
 from model.luce import LuceRule
 
 Kind = Literal["at least", "equal", "not above, by a lower bound"]
@@ -100,6 +101,7 @@ class Loop:
         effective: effective sample size behind E[w] of each generation, of its prediction and of what they rest on.
         own_picks: whether each generation is trained on picks from samples of the one before; in a replay with other
             settings it isn't.
+        learner: by which the next generation comes from a round's slates.
         starts_at_real: whether generation 0's law is that of the real data exactly (the control that copies them).
         ties: whether "both are as good" is an answer, of which one of the two trains: no claim is about that.
     """
@@ -117,6 +119,7 @@ class Loop:
     w_sup: float
     effective: list[float] = field(default_factory=list)
     own_picks: bool = True
+    learner: LearnerKind = "curate"
     starts_at_real: bool = False
     ties: bool = False
 
@@ -135,7 +138,9 @@ class Loop:
             )
         if policy.is_mixed and self.real is None:
             reasons["real data"] = "the real data's rewards weren't stored"
-        if not self.plain:
+        if self.learner != "curate":
+            reasons["plain users"] = f"it speaks of training on what was picked; here the learner is {self.learner}"
+        elif not self.plain:
             reasons["plain users"] = "it speaks of users who all pick by one known reward, without lapses or a bias"
         if not policy.is_pure:
             reasons["pure loop"] = f"it speaks of the pure loop; here it is {policy}"
@@ -161,6 +166,10 @@ class Loop:
             reasons["K = inf"] = f"it speaks of K = inf; here K is {k}"
         if not any(self.predicted):
             reasons["prediction"] = "there is nothing to predict from: the reward is people's own, or unknown"
+            if self.learner in PREFERENCE_LEARNERS:
+                reasons["prediction"] = (
+                    "where DPO leads is known for users alike who never lapse and favour no position"
+                )
         if len(self.own) < 2:
             reasons["prediction"] = "there is no generation after the first yet"
             if "density ratio" in reasons:
@@ -379,7 +388,7 @@ ALL = tuple(claim for claim, _ in MARGINS)
 
 def floors(loop: Loop, t: int) -> dict[str, float]:
     """Lower bounds on E[w] of generation t by claim, those that apply; curves are drawn of them."""
-    if not loop.plain or not loop.own_picks or t == 0 or not math.isfinite(loop.w_sup):
+    if not loop.plain or loop.learner != "curate" or not loop.own_picks or t == 0 or not math.isfinite(loop.w_sup):
         return {}
     k, before = loop.rule.k, loop.own[t - 1]
     mean_w, var_w = float(before.mean_w[0]), float(before.var_w[0])
@@ -398,7 +407,7 @@ def floors(loop: Loop, t: int) -> dict[str, float]:
 
 def ceilings(loop: Loop, t: int) -> dict[str, float]:
     """Upper bounds on the divergences of generation t by claim, those that apply; curves are drawn of them."""
-    if not loop.plain or not loop.policy.is_mixed or t == 0:
+    if not loop.plain or loop.learner != "curate" or not loop.policy.is_mixed or t == 0:
         return {}
     k, lam, density = loop.rule.k, loop.policy.lam, loop.divergence[t].density
     applicable = {C5_REVERSE.name: bounds.c5_reverse_ceiling(lam)}

@@ -16,7 +16,7 @@ from data.records import Evaluated
 from loop.config import DataPolicy
 from loop.evidence.schema import Estimate, Figures
 from loop.theory import population
-from loop.theory.population import Curators, policy_loop
+from loop.theory.population import Target, policy_loop
 
 REPLICATES = 200
 START_REPLICATES = 100  # many steps over real and generated support: each replicate costs a loop
@@ -106,7 +106,7 @@ def measured(samples: Evaluated, masses: np.ndarray, classes: int) -> Moments:
     return Moments(functions(samples, classes) @ masses)
 
 
-def law_of_picks(samples: Evaluated, masses: np.ndarray, curators: Curators) -> np.ndarray:
+def law_of_picks(samples: Evaluated, masses: np.ndarray, curators: Target) -> np.ndarray:
     """(n, B + 1) the law of the curators' picks from a generation, on its n samples, by the exact operator.
 
     Args:
@@ -117,7 +117,7 @@ def law_of_picks(samples: Evaluated, masses: np.ndarray, curators: Curators) -> 
     return curators.pick(operative_rewards(samples), masses)
 
 
-def picked(samples: Evaluated, masses: np.ndarray, curators: Curators, classes: int) -> Moments:
+def picked(samples: Evaluated, masses: np.ndarray, curators: Target, classes: int) -> Moments:
     """The moments of the curators' picks from a generation; arguments as of `law_of_picks`."""
     return Moments(functions(samples, classes) @ law_of_picks(samples, masses, curators))
 
@@ -156,6 +156,21 @@ def effective_size(law: np.ndarray, values: np.ndarray, counts: np.ndarray | int
 def effective_samples(samples: Evaluated, law: np.ndarray) -> float:
     """The `effective_size` behind E[w] under a law: (n,) masses of a generation's samples."""
     return effective_size(law, np.exp(samples.rewards[0] - samples.rewards[0].max()))
+
+
+def weighted_size(samples: Evaluated, law: np.ndarray, n: int) -> int:
+    """The number of plain draws of a law whose mean of w is as certain as that of n weighted samples of the generation.
+
+    Args:
+        samples: that the generation was measured on.
+        law: (n', B + 1) masses of the weighted samples, on those.
+        n: weighted samples that the training set holds.
+    """
+    r = samples.rewards[0]
+    w, a = np.exp(r - r.max()), law[:, 0] * len(law)
+    squares = (w - law[:, 0] @ w) ** 2
+    spread = float((a**2 * squares).mean())
+    return max(1, round(n * float((a * squares).mean()) / spread)) if spread else n
 
 
 def pick_noise(parts: Sequence[Moments | None], rows: Sequence[int], shares: Sequence[float]) -> tuple[float, float]:
@@ -227,7 +242,7 @@ def from_start(
     first: Evaluated,
     real: Evaluated | None,
     policy: DataPolicy,
-    curators: Curators,
+    curators: Target,
     n_real: int,
     picks: Sequence[int],
     classes: int,
@@ -302,7 +317,7 @@ def loops_of_finite_picks(
     p0: np.ndarray,
     p_ref: np.ndarray,
     policy: DataPolicy,
-    curators: Curators,
+    curators: Target,
     n_real: int,
     picks: Sequence[int],
     replicates: int,

@@ -37,8 +37,8 @@ from loop.evidence.schema import (
 )
 from loop.evidence.verdicts import count_verdicts, judge, summary
 from loop.study import Study
-from loop.user_types import are_alike, curators, luce_rule, user_types
-from model.config import LARGEST_REWARD, SINGLE_PRECISION
+from loop.user_types import are_alike, luce_rule, target, user_types
+from model.config import LARGEST_REWARD, PREFERENCE_LEARNERS, SINGLE_PRECISION
 
 KNOWN_LAW = "of the known density"  # cells by which older versions measured copies of real points, too
 LEAST_TOP = 10  # samples that must share the highest reward for it to be a set of its own
@@ -205,12 +205,14 @@ def analyse(history: History, quick: bool = False) -> Analysis:
     own = [prediction.measured(samples, mass, classes) for samples, mass in zip(evaluations, masses, strict=True)]
     steps = predict_steps(history, masses, real_moments)
     from_start = None
-    if evaluations and history.own_picks and history.is_simulated and not quick and not history.config.slates.ties:
+    aim = target(history.config)
+    whole = history.own_picks and history.is_simulated and not history.config.slates.ties
+    if evaluations and aim and whole and not quick:
         from_start = prediction.from_start(
             evaluations[0],
             real,
             history.config.policy,
-            curators(history.config),
+            aim,
             len(real.labels) if real else 1,
             [generation.n_curated for generation in generations[1:]],
             classes,
@@ -236,16 +238,19 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
         prediction.effective_samples(samples, np.full(len(samples.labels), 1 / len(samples.labels)))
         for samples in evaluations
     ]
-    sets, sizes = [], []
+    sets, sizes, aim = [], [], target(config)
     for before, now in enumerate(history.generations[1:]):
-        if config.slates.ties or not (history.own_picks and now.measurements.by_simulated_users):
+        own = history.own_picks and now.measurements.by_simulated_users
+        if aim is None or config.slates.ties or not own:
             moments.append(None)
             noise.append((0.0, 0.0))
             continue
-        law = prediction.law_of_picks(evaluations[before], masses[before], curators(config))
+        law = prediction.law_of_picks(evaluations[before], masses[before], aim)
         effective[before] = min(effective[before], prediction.effective_samples(evaluations[before], law[:, 0]))
         sets.append(Moments(prediction.functions(evaluations[before], classes) @ law))
-        sizes.append(now.n_curated)
+        weighted = config.learner.kind == "reward_weighted" and isinstance(config.curation.k, int)
+        n = now.n_curated * int(config.curation.k) if weighted else now.n_curated
+        sizes.append(prediction.weighted_size(evaluations[before], law, n) if weighted else n)
         training = now.measurements.training
         if config.policy.accumulates and training:  # what was drawn, rather than what was to be expected
             shares, rows = (training.shares_asked[0], training.shares_asked[1:]), training.rows
@@ -283,6 +288,7 @@ def described_loop(analysis: Analysis) -> Loop:
         w_sup=math.exp(largest) if largest <= LARGEST_REWARD else math.inf,
         effective=analysis.steps.effective,
         own_picks=history.own_picks,
+        learner=config.learner.kind,
         starts_at_real=config.network.kind == "resample" and not by_law,
         ties=config.slates.ties,
     )
@@ -295,6 +301,8 @@ def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEviden
     for t, generation in enumerate(history.generations):
         measurements, predicted = generation.measurements, analysis.steps.moments[t]
         training, judge = measurements.training, measurements.judge
+        by_slates = history.config.learner.kind in PREFERENCE_LEARNERS  # whose picks aren't what is aimed at
+        trained = training.mean_w if training and not by_slates else None
         rows.append(
             GenerationEvidence(
                 t=t,
@@ -311,7 +319,7 @@ def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEviden
                 divergence=measurements.divergence,
                 floors=floors(loop, t) if history.is_simulated and not loop.ties else {},
                 ceilings=ceilings(loop, t) if history.is_simulated and not loop.ties else {},
-                transmission=transmission(analysis, [t], training.mean_w if training else None) if predicted else None,
+                transmission=transmission(analysis, [t], trained) if predicted else None,
                 transmission_so_far=transmission(analysis, range(1, t + 1)) if predicted else None,
                 distances=measurements.distances,
                 judge=SecondOpinion.of(judge) if judge else None,

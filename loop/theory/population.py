@@ -167,6 +167,57 @@ class Curators:
         return population_step(np.atleast_2d(rewards), p, self.rules, self.weights)
 
 
+@dataclass(frozen=True, slots=True)
+class Tilt:
+    """The target of a learner by rewards: `p e^{tau r} / Z`.
+
+    Attributes:
+        tau: of reward-weighted learning; 1 / beta of DPO, which is there at its optimum.
+
+    Source: Korbak et al. 2022 (arXiv 2205.11275) and Rafailov et al. 2023 (arXiv 2305.18290) for the law; at tau = 1 it
+    is the K = infinity of Ferbach et al. 2024.
+    """
+
+    tau: float
+
+    def pick(self, rewards: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """(n,) or (n, B) law.
+
+        Args:
+            rewards: (types, n) or (n,), whose first is the study's.
+            p: (n,) or (n, B) masses.
+        """
+        return step(self.tau * np.atleast_2d(rewards)[0], p, LuceRule("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfK:
+    """The target of best-of-K: `K p F^{K-1}`, F the distribution function of the reward; equal rewards share.
+
+    Its divergence from p is at most `log K - (K-1)/K`.
+
+    Source: Sessa et al. 2024 (BOND, arXiv 2407.14622).
+    """
+
+    k: int
+
+    def pick(self, rewards: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """(n,) or (n, B) law; arguments as of `Tilt.pick`."""
+        levels, place = np.unique(np.atleast_2d(rewards)[0], return_inverse=True)
+        masses = p[:, None] if p.ndim == 1 else p
+        at_level = np.zeros((len(levels), masses.shape[1]))
+        np.add.at(at_level, place, masses)
+        below = np.cumsum(at_level, axis=0)
+        best = below**self.k - (below - at_level) ** self.k
+        law = masses * np.divide(best, at_level, out=np.zeros_like(best), where=at_level > 0)[place]
+        law /= law.sum(axis=0)
+        return law[:, 0] if p.ndim == 1 else law
+
+
+Target = Curators | Tilt | BestOfK
+"""The law that the curated part of the next generation is meant to have: `pick` gives it."""
+
+
 def pure_loop(rewards: np.ndarray, p0: np.ndarray, rule: LuceRule, steps: int) -> np.ndarray:
     """(steps + 1, n) laws p_0 .. p_steps of `p_{t+1} = p_t H^K_{p_t}` from (n,) rewards and (n,) masses.
 
@@ -190,7 +241,7 @@ def policy_loop(
     p0: np.ndarray,
     p_ref: np.ndarray,
     policy: DataPolicy,
-    curators: Curators,
+    curators: "Target",
     steps: int,
     n_real: int = 1,
     n_set: int | Sequence[int] = 1,

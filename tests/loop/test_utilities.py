@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from loop.analysis.logit import Likelihood
-from loop.users import Utilities, fit
+from loop.learners import Utilities, fit
 from model.luce import pick
 
 
