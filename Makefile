@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
 
-.PHONY: demo test test-slow lint browser calibration crowd crowd-disturbed hostile kills paper-2d starter clean
+.PHONY: demo test test-slow lint browser calibration learners crowd crowd-disturbed hostile kills paper-2d starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUNS)             ## the flowers study in the browser
@@ -23,6 +23,9 @@ lint: $(READY)            ## ruff and pyright
 
 paper-2d: $(READY)        ## rerun the paper's two-dimensional experiments and write docs/reproduction.md (under 15 minutes)
 	$(BIN)/python -m benchmarks.paper_2d
+
+learners: $(READY)        ## every learner against its population law, five seeds; writes docs/learners.md (half an hour)
+	$(BIN)/python benchmarks/learners.py
 
 calibration: $(READY)     ## false alarms, power and coverage of every verdict; writes docs/calibration.md (under 30 minutes)
 	$(BIN)/python benchmarks/calibration.py

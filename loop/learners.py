@@ -26,7 +26,6 @@ from loop.training_data import (
     stored_samples,
     to_tensor,
 )
-from model.config import PREFERENCE_LEARNERS
 from model.interfaces import scaled
 
 
@@ -99,7 +98,7 @@ def fit(
 
 
 def curated_set(study: Study, turn: Turn, scorer: Scorer) -> CuratedSet:
-    """The curated set of a turn, as the study's learner makes it.
+    """The curated set of a turn as a learner that goes by rewards makes it: reward_weighted, best_of_k.
 
     Args:
         study: the study.
@@ -110,8 +109,6 @@ def curated_set(study: Study, turn: Turn, scorer: Scorer) -> CuratedSet:
         ValueError: there are no picks in the turn.
     """
     learner, picked = study.config.learner, read_curated(study, turn)
-    if learner.kind == "curate" or learner.kind in PREFERENCE_LEARNERS:
-        return picked
     slates = StoredSlates.of(study, turn)
     assert slates is not None  # K is finite, or the settings were refused
     by_slate: dict[int, list[dict]] = {}

@@ -14,9 +14,9 @@ from loop.evidence.study import store_quick_evidence
 from loop.generators import load_generator
 from loop.learners import curated_set
 from loop.study import Study
-from loop.training_data import CuratedSet, training_seed, training_set
+from loop.training_data import CuratedSet, read_curated, training_seed, training_set
 from model.compute import describe, from_main, processes
-from model.config import PREFERENCE_LEARNERS, LearnerConfig
+from model.config import PREFERENCE_LEARNERS, REWARD_LEARNERS, LearnerConfig
 from model.flow import Flow
 from model.interfaces import Generator, Report
 from model.training import Snapshotter
@@ -72,8 +72,10 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     """
     config, t = study.config, turn.t
 
+    by_rewards = config.learner.kind in REWARD_LEARNERS
+
     def read(of: Turn) -> CuratedSet:
-        return curated_set(study, of, evaluator.scorer)
+        return curated_set(study, of, evaluator.scorer) if by_rewards else read_curated(study, of)
 
     curated = from_main(lambda: read(turn))
     training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward, turn, read)
@@ -84,12 +86,11 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     snapshotter = Snapshotter(path.with_suffix(".partial"), training_name)
     resumed = from_main(snapshotter.path.exists)
     on_step = partial(report, "training")
-    start = None if config.train.restart else parent
     if isinstance(parent, Flow):
         learner = config.learner if config.learner.kind in PREFERENCE_LEARNERS else None
-        child = parent.fit(training, start, seed, on_step, snapshotter, learner)
+        child = parent.fit(training, None if config.train.restart else parent, seed, on_step, snapshotter, learner)
     else:
-        child = parent.fit(training, start, seed, on_step)
+        child = parent.fit(training, None if config.train.restart else parent, seed, on_step)
     trained = time.monotonic()
     report("publishing", 0, 1)
     sha256 = child.save(path)

@@ -93,6 +93,7 @@ class SamplingConfig(_Table):
 
 
 LearnerKind = Literal["curate", "reward_weighted", "best_of_k", "dpo", "luce_dpo"]
+REWARD_LEARNERS: tuple[LearnerKind, ...] = ("reward_weighted", "best_of_k")  # that weigh samples by rewards
 PREFERENCE_LEARNERS: tuple[LearnerKind, ...] = ("dpo", "luce_dpo")  # that learn from whole slates
 
 

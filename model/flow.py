@@ -128,9 +128,10 @@ class Flow:
         """
         preferences = None
         if learner is not None and parent is not None:
-            if training_set.slates is None:
+            slates = getattr(training_set, "slates", None)
+            if slates is None:
                 raise ValueError(f"learner.kind '{learner.kind}' learns from slates, and there are none here.")
-            preferences = Preferences(training_set.slates, parent.network.eval(), learner, self.train)
+            preferences = Preferences(slates, parent.network.eval(), learner, self.train)
         devices = [device()] if device().type == "cuda" else []
         with torch.random.fork_rng(devices):  # weights and dropout come from torch's own generator
             torch.manual_seed(seed)

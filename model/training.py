@@ -331,6 +331,8 @@ def train(
     parallel = engine.prepare(network) if processes() > 1 else network
     velocity, precision = velocity_field(parallel, config, train), precision_of(config)
 
+    upcoming: Iterator[Any]
+    learn: Callable[..., tuple[torch.Tensor, int]]
     if preferences is None:
         upcoming, learn = ahead(batches(data, shape, train, steps - done, rng, pretraining=pretraining)), backward
     else:
