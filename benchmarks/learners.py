@@ -213,7 +213,7 @@ picks so far where people do. Real data join the first three by λ. `dpo` and `l
 − t), over `learner.draws` pairs of time and noise that the slate's items and both models share. Where users lapse or
 favour a position no law is claimed of them. The theorem's own claims (C1 to C6) are about `curate`.
 
-    curate simulate S --preset moons --set mix.lam=inf --set curation.k=4 --set learner.kind=luce_dpo --set learner.beta=1
+    curate simulate S --preset moons --set curation.k=4 --set learner.kind=luce_dpo --set learner.beta=1
     curate replay MY-STUDY --learner dpo --out BY-DPO      # on the picks that there are, people's too
 
 A replay by `dpo` or `luce_dpo` sets mix.lam to inf by itself; `reward_weighted` and `best_of_k` keep the study's.
@@ -226,8 +226,8 @@ def document(results: dict[str, list[list[Outcome]]], seeds: int, took_s: float)
     """docs/learners.md."""
     parts = [HEAD, f"## Measured\n\nOne round from one generation 0, r = {GAMMA:g} times a ball's (points) or "
              f"a class's probability (digits), K = 4, pure loop, {seeds} seeds (means, 95% intervals of Student over "
-             f"seeds); {machine()}{commit()}, {took_s / 60:.0f} min. Transmission is the measured gain of E[w] over that "
-             "of the learner's own law."]  # fmt: skip
+             f"seeds); {machine()}{commit()}, {took_s / 60:.0f} min. Transmission: measured over predicted gain of E[w], "
+             "by the learner's own law."]  # fmt: skip
     for dataset, runs in results.items():
         parts.append(f"### {dataset}\n\n{table(dataset, runs)}")
         arms = ON_DIGITS if dataset == "digits" else ARMS
