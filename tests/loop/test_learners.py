@@ -79,7 +79,10 @@ def test_best_of_k_and_reward_weighting_train_on_what_they_say(studies: dict[str
             assert sorted(learned.rewards) == sorted(max(rewards) for rewards in slates.values())
             assert learned.weights is None and len(learned.x) == len(picks)
         else:
-            assert sorted(learned.rewards) == sorted(sum(slates.values(), [])) and learned.weights is not None
+            assert (
+                sorted(learned.rewards) == sorted(reward for rewards in slates.values() for reward in rewards)
+                and learned.weights is not None
+            )
             ratio = learned.weights / np.exp(learned.rewards)
             np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
 
