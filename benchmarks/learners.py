@@ -226,8 +226,8 @@ def document(results: dict[str, list[list[Outcome]]], seeds: int, took_s: float)
     """docs/learners.md."""
     parts = [HEAD, f"## Measured\n\nOne round from one generation 0, r = {GAMMA:g} times a ball's (points) or "
              f"a class's probability (digits), K = 4, pure loop, {seeds} seeds (means, 95% intervals of Student over "
-             f"seeds); {machine()}{commit()}, {took_s / 60:.0f} min. Transmission: gain of E[w] measured over predicted, "
-             "by the learner's own law."]  # fmt: skip
+             f"seeds); {machine()}{commit()}, {took_s / 60:.0f} min. Transmission: measured over predicted gain "
+             "of E[w], by the learner's own law."]  # fmt: skip
     for dataset, runs in results.items():
         parts.append(f"### {dataset}\n\n{table(dataset, runs)}")
         arms = ON_DIGITS if dataset == "digits" else ARMS

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from data.datasets import load
-from loop.config import Composition, StudyConfig
+from loop.config import StudyConfig
 from loop.evidence.schema import Estimate
+from loop.policy import Composition
 from loop.scoring import Scorer, Scores
 from loop.setup import STARTERS
 from loop.slates import STREAMS, draw

@@ -16,7 +16,8 @@ import torch
 from data.images import decode_png
 from data.measurements import TrainingFigures, Turn
 from data.store import queries
-from loop.config import Composition, StudyConfig
+from loop.config import StudyConfig
+from loop.policy import Composition
 from loop.study import Study
 from model.compute import from_main
 from model.interfaces import Rows, Samples, scaled

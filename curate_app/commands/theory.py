@@ -19,7 +19,7 @@ from curate_app.commands.options import Json, check_destination
 from curate_app.console import err
 from curate_app.console import out as console
 from curate_app.plots.figures import ToyModel, theory_figure
-from loop.config import POLICY_KINDS, DataPolicy, PolicyKind
+from loop.policy import POLICY_KINDS, DataPolicy, PolicyKind
 from loop.theory.toy_models import (
     ACCUMULATE_BOUND,
     Curve,

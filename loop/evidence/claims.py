@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from data.measurements import DensityDivergence, Divergence, Mean
-from loop.config import DataPolicy
 from loop.evidence.prediction import FromStart, Moments, difference_and_se, value_and_se
+from loop.policy import DataPolicy
 from loop.theory import bounds
 from model.config import PREFERENCE_LEARNERS, LearnerKind
 from model.luce import LuceRule

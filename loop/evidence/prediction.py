@@ -13,8 +13,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from data.records import Evaluated
-from loop.config import DataPolicy
 from loop.evidence.schema import Estimate, Figures
+from loop.policy import DataPolicy
 from loop.theory import population
 from loop.theory.population import Target, policy_loop
 

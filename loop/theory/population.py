@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loop.config import DataPolicy
+from loop.policy import DataPolicy
 from model.luce import LuceRule
 
 NODE_STEP = 0.25  # in log u; the trapezoid's error falls as exp(-pi^2 / step), which is 1e-17 here

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from loop.config import POLICY_KINDS, DataPolicy
+from loop.policy import POLICY_KINDS, DataPolicy
 
 OnProgress = Callable[[float], None]  # called with the share of the work that is done
 BLOCK = 4_000_000  # numbers that the repetitions of one block may hold

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from data.text import Characters, load_corpus, windows
-from loop.config import DataPolicy
+from loop.policy import DataPolicy
 from loop.theory import bounds
 from loop.theory.population import Curators, kl, mean, policy_loop, variance
 from loop.theory.toy_models import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from loop.config import DataPolicy
 from loop.generators import load_generator
+from loop.policy import DataPolicy
 from loop.study import Study
 from loop.theory.toy_models import spread
 from loop.training_data import Mixture, read_curated, real_only

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from loop.config import DataPolicy
+from loop.policy import DataPolicy
 from loop.study import configure
 from loop.training_data import Mixture, curated_count, real_only
 from model.interfaces import Rows

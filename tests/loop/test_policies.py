@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.config import POLICY_KINDS, Composition, DataPolicy
+from loop.policy import POLICY_KINDS, Composition, DataPolicy
 
 SETS = [40, 60, 50]
 

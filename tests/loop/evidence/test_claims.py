@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from data.measurements import DensityDivergence, Divergence, Mean
-from loop.config import DataPolicy
 from loop.evidence.claims import ALL, Inapplicable, Loop, Margin, examine
 from loop.evidence.prediction import FromStart, Moments
 from loop.evidence.schema import ClaimVerdict, GenerationEvidence
 from loop.evidence.verdicts import judge, overall
+from loop.policy import DataPolicy
 from model.luce import LuceRule
 
 PURE, MIXED = DataPolicy("replace"), DataPolicy("mix", 0.5)

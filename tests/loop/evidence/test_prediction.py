@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data.records import Evaluated
-from loop.config import DataPolicy
 from loop.evidence import prediction
+from loop.policy import DataPolicy
 from loop.theory.population import Curators, mixed_loop
 from model import luce
 from model.luce import LuceRule

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loop.config import DataPolicy
+from loop.policy import DataPolicy
 from loop.theory import bounds, population
 from loop.theory.population import Curators, kl, mean, mixed_loop, policy_loop, pure_loop, total_variation, variance
 from model.luce import K, LuceRule

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from loop.config import DataPolicy
+from loop.policy import DataPolicy
 from loop.theory import bounds, toy_tokens
 from loop.theory.population import h, mixed_loop, pure_loop
 from loop.theory.toy_models import largest_z

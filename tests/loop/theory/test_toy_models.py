@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.text import Characters, load_corpus, windows
-from loop.config import POLICY_KINDS, DataPolicy
+from loop.policy import POLICY_KINDS, DataPolicy
 from loop.theory.toy_models import (
     Curve,
     GaussianModel,
