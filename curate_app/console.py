@@ -14,6 +14,8 @@ from data.errors import StorageFault, storage_fault
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from loop.setup import Plan
+
 out = Console()
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -25,6 +27,7 @@ ADVICE: dict[StorageFault | None, str] = {
     "corrupt": "copy the folder to a safe place, then restore a backup",
 }
 PLAIN_EVERY_S = 30.0
+MINUTE_S = 60.0
 PHASES = {  # of a round: the name shown, where it begins, and its length, as shares of the round's time
     "curating": ("picking", 0.0, 0.15),
     "training": ("training", 0.15, 0.8),
@@ -66,23 +69,23 @@ class PlainLines:
 
     def __init__(self, wanted: bool, clock: Callable[[], float] = time.monotonic):
         self.wanted, self.clock = wanted, clock
-        self.began: dict[str, float] = {}
+        self.began: dict[str, tuple[float, float]] = {}
         self.printed = clock()
 
     def show(self, name: str, words: str, share: float) -> None:
         """Prints how far it is and the time left, if half a minute has passed.
 
         Args:
-            name: of the work that `share` is of; its time counts from its first call.
+            name: of the work that `share` is of; its pace is that since the first call.
             words: for what is being done.
             share: done of it, from 0 to 1.
         """
         now = self.clock()
-        began = self.began.setdefault(name, now)
+        began, first = self.began.setdefault(name, (now, share))
         if not self.wanted or now - self.printed < PLAIN_EVERY_S:
             return
         self.printed = now
-        left = f", about {duration((now - began) * (1 - share) / share)} left" if share else ""
+        left = f", about {duration((now - began) * (1 - share) / (share - first))} left" if share > first else ""
         err.print(f"{words}: {share:.0%}{left}", markup=False)
 
 
@@ -92,6 +95,30 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def plan_line(plan: "Plan", steps: int) -> str:
+    """One line on work that takes over a minute: what is to be done, on what, how long, what to set for less.
+
+    Args:
+        plan: of the study.
+        steps: of the training of generation 0.
+    """
+    if plan.seconds < MINUTE_S:
+        return ""
+    unit = f"images of {plan.shape[-1]} x {plan.shape[-2]} pixels" if len(plan.shape) == 3 else "points"
+    parts = []
+    if plan.parts:
+        parts.append(f"{' and '.join(plan.training)} on {plan.n:,} {unit}, about {duration(plan.preparing_s)}")
+    if plan.rounds:
+        parts.append(f"{plan.rounds} generation{'s' * (plan.rounds > 1)} by picks, about {duration(plan.round_s)} each")
+    longest = max([*plan.parts.items(), ("rounds", plan.rounds * plan.round_s)], key=lambda part: part[1])[0]
+    less = {
+        "pretraining": f"train.pretrain_steps={max(1, steps // 2)}",
+        "evaluating": "evaluation.samples lower",
+        "rounds": "train.finetune_steps or curation.picks lower, or generations",
+    }.get(longest, f"{longest}.epochs lower")
+    return f"To be done on {plan.device}: {'; then '.join(parts)}. For less, set {less}."
 
 
 @contextmanager

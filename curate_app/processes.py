@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate_app.console import err
+from curate_app.console import err, plan_line
 from data.secret_file import chosen_password, kept_secret
 
 if TYPE_CHECKING:
@@ -200,9 +200,15 @@ def run_worker(study: "Study", device: str, *, once: bool, with_parent: bool) ->
     from curate_app.launch import is_launched
     from data.store.connection import LockWait
     from loop.compute import is_main
+    from loop.setup import Plan
+    from loop.study import SAMPLES
     from loop.worker import Worker
 
-    worker = Worker(study)
+    def announce(plan: Plan) -> None:
+        if line := plan_line(plan, study.config.train.pretrain_steps):
+            err.print(f"{line} Samples along the way: {study.path / SAMPLES}.", markup=False)
+
+    worker = Worker(study, announce, worker_threads(beside_app=False))
     if is_main():
         study.store.lock_wait = LockWait(LockReport(study.store))
     if not is_launched():

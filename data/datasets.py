@@ -98,6 +98,20 @@ def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRe
     return loaders[config.dataset]().subset(config.n, rng)
 
 
+def count(config: DataConfig) -> int:
+    """The number of real data that a study with these settings has; reads none of them.
+
+    Raises:
+        ValueError: no folder of images, or none in it.
+    """
+    if config.n:
+        return config.n
+    if config.dataset in ("folder", "cifar10") and config.path:
+        inside = Path(config.path) / "train" if config.dataset == "cifar10" else Path(config.path)
+        return len(find(inside if inside.is_dir() else Path(config.path)))
+    return {"digits": 1_797, "cifar10": 50_000}.get(config.dataset, DEFAULT_POINTS)
+
+
 def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
     """The images held out from all training, where the data set has such a part: CIFAR-10 and Fashion-MNIST, 10,000.
 

@@ -23,6 +23,7 @@ from model.compute import (
 
 __all__ = [
     "LostProcessError", "choose_device", "from_main", "hardware", "is_first_to_say", "is_lost", "is_main", "open_study",
+    "usual_device",
 ]  # fmt: skip
 
 
@@ -31,6 +32,11 @@ def hardware() -> str:
     use("auto")
     arithmetic = "bfloat16" if uses_bf16("auto") else "float32 only"
     return f"{describe()}, {torch.get_num_threads()} threads, {arithmetic}"
+
+
+def usual_device() -> str:
+    """The device that `auto` means here: 'cuda', 'mps' or 'cpu'."""
+    return use("auto").type
 
 
 def choose_device(config: StudyConfig, requested: str | None) -> str:

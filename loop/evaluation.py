@@ -226,19 +226,20 @@ class Evaluator:
         """The real data as they are stored for predictions."""
         return to_record(None, self.real, self.real_scores)
 
-    def of(self, generator: Generator, t: int, picks: torch.Tensor | None) -> Evaluation:
+    def of(self, generator: Generator, t: int, picks: torch.Tensor | None, on_step: OnStep | None = None) -> Evaluation:
         """Figures of a generation on `evaluation.samples` fresh samples.
 
         Args:
             generator: to measure.
             t: its number.
             picks: (m, *shape), images as uint8 pixels, the curated samples it was trained on; None for generation 0.
+            on_step: called with (done, total) of the samples that are drawn.
         """
         config, real, names = self.study.config, self.study.real, self.scorer.label_names
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
         with ThreadPoolExecutor(1) as beside:  # drawing points leaves a core idle
             ratios = beside.submit(self.log_ratios, generator, seeds)
-            drawn = draw_scored(generator, self.scorer, t, seeds)
+            drawn = draw_scored(generator, self.scorer, t, seeds, on_step)
             x, scores = drawn.x, drawn.scores
             sheet, record = picture(x, real.x, config.data), to_record(t, x, scores)
         # the classifier's labels, where the data have other classes than it knows

@@ -1,12 +1,14 @@
 """Generators as study.toml names them: untrained, pretrained or from a file as generation 0, and read back."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from data.datasets import sample_shape
 from data.downloads import OnBytes
@@ -16,7 +18,7 @@ from loop.slates import COLUMNS, picture
 from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
-from model.compute import is_main, processes
+from model.compute import from_main, processes
 from model.config import SamplingConfig, TrainConfig
 from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
@@ -26,10 +28,11 @@ from model.sampling import derive_seed, derive_seeds
 from model.training import Snapshotter
 from model.vae import Vae
 
-ARCHITECTURE = ("kind", "width", "depth")  # the settings of [network] that weights depend on
+ARCHITECTURE = ("kind", "width", "depth", "patch")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
 OTHERS: dict[str, Any] = {"resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian}
-SNAPSHOT_EVERY_S = 120.0
+SNAPSHOT_EVERY_S = 60.0
+OnSheet = Callable[[int, str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def load_generator(study: Study, t: int) -> Generator:
 
 
 def train_first(
-    config: StudyConfig, real: torch.Tensor, path: Path, on_step: OnStep | None, sheets: Path | None = None
+    config: StudyConfig, real: torch.Tensor, path: Path, on_step: OnStep | None, on_sheet: OnSheet | None = None
 ) -> str:
     """Pretrains generation 0, writes its checkpoint and returns the sha256; the same settings give the same weights.
 
@@ -173,7 +176,7 @@ def train_first(
         real: (n, *shape) the real data, images as uint8 pixels.
         path: of the checkpoint.
         on_step: called now and then with (done, total).
-        sheets: a folder for pictures of samples along the way; None for none.
+        on_sheet: takes pictures of samples along the way, on rank 0: the step, the picture's sha256, its PNG.
     """
     shape = sample_shape(config.data)
     untrained = generator_class(config).build(shape, config.network, config.train, config.sampling)
@@ -181,18 +184,17 @@ def train_first(
     if not isinstance(untrained, Flow):
         return untrained.fit(data, None, seed, on_step).save(path)
 
-    def show(step: int, flow: Flow) -> None:
-        if sheets is None:
-            return
-        x = flow.sample(derive_seeds(COLUMNS * COLUMNS, config.seed))
-        if is_main():
-            sheets.mkdir(parents=True, exist_ok=True)
-            (sheets / f"step-{step:07d}.png").write_bytes(picture(x, real.numpy(), config.data)[1])
+    def show(step: int, network: nn.Module) -> None:
+        if on_sheet is not None:
+            drawn = sheet(replace(untrained, network=network), config, real)
+            from_main(lambda: on_sheet(step, *drawn))
 
-    snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, SNAPSHOT_EVERY_S)
-    snapshotter.on_snapshot = lambda step, network: show(step, replace(untrained, network=network))
-    trained = untrained.fit(data, None, seed, on_step, snapshotter)
-    sha256 = trained.save(path)
-    show(config.train.pretrain_steps, trained)
+    snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, SNAPSHOT_EVERY_S, show)
+    sha256 = untrained.fit(data, None, seed, on_step, snapshotter).save(path)
     snapshotter.remove()
     return sha256
+
+
+def sheet(flow: Flow, config: StudyConfig, real: torch.Tensor) -> tuple[str, bytes]:
+    """(sha256, png) of a picture of a flow's samples; the same noise at the same place each time."""
+    return picture(flow.sample(derive_seeds(COLUMNS * COLUMNS, config.seed)), real.numpy(), config.data)

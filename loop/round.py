@@ -96,7 +96,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     sha256 = child.save(path)
     snapshotter.remove()
     child = load_generator(study, t)
-    evaluation = evaluator.of(child, t, curated.x)
+    evaluation = evaluator.of(child, t, curated.x, lambda done, total: report("publishing", done, total + 1))
     measurements = evaluation.measurements.extended(
         curated=CuratedCounts(asked=turn.asked, **curated.counts),
         training=training.figures(resumed=resumed),

@@ -1,9 +1,11 @@
 """A study's preparation before its first round: the classifier that judges its images, and generation 0.
 
-Both are trained, or come from files and starters; `curate pretrain` makes generation 0 outside any study.
+Both are trained, or come from files and starters; `plan` says beforehand how long it takes. `curate pretrain` makes
+generation 0 outside any study.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,28 +15,29 @@ import torch
 
 import model as model_package
 from data.config import DataConfig
-from data.datasets import RealData, load, load_test, sample_shape
+from data.datasets import RealData, count, load, load_test, sample_shape
 from data.measurements import Measurements
 from data.records import Generation
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
-from loop.generators import OTHERS, load_generator, pretrained, train_first
+from loop.generators import FLOW_KINDS, OTHERS, load_generator, pretrained, sheet, train_first
 from loop.scoring import Scorer
-from loop.study import Study
+from loop.study import SAMPLES, Study
 from loop.training_data import to_bytes
 from model import weights_import
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.classifier import Classifier
-from model.classifier_training import Labelled, accuracy, train_classifier
-from model.compute import describe, from_main
+from model.classifier_training import Labelled, accuracy, classifier_step_seconds, train_classifier
+from model.compute import alone, describe, device, from_main
 from model.config import ClassifierConfig
 from model.flow import Flow
 from model.interfaces import Report
-from model.sampling import derive_seed
-from model.training import Snapshotter
+from model.sampling import derive_seed, evaluations
+from model.training import Snapshotter, step_seconds
 
 PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed of its own
+STEP_PASSES = 3  # a training step takes as long as so many evaluations: backward costs twice forward
 STARTERS = Path(model_package.__file__).parent / "starters"
 
 
@@ -191,11 +194,27 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
             or take_pretrained(study, path, report)
         )
     ):
-        train_first(study.config, evaluator.real_bytes, path, partial(report, "pretraining"))
+        on_sheet = partial(show, study) if study.real.is_images else None
+        train_first(study.config, evaluator.real_bytes, path, partial(report, "pretraining"), on_sheet)
     evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
-    evaluation, of_real = evaluator.of(load_generator(study, 0), 0, None), evaluator.of_real()
+    evaluation = evaluator.of(load_generator(study, 0), 0, None, partial(report, "evaluating"))
+    of_real = evaluator.of_real()
     from_main(lambda: publish_first(study, evaluator, evaluation, of_real))
+
+
+def show(study: Study, step: int, sha256: str, png: bytes) -> None:
+    """Puts a picture of samples in the middle of training into the study's folder and on the researcher's page."""
+    write_sheet(study.path / SAMPLES, step, png)
+    with study.store.write():
+        study.store.add_images([(sha256, png)])
+        study.store.set_status(SAMPLES, step=step, steps=study.config.train.pretrain_steps, sha256=sha256)
+
+
+def write_sheet(folder: Path, step: int, png: bytes) -> None:
+    """Writes a picture of samples at a step of training into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"step-{step:07d}.png").write_bytes(png)
 
 
 def publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of_real: Measurements) -> None:
@@ -222,6 +241,104 @@ def publish_first(study: Study, evaluator: Evaluator, evaluation: Evaluation, of
         study.store.log("worker", "generation_published", t=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work that a study's settings ask for on this device, in seconds by a short measurement.
+
+    Attributes:
+        parts: seconds of each phase before the first round, by the name under which it is reported, in order.
+        training: what they train, in words.
+        n: real data.
+        shape: of a sample.
+        device: in words.
+        rounds: that are to follow.
+        round_s: seconds of each of them.
+    """
+
+    parts: dict[str, float]
+    training: list[str]
+    n: int
+    shape: tuple[int, ...]
+    device: str
+    rounds: int = 0
+    round_s: float = 0.0
+
+    @property
+    def preparing_s(self) -> float:
+        """Seconds before the first round."""
+        return sum(self.parts.values())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all."""
+        return self.preparing_s + self.rounds * self.round_s
+
+    def overall(self, report: Report) -> Report:
+        """A function to report phases to, which reports them to `report` as shares of a single one, 'preparing'."""
+        if not self.preparing_s:
+            return lambda _phase, done, total: report("preparing", done, total)
+        names, before = list(self.parts), 0.0
+
+        def combine(phase: str, done: int, total: int) -> None:
+            nonlocal before
+            if phase in names and total:
+                earlier = sum(self.parts[name] for name in names[: names.index(phase)])
+                before = max(before, earlier + self.parts[phase] * done / total)
+            report("preparing", round(1_000 * before / self.preparing_s), 1_000)
+
+        return combine
+
+
+def plan(config: StudyConfig, study: Study | None = None, rounds: int = 0, names: Sequence[str] | None = None) -> Plan:
+    """The plan of a study, or of one that is to be made; a few steps of what it trains are measured.
+
+    Args:
+        config: the settings.
+        study: where there is one; what it has needn't be trained.
+        rounds: that are to follow the preparation.
+        names: of 'classifier', 'judge' and 'generator' those to be trained; by default the ones that are missing.
+
+    Raises:
+        ValueError: the folder of images isn't there, or a network doesn't go with the data.
+    """
+    shape, n, parts, training = sample_shape(config.data), count(config.data), {}, []
+    threads = f" ({torch.get_num_threads()} threads)" if device().type == "cpu" else ""
+    wanted = untrained(config, study) if names is None else names
+    with alone(), torch.random.fork_rng():
+        for name in (name for name in wanted if name != "generator"):
+            table = getattr(config, name)
+            held_out = 0.0 if config.data.dataset == "cifar10" else table.holdout
+            epochs = table.epochs + table.restart_epochs
+            steps = epochs * -(-round(n * (1 - held_out)) // table.batch_size)
+            parts[name] = steps * classifier_step_seconds(shape, table, steps)
+            training.append(f"a {name} ({epochs} epochs)")
+        is_first = "generator" in wanted
+        if config.network.kind not in FLOW_KINDS or not (is_first or rounds):
+            return Plan(parts, training, n, shape, describe() + threads, rounds)
+        step_s = step_seconds(shape, config.network, config.train)
+    forward_s = step_s / config.train.batch_size / STEP_PASSES
+    sample_s = forward_s * evaluations(config.sampling.solver, config.sampling.steps)
+    evaluating_s = config.evaluation.samples * sample_s
+    if is_first:
+        parts["pretraining"] = config.train.pretrain_steps * step_s
+        training.append(f"generation 0 ({config.train.pretrain_steps:,} steps)")
+        parts["evaluating"] = evaluating_s
+    k = config.curation.inf_pool if config.curation.k == "inf" else config.curation.k
+    curating_s = (config.curation.picks or config.policy.asked(n)) * k * sample_s
+    round_s = curating_s + config.train.finetune_steps * step_s + evaluating_s
+    return Plan(parts, training, n, shape, describe() + threads, rounds, round_s)
+
+
+def untrained(config: StudyConfig, study: Study | None = None) -> list[str]:
+    """Those of 'classifier', 'judge' and 'generator' that have to be trained: no file, starter or study has them."""
+    names = ["classifier", *(["judge"] if config.judge.enabled else [])] if len(sample_shape(config.data)) == 3 else []
+    wanted = [name for name in names if not (getattr(config, name).file or is_starter(config, name))]
+    if study is not None:
+        wanted = [name for name in wanted if not study.weights_path(name).exists()]
+    is_there = study is not None and study.store.latest_cut() is not None
+    return wanted if is_there or config.network.file or is_starter(config, "generator") else [*wanted, "generator"]
+
+
 def copy_starter(study: Study, part: str, path: Path) -> bool:
     """Copies weights that ship for this data set, if the study asks for just these; True if it did.
 
@@ -230,16 +347,20 @@ def copy_starter(study: Study, part: str, path: Path) -> bool:
         part: 'generator', 'classifier' or 'judge'.
         path: where they go.
     """
-    starter = STARTERS / study.config.data.dataset / f"{part}.safetensors"
-    if study.config.data.n or not sidecar_path(starter).exists():
+    if not is_starter(study.config, part):
         return False
-    config = load_checkpoint(starter).config
-    table = "network" if part == "generator" else "classifier"
-    wanted = getattr(study.config, table)
-    if type(wanted)(**config[table]) != wanted:
-        return False
-    copy_checkpoint(starter, path)
+    copy_checkpoint(STARTERS / study.config.data.dataset / f"{part}.safetensors", path)
     return True
+
+
+def is_starter(config: StudyConfig, part: str) -> bool:
+    """True if weights of a 'generator', 'classifier' or 'judge' that ship are those of the settings."""
+    starter = STARTERS / config.data.dataset / f"{part}.safetensors"
+    if config.data.n or not sidecar_path(starter).exists():
+        return False
+    table = "network" if part == "generator" else "classifier"
+    wanted = getattr(config, table)
+    return type(wanted)(**load_checkpoint(starter).config[table]) == wanted
 
 
 def copy_donated(study: Study, donor: Study | None, part: str, path: Path) -> bool:
@@ -320,8 +441,13 @@ def pretrain(config: StudyConfig, path: Path, report: Report) -> WrittenGenerato
         raise ValueError(f"curate pretrain is for flows, and network.kind is '{config.network.kind}'.")
     real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
     sheets = path.with_name(f"{path.stem}-samples")
-    sha256 = train_first(config, to_bytes(real.x), path, partial(report, "pretraining"), sheets)
-    return WrittenGenerator.of(Flow.load(path, config.train, config.sampling), sha256, sheets)
+    pixels = to_bytes(real.x)
+    on_step = partial(report, "pretraining")
+    sha256 = train_first(config, pixels, path, on_step, lambda step, _, png: write_sheet(sheets, step, png))
+    flow = Flow.load(path, config.train, config.sampling)
+    _, png = sheet(flow, config, pixels)
+    from_main(lambda: write_sheet(sheets, config.train.pretrain_steps, png))
+    return WrittenGenerator.of(flow, sha256, sheets)
 
 
 def take(config: StudyConfig, path: Path, report: Report) -> WrittenGenerator:

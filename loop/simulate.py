@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from data.store import queries
 from loop.generators import load_generator
 from loop.round import latest_t, next_generation
-from loop.setup import prepare_evaluator, prepare_first_generation
+from loop.setup import Plan, prepare_evaluator, prepare_first_generation
 from loop.study import Study, only_worker
 from loop.training_data import curated_count
 from loop.users import SimulatedUsers
@@ -18,17 +18,20 @@ TURN_PHASES = ("curating", "training", "publishing")
 
 
 @contextmanager
-def shown_on_pages(study: Study, report: Report) -> Iterator[Report]:
+def shown_on_pages(study: Study, report: Report, planned: Plan | None = None) -> Iterator[Report]:
     """Also tells `curate status` and the researcher's page how far it is, as a worker does; yields what to call.
 
     Nothing is written before there is progress: a study that turns out to be damaged is left as it is.
     """
     heartbeat = Reporter(study)
+    preparing = planned.overall(heartbeat) if planned else lambda _, done, total: heartbeat("preparing", done, total)
 
     def both(phase: str, done: int, total: int) -> None:
         report(phase, done, total)
-        if done or phase in TURN_PHASES:
-            heartbeat(phase if phase in TURN_PHASES else "preparing", done, total)
+        if phase in TURN_PHASES:
+            heartbeat(phase, done, total)
+        elif done:
+            preparing(phase, done, total)
 
     try:
         yield both
@@ -37,7 +40,9 @@ def shown_on_pages(study: Study, report: Report) -> Iterator[Report]:
             heartbeat.end()
 
 
-def simulate(study: Study, generations: int, report: Report, donor: Study | None = None) -> None:
+def simulate(
+    study: Study, generations: int, report: Report, donor: Study | None = None, planned: Plan | None = None
+) -> None:
     """Runs the study up to a number of generations after the pretrained one; it goes on where it was.
 
     What a turn draws and learns is derived from the study's seed and the turn's number alone, so an interrupted run
@@ -48,6 +53,7 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
         generations: the last t.
         report: called with the phase and how far it is.
         donor: a study to copy generation 0 and the classifier from, if they are still to be made.
+        planned: the preparation's plan, by which the pages say how far it is.
 
     Raises:
         WorkerRunningError: another process works on this study.
@@ -60,7 +66,7 @@ def simulate(study: Study, generations: int, report: Report, donor: Study | None
         study.check_goes_on()
 
     from_main(check)
-    with only_worker(study.path) if is_main() else nullcontext(), shown_on_pages(study, report) as report:
+    with only_worker(study.path) if is_main() else nullcontext(), shown_on_pages(study, report, planned) as report:
         report("preparing", 0, 1)
         evaluator = prepare_evaluator(study, report, donor)
         prepare_first_generation(study, evaluator, report, donor)

@@ -20,7 +20,9 @@ from data.store import Store, queries
 from loop.config import StudyConfig
 from loop.scoring import Scorer, Scores
 from loop.training_data import to_tensor
-from model.interfaces import Generator
+from model.compute import processes
+from model.flow import Flow
+from model.interfaces import Generator, OnStep
 from model.sampling import derive_seed, derive_seeds
 
 Stream = Literal["sim", "pool", "audit", "proxy", "evaluation", "request", "practice", "attention"]
@@ -66,9 +68,18 @@ class Drawn:
         return None if family is None else paint_points(family, self.x[list(chosen)].numpy(), self.data.picture_size)
 
 
-def draw_scored(generator: Generator, scorer: Scorer, t: int, seeds: np.ndarray) -> Drawn:
-    """Samples of generation t, scored."""
-    x = draw(generator, seeds)
+def draw_scored(
+    generator: Generator, scorer: Scorer, t: int, seeds: np.ndarray, on_step: OnStep | None = None
+) -> Drawn:
+    """Samples of generation t, scored; a flow's are drawn in several lots where `on_step` is to be called between."""
+    if on_step is None or not isinstance(generator, Flow):
+        x = draw(generator, seeds)
+    else:
+        size, lots = generator.sampling.batch_size * processes(), []
+        for start in range(0, len(seeds), size):
+            lots.append(draw(generator, seeds[start : start + size]))
+            on_step(min(start + size, len(seeds)), len(seeds))
+        x = torch.cat(lots)
     return Drawn(t, seeds, x, scorer.score(x), scorer.config.data)
 
 

@@ -22,13 +22,14 @@ from data.images import damaged
 from data.secret_file import FOLDER_MODE, MODE, NAME, keep_password, replace_file
 from data.store import Store, queries
 from loop.config import StudyConfig, build, override, parse
-from loop.presets import PRESETS
+from loop.presets import FOLDER, PRESETS
 
 ERRORS = "sweep-error.txt"  # in a study of a sweep: the output of its process when it failed
 DISTANCES = "real-distances.safetensors"  # can be computed again, but takes a while ...
 JUDGED = "real-judged.safetensors"  # ... as does the classifier's judgement of the real images
 # beside the database: nothing is made yet
 UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES, JUDGED})
+SAMPLES = "samples"  # the folder of pictures from the training of generation 0, and the status that names the latest
 IMPORTED = "imported"  # a log without its generators
 
 
@@ -228,6 +229,8 @@ def open_or_create(
     if preset is not None:
         wanted = configure(preset, settings, seed=seed, generations=generations or None).model_dump()
     known["app"].pop("password")  # study.toml keeps none
+    if preset == FOLDER and study.config.preset.startswith(FOLDER):  # whichever device it was made for
+        preset = study.config.preset
     free: dict[str, Any] = {"generations": 0, "compute": {}}  # may change from one run to the next
     difference = first_difference({**known, **free}, {**wanted, **free})
     if difference:

@@ -20,11 +20,11 @@ from loop.generators import load_generator
 from loop.raters.journey import control_state
 from loop.raters.quality import refresh
 from loop.round import latest_t, next_generation, open_requests, stored_turn
-from loop.setup import prepare_evaluator, prepare_first_generation
+from loop.setup import Plan, plan, prepare_evaluator, prepare_first_generation
 from loop.slates import Pool, make_templates
 from loop.study import Study, only_worker
 from loop.users import People, draw_picks, sim_sessions, store_picks
-from model.compute import alone, from_main, is_main, processes
+from model.compute import LARGE, alone, from_main, is_main, processes, using_threads
 from model.interfaces import Generator
 
 PAINTED_AT_ONCE = 4  # slates of designs: painting takes longer than drawing, and raters wait for the first
@@ -46,19 +46,20 @@ class Reporter:
     tend: Callable[[], object] | None = None
     phase: str = ""
     _since: float = 0.0
+    _first: float = 0.0
     _beat: float = field(default=0.0)
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Reports that `done` of `total` of a phase is done."""
         now = time.monotonic()
+        share = done / total if total else None
         if phase != self.phase:
-            self.phase, self._since, self._beat = phase, now, 0.0
+            self.phase, self._since, self._first, self._beat = phase, now, share or 0.0, 0.0
         if now - self._beat < HEARTBEAT_S or not is_main():
             return
         self._beat = now
-        share = done / total if total else None
-        left = (now - self._since) * (1 - share) / share if share else None
-        left = left and round(left, 1)
+        gained = (share or 0.0) - self._first  # of a training that goes on, only what is new tells the pace
+        left = round((now - self._since) * (1 - share) / gained, 1) if share and gained > 0 else None
         self.study.store.set_status("worker", phase=phase, done=share, left_s=left, steady=steady_now())
         if self.tend and phase in ("training", "curating"):
             with alone():
@@ -77,18 +78,22 @@ class Worker:
 
     Args:
         study: a study whose raters are people; K must be finite, the data images.
+        announce: called with the plan before generation 0 is prepared.
+        preparing_threads: of torch until then, for large networks, as nobody can pick yet; 0: as many as later.
 
     Raises:
         ValueError: such a study can't be shown to people.
     """
 
-    def __init__(self, study: Study):
+    def __init__(
+        self, study: Study, announce: Callable[[Plan], object] = lambda plan: None, preparing_threads: int = 0
+    ):
         from_main(study.check_goes_on)
         if study.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
         if len(sample_shape(study.config.data)) != 3 and study.config.data.family is None:
             raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown; use simulate.")
-        self.study = study
+        self.study, self.announce, self.preparing_threads = study, announce, preparing_threads
         self.report = Reporter(study)
         self._stop = threading.Event()
         self._flagged = 0.0
@@ -152,15 +157,15 @@ class Worker:
 
     def prepare(self) -> None:
         """Trains or loads the classifier and generation 0, and retires the slates of earlier generations."""
-        self.report("preparing", 0, 1)
-
-        def preparing(_phase: str, done: int, total: int) -> None:
-            self.report("preparing", done, total)
-
-        self.evaluator = prepare_evaluator(self.study, preparing)
-        self.scorer = self.evaluator.scorer
-        prepare_first_generation(self.study, self.evaluator, preparing)
+        self.report("preparing", 0, 0)
         config = self.study.config
+        with using_threads(self.preparing_threads if config.network.kind in LARGE else 0):
+            planned = from_main(lambda: plan(config, self.study))
+            from_main(lambda: self.announce(planned))
+            preparing = planned.overall(self.report)
+            self.evaluator = prepare_evaluator(self.study, preparing)
+            self.scorer = self.evaluator.scorer
+            prepare_first_generation(self.study, self.evaluator, preparing)
         assert isinstance(config.curation.k, int)
         k, audit_k, batch = config.curation.k, config.pool.audit_k, config.sampling.batch_size
         at_once = None if config.data.family is None else PAINTED_AT_ONCE

@@ -12,7 +12,14 @@ from model.compute import accelerator, autocast, device, from_main, processes, r
 from model.config import ClassifierConfig
 from model.interfaces import OnStep, scaled
 from model.sampling import derive_seed
-from model.training import Snapshotter, TrainingState, held_rate, holding_interrupts, learning_rate
+from model.training import (
+    Snapshotter,
+    TrainingState,
+    held_rate,
+    holding_interrupts,
+    learning_rate,
+    typical_seconds,
+)
 
 REPORT_STEPS = 20  # between two times that several processes agree on whether to stop
 MEASURED = 2_048  # test images scaled at a time
@@ -66,6 +73,19 @@ def accuracy(classifier: Classifier, x: torch.Tensor, labels: np.ndarray, on_ste
         if on_step:
             on_step(start + len(part), len(x))
     return float((predicted == labels).mean())
+
+
+def classifier_step_seconds(shape: tuple[int, ...], config: ClassifierConfig, steps: int) -> float:
+    """Seconds that a step of the training takes on this device, measured on grey images; `steps` are to be done."""
+    network = vgg11(shape, config, 2).to(device()).train()
+    optimiser, x = build_optimiser(network, config), torch.zeros(config.batch_size, *shape, device=device())
+    targets = torch.zeros(len(x), dtype=torch.int64, device=device())
+
+    def work() -> None:
+        take_step(network, optimiser, prepared(augment(x, config), config), targets, config)
+        next(network.parameters()).sum().item()  # waits for the device
+
+    return typical_seconds(work, steps)
 
 
 def fit_in_place(

@@ -76,6 +76,17 @@ def describe() -> str:
     return f"cuda ({torch.cuda.get_device_name(here)})" if here.type == "cuda" else here.type
 
 
+@contextmanager
+def using_threads(n: int) -> Iterator[None]:
+    """Has torch work in n threads while the block runs; 0 changes nothing."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(n or usual)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
 def uses_bf16(precision: str) -> bool:
     """True if 'auto', 'bf16' or 'fp32' means bfloat16 on this device.
 

@@ -32,6 +32,7 @@ from model.compute import accelerator, autocast, device, from_main, mean, precis
 from model.config import NetworkConfig, TrainConfig
 from model.interfaces import OnStep, TrainingData
 from model.preferences import Preferences
+from model.networks import build_network
 from model.sampling import Velocity, derive_seed
 
 T = TypeVar("T")
@@ -41,6 +42,9 @@ ZOOM = 0.04
 SHIFT_PIXELS = 0.25
 HELD = 0.4
 REPORT_STEPS = 20
+SHORT_S = 20.0  # work that needn't be measured well, as it's over soon; the next ones are of measuring, too
+MEASURED_S, FEWEST_RUNS, MOST_RUNS = 1.5, 3, 20
+FEW, LONG_STEP_S = 8, 1.0
 FORMAT = 4  # of a snapshot, the order of the optimiser's state within it included
 _END = object()
 
@@ -365,6 +369,50 @@ def train(
             if stopping:
                 raise KeyboardInterrupt
     return average.eval()
+
+
+def step_seconds(shape: tuple[int, ...], config: NetworkConfig, settings: TrainConfig) -> float:
+    """Seconds that a step of pretraining takes on this device, measured on noise.
+
+    Of a large network a few samples are measured, and the rest of the batch is taken to last as long in proportion.
+    """
+    network = build_network(shape, config).to(device()).train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
+    rng = np.random.default_rng(0)
+
+    def take_step(n: int) -> None:
+        x = torch.from_numpy(rng.standard_normal((2, n, *shape), dtype=np.float32))
+        paired = pair(x[0], x[1], settings.pair_size)
+        batch = Batch(torch.from_numpy(rng.random(n, dtype=np.float32)), x[0], paired, {})
+        loss, _ = backward(network, batch, precision_of(config), optimiser, 1)
+        optimiser.step()
+        loss.item()  # waits for the device
+
+    whole, few = settings.batch_size, min(settings.batch_size, FEW)
+    seconds = typical_seconds(lambda: take_step(few), settings.pretrain_steps) * whole / few
+    if seconds > LONG_STEP_S or seconds * settings.pretrain_steps < SHORT_S or few == whole:
+        return seconds
+    return typical_seconds(lambda: take_step(whole), settings.pretrain_steps)
+
+
+def typical_seconds(work: Callable[[], object], times: int) -> float:
+    """Seconds that a piece of work takes: the median of a few runs after the first, which is slower.
+
+    Args:
+        work: to be done.
+        times: that it will be done; where even the first run's time means no more than `SHORT_S` in all, that is given.
+    """
+    begun = time.perf_counter()
+    work()
+    first = time.perf_counter() - begun
+    if first * times < SHORT_S:
+        return first
+    runs = [first]
+    while len(runs) <= FEWEST_RUNS or (len(runs) < MOST_RUNS and sum(runs[1:]) < MEASURED_S):
+        begun = time.perf_counter()
+        work()
+        runs.append(time.perf_counter() - begun)
+    return float(np.median(runs[1:]))
 
 
 def backward(

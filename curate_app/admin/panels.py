@@ -31,7 +31,7 @@ from data.store import Store
 from loop.config import FLAGS, StudyConfig
 from loop.evidence.schema import Evidence, WinRate
 from loop.raters.journey import Controls, control_state, picks_progress, worker_status
-from loop.study import Study
+from loop.study import SAMPLES, Study
 
 EVENTS_SHOWN, EVENTS_READ = 20, 300
 RECENT_MIN = 10  # minutes: no pick for so long is silence
@@ -71,6 +71,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         generations, worker = store.generations(), worker_status(store)
         real = Measurements.model_validate(store.status("real"))
         events, controls = store.events(newest=EVENTS_READ), control_state(store)
+        samples = store.status(SAMPLES)
         alarmed = store.status("flags").get("alarmed", [])
         remarks = [("alarm", sentence) for sentence in alarms(store, alarmed)]
     if worker["phase"] == "absent":
@@ -94,7 +95,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
             until=len(evidence.generations) - 1 if evidence else 0,
         ),
         timeline=timeline(generations, counts.rates),
-        sheets=sheets(generations),
+        sheets=sheets(generations, samples),
         events=render("admin_events.html", text=SAY, events=shown_events(events)),
         controls=controls,
         worker_absent=worker["phase"] == "absent",
@@ -458,9 +459,18 @@ def win_rate_cell(rate: WinRate) -> dict[str, Any]:
     }
 
 
-def sheets(generations: Sequence[Generation]) -> str:
-    """The sample grids with facts about their generations, newest first."""
-    shown = []
+def sheets(generations: Sequence[Generation], samples: Mapping[str, Any] | None = None) -> str:
+    """The sample grids with facts about their generations, newest first.
+
+    Args:
+        generations: published.
+        samples: of generation 0 in training: the picture's sha256, the step and the steps in all; shown until then.
+    """
+    shown: list[dict[str, Any]] = []
+    if samples and not generations:
+        step = SAY["fact_step_of"].format(step=f"{samples['step']:,}", steps=f"{samples['steps']:,}")
+        facts = [(SAY["fact_step"], step)]
+        shown.append({"t": 0, "image": samples["sha256"], "points": False, "facts": facts, "copying": False})
     for generation in reversed(generations):
         measurements = generation.measurements
         ratio = measurements.nn_ratio

@@ -9,8 +9,13 @@ import typer
 
 if TYPE_CHECKING:
     from loop.config import StudyConfig
+    from loop.setup import Plan
+    from loop.study import Study
 
-PRESETS = "flowers, digits, moons, gaussians, cifar10, cifar10-small, vae-digits, vae-fashion or folder"
+PRESETS = (
+    "flowers, digits, moons, gaussians, cifar10, cifar10-small, vae-digits, vae-fashion, or folder (your own images: "
+    "folder-small on a CPU, else folder-large)"
+)
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]
 Seed = Annotated[int | None, typer.Option(help="Everything random comes from it.")]
@@ -92,3 +97,56 @@ def check_checkpoint(config: "StudyConfig", study: Path, device: str | None = No
     pretrained(config)
     if config.network.file in PUBLISHED:
         err.print(f"{located.source}: SHA-256 {located.sha256}")
+
+
+def fitting_preset(preset: str, settings: Sequence[str] | None, device: str | None = None) -> str:
+    """The preset that fits the device: of 'folder' the small one on a CPU, the large one otherwise; says which.
+
+    Args:
+        preset: as given.
+        settings: of which compute.device counts.
+        device: the command line's, where it names one, which counts before.
+    """
+    from loop.presets import FOLDER
+
+    if preset != FOLDER:
+        return preset
+    from curate_app.console import err
+    from curate_app.processes import use_threads
+    from loop.study import configure
+
+    device = device or configure(preset, settings or ()).compute.device
+    if device == "auto":
+        use_threads(beside_app=False)
+        from loop.compute import usual_device  # torch
+
+        device = usual_device()
+    if device == "cpu":
+        err.print("A small generator for a CPU (--preset folder-small); the one for a GPU is --preset folder-large.")
+    return "folder-small" if device == "cpu" else "folder-large"
+
+
+def print_plan(
+    config: "StudyConfig", study: "Study | None", rounds: int = 0, *, names: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> "Plan":  # fmt: skip
+    """Prints what the device is to do and about how long that takes, where it's over a minute; gives the plan.
+
+    Args:
+        config: the settings.
+        study: that has them; None where a part of it is trained for many.
+        rounds: that are to follow the preparation.
+        names: of that part; see `loop.setup.plan`.
+        quiet: prints nothing.
+    """
+    from curate_app.console import err, plan_line
+    from loop.setup import plan  # torch
+    from loop.study import SAMPLES
+
+    planned = plan(config, study, rounds, names)
+    if not quiet and (line := plan_line(planned, config.train.pretrain_steps)):
+        pictures = (
+            f" Samples along the way: {study.path / SAMPLES}." if study and "pretraining" in planned.parts else ""
+        )
+        err.print(line + pictures, markup=False)
+    return planned

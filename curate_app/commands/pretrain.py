@@ -15,6 +15,8 @@ from curate_app.commands.options import (
     Settings,
     Weights,
     check_weights_file,
+    fitting_preset,
+    print_plan,
     with_checkpoint,
 )
 from curate_app.console import out as console
@@ -51,12 +53,15 @@ def pretrain(
     """
     check_weights_file(out)
     paths = [f"data.path={path}"] if path else []
-    config = configure(preset, with_checkpoint([*paths, *(setting or [])], checkpoint), seed=seed)
+    settings = with_checkpoint([*paths, *(setting or [])], checkpoint)
+    config = configure(fitting_preset(preset, settings, device), settings, seed=seed)
     use_threads(beside_app=False, small=config.network.kind == "mlp")
     use_device(config, device)
     from loop import setup  # after use_threads: torch reads the number of threads when imported
-    from loop.compute import is_main
+    from loop.compute import from_main, is_main
 
+    if not checkpoint:
+        from_main(lambda: print_plan(config, None, names=["generator"]))
     with phase_bars(quiet=not is_main()) as report:
         trained = (setup.take if checkpoint else setup.pretrain)(config, out, report)
     if json_:
@@ -87,7 +92,8 @@ def train(
             f"There is no image data set '{dataset}'; choose {', '.join(DATASETS[:-1])} or {DATASETS[-1]}."
         )
     paths = [f"data.path={path}"] if path else []
-    config = configure(dataset, [*paths, *(setting or [])], seed=seed)
+    settings = [*paths, *(setting or [])]
+    config = configure(fitting_preset(dataset, settings, device), settings, seed=seed)
     use_threads(beside_app=False)
     use_device(config, device)
     from data.datasets import load
@@ -95,6 +101,7 @@ def train(
     from loop.setup import trained
 
     check_weights_file(out)
+    from_main(lambda: print_plan(config, None, names=["classifier"]))
     with phase_bars(quiet=not is_main()) as report:
         real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
         classifier = trained(config, real, "classifier", out, report)

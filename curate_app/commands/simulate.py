@@ -14,15 +14,19 @@ from curate_app.commands.options import (
     Settings,
     StudyPath,
     check_checkpoint,
+    fitting_preset,
+    print_plan,
     with_checkpoint,
 )
 from curate_app.commands.status import print_status
+from curate_app.console import err, turn_progress
 from curate_app.console import out as console
-from curate_app.console import turn_progress
 from curate_app.launch import open_on_ranks, use_device
 from curate_app.processes import use_threads
 from loop.config import FLAGS
 from loop.study import Study, configure, open_or_create
+
+LONG = ("cifar10", "folder")  # data whose preparation takes over a minute on most devices
 
 
 def new(
@@ -36,10 +40,19 @@ def new(
 
     Example: `curate new my-study --preset digits --set curation.k=6`
     """
+    preset = fitting_preset(preset, setting)
     config = configure(preset, with_checkpoint(setting, checkpoint), seed=seed)
     check_checkpoint(config, study)
-    Study.create(study, config).store.close()
+    created = Study.create(study, config)
     console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
+    if config.data.dataset in LONG:
+        try:
+            use_threads(beside_app=False)
+            use_device(config, None, quiet=True)
+            print_plan(config, created)
+        except ValueError as error:
+            err.print(f"Not ready to run yet: {error}")
+    created.store.close()
 
 
 def simulate(
@@ -59,6 +72,7 @@ def simulate(
     """
     settings = with_checkpoint(setting, checkpoint)
     is_new = not study.exists()
+    preset = preset and fitting_preset(preset, setting, device)
 
     def open_study() -> Study:
         if preset is not None:
@@ -73,9 +87,11 @@ def simulate(
 
     last = generations if generations is not None else opened.config.generations
     latest = from_main(lambda: opened.store.latest_cut())
+    done = latest[0] if latest else 0
     try:
-        with turn_progress(last, latest[0] if latest else 0, quiet=json_ or not is_main()) as report:
-            run(opened, last, report)
+        planned = from_main(lambda: print_plan(opened.config, opened, max(0, last - done), quiet=json_))
+        with turn_progress(last, done, quiet=json_ or not is_main()) as report:
+            run(opened, last, report, planned=planned)
     except (ValueError, OSError, RuntimeError):
         if is_new and is_main():  # so that the same command works once its settings are corrected
             opened.discard_unbegun()
