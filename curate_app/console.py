@@ -1,5 +1,6 @@
 """The edge of the command line: progress bars, and errors as one sentence with an exit code."""
 
+import math
 import sqlite3
 import sys
 import time
@@ -69,7 +70,7 @@ class PlainLines:
 
     def __init__(self, wanted: bool, clock: Callable[[], float] = time.monotonic):
         self.wanted, self.clock = wanted, clock
-        self.began: dict[str, tuple[float, float]] = {}
+        self.began: dict[str, tuple[float, float, float]] = {}  # when, the first share, the last
         self.printed = clock()
 
     def show(self, name: str, words: str, share: float) -> None:
@@ -81,7 +82,10 @@ class PlainLines:
             share: done of it, from 0 to 1.
         """
         now = self.clock()
-        began, first = self.began.setdefault(name, (now, share))
+        began, first, last = self.began.get(name, (now, share, share))
+        if share < last:  # the same kind of work again
+            began, first = now, share
+        self.began[name] = began, first, share
         if not self.wanted or now - self.printed < PLAIN_EVERY_S:
             return
         self.printed = now
@@ -194,6 +198,37 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
         yield report
     finally:
         if tasks:
+            bars.stop()
+
+
+@contextmanager
+def bar_if_slow(title: str, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+    """Shows a bar with the time left once two seconds look likely; yields the function to report the share done to.
+
+    Where there is no terminal, plain lines take its place.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("about {task.fields[left]} left"))
+    bars = Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal)
+    task = bars.add_task(title, total=1.0, left="")
+    lines, started = PlainLines(not quiet and not err.is_terminal), False
+
+    def report(share: float) -> None:
+        nonlocal started
+        so_far = time.monotonic() - began
+        left = so_far * (1 - share) / share if share else math.inf
+        if not started and so_far > 0.3 and 2 < so_far + left < math.inf:
+            bars.start()
+            started = True
+        bars.update(task, completed=share, left=duration(left) if share else "…")
+        lines.show(title, title, share)
+
+    try:
+        yield report
+    finally:
+        if started:
             bars.stop()
 
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate_app.console import err, plan_line
+from curate_app.console import PlainLines, err, plan_line
 from data.secret_file import chosen_password, kept_secret
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ def run_worker(study: "Study", device: str, *, once: bool, with_parent: bool) ->
         if line := plan_line(plan, study.config.train.pretrain_steps):
             err.print(f"{line} Samples along the way: {study.path / SAMPLES}.", markup=False)
 
-    worker = Worker(study, announce, worker_threads(beside_app=False))
+    worker, lines = Worker(study, announce, worker_threads(beside_app=False)), PlainLines(wanted=True)
+    worker.report.say = lambda phase, share: lines.show(phase, phase, share)
     if is_main():
         study.store.lock_wait = LockWait(LockReport(study.store))
     if not is_launched():

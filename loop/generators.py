@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,8 +187,8 @@ def train_first(
 
     def show(step: int, network: nn.Module) -> None:
         if on_sheet is not None:
-            drawn = sheet(replace(untrained, network=network), config, real)
-            from_main(lambda: on_sheet(step, *drawn))
+            sha256, png = sheet(replace(untrained, network=network), config, real)
+            from_main(partial(on_sheet, step, sha256, png))
 
     snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, SNAPSHOT_EVERY_S, show)
     sha256 = untrained.fit(data, None, seed, on_step, snapshotter).save(path)

@@ -12,19 +12,19 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data.choice_log.pairs import PairReader, column_names, layout
-from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, Row, read_rows
+from data.choice_log.reader import OF_RATER, OF_SESSION, Answers, Faults, Row, count_rows, read_rows
 from data.choice_log.source import Answer
 from data.datasets import central_square, sample_shape, to_rgb
 from data.store import Store
 from data.store.transfer import SAMPLE, SLATE, missing_images, stored_samples, stored_slates
 from loop.config import StudyConfig
-from loop.study import Study, StudyExistsError
+from loop.study import OnShare, Study, StudyExistsError
 
 CHUNK = 100  # answers; SQLite takes a few hundred marks in one statement
 NAMES = ("choices.csv", "choices.parquet")
 
 
-def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
+def import_log(path: Path, out: Path, config: StudyConfig, on_share: OnShare = lambda share: None) -> tuple[int, int]:
     """Makes a study of a long table.
 
     Args:
@@ -32,6 +32,7 @@ def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
             whose images are cut and scaled to the study's.
         out: where the study is to be.
         config: its settings.
+        on_share: called with the share done.
 
     Returns:
         How many answers were imported, and how many images are known by their hash alone.
@@ -51,8 +52,16 @@ def import_log(path: Path, out: Path, config: StudyConfig) -> tuple[int, int]:
             is_long = not layout(column_names(file))
             images = file.parent / "images" if is_long else draft / "images"
             rows = read_rows(file, faults) if is_long else pair_rows(file, images, config, faults)
+            total = count_rows(file)
+
+            def counted() -> Iterator[Row]:
+                for i, row in enumerate(rows):
+                    yield row
+                    if i % 1_000 == 0:
+                        on_share(min(1.0, i / max(1, total)))
+
             with study.store.write():
-                n = fill(study.store, rows, faults, file.stem)
+                n = fill(study.store, counted(), faults, file.stem)
                 missing = add_images(study.store, images)
                 study.store.log("researcher", "imported", file=file.name, answers=n)
         finally:

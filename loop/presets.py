@@ -105,7 +105,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "folder-small": {
         "data": {"dataset": "folder"},
         "network": {"kind": "unet", "width": 32, "depth": 1, "patch": 2},
-        "train": {"pretrain_steps": 2_400, "pretrain_lr": 1e-3, "finetune_steps": 150, "finetune_lr": 5e-4,
+        "train": {"pretrain_steps": 3_200, "pretrain_lr": 1e-3, "finetune_steps": 150, "finetune_lr": 5e-4,
                   "batch_size": 32, "pair_size": 32, "warmup_steps": 100, "ema_decay": 0.998, "flip": True},
         "sampling": {"steps": 6, "batch_size": 128},
         "reward": {"kind": "confidence", "gamma": 5.0},

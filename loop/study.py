@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +30,8 @@ JUDGED = "real-judged.safetensors"  # ... as does the classifier's judgement of 
 # beside the database: nothing is made yet
 UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f".{NAME}.lock", DISTANCES, JUDGED})
 SAMPLES = "samples"  # the folder of pictures from the training of generation 0, and the status that names the latest
+OnShare = Callable[[float], object]
+"""Called now and then in long work with the share done, from 0 to 1."""
 IMPORTED = "imported"  # a log without its generators
 
 
@@ -223,14 +225,14 @@ def open_or_create(
         return Study.create(path, configure(preset, settings, seed=seed, generations=generations or None))
     study = Study.open(path)
     known = study.config.model_dump()
+    if preset == FOLDER and study.config.preset.startswith(FOLDER):  # whichever device it was made for
+        preset = study.config.preset
     given = {"seed": seed, "preset": preset}
     requested = override(known, settings) | {key: value for key, value in given.items() if value is not None}
     wanted = build(requested, "--set").model_dump()
     if preset is not None:
         wanted = configure(preset, settings, seed=seed, generations=generations or None).model_dump()
     known["app"].pop("password")  # study.toml keeps none
-    if preset == FOLDER and study.config.preset.startswith(FOLDER):  # whichever device it was made for
-        preset = study.config.preset
     free: dict[str, Any] = {"generations": 0, "compute": {}}  # may change from one run to the next
     difference = first_difference({**known, **free}, {**wanted, **free})
     if difference:
@@ -250,11 +252,23 @@ def first_difference(known: dict[str, Any], wanted: dict[str, Any], prefix: str 
     return None
 
 
-def faults(study: Study) -> list[str]:
-    """The faults of a study, in sentences; empty when it is sound."""
+def faults(study: Study, on_share: OnShare = lambda share: None) -> list[str]:
+    """The faults of a study, in sentences; empty when it is sound.
+
+    Args:
+        study: to look through.
+        on_share: called with the share done.
+    """
     store = study.store
-    sentences = store.faults()
-    sentences += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(queries.images(store))]
+    sentences, n = store.faults(), store.value("SELECT count(*) FROM image")
+
+    def counted() -> Iterator[tuple[str, bytes]]:
+        for i, image in enumerate(queries.images(store)):
+            yield image
+            if i % 1_000 == 0:
+                on_share(i / n)
+
+    sentences += [f"image {sha256} doesn't hold what its name says" for sha256 in damaged(counted())]
     for name in ("classifier", "judge"):
         if study.weights_path(name).exists():
             sentences += weights_faults(study.weights_path(name), None, f"the {name}")

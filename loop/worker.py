@@ -40,10 +40,12 @@ class Reporter:
     Attributes:
         study: whose status table is written.
         tend: called with every heartbeat of a long phase.
+        say: called with the phase and the share done at every heartbeat of a phase whose share is known.
     """
 
     study: Study
     tend: Callable[[], object] | None = None
+    say: Callable[[str, float], object] | None = None
     phase: str = ""
     _since: float = 0.0
     _first: float = 0.0
@@ -61,6 +63,8 @@ class Reporter:
         gained = (share or 0.0) - self._first  # of a training that goes on, only what is new tells the pace
         left = round((now - self._since) * (1 - share) / gained, 1) if share and gained > 0 else None
         self.study.store.set_status("worker", phase=phase, done=share, left_s=left, steady=steady_now())
+        if self.say and share is not None:
+            self.say(phase, share)
         if self.tend and phase in ("training", "curating"):
             with alone():
                 self.tend()

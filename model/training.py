@@ -31,8 +31,8 @@ from model.checkpoint import write_whole
 from model.compute import accelerator, autocast, device, from_main, mean, precision_of, processes, rank, velocity_field
 from model.config import NetworkConfig, TrainConfig
 from model.interfaces import OnStep, TrainingData
-from model.preferences import Preferences
 from model.networks import build_network
+from model.preferences import Preferences
 from model.sampling import Velocity, derive_seed
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from curate_app.commands.options import PRESETS, Settings, StudyPath
+from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from data.choice_log import Source, find_format
 from data.choice_log.export import check_out
@@ -67,8 +68,13 @@ def export(
     if include_panel_ids:
         store.log("researcher", "panel_ids_exported", out=str(path), format=chosen.name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C, nothing is left behind
-    source = Source(store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids, features)
-    written = write(source, chosen, path, images=images, replace=force)
+    total = max(1, store.value("SELECT count(*) FROM v_choice_long"))
+    with bar_if_slow(f"writing {path}") as on_share:
+        source = Source(
+            store, study.resolve().name, kept_secret(study, SALT), conditions, include_panel_ids, features,
+            lambda rows: on_share(min(1.0, rows / total)),
+        )  # fmt: skip
+        written = write(source, chosen, path, images=images, replace=force)
     console.print(f"Wrote {written.rows:,} rows to {path}.", highlight=False)
     for reason, n in sorted(written.left_out.items()):
         console.print(f"Left out {n:,} answers: {reason}.", highlight=False)
@@ -92,7 +98,8 @@ def import_(
 
     Example: `curate import good-and-bad.csv my-log --preset folder --set data.path=pictures`
     """
-    answers, missing = import_log(path, study, configure(preset, setting or ()))
+    with bar_if_slow(f"reading {path}") as on_share:
+        answers, missing = import_log(path, study, configure(preset, setting or ()), on_share)
     console.print(f"Imported {answers:,} answers into {study}.", highlight=False)
     if missing:
         console.print(f"{missing:,} images are known by their hash alone: images/ beside the file doesn't have them.")

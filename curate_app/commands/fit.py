@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate_app.commands.options import Json, StudyPath, check_destination
+from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from curate_app.plots.figures import utilities_figure
 from data.records import PURPOSES, RaterKind
@@ -93,7 +94,8 @@ def fit(
         check_destination(out, force)
     names = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
     request = FitOptions(choose_answers(opened, kind, purpose, without), names, ridge, by_generation, table)
-    analysis = choice_report(opened.store, opened.config, request)
+    with bar_if_slow(f"fitting {study}", quiet=json_) as on_share:
+        analysis = choice_report(opened.store, opened.config, request, on_share)
     text = json.dumps({"study": opened.path.name, **analysis.as_json()}, indent=1, allow_nan=False)
     if out is not None and out.suffix.lower() == ".json":
         out.write_text(text, encoding="utf-8")

@@ -9,13 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate_app.commands.options import Json
-from curate_app.console import err
+from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from curate_app.report.files import check_replaceable, read, write_comparison, write_report
 from curate_app.report.pages import comparison_json, lede
 from curate_app.report.tables import by_claim, how_often, odd_checks, word_of
 from loop.evidence.schema import Evidence
-from loop.study import Study
+from loop.study import OnShare, Study
 
 MOST_CHECKS = 6  # self-checks printed; the others are counted
 STYLES = {"holds": "green", "not refuted": "cyan", "fails": "bold red", "can't tell": "yellow", "not applicable": "dim"}
@@ -42,7 +42,9 @@ def report(
     """
     opened = [Study.open(path) for path in studies]
     html = None if json_ and out is None else choose_html(studies, out, force)
-    evidences = write_reports(opened, html)
+    title = f"reading {opened[0].path.name}" if len(opened) == 1 else f"reading {len(opened)} studies"
+    with bar_if_slow(title, quiet=json_) as on_share:
+        evidences = write_reports(opened, html, on_share)
     if json_:
         single = evidences[0].model_dump_json(indent=1)
         typer.echo(single if len(evidences) == 1 else comparison_json(evidences))
@@ -76,20 +78,14 @@ def choose_html(studies: Sequence[Path], out: Path | None, force: bool) -> Path:
     return html
 
 
-def write_reports(studies: Sequence[Study], html: Path | None) -> list[Evidence]:
+def write_reports(studies: Sequence[Study], html: Path | None, on_share: OnShare) -> list[Evidence]:
     """The evidence of each study; written to `html` and the .json beside it, unless that is None."""
-    names = [study.path.name for study in studies]
-    with err.status("") as line:
-
-        def show(done: int) -> None:
-            line.update(f"reading {names[done]} ({done + 1} of {len(names)})")
-
-        show(0)
-        if html is None:
-            return [read(study).evidence for study in studies]
-        if len(studies) == 1:
-            return [write_report(studies[0], html)]
-        return write_comparison(studies, html, title=", ".join(names), report=show)
+    if html is None:
+        return [read(study, on_share=lambda share, i=i: on_share((i + share) / len(studies))).evidence
+                for i, study in enumerate(studies)]  # fmt: skip
+    if len(studies) == 1:
+        return [write_report(studies[0], html, on_share)]
+    return write_comparison(studies, html, title=", ".join(study.path.name for study in studies), on_share=on_share)
 
 
 def print_summary(evidence: Evidence) -> None:

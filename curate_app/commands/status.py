@@ -16,7 +16,7 @@ from rich import box
 from rich.table import Table
 
 from curate_app.commands.options import Json, StudyPath
-from curate_app.console import out
+from curate_app.console import bar_if_slow, duration, out
 from curate_app.report.tables import KINDS
 from data.datasets import default_cache
 from data.records import Generation
@@ -67,9 +67,10 @@ def print_status(study: Study, *, as_json: bool) -> None:
     out.print(table)
     picks = ", ".join(f"{n:,} {KINDS[kind]}" for kind, n in state["picks"].items()) or "none"
     other = ", ".join(f"{n:,} {OTHER_ANSWERS[outcome]}" for outcome, n in state["other_answers"].items())
-    out.print(
-        f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}Worker: {state['worker']['phase']}."
-    )
+    done, left_s = state["worker"]["done"], state["worker"]["left_s"]
+    at = [f"{done:.0%}"] * (done is not None) + [f"about {duration(left_s or 0)} left"] * (left_s is not None)
+    worker = state["worker"]["phase"] + (f" ({', '.join(at)})" if at else "")
+    out.print(f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}Worker: {worker}.")
 
 
 def table_row(generation: Generation, distance: bool, judge: bool) -> list[str]:
@@ -150,8 +151,10 @@ def check(study: StudyPath, json_: Json = False) -> None:
     from loop.evaluation import redrawn_evaluation  # torch, which the other verbs here needn't wait for
 
     opened = Study.open(study)
-    violations, checks = faults(opened), self_checks(opened.store, opened.config)
-    checks += redrawn_evaluation(opened, np.random.default_rng())
+    with bar_if_slow("checking", quiet=json_) as report:
+        violations = faults(opened, lambda share: report(0.4 * share))
+        checks = self_checks(opened.store, opened.config, lambda share: report(0.4 + 0.5 * share))
+        checks += redrawn_evaluation(opened, np.random.default_rng())
     print_check(study, violations, checks, as_json=json_)
     if violations or any(check.verdict == "fail" for check in checks):
         raise typer.Exit(1)

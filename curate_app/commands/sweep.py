@@ -14,14 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from curate_app.commands.options import PRESETS, Json
-from curate_app.console import PHASES, err
+from curate_app.console import PHASES, PlainLines, bar_if_slow, err
 from curate_app.console import out as console
 from curate_app.plots.figures import svg_markup, sweep_figures
 from curate_app.processes import worker_threads
 from curate_app.report.files import write_comparison
 from loop.config import plain
 from loop.evidence.schema import Estimate
-from loop.study import ERRORS, Study
+from loop.study import ERRORS, OnShare, Study
 from loop.sweep.grid import (
     Cell,
     Sweep,
@@ -105,9 +105,9 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
                 failed = run(folder, cells, sweep.last, jobs, threads, report)
         # where no study could begin, the folder goes, so that the same command works once its settings are corrected
         is_gone = is_new and len(failed) == len(cells) and discard_unbegun(folder, cells)
-        with err.status("comparing the studies"):
+        with bar_if_slow("comparing the studies", quiet=as_json) as on_share:
             answers = [] if is_gone else responses(folder, cells, sweep.last)
-            files = write_results(folder, sweep, cells, answers) if answers else []
+            files = write_results(folder, sweep, cells, answers, on_share) if answers else []
         if is_gone:
             remove(folder)
     if as_json:
@@ -196,6 +196,7 @@ def sweep_progress(cells: Sequence[Cell], states: dict[str, Standing], last: int
     ended = sum(state.reaches(last) for state in states.values())
     with Progress(*columns, console=err, disable=quiet, speed_estimate_period=WINDOW_S) as bar:
         task = bar.add_task("", total=work.total or 1.0, ended=ended, studies=len(cells))
+        lines = PlainLines(not quiet and not err.is_terminal)
 
         def report(cell: Cell, event: Step | Ended) -> None:
             nonlocal ended
@@ -209,6 +210,7 @@ def sweep_progress(cells: Sequence[Cell], states: dict[str, Standing], last: int
                 phase = PHASES[event.phase][0] if event.phase in PHASES else event.phase
                 running[cell.name] = f"{cell.name}: {phase} t = {event.t}"
             bar.update(task, completed=work.completed, ended=ended, description="  ".join(running.values()))
+            lines.show("sweep", f"{ended} of {len(cells)} studies", min(1.0, work.completed / (work.total or 1.0)))
 
         yield report
 
@@ -226,7 +228,9 @@ def pretraining_cost(cell: Cell, known: set[str]) -> float:
     return max(COPYING, PHASES["training"][2] * train.pretrain_steps / train.finetune_steps)
 
 
-def write_results(folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Sequence[Response]) -> list[Path]:
+def write_results(
+    folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Sequence[Response], on_share: OnShare
+) -> list[Path]:
     """Writes the figure, and the page that compares the studies that are done; returns the paths."""
     figures = sweep_figures(folder, answers)
     done = [folder / cell.name for cell in cells if standing(folder, cell).reaches(sweep.last)]
@@ -242,6 +246,7 @@ def write_results(folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Se
             folder / REPORT,
             title=f"Sweep: {describe(sweep)}",
             figures=[("Dose and response", caption, svg_markup(figures[0]))],
+            on_share=on_share,
         )
     finally:
         for study in studies:

@@ -2,9 +2,7 @@
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -12,11 +10,10 @@ from typing import Annotated, Any, cast
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from curate_app.commands.options import Json, check_destination
-from curate_app.console import err
+from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from curate_app.plots.figures import ToyModel, theory_figure
 from loop.policy import POLICY_KINDS, DataPolicy, PolicyKind
@@ -413,28 +410,3 @@ def as_json(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> di
         "points": points,
         "figure": None if request.figure is None else str(request.figure),
     }
-
-
-@contextmanager
-def bar_if_slow(title: str, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Shows a bar with the time left once two seconds look likely; yields the function to report the share done to."""
-    began = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("about {task.fields[left]:.0f} s left"))
-    bars = Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal)
-    task = bars.add_task(title, total=1.0, left=0.0)
-    started = False
-
-    def report(share: float) -> None:
-        nonlocal started
-        so_far = time.monotonic() - began
-        left = so_far * (1 - share) / share if share else math.inf
-        if not started and so_far > 0.3 and so_far + left > 2:
-            bars.start()
-            started = True
-        bars.update(task, completed=share, left=min(left, 1e6))
-
-    try:
-        yield report
-    finally:
-        if started:
-            bars.stop()

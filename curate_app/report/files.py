@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from loop.analysis.taste import read_tastes
 from loop.evidence.schema import CheckResult, Evidence
 from loop.evidence.study import evidence_of
 from loop.selfcheck import Check, self_checks
-from loop.study import Study
+from loop.study import OnShare, Study
 
 MARK = '<meta name="generator" content="curate'  # by which a report is known
 PICTURE = "Software\0curate"  # and its picture
@@ -34,17 +34,20 @@ class Material:
     way: bytes | None
 
 
-def read(study: Study, *, compared: bool = False) -> Material:
+def read(study: Study, *, compared: bool = False, on_share: OnShare = lambda share: None) -> Material:
     """The evidence of a study with its self-checks, and its pictures; everything of the same moment.
 
     Args:
         study: the study.
         compared: it stands beside others, without raters' tastes and the way so far.
+        on_share: called with the share done.
     """
     with study.store.read():
-        checks = [as_result(check) for check in self_checks(study.store, study.config)]
+        checks = self_checks(study.store, study.config, lambda share: on_share(0.4 * share))
+        checks = [as_result(check) for check in checks]
         tastes = [] if compared else read_tastes(study.store, study.config, most=MOST_TASTES)[0]
-        evidence = evidence_of(study, leave=False)
+        evidence = evidence_of(study, leave=False, on_share=lambda share: on_share(0.4 + 0.5 * share))
+        on_share(0.9)
         missing = len(study.store.generations()) - len(evidence.generations)
         more = {
             "checks": checks,
@@ -56,9 +59,9 @@ def read(study: Study, *, compared: bool = False) -> Material:
         return Material(evidence, gather(study.store, evidence), None if compared else study_way(study))
 
 
-def write_report(study: Study, html: Path) -> Evidence:
-    """Writes one study's report, and beside it the same as JSON, and the way so far as a picture."""
-    material = read(study)
+def write_report(study: Study, html: Path, on_share: OnShare = lambda share: None) -> Evidence:
+    """Writes one study's report, and beside it the same as JSON, and the way so far as a picture; `on_share` as of `read`."""
+    material = read(study, on_share=on_share)
     text, json_text = (
         page(material.evidence, material.gallery, material.way),
         material.evidence.model_dump_json(indent=1),
@@ -73,7 +76,7 @@ def write_comparison(
     *,
     title: str,
     figures: Sequence[tuple[str, str, bytes | Markup]] = (),
-    report: Callable[[int], None] = lambda done: None,
+    on_share: OnShare = lambda share: None,
 ) -> list[Evidence]:
     """Writes one page that compares studies, and beside it their evidence as JSON.
 
@@ -82,12 +85,13 @@ def write_comparison(
         html: the page; the JSON has its name with .json.
         title: of the page.
         figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
-        report: called with the number of studies that have been read.
+        on_share: called with the share done.
     """
     materials = []
     for done, study in enumerate(studies):
-        report(done)
-        materials.append(read(study, compared=True))
+        materials.append(
+            read(study, compared=True, on_share=lambda share, done=done: on_share((done + share) / len(studies)))
+        )
     evidences, galleries = [some.evidence for some in materials], [some.gallery for some in materials]
     names = distinct([study.path for study in studies])
     text = comparison_page(evidences, galleries, names, title=title, figures=figures)

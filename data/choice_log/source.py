@@ -111,6 +111,7 @@ class Source:
         where: conditions that answers meet.
         panel_ids: adds the columns that identify raters to their panel.
         features: adds a column for each class probability.
+        on_rows: called with the number of rows read so far.
     """
 
     store: Store
@@ -119,6 +120,7 @@ class Source:
     where: tuple[Filter, ...] = ()
     panel_ids: bool = False
     features: bool = False
+    on_rows: Callable[[int], object] = lambda n: None
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -147,7 +149,9 @@ class Source:
             cursor = db.conn.execute(
                 f"SELECT {sql} FROM v_choice_long {panel} WHERE {condition} ORDER BY choice_id, position", values
             )
+            read = 0
             while rows := cursor.fetchmany(size):
+                self.on_rows(read := read + len(rows))
                 cells = list(zip(*rows, strict=True))
                 table: dict[str, Sequence] = dict(zip(stored, cells, strict=False))
                 names |= {rater: pseudonym(self.salt, rater) for rater in {*table["rater"]} - names.keys()}

@@ -24,6 +24,7 @@ from loop.analysis.log import AnswerFilter, Log, read_log
 from loop.analysis.logit import Fit, Worth, fit, item_table, scores
 from loop.analysis.raters import RaterScale, disagreement, rater_tests
 from loop.config import StudyConfig
+from loop.study import OnShare
 
 NEEDS_DETAILS = {"probs", "factors"}  # and the names of coordinates
 
@@ -155,8 +156,16 @@ def part_json(part: Part) -> dict[str, Any]:
     }
 
 
-def choice_report(store: Store, config: StudyConfig, options: FitOptions) -> ChoiceReport:
+def choice_report(
+    store: Store, config: StudyConfig, options: FitOptions, on_share: OnShare = lambda share: None
+) -> ChoiceReport:
     """The analysis of a study's picks.
+
+    Args:
+        store: the study's.
+        config: the study's.
+        options: which answers, and what is fitted to them.
+        on_share: called with the share done.
 
     Raises:
         NotIdentifiedError: no picks, or picks that determine no utilities; the message says what to do.
@@ -171,11 +180,15 @@ def choice_report(store: Store, config: StudyConfig, options: FitOptions) -> Cho
             f"There are no picks of {' or '.join(counting.kinds)} raters in {' or '.join(counting.purposes)} slates"
             f"{uncounted}; choose others with --kind and --purpose, or collect some."
         )
+    on_share(0.15)
     features = options.features or usual_features(log, counting, config)
     details = sample_details(store, config, options, features)
     columns = design(log, features, details)
+    on_share(0.2)
     fitted = fit(log.slates, columns.x, columns.names, options.ridge)
+    on_share(0.35)
     tests, raters = run_tests(log, columns, fitted, features, details)
+    on_share(0.8)
     return ChoiceReport(
         counting=counting,
         features=tuple(features),

@@ -36,7 +36,7 @@ from loop.evidence.schema import (
     WinRate,
 )
 from loop.evidence.verdicts import count_verdicts, judge, summary
-from loop.study import Study
+from loop.study import OnShare, Study
 from loop.user_types import are_alike, luce_rule, target, user_types
 from model.config import LARGEST_REWARD, PREFERENCE_LEARNERS, SINGLE_PRECISION
 
@@ -111,7 +111,10 @@ class StepPredictions:
     effective: list[float]
 
 
-def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool = False) -> Evidence:
+def build(
+    study: Study, checks: list[CheckResult] | None = None, *, quick: bool = False,
+    on_share: OnShare = lambda share: None,
+) -> Evidence:  # fmt: skip
     """All evidence of a study as it stands now.
 
     Args:
@@ -119,13 +122,16 @@ def build(study: Study, checks: list[CheckResult] | None = None, *, quick: bool 
         checks: of the picks (see `loop.selfcheck`), to be reported beside it.
         quick: of many samples only the first and fewer replicates, no prediction over many steps and no fitted
             utilities, for a page that is refreshed.
+        on_share: called with the share done.
     """
     with study.store.read():
         history = read(study.store, study.config, quick)
         rates = win_rates(study.store, study.config, len(history.generations) - 1)
         names, evaluations = history.class_names, history.evaluations
+        on_share(0.1)
         gains = [] if quick else utility_gains(study.store, study.config, evaluations, names)
-    return assess(history, rates, gains, quick=quick).model_copy(
+        on_share(0.2)
+    return assess(history, rates, gains, quick=quick, on_share=lambda share: on_share(0.2 + 0.8 * share)).model_copy(
         update={"study": study.path.resolve().name, "replay_of": study.replay_of, "checks": checks or []}
     )
 
@@ -157,9 +163,10 @@ def assess(
     gains: Sequence[UtilityGain] = (),
     *,
     quick: bool = False,
+    on_share: OnShare = lambda share: None,
 ) -> Evidence:
     """The evidence that follows from a loop's history and from people's choices, whoever made them."""
-    config, analysis = history.config, analyse(history, quick)
+    config, analysis = history.config, analyse(history, quick, on_share)
     loop = described_loop(analysis) if history.generations else None
     generations = generation_evidence(analysis, loop) if loop else []
     margins = list(examine(loop)) if loop else []
@@ -190,7 +197,7 @@ def assess(
     return evidence.model_copy(update={"summary": summary(evidence)})
 
 
-def analyse(history: History, quick: bool = False) -> Analysis:
+def analyse(history: History, quick: bool = False, on_share: OnShare = lambda share: None) -> Analysis:
     """Moments with bootstrap replicates, one-step predictions, and (unless quick) those from generation 0."""
     evaluations, real, generations = history.evaluations, history.real, history.generations
     largest, replicates = max((len(samples.labels) for samples in evaluations), default=1), prediction.REPLICATES
@@ -203,7 +210,9 @@ def analyse(history: History, quick: bool = False) -> Analysis:
         exact = np.full((len(real.labels), replicates + 1), 1 / len(real.labels))
         real_moments = prediction.measured(real, exact, classes)
     own = [prediction.measured(samples, mass, classes) for samples, mass in zip(evaluations, masses, strict=True)]
+    on_share(0.3)
     steps = predict_steps(history, masses, real_moments)
+    on_share(0.6)
     from_start = None
     aim = target(history.config)
     whole = history.own_picks and history.is_simulated and not history.config.slates.ties
@@ -372,12 +381,13 @@ def stored_quick_evidence(study: Study) -> Evidence | None:
     return Evidence.model_validate({**status, "config": study.config.as_json()})
 
 
-def evidence_of(study: Study, *, leave: bool = True) -> Evidence:
+def evidence_of(study: Study, *, leave: bool = True, on_share: OnShare = lambda share: None) -> Evidence:
     """The evidence left in the folder if it is of these generations, picks, settings and code, else built anew.
 
     Args:
         study: the study.
         leave: what is built is left there.
+        on_share: called with the share done.
     """
     state = [code_hash(), study.store.last_pick(), study.config.as_json()]
     state += [row.checkpoint_sha256 for row in study.store.generations()]
@@ -387,7 +397,7 @@ def evidence_of(study: Study, *, leave: bool = True) -> Evidence:
             return Evidence.model_validate({**content["evidence"], "study": study.path.resolve().name})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass  # none, or another program's
-    evidence = build(study)
+    evidence = build(study, on_share=on_share)
     if leave:
         draft = study.path / f".{FILE}.{os.getpid()}"
         try:

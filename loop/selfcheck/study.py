@@ -1,6 +1,6 @@
 """All checks of one study, generation by generation and over the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -49,7 +49,9 @@ class StudyTotals:
     picks: dict[int, int] = field(default_factory=dict)
 
 
-def self_checks(store: Store, config: StudyConfig) -> list[Check]:
+def self_checks(
+    store: Store, config: StudyConfig, on_share: Callable[[float], object] = lambda share: None
+) -> list[Check]:
     """Compares the data of a study with the process that it declares.
 
     Picks of simulated users are held against Luce's rule on the recorded rewards; slates of all kinds must be disjoint
@@ -58,6 +60,7 @@ def self_checks(store: Store, config: StudyConfig) -> list[Check]:
     Args:
         store: the study's database; it is only read.
         config: the study's settings, of which `curation` and the users count.
+        on_share: called with the share done.
 
     Returns:
         Over the whole study, then by generation; verdicts are corrected for their number.
@@ -66,8 +69,9 @@ def self_checks(store: Store, config: StudyConfig) -> list[Check]:
     with store.read():
         raters, generations = queries.rater_types(store), store.generations()
         totals = StudyTotals()
-        for generation in generations:
+        for done, generation in enumerate(generations):
             check_generation(store, config, generation.t, raters, totals)
+            on_share((done + 1) / (len(generations) + 1))  # the whole takes about as long again
         whole = pick_findings(totals.blocks, totals.worst, rule, None)
         for kind, description in UNCHECKED.items():
             n = sum(totals.picks.get(int(id_), 0) for id_ in ids_of(raters, kind))

@@ -8,7 +8,7 @@ from torchcfm.models.unet.unet import UNetModelWrapper
 
 from model.compute import autocast
 from model.config import NetworkConfig
-from model.networks import build_network
+from model.networks import Patched, build_network
 
 
 def both(side: int, width: int, depth: int) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -62,3 +62,24 @@ def test_a_copy_works_with_its_own_weights():
         for parameter in ours.parameters():
             parameter.zero_()
     assert torch.equal(copied(t, x), before) and not torch.equal(ours(t, x), before)
+
+
+@torch.inference_mode()
+def test_a_patched_unet_sees_each_square_of_pixels_as_one_place():
+    network = build_network((3, 32, 32), NetworkConfig(kind="unet", width=32, depth=1, patch=2)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    t, x = torch.rand(2), torch.randn(2, 3, 32, 32)
+    squares = torch.cat([x[:, c : c + 1, i::2, j::2] for c in range(3) for i in range(2) for j in range(2)], 1)
+    assert isinstance(network, Patched)
+    inner = network.unet(t, squares)
+    velocity = network(t, x)
+    for c in range(3):
+        for i in range(2):
+            for j in range(2):
+                torch.testing.assert_close(velocity[:, c, i::2, j::2], inner[:, 4 * c + 2 * i + j])
+
+
+def test_sides_that_squares_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match=r"multiples of 16, not 24; set data\.size .* or network\.patch=1"):
+        build_network((3, 24, 24), NetworkConfig(kind="unet", width=32, depth=1, patch=2))
