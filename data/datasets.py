@@ -109,7 +109,7 @@ def count(config: DataConfig) -> int:
     if config.dataset in ("folder", "cifar10") and config.path:
         inside = Path(config.path) / "train" if config.dataset == "cifar10" else Path(config.path)
         return len(find(inside if inside.is_dir() else Path(config.path)))
-    return {"digits": 1_797, "cifar10": 50_000}.get(config.dataset, DEFAULT_POINTS)
+    return {"digits": 1_797, "cifar10": 50_000, "fashion": 60_000}.get(config.dataset, DEFAULT_POINTS)
 
 
 def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:

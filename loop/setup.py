@@ -307,7 +307,7 @@ def plan(config: StudyConfig, study: Study | None = None, rounds: int = 0, names
     with alone(), torch.random.fork_rng():
         for name in (name for name in wanted if name != "generator"):
             table = getattr(config, name)
-            held_out = 0.0 if config.data.dataset == "cifar10" else table.holdout
+            held_out = 0.0 if config.data.dataset in ("cifar10", "fashion") else table.holdout
             epochs = table.epochs + table.restart_epochs
             steps = epochs * -(-round(n * (1 - held_out)) // table.batch_size)
             parts[name] = steps * classifier_step_seconds(shape, table, steps)

@@ -26,7 +26,7 @@ from curate_app.processes import use_threads
 from loop.config import FLAGS
 from loop.study import Study, configure, open_or_create
 
-LONG = ("cifar10", "folder")  # data whose preparation takes over a minute on most devices
+LONG = ("cifar10", "fashion", "folder")  # data whose preparation takes over a minute on most devices
 
 
 def new(
