@@ -24,6 +24,17 @@ VGG_RECIPE = {
     "mirror": True,
     "precision": "auto",
 }
+FOLDER_LARGE: dict[str, Any] = {
+    "data": {"dataset": "folder"},
+    "network": {"kind": "unet", "width": 64, "depth": 1, "dropout": 0.1},
+    "train": {"pretrain_steps": 50_000, "pretrain_lr": 2e-4, "finetune_steps": 1_000, "finetune_lr": 1e-4,
+              "batch_size": 64, "warmup_steps": 500, "ema_decay": 0.9995, "flip": True},
+    "sampling": {"batch_size": 256},
+    "reward": {"kind": "confidence", "gamma": 5.0},
+    "classifier": {"width": 32, "shift": 2, "flip": True},
+    "curation": {"k": 4, "extend": "proxy"},
+}  # fmt: skip
+FOLDER = "folder"  # stands for folder-small on a CPU, and for folder-large otherwise
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
         "data": {"dataset": "digits"},
@@ -101,6 +112,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix": {"lam": float("inf")},
         "evaluation": {"samples": 1_000},
     },
+    FOLDER: FOLDER_LARGE,
     # what a CPU does in about ten minutes: images as 16 x 16 squares of 2 x 2 pixels, and a UNet of 1.5 M parameters
     "folder-small": {
         "data": {"dataset": "folder"},
@@ -114,16 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pool": {"size": 48, "audit": 16},
         "evaluation": {"samples": 1_000},
     },
-    "folder-large": {
-        "data": {"dataset": "folder"},
-        "network": {"kind": "unet", "width": 64, "depth": 1, "dropout": 0.1},
-        "train": {"pretrain_steps": 50_000, "pretrain_lr": 2e-4, "finetune_steps": 1_000, "finetune_lr": 1e-4,
-                  "batch_size": 64, "warmup_steps": 500, "ema_decay": 0.9995, "flip": True},
-        "sampling": {"batch_size": 256},
-        "reward": {"kind": "confidence", "gamma": 5.0},
-        "classifier": {"width": 32, "shift": 2, "flip": True},
-        "curation": {"k": 4, "extend": "proxy"},
-    },
+    "folder-large": FOLDER_LARGE,
     # Gerstgrasser et al. 2024, in small: retraining without choice, a fresh model each generation
     "vae-digits": {
         "generations": 5,
@@ -150,8 +153,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix": {"policy": "replace"},
     },
 }  # fmt: skip
-FOLDER = "folder"  # stands for folder-small on a CPU, and for folder-large otherwise
-PRESETS[FOLDER] = PRESETS["folder-large"]
 # torchcfm's OT-CFM after 400,000 steps on CIFAR-10; its project publishes no checksum: see data.downloads
 PUBLISHED = {
     "torchcfm-otcfm": "https://github.com/atong01/conditional-flow-matching/releases/download/1.0.4/"

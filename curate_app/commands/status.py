@@ -68,8 +68,9 @@ def print_status(study: Study, *, as_json: bool) -> None:
     picks = ", ".join(f"{n:,} {KINDS[kind]}" for kind, n in state["picks"].items()) or "none"
     other = ", ".join(f"{n:,} {OTHER_ANSWERS[outcome]}" for outcome, n in state["other_answers"].items())
     done, left_s = state["worker"]["done"], state["worker"]["left_s"]
-    at = [f"{done:.0%}"] * (done is not None) + [f"about {duration(left_s or 0)} left"] * (left_s is not None)
-    worker = state["worker"]["phase"] + (f" ({', '.join(at)})" if at else "")
+    worker = state["worker"]["phase"]
+    if done is not None:
+        worker += f" ({done:.0%}{'' if left_s is None else f', about {duration(left_s)} left'})"
     out.print(f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}Worker: {worker}.")
 
 
