@@ -7,10 +7,11 @@ generation with its requests answered (one transaction). After a kill it goes on
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from data.datasets import sample_shape
 from data.records import Generation
@@ -30,6 +31,7 @@ from model.interfaces import Generator
 PAINTED_AT_ONCE = 4  # slates of designs: painting takes longer than drawing, and raters wait for the first
 POLL_S = 0.25
 HEARTBEAT_S = 1.0
+BEAT_S = 4.0
 FLAG_S = 5.0
 
 
@@ -50,6 +52,7 @@ class Reporter:
     _since: float = 0.0
     _first: float = 0.0
     _beat: float = field(default=0.0)
+    _latest: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Reports that `done` of `total` of a phase is done."""
@@ -62,12 +65,33 @@ class Reporter:
         self._beat = now
         gained = (share or 0.0) - self._first  # of a training that goes on, only what is new tells the pace
         left = round((now - self._since) * (1 - share) / gained, 1) if share and gained > 0 else None
-        self.study.store.set_status("worker", phase=phase, done=share, left_s=left, steady=steady_now())
+        self._latest = {"phase": phase, "done": share, "left_s": left}
+        self.study.store.set_status("worker", **self._latest, steady=steady_now())
         if self.say and share is not None:
             self.say(phase, share)
         if self.tend and phase in ("training", "curating"):
             with alone():
                 self.tend()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Repeats the last report while the block runs, whose steps may be longer than the pages wait for a sign."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_S):
+                with suppress(sqlite3.OperationalError):  # locked: the next beat will do
+                    self.study.store.set_status("worker", **self._latest, steady=steady_now())
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        if is_main():
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if is_main():
+                thread.join()
 
     def end(self) -> None:
         """Reports that nobody works any more, unless another process has the database locked just now."""
@@ -163,7 +187,7 @@ class Worker:
         """Trains or loads the classifier and generation 0, and retires the slates of earlier generations."""
         self.report("preparing", 0, 0)
         config = self.study.config
-        with using_threads(self.preparing_threads if config.network.kind in LARGE else 0):
+        with self.report.beating(), using_threads(self.preparing_threads if config.network.kind in LARGE else 0):
             planned = from_main(lambda: plan(config, self.study))
             from_main(lambda: self.announce(planned))
             preparing = planned.overall(self.report)
