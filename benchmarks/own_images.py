@@ -27,7 +27,7 @@ from loop.study import Study
 from loop.training_data import to_bytes
 from model.classifier import Classifier
 from model.fidelity import Reference, nearest_ratio, typical_spacing
-from model.training import scaled
+from model.interfaces import scaled
 
 CURATE = [sys.executable, "-m", "curate_app"]
 BLUR_PIXELS, NOISE = 2.0, 0.3
