@@ -60,7 +60,10 @@ def read(study: Study, *, compared: bool = False, on_share: OnShare = lambda sha
 
 
 def write_report(study: Study, html: Path, on_share: OnShare = lambda share: None) -> Evidence:
-    """Writes one study's report, and beside it the same as JSON, and the way so far as a picture; `on_share` as of `read`."""
+    """Writes one study's report, beside it the same as JSON, and the way so far as a picture.
+
+    `on_share` is that of `read`.
+    """
     material = read(study, on_share=on_share)
     text, json_text = (
         page(material.evidence, material.gallery, material.way),
