@@ -41,6 +41,9 @@ class DataConfig(BaseModel):
     picture_size: int = Field(
         default=384, ge=16, le=2_048, description="flowers: sides of the pictures that raters see, in pixels"
     )
+    conditions: Literal["none", "classes"] = Field(
+        default="none", description="classes: each slate is of one class, all equally often; or name [[conditions]]"
+    )
     size: int = Field(
         default=32,
         ge=8,

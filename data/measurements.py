@@ -203,6 +203,9 @@ class Measurements(SparseRecord):
     var_w: float | None = Field(default=None, description="Var[w]")
     class_shares: tuple[float, ...] = Field(default=(), description="of samples, by class or mode")
     class_names: tuple[str, ...] = Field(default=(), description="of classes or modes")
+    conditions: tuple[str, ...] = Field(default=(), description="names of the study's conditions, by their numbers")
+    condition_weights: tuple[float, ...] = Field(default=(), description="how often each is asked for; their sum is 1")
+    condition_picks: tuple[int, ...] = Field(default=(), description="picks that trained it, by condition")
     tv_real: TotalVariation | float | None = Field(
         default=None, description="total variation of the class shares from the real data's; a number in older studies"
     )

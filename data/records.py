@@ -92,12 +92,14 @@ class Evaluated:
         rewards: (1 + types, n) float64: the study's reward, then that of each rater type where users differ.
         labels: (n,) int32, class or mode.
         points: (n, 2) float32; None for images.
+        conditions: (n,) int32 under which each was drawn, or real data's (-1: of none); None in a study without.
     """
 
     t: int | None
     rewards: np.ndarray
     labels: np.ndarray
     points: np.ndarray | None = None
+    conditions: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

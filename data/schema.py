@@ -185,6 +185,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "evaluation": {
         "id": "the row", "t": "the generation; empty: the real data", "n": "samples",
         "rewards": "float64, the study's and each type's", "labels": "int32", "points": "float32 pairs",
+        "conditions": "int32, under which each was drawn; empty in a study without conditions",
     },
     "answer": {
         "id": "the row", "session_id": "by whom", "question": "comprehension or closing", "attempt": "from 1",
@@ -658,6 +659,12 @@ def m009_texts(db: Database) -> None:
             JOIN session ON session.id = pick.session_id JOIN rater ON rater.id = session.rater_id""",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m010_conditions(db: Database) -> None:
+    """The conditions under which the samples of an evaluation were drawn."""
+    db.execute("ALTER TABLE evaluation ADD COLUMN conditions BLOB")
 
 
 def columns_page() -> str:

@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from model import checkpoint
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import Conditions, OnStep, PickedSlates, TrainingSet
+from model.config import Conditions, NetworkConfig, SamplingConfig, TrainConfig
+from model.interfaces import OnStep, PickedSlates, TrainingSet
 from model.sampling import noise
 
 ROWS = 5_000

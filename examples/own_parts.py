@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from model import checkpoint
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import Conditions, OnStep, TrainingSet
+from model.config import Conditions, NetworkConfig, SamplingConfig, TrainConfig
+from model.interfaces import OnStep, TrainingSet
 from model.sampling import noise
 
 ROWS = 20_000  # that mean and covariance are taken over

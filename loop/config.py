@@ -32,7 +32,7 @@ from model.config import (
 
 POINT_SETS = ("moons", "gaussians")
 POINT_KINDS = ("kde", "gaussian")
-IMAGE_REWARDS = ("class_prob", "confidence")
+IMAGE_REWARDS = ("class_prob", "confidence", "ink")
 Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
 PanelKind = Literal["open", "prolific", "mturk", "link"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
@@ -105,6 +105,16 @@ class RaterType(RewardConfig):
 
     name: str = Field(min_length=1, description="recorded with each of its picks")
     weight: float = Field(default=1.0, gt=0, description="its share, relative to the other types'")
+
+
+class ConditionConfig(_Table):
+    """One of [[conditions]]: a class or a prompt, which all samples of a slate share."""
+
+    name: str = Field(min_length=1, description="as raters read it: a prompt, or a class")
+    weight: float = Field(default=1.0, gt=0, description="how often slates are of it, relative to the others")
+    label: int | None = Field(
+        default=None, ge=0, description="the real data's class of this number; else the class of the same name"
+    )
 
 
 class MixConfig(_Table):
@@ -334,6 +344,9 @@ class StudyConfig(_Table):
     population: tuple[RaterType, ...] = Field(
         default=(), description="types of simulated users, each with a reward of its own; [] for users who are alike"
     )
+    conditions: tuple[ConditionConfig, ...] = Field(
+        default=(), description="classes or prompts, one for each slate, drawn by weight; [] for none"
+    )
     classifier: ClassifierConfig = ClassifierConfig()
     judge: JudgeConfig = JudgeConfig()
     curation: CurationConfig = CurationConfig()
@@ -354,6 +367,11 @@ class StudyConfig(_Table):
         names = [type_.name for type_ in self.population]
         if len(set(names)) < len(names) or "adversary" in names:
             raise ValueError("population: names must differ from each other and from 'adversary'")
+        conditions = [condition.name for condition in self.conditions]
+        if len(set(conditions)) < len(conditions):
+            raise ValueError("conditions: names must differ from each other")
+        if conditions and self.data.conditions == "classes":
+            raise ValueError("data.conditions = 'classes' and [[conditions]] both name conditions; use one of them")
         if self.curation.extend == "accumulate" and self.policy.accumulates:
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")
         if self.stop.raters and not self.journey.picks:
@@ -391,7 +409,7 @@ class StudyConfig(_Table):
             if kind == "factors" and designs is None:
                 raise ValueError(f"{name} 'factors' is for flowers and other designs with named numbers")
             if kind == "ball" and self.data.dataset not in POINT_SETS:
-                raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence or your own")
+                raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence, ink or your own")
         return self
 
     def check_learner(self) -> None:
@@ -427,7 +445,7 @@ class StudyConfig(_Table):
     def pretraining(self) -> str:
         """All that generation 0 and the classifier follow from, as text: where it is equal, so are their weights."""
         train = {key: value for key, value in self.train if not key.startswith("finetune_") and key != "restart"}
-        parts = self.model_dump(include={"seed", "data", "network", "sampling", "classifier", "judge"})
+        parts = self.model_dump(include={"seed", "data", "network", "sampling", "classifier", "judge", "conditions"})
         return repr({**parts, "train": train})
 
     def as_json(self) -> dict[str, Any]:
@@ -558,7 +576,8 @@ def add_item(table: Any, key: str, value: Any, description: str | None) -> None:
         for entry in value:
             row = tomlkit.inline_table()
             if isinstance(entry, BaseModel):
-                row.update({name: list(v) if isinstance(v, tuple) else v for name, v in entry.model_dump().items()})
+                values = entry.model_dump(exclude_none=True)
+                row.update({name: list(v) if isinstance(v, tuple) else v for name, v in values.items()})
             array.append(row if isinstance(entry, BaseModel) else entry)
         value = array
     item = tomlkit.item(value)

@@ -35,15 +35,16 @@ from loop.selfcheck.verdicts import POWER, Check, Finding, judge
 from loop.slates import COLUMNS, STREAMS, Drawn, draw_scored, picture
 from loop.study import DISTANCES, IMPORTED, JUDGED, Study
 from loop.theory.bounds import estimate_kl_ceiling
-from loop.training_data import to_bytes
+from loop.training_data import rows_of, to_bytes
 from model.checkpoint import write_whole
 from model.classifier import Classifier, Judgement
 from model.compute import device, from_main
+from model.config import Conditions
 from model.density import PointDensity
 from model.features import NetworkFeatures, load_extractor
 from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
-from model.interfaces import Generator, OnStep, scaled
+from model.interfaces import Generator, OnStep, Rows, scaled
 from model.sampling import derive_seeds
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
@@ -169,6 +170,37 @@ class Evaluator:
         return to_bytes(self.study.real.x)
 
     @property
+    def real_conditions(self) -> np.ndarray | None:
+        """(n,) int64 conditions of the real data, -1 for those of none; None in a study without."""
+        conditions = self.study.conditions
+        return None if conditions is None else conditions.of_labels(self.study.real.labels)
+
+    @property
+    def real_rows(self) -> tuple[Rows, np.ndarray]:
+        """The real data as a part of a training set, and (n,) rewards; under conditions those that are of any.
+
+        Raises:
+            ValueError: no real datum is of any condition.
+        """
+        of, rewards = self.real_conditions, self.real_scores.reward
+        if of is None:
+            return Rows(self.real_bytes), rewards
+        chosen = np.flatnonzero(of >= 0)
+        if not len(chosen) and self.study.config.policy.uses_real:
+            raise ValueError(
+                "No real datum is of any of the study's conditions: name [[conditions]] after the data's classes "
+                f"({', '.join(self.study.real.label_names[:5])} ...), or give each a label."
+            )
+        x = self.real_bytes[torch.from_numpy(chosen)]
+        return rows_of(x, of[chosen], self.study.conditions), rewards[chosen]
+
+    def condition_figures(self, picked: np.ndarray | None) -> dict[str, Any]:
+        """Of `Measurements`: the picks that trained a generation, by condition; nothing in a study without."""
+        if picked is None:
+            return {}
+        return {"condition_picks": tuple(np.bincount(picked, minlength=len(self.study.conditions or ())).tolist())}
+
+    @property
     def real(self) -> torch.Tensor:
         """(n, *shape) the real data as the model sees them; made anew each time, since images take four times more."""
         return scaled(self.real_bytes)
@@ -224,7 +256,7 @@ class Evaluator:
 
     def real_samples(self) -> Evaluated:
         """The real data as they are stored for predictions."""
-        return to_record(None, self.real, self.real_scores)
+        return to_record(None, self.real, self.real_scores, self.real_conditions)
 
     def of(self, generator: Generator, t: int, picks: torch.Tensor | None, on_step: OnStep | None = None) -> Evaluation:
         """Figures of a generation on `evaluation.samples` fresh samples.
@@ -239,17 +271,21 @@ class Evaluator:
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
         with ThreadPoolExecutor(1) as beside:  # drawing points leaves a core idle
             ratios = beside.submit(self.log_ratios, generator, seeds)
-            drawn = draw_scored(generator, self.scorer, t, seeds, on_step)
+            conditions = self.study.conditions
+            asked = None if conditions is None else conditions.allotted(len(seeds), config.seed)
+            drawn = draw_scored(generator, self.scorer, t, seeds, asked, on_step)
             x, scores = drawn.x, drawn.scores
-            sheet, record = picture(x, real.x, config.data), to_record(t, x, scores)
+            sheet, record = picture(x, real.x, config.data), to_record(t, x, scores, asked)
         # the classifier's labels, where the data have other classes than it knows
         real_labels = real.labels if real.label_names == names else self.real_scores.labels
         real_shares = np.array(class_shares(real_labels, names))
+        known = Conditions((), ()) if conditions is None else conditions.asked
         measurements = Measurements(
             n=len(drawn),
             **reward_figures(scores.reward),
             class_shares=class_shares(scores.labels, names),
             class_names=names,
+            **({} if asked is None else {"conditions": known.names, "condition_weights": known.weights}),
             tv_real=total_variation(scores.labels, real_shares),
             judge=self.second_opinion(x, scores),
             divergence=divergence(self.cells, record, self.density_figures(ratios.result(), t)),
@@ -295,7 +331,7 @@ class Evaluator:
     def log_ratios(self, generator: Generator, seeds: np.ndarray) -> LogRatios | str:
         """Log p_t/p_ref at samples of the first of these seeds and at real draws, or why it isn't known."""
         data = self.study.config.data
-        if not (isinstance(generator, Flow) and has_density(data)):
+        if not (isinstance(generator, Flow) and has_density(data)) or generator.conditions:
             return "the densities of the generator and of the real data aren't both known"
         density = PointDensity(generator.network, generator.sampling, torch.float32)
         return log_ratios(density, data, seeds[:DENSITY_SAMPLES])
@@ -306,13 +342,13 @@ def class_shares(labels: np.ndarray, names: Sequence[str]) -> tuple[float, ...]:
     return tuple((np.bincount(labels, minlength=len(names)) / len(labels)).tolist())
 
 
-def to_record(t: int | None, x: torch.Tensor, scores: Scores) -> Evaluated:
+def to_record(t: int | None, x: torch.Tensor, scores: Scores, conditions: np.ndarray | None = None) -> Evaluated:
     """Scored samples as they are stored: rewards (the study's, then those of types of users), labels, and points."""
     rewards = scores.reward[None]
     if len(scores.operative) > 1 or not np.array_equal(scores.operative[0], scores.reward):
         rewards = np.concatenate([rewards, scores.operative])
     points = x.numpy().astype(np.float32) if x.ndim == 2 else None
-    return Evaluated(t, rewards, scores.labels.astype(np.int32), points)
+    return Evaluated(t, rewards, scores.labels.astype(np.int32), points, conditions)
 
 
 def reward_figures(reward: np.ndarray) -> dict[str, Any]:
@@ -368,7 +404,8 @@ def redraw(study: Study, last: Generation, stored: Evaluated, rng: np.random.Gen
     n = len(stored.labels)
     seeds = derive_seeds(n, config.seed, STREAMS["evaluation"])
     rows = np.sort(rng.choice(n, size=min(n, IMAGES if classifier else POINTS), replace=False))
-    return draw_scored(generator, Scorer(config, classifier, names), last.t, seeds[rows]), rows
+    asked = None if stored.conditions is None else stored.conditions[rows].astype(np.int64)
+    return draw_scored(generator, Scorer(config, classifier, names), last.t, seeds[rows], asked), rows
 
 
 def compare_redrawn(drawn: Drawn, stored: Evaluated, rows: np.ndarray, t: int) -> Finding:

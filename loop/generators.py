@@ -20,10 +20,10 @@ from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
 from model.compute import from_main, processes
-from model.config import SamplingConfig, TrainConfig
+from model.config import Conditions, SamplingConfig, TrainConfig
 from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
-from model.interfaces import Generator, OnStep, TrainingSet, import_named
+from model.interfaces import Generator, OnStep, Rows, TrainingSet, import_named
 from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
 from model.training import Snapshotter
@@ -144,14 +144,24 @@ def generator_class(config: StudyConfig) -> type[Generator]:
     kind = config.network.kind
     if kind not in FLOW_KINDS and processes() > 1:
         raise ValueError(f"network.kind '{kind}' works in one process; start the command without a launcher.")
-    if kind in FLOW_KINDS or kind in OTHERS:
-        return OTHERS.get(kind, Flow)
-    own = import_named(kind, "network.kind")
-    parameters = inspect.signature(own.sample).parameters.values()
-    takes_conditions = any(
-        parameter.name == "conditions" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters
-    )
-    return own if takes_conditions else EarlierGenerator(own)  # pyright: ignore[reportReturnType] - with build and load
+    own = OTHERS.get(kind, Flow) if kind in FLOW_KINDS or kind in OTHERS else import_named(kind, "network.kind")
+    if has_conditions(config) and not takes_conditions(own.build):
+        raise ValueError(
+            f"network.kind '{kind}' can't draw under conditions: its `build` and `sample` take none. Choose another "
+            "generator, or remove the study's conditions."
+        )
+    return own if takes_conditions(own.sample) else EarlierGenerator(own)  # pyright: ignore[reportReturnType]
+
+
+def has_conditions(config: StudyConfig) -> bool:
+    """True if the study has conditions."""
+    return bool(config.conditions) or config.data.conditions != "none"
+
+
+def takes_conditions(method: Any) -> bool:
+    """True if a method has a parameter named 'conditions', or takes any."""
+    parameters = inspect.signature(method).parameters.values()
+    return any(parameter.name == "conditions" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def load_generator(study: Study, t: int) -> Generator:
@@ -166,28 +176,31 @@ def load_generator(study: Study, t: int) -> Generator:
 
 
 def train_first(
-    config: StudyConfig, real: torch.Tensor, path: Path, on_step: OnStep | None, on_sheet: OnSheet | None = None
-) -> str:
+    config: StudyConfig, real: Rows, path: Path, on_step: OnStep | None, on_sheet: OnSheet | None = None,
+    conditions: Conditions | None = None,
+) -> str:  # fmt: skip
     """Pretrains generation 0, writes its checkpoint and returns the sha256; the same settings give the same weights.
 
     Snapshots of a flow's training lie beside the checkpoint; an interrupted training continues from the last.
 
     Args:
         config: the settings.
-        real: (n, *shape) the real data, images as uint8 pixels.
+        real: the real data.
         path: of the checkpoint.
         on_step: called now and then with (done, total).
         on_sheet: takes pictures of samples along the way, on rank 0: the step, the picture's sha256, its PNG.
+        conditions: the study's; None for none.
     """
     shape = sample_shape(config.data)
-    untrained = generator_class(config).build(shape, config.network, config.train, config.sampling)
+    own, tables = generator_class(config), (shape, config.network, config.train, config.sampling)
+    untrained = own.build(*tables) if conditions is None else own.build(*tables, conditions)
     data, seed = real_only(real), derive_seed(config.seed, 0, 0xF17)
     if not isinstance(untrained, Flow):
         return untrained.fit(data, None, seed, on_step).save(path)
 
     def show(step: int, network: nn.Module) -> None:
         if on_sheet is not None:
-            sha256, png = sheet(replace(untrained, network=network), config, real)
+            sha256, png = sheet(replace(untrained, network=network), config, real.x)
             from_main(partial(on_sheet, step, sha256, png))
 
     snapshotter = Snapshotter(path.with_suffix(".partial"), config.pretraining, SNAPSHOT_EVERY_S, show)
@@ -197,5 +210,7 @@ def train_first(
 
 
 def sheet(flow: Flow, config: StudyConfig, real: torch.Tensor) -> tuple[str, bytes]:
-    """(sha256, png) of a picture of a flow's samples; the same noise at the same place each time."""
-    return picture(flow.sample(derive_seeds(COLUMNS * COLUMNS, config.seed)), real.numpy(), config.data)
+    """(sha256, png) of a picture of a flow's samples, a condition a row; the same noise at the same place each time."""
+    seeds = derive_seeds(COLUMNS * COLUMNS, config.seed)
+    conditions = np.arange(len(seeds)) // COLUMNS % flow.conditions if flow.conditions else None
+    return picture(flow.sample(seeds, conditions), real.numpy(), config.data)

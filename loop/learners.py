@@ -121,9 +121,10 @@ def curated_set(study: Study, turn: Turn, scorer: Scorer) -> CuratedSet:
     liked = utilities(study, turn, scorer, x) if (slates.kinds != "sim").any() else rewards
     if learner.kind == "best_of_k":
         best = np.arange(len(ids)) * slates.k + liked.reshape(-1, slates.k).argmax(axis=1)
-        return CuratedSet(x[torch.from_numpy(best)], rewards[best], picked.counts)
+        return CuratedSet(x[torch.from_numpy(best)], rewards[best], picked.counts, conditions=slates.conditions)
     weights = np.exp(learner.tau * (liked - liked.max()))
-    return CuratedSet(x, rewards, picked.counts, np.maximum(weights, np.finfo(float).tiny))
+    conditions = None if slates.conditions is None else np.repeat(slates.conditions, slates.k)
+    return CuratedSet(x, rewards, picked.counts, np.maximum(weights, np.finfo(float).tiny), conditions)
 
 
 def utilities(study: Study, turn: Turn, scorer: Scorer, x: torch.Tensor) -> np.ndarray:

@@ -78,7 +78,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
         return curated_set(study, of, evaluator.scorer) if by_rewards else read_curated(study, of)
 
     curated = from_main(lambda: read(turn))
-    training = training_set(study, curated, t, evaluator.real_bytes, evaluator.real_scores.reward, turn, read)
+    training = training_set(study, curated, t, *evaluator.real_rows, turn, read)
     started = time.monotonic()
     seed, path = training_seed(config, t, 0xF17), study.checkpoint_path(t)
     other = [] if config.learner == LearnerConfig() else [config.learner]
@@ -101,6 +101,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
         curated=CuratedCounts(asked=turn.asked, **curated.counts),
         training=training.figures(resumed=resumed),
         turn=turn,
+        **evaluator.condition_figures(curated.conditions),
         proxy=turn.fit,
         seconds=Seconds(train=round(trained - started, 2), evaluate=round(time.monotonic() - trained, 2)),
         device=describe(),

@@ -45,6 +45,11 @@ def confidence(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
     return config.gamma * probs.max(axis=1).astype(np.float64)
 
 
+def ink(images: torch.Tensor, config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = gamma mean(x + 1) / 2` of (n, channels, height, width) images in [-1, 1]: how bright they are."""
+    return config.gamma * (images.double().flatten(1).mean(1).numpy() + 1) / 2
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Of n samples.
@@ -125,6 +130,8 @@ class Scorer:
             )
         if kind == "ball":
             return lambda x, _probs: ball(x, config)
+        if kind == "ink":
+            return lambda x, _probs: ink(x, config)
         if kind in ("class_prob", "confidence"):
             by_probs = class_prob if kind == "class_prob" else confidence
             return lambda _x, probs: by_probs(probs, config)

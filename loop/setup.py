@@ -18,12 +18,13 @@ from data.config import DataConfig
 from data.datasets import RealData, count, load, load_test, sample_shape
 from data.measurements import Measurements
 from data.records import Generation
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
-from loop.generators import FLOW_KINDS, OTHERS, load_generator, pretrained, sheet, train_first
+from loop.generators import FLOW_KINDS, OTHERS, has_conditions, load_generator, pretrained, sheet, train_first
 from loop.scoring import Scorer
 from loop.study import SAMPLES, Study
-from loop.training_data import to_bytes
+from loop.training_data import rows_of, to_bytes
 from model import weights_import
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
@@ -195,7 +196,9 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         )
     ):
         on_sheet = partial(show, study) if study.real.is_images else None
-        train_first(study.config, evaluator.real_bytes, path, partial(report, "pretraining"), on_sheet)
+        asked = None if study.conditions is None else study.conditions.asked
+        rows, _ = evaluator.real_rows
+        train_first(study.config, rows, path, partial(report, "pretraining"), on_sheet, asked)
     evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
     evaluation = evaluator.of(load_generator(study, 0), 0, None, partial(report, "evaluating"))
@@ -356,7 +359,7 @@ def copy_starter(study: Study, part: str, path: Path) -> bool:
 def is_starter(config: StudyConfig, part: str) -> bool:
     """True if weights of a 'generator', 'classifier' or 'judge' that ship are those of the settings."""
     starter = STARTERS / config.data.dataset / f"{part}.safetensors"
-    if config.data.n or not sidecar_path(starter).exists():
+    if config.data.n or (part == "generator" and has_conditions(config)) or not sidecar_path(starter).exists():
         return False
     table = "network" if part == "generator" else "classifier"
     wanted = getattr(config, table)
@@ -441,9 +444,14 @@ def pretrain(config: StudyConfig, path: Path, report: Report) -> WrittenGenerato
         raise ValueError(f"curate pretrain is for flows, and network.kind is '{config.network.kind}'.")
     real = from_main(lambda: load(config.data, config.seed, on_read=partial(report, "reading images")))
     sheets = path.with_name(f"{path.stem}-samples")
-    pixels = to_bytes(real.x)
-    on_step = partial(report, "pretraining")
-    sha256 = train_first(config, pixels, path, on_step, lambda step, _, png: write_sheet(sheets, step, png))
+    pixels, of, conditions = to_bytes(real.x), None, StudyConditions.of(config, real.label_names)
+    rows = pixels
+    if conditions is not None:
+        of = conditions.of_labels(real.labels)
+        rows, of = pixels[torch.from_numpy(of >= 0)], of[of >= 0]
+    asked, on_step = None if conditions is None else conditions.asked, partial(report, "pretraining")
+    part = rows_of(rows, of, conditions)
+    sha256 = train_first(config, part, path, on_step, lambda step, _, png: write_sheet(sheets, step, png), asked)
     flow = Flow.load(path, config.train, config.sampling)
     _, png = sheet(flow, config, pixels)
     from_main(lambda: write_sheet(sheets, config.train.pretrain_steps, png))

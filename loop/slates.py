@@ -7,7 +7,7 @@ store, ahead of the raters; templates are copied into check slates.
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from data.designs import paint_points
 from data.images import contact_sheet, encode_png
 from data.records import NewSlate, Purpose, Sample
 from data.store import Store, queries
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.scoring import Scorer, Scores
 from loop.training_data import to_tensor
@@ -41,21 +42,22 @@ def to_pixels(x: torch.Tensor) -> np.ndarray:
     return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def draw(generator: Generator, seeds: np.ndarray) -> torch.Tensor:
-    """The samples of these seeds as people get to see them: images rounded to 8 bits."""
-    x = generator.sample(seeds)
+def draw(generator: Generator, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
+    """The samples of these seeds, under (n,) conditions if any, as people get to see them: images rounded to 8 bits."""
+    x = generator.sample(seeds, conditions)
     return to_tensor(to_pixels(x)) if x.ndim == 4 else x
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """n samples of one generation with their seeds and scores, and the settings of their data."""
+    """n samples of one generation with their seeds and scores, the settings of their data, and (n,) conditions."""
 
     t: int
     seeds: np.ndarray
     x: torch.Tensor
     scores: Scores
     data: DataConfig
+    conditions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -69,18 +71,27 @@ class Drawn:
 
 
 def draw_scored(
-    generator: Generator, scorer: Scorer, t: int, seeds: np.ndarray, on_step: OnStep | None = None
+    generator: Generator,
+    scorer: Scorer,
+    t: int,
+    seeds: np.ndarray,
+    conditions: np.ndarray | None = None,
+    on_step: OnStep | None = None,
 ) -> Drawn:
-    """Samples of generation t, scored; a flow's are drawn in several lots where `on_step` is to be called between."""
+    """Samples of generation t, scored; under (n,) conditions where the study has any.
+
+    A flow's are drawn in several lots where `on_step` is to be called between.
+    """
     if on_step is None or not isinstance(generator, Flow):
-        x = draw(generator, seeds)
+        x = draw(generator, seeds, conditions)
     else:
         size, lots = generator.sampling.batch_size * processes(), []
         for start in range(0, len(seeds), size):
-            lots.append(draw(generator, seeds[start : start + size]))
+            own = None if conditions is None else conditions[start : start + size]
+            lots.append(draw(generator, seeds[start : start + size], own))
             on_step(min(start + size, len(seeds)), len(seeds))
         x = torch.cat(lots)
-    return Drawn(t, seeds, x, scorer.score(x), scorer.config.data)
+    return Drawn(t, seeds, x, scorer.score(x), scorer.config.data, conditions)
 
 
 def records(
@@ -151,7 +162,29 @@ def scatter(points: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def slates_of(rows: Sequence[Sample], k: int, t: int, purpose: Purpose, seeds: Sequence[int]) -> Iterator[NewSlate]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The conditions of n slates: (n,) numbers and names; in a study without conditions None, and n times None."""
+
+    numbers: np.ndarray | None
+    names: Sequence[str | None]
+
+    @classmethod
+    def of(cls, conditions: StudyConditions | None, seeds: Sequence[int]) -> Self:
+        """The conditions of slates with these seeds."""
+        if conditions is None:
+            return cls(None, [None] * len(seeds))
+        numbers = conditions.of_seeds(seeds)
+        return cls(numbers, [conditions.asked.names[number] for number in numbers])
+
+    def of_samples(self, k: int) -> np.ndarray | None:
+        """(n k,) the condition of each of the k samples of each slate."""
+        return None if self.numbers is None else np.repeat(self.numbers, k)
+
+
+def slates_of(
+    rows: Sequence[Sample], k: int, t: int, purpose: Purpose, seeds: Sequence[int], names: Sequence[str | None] = ()
+) -> Iterator[NewSlate]:
     """Disjoint slates of K consecutive samples each; independent draws need no shuffling.
 
     Args:
@@ -160,9 +193,11 @@ def slates_of(rows: Sequence[Sample], k: int, t: int, purpose: Purpose, seeds: S
         t: the generation that they are served in.
         purpose: of the slates.
         seeds: of the slates.
+        names: of their conditions.
     """
     for i, seed in enumerate(seeds):
-        yield NewSlate(t=t, purpose=purpose, k=k, seed=int(seed), samples=rows[i * k : (i + 1) * k])
+        samples, condition = rows[i * k : (i + 1) * k], names[i] if names else None
+        yield NewSlate(t=t, purpose=purpose, k=k, seed=int(seed), samples=samples, condition=condition)
 
 
 class Pool:
@@ -176,13 +211,15 @@ class Pool:
         batch: samples that the generator makes at once; slates are made in such lots.
         audit_k: samples in an audit slate.
         at_once: slates that one call makes at the most; None for as many as are missing.
+        conditions: the study's; None for none.
     """
 
     def __init__(
-        self, store: Store, scorer: Scorer, seed: int, k: int, batch: int, audit_k: int = 2, at_once: int | None = None
-    ):
+        self, store: Store, scorer: Scorer, seed: int, k: int, batch: int, audit_k: int = 2, at_once: int | None = None,
+        conditions: StudyConditions | None = None,
+    ):  # fmt: skip
         self.store, self.scorer, self.seed, self.k, self.audit_k = store, scorer, seed, k, audit_k
-        self.batch, self.at_once = batch, at_once
+        self.batch, self.at_once, self.conditions = batch, at_once, conditions
 
     def top_up(self, purpose: Literal["curation", "audit"], size: int, generators: dict[int, Generator], t: int) -> int:
         """Fills the pool to at least `size` free slates of generation t once it is down to three quarters.
@@ -210,12 +247,13 @@ class Pool:
 
     def add_curation(self, generator: Generator, t: int, first: int, n: int) -> None:
         """Adds n curation slates of generation t, numbered from `first`, in one transaction."""
-        drawn = draw_scored(generator, self.scorer, t, self._seeds("pool", t, first, n, self.k).ravel())
-        rows, images = records(drawn)
         slate_seeds = [derive_seed(self.seed, t, STREAMS["pool"], first + i) for i in range(n)]
+        asked, seeds = Asked.of(self.conditions, slate_seeds), self._seeds("pool", t, first, n, self.k).ravel()
+        rows, images = records(draw_scored(generator, self.scorer, t, seeds, asked.of_samples(self.k)))
         with self.store.write():
             self.store.add_images(images)
-            self.store.add_slates(slates_of(rows, self.k, t, "curation", slate_seeds), random_ids=True)
+            slates = slates_of(rows, self.k, t, "curation", slate_seeds, asked.names)
+            self.store.add_slates(slates, random_ids=True)
 
     def add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
         """Adds n audit slates, numbered from `first`, in one transaction.
@@ -229,18 +267,21 @@ class Pool:
         for i, slate_seed in enumerate(slate_seeds):
             plan = [t if j % 2 == 0 else others[(i + j // 2) % len(others)] for j in range(k)]
             sources[i] = np.random.default_rng(slate_seed).permutation(plan)
+        asked = Asked.of(self.conditions, slate_seeds)
+        under = asked.of_samples(k)
         rows: dict[int, Sample] = {}
         images: list[tuple[str, bytes]] = []
         for source in np.unique(sources):
             places = np.flatnonzero(sources.ravel() == source)
-            drawn = draw_scored(generators[int(source)], self.scorer, int(source), seeds.ravel()[places])
+            own = None if under is None else under[places]
+            drawn = draw_scored(generators[int(source)], self.scorer, int(source), seeds.ravel()[places], own)
             source_rows, pngs = records(drawn)
             images += pngs
             rows.update(zip(places.tolist(), source_rows, strict=True))
         ordered = [rows[place] for place in range(n * k)]
         with self.store.write():
             self.store.add_images(images)
-            self.store.add_slates(slates_of(ordered, k, t, "audit", slate_seeds), random_ids=True)
+            self.store.add_slates(slates_of(ordered, k, t, "audit", slate_seeds, asked.names), random_ids=True)
 
     def add(self, slates: Sequence[NewSlate], images: Sequence[tuple[str, bytes]]) -> int:
         """Stores templates and their images in one transaction, and returns their number."""
@@ -274,9 +315,10 @@ def practice_templates(
 ) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
     """N slates of generation t to practise on, and their images."""
     seeds = derive_seeds(n * pool.k, pool.seed, t, STREAMS["practice"])
-    rows, images = records(draw_scored(generator, pool.scorer, t, seeds))
     slate_seeds = [derive_seed(pool.seed, t, STREAMS["practice"], i) for i in range(n)]
-    return list(slates_of(rows, pool.k, t, "practice", slate_seeds)), images
+    asked = Asked.of(pool.conditions, slate_seeds)
+    rows, images = records(draw_scored(generator, pool.scorer, t, seeds, asked.of_samples(pool.k)))
+    return list(slates_of(rows, pool.k, t, "practice", slate_seeds, asked.names)), images
 
 
 def attention_templates(
@@ -289,7 +331,9 @@ def attention_templates(
     of_size = () if k == pool.k else (k,)
     size = max(CANDIDATES, k)
     seeds = derive_seeds(n * size, pool.seed, t, STREAMS["attention"], *of_size)
-    drawn = draw_scored(generator, pool.scorer, t, seeds)
+    slate_seeds = [derive_seed(pool.seed, t, STREAMS["attention"], *of_size, i) for i in range(n)]
+    asked = Asked.of(pool.conditions, slate_seeds)
+    drawn = draw_scored(generator, pool.scorer, t, seeds, asked.of_samples(size))
     sure = np.zeros(len(drawn)) if drawn.scores.probs is None else drawn.scores.probs.max(axis=1)
     slates, pngs = [], {}
     for i in range(n):
@@ -304,10 +348,9 @@ def attention_templates(
             pngs[sha256] = png
             facts = {"image_sha256": sha256, "reward": None, "label": None, "reward_json": {"shuffled": True}}
             samples.append(replace(rows[j], **facts))
-        slate_seed = derive_seed(pool.seed, t, STREAMS["attention"], *of_size, i)
-        order = np.random.default_rng(slate_seed).permutation(k)
-        answer = int(np.flatnonzero(order == 0)[0])
-        slates.append(NewSlate(t, "attention", k, slate_seed, [samples[place] for place in order], answer=answer))
+        order = np.random.default_rng(slate_seeds[i]).permutation(k)
+        answer, placed = int(np.flatnonzero(order == 0)[0]), [samples[place] for place in order]
+        slates.append(NewSlate(t, "attention", k, slate_seeds[i], placed, answer, asked.names[i]))
     return slates, list(pngs.items())
 
 

@@ -21,6 +21,7 @@ from data.errors import NotAStudyError
 from data.images import damaged
 from data.secret_file import FOLDER_MODE, MODE, NAME, keep_password, replace_file
 from data.store import Store, queries
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig, build, override, parse
 from loop.presets import FOLDER, PRESETS
 
@@ -159,6 +160,13 @@ class Study:
     def real(self) -> RealData:
         """The real data, loaded once."""
         return load(self.config.data, self.config.seed)
+
+    @cached_property
+    def conditions(self) -> StudyConditions | None:
+        """The study's conditions; None where it has none, and then the real data aren't read for it."""
+        if self.config.data.conditions == "none" and not self.config.conditions:
+            return None
+        return StudyConditions.of(self.config, self.real.label_names)
 
     def read_real(self, on_read: OnRead) -> RealData:
         """The real data; where they aren't loaded yet, `on_read` is called with the progress."""

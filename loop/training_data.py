@@ -16,6 +16,7 @@ import torch
 from data.images import decode_png
 from data.measurements import TrainingFigures, Turn
 from data.store import queries
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.policy import Composition
 from loop.study import Study
@@ -35,12 +36,14 @@ class CuratedSet:
         rewards: (n,) the study's reward of each.
         counts: of picks by kind of rater: human, sim, proxy.
         weights: (n,) how often each is drawn, relative to the others; None where all are alike.
+        conditions: (n,) int64, of the slates; None in a study without.
     """
 
     x: torch.Tensor
     rewards: np.ndarray
     counts: dict[str, int]
     weights: np.ndarray | None = None
+    conditions: np.ndarray | None = None
 
 
 def read_curated(study: Study, turn: Turn) -> CuratedSet:
@@ -56,7 +59,33 @@ def read_curated(study: Study, turn: Turn) -> CuratedSet:
     if counts["proxy"] != turn.n_proxy:
         raise ValueError(f"The turn to generation {turn.t} asked for {turn.n_proxy} proxy picks; {counts} are stored.")
     rewards = np.array([pick["reward"] for pick in picks])
-    return CuratedSet(stored_samples(study, picks), rewards, counts)
+    return CuratedSet(stored_samples(study, picks), rewards, counts, conditions=picked_conditions(study, picks))
+
+
+def picked_conditions(study: Study, picks: Sequence[dict]) -> np.ndarray | None:
+    """(n,) int64 conditions of the slates of some picks; None in a study without."""
+    return None if study.conditions is None else study.conditions.of_names([pick["condition"] for pick in picks])
+
+
+def rows_of(
+    x: torch.Tensor, of: np.ndarray | None, conditions: StudyConditions | None, weights: np.ndarray | None = None
+) -> Rows:
+    """A part of a training set, from which conditions come up by their weights; as they are in a study without.
+
+    So each condition has its own mix of real and curated data, in the shares that the data policy says.
+
+    Args:
+        x: (n, *shape), images as uint8 pixels.
+        of: (n,) int64 conditions, none of them -1.
+        conditions: the study's.
+        weights: (n,) how often each row comes up within its condition, relative to the others; None: all alike.
+    """
+    if of is None or conditions is None:
+        return Rows(x, weights=weights)
+    own = np.ones(len(of)) if weights is None else weights
+    totals = np.bincount(of, weights=own, minlength=len(conditions))
+    shares = np.asarray(conditions.asked.weights) / np.where(totals > 0, totals, 1)
+    return Rows(x, torch.from_numpy(of), own * shares[of])
 
 
 def turn_picks(study: Study, turn: Turn) -> list[dict]:
@@ -112,7 +141,8 @@ class StoredSlates:
         picks = from_main(lambda: turn_picks(study, turn))
         numbers = np.array([[pick["slate_id"], pick["position"], pick["t"]] for pick in picks], dtype=np.int64)
         kinds = np.array([pick["kind"] for pick in picks])
-        return cls(study, numbers[:, 0], k, numbers[:, 1], None, kinds, numbers[:, 2])
+        conditions = from_main(lambda: picked_conditions(study, picks))
+        return cls(study, numbers[:, 0], k, numbers[:, 1], conditions, kinds, numbers[:, 2])
 
     def read(self, index: np.ndarray) -> torch.Tensor:
         """(m, k, *shape) float32 on the CPU: the samples of (m,) slates, in display order.
@@ -198,6 +228,7 @@ class Mixture:
         expected: rows of each part that were to be drawn so far.
         drawn: rows of each part that were.
         draws: number of draws.
+        row_weights: of the samples that the rewards are of; None where all are alike.
         parts_read: a learner asked for a part, and may have trained on it without drawing.
 
     Source: Ferbach et al. 2024 (arXiv 2407.09499), Algorithm 1 and equation (6), for real and curated data.
@@ -207,6 +238,7 @@ class Mixture:
     shares: tuple[float, ...]
     rewards: tuple[np.ndarray, ...] = field(default=(), repr=False)
     picked_slates: StoredSlates | None = field(default=None, repr=False)
+    row_weights: tuple[np.ndarray | None, ...] = field(default=(), repr=False)
     parts_read: bool = field(init=False, default=False)
     expected: np.ndarray = field(init=False, repr=False)
     drawn: np.ndarray = field(init=False, repr=False)
@@ -246,7 +278,7 @@ class Mixture:
             is_whole = n == len(part)
             parts.append(part if is_whole else part.subset(rng.choice(len(part), n, replace=False)))
         shares = (composition.real_share, *composition.set_shares)
-        return cls(tuple(parts), shares, tuple(rewards), slates)
+        return cls(tuple(parts), shares, tuple(rewards), slates, tuple(part.weights for part in (real, *sets)))
 
     @property
     def real(self) -> Rows:
@@ -310,27 +342,28 @@ class Mixture:
         Args:
             resumed: training continued from a snapshot, so that what was drawn before it isn't counted any more.
         """
-        parts = zip(self.shares, self.rewards, self.parts, strict=True)
-        used = [(share, rewards, part.weights) for share, rewards, part in parts if share]
+        weights = self.row_weights or (None,) * len(self.rewards)
+        parts = zip(self.shares, self.rewards, weights, strict=True)
+        used = [(share, rewards, own) for share, rewards, own in parts if share]
         return TrainingFigures(
             rows=tuple(len(part) for part in self.parts),
             shares_asked=self.shares,
             shares_achieved=self.shares if resumed else self.achieved(),
-            mean_reward=float(sum(share * np.average(r, weights=weights) for share, r, weights in used)),
-            mean_w=float(sum(share * np.average(np.exp(r), weights=weights) for share, r, weights in used)),
+            mean_reward=float(sum(share * np.average(rewards, weights=own) for share, rewards, own in used)),
+            mean_w=float(sum(share * np.average(np.exp(rewards), weights=own) for share, rewards, own in used)),
         )
 
 
-def real_only(real: torch.Tensor) -> Mixture:
-    """The training set of generation 0, from (n, *shape) real data, images as uint8 pixels."""
-    return Mixture((Rows(real),), (1.0,))
+def real_only(real: torch.Tensor | Rows) -> Mixture:
+    """The training set of generation 0, from real data: rows, or (n, *shape) images as uint8 pixels or points."""
+    return Mixture((real if isinstance(real, Rows) else Rows(real),), (1.0,))
 
 
 def training_set(
     study: Study,
     curated: CuratedSet,
     t: int,
-    real: torch.Tensor,
+    real: Rows,
     real_rewards: np.ndarray,
     turn: Turn | None = None,
     read: Callable[[Turn], CuratedSet] | None = None,
@@ -341,8 +374,8 @@ def training_set(
         study: the study.
         curated: the curated set of generation t.
         t: the generation to come.
-        real: (n, *shape) the real data, images as uint8 pixels.
-        real_rewards: (n,) of the real data.
+        real: the real data.
+        real_rewards: (n,) of them.
         turn: that the curated set is of; None leaves out the slates.
         read: gives the curated set of an earlier turn, for policies that accumulate; the picks without it.
     """
@@ -353,8 +386,8 @@ def training_set(
     composition = policy.compose(len(real), [len(set_.x) for set_ in sets], rng)
     rewards = (real_rewards, *(set_.rewards for set_ in sets))
     slates = turn and StoredSlates.of(study, turn)
-    curated_rows = [Rows(set_.x, weights=set_.weights) for set_ in sets]
-    return Mixture.compose(Rows(real), curated_rows, composition, rng, rewards, slates)
+    rows = [rows_of(set_.x, set_.conditions, study.conditions, set_.weights) for set_ in sets]
+    return Mixture.compose(real, rows, composition, rng, rewards, slates)
 
 
 def training_seed(config: StudyConfig, t: int, purpose: int) -> int:

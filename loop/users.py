@@ -10,12 +10,13 @@ import numpy as np
 from data.measurements import ProxyFit, Turn
 from data.records import NewSlate, Sample, tied_position
 from data.store import Store, queries
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.learners import Utilities, fit_utilities
 from loop.raters.quality import refresh
 from loop.round import latest_cut, open_requests, store_turn, stored_turn
 from loop.scoring import Scorer, needed_features
-from loop.slates import STREAMS, Drawn, Stream, draw_scored, records, slates_of
+from loop.slates import STREAMS, Asked, Drawn, Stream, draw_scored, records, slates_of
 from loop.study import Study
 from loop.training_data import curated_count
 from loop.user_types import are_alike, luce_rule, tie_rule, user_types
@@ -66,6 +67,7 @@ class DrawnPicks:
         k: samples in a slate; None where users pick from all of them (K = inf).
         judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
         slate_seeds: n of them.
+        names: of the slates' conditions.
         all_images: whether the images of samples that nobody picked are stored too.
     """
 
@@ -75,6 +77,7 @@ class DrawnPicks:
     judged: np.ndarray | None
     slate_seeds: Sequence[int]
     all_images: bool = False
+    names: Sequence[str | None] = ()
 
     def records(self) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
         """The slates, and (sha256, png) of the images that are stored; encoding them takes a while."""
@@ -86,8 +89,8 @@ class DrawnPicks:
             operative = self.judged[np.repeat(choices.types, self.k), np.arange(len(self.drawn))]
         rows, images = records(self.drawn, operative, seen)
         if self.k:
-            return list(slates_of(rows, self.k, self.drawn.t, "curation", self.slate_seeds)), images
-        return single_slates(rows, choices, self.judged, self.drawn.t, self.slate_seeds), images
+            return list(slates_of(rows, self.k, self.drawn.t, "curation", self.slate_seeds, self.names)), images
+        return single_slates(rows, choices, self.judged, self.drawn.t, self.slate_seeds, self.names), images
 
 
 def draw_picks(
@@ -101,6 +104,7 @@ def draw_picks(
     utilities: Utilities | None = None,
     *,
     all_images: bool = False,
+    conditions: StudyConditions | None = None,
 ) -> DrawnPicks:
     """Has a simulated user pick from n fresh slates of generation t.
 
@@ -114,18 +118,25 @@ def draw_picks(
         chunk: which part of the use this is; the same chunk gives the same picks.
         utilities: what the user likes; without them the study's reward.
         all_images: stores the images of all samples, not of the picked ones alone; a later fit needs them.
+        conditions: the study's; None for none.
     """
     rng = np.random.default_rng(derive_seed(config.seed, t, STREAMS[stream], chunk, 2))
     k = config.curation.k
     per_pick = config.curation.inf_pool if k == "inf" else int(k)
     seeds = derive_seeds(n * per_pick, config.seed, t, STREAMS[stream], chunk, 1)
-    drawn = draw_scored(generator, scorer, t, seeds)
+    slate_seeds = [] if conditions is None else rng.integers(2**63, size=n).tolist()
+    asked = Asked.of(conditions, slate_seeds)
+    drawn = draw_scored(generator, scorer, t, seeds, asked.of_samples(per_pick))
     if utilities is None:
-        choices = choose(drawn.scores.operative, n, config, rng)
+        rewards, rule = drawn.scores.operative, config
     else:
-        choices = choose(utilities(needed_features(drawn.scores.features))[None], n, plain(config), rng)
+        rewards, rule = utilities(needed_features(drawn.scores.features))[None], plain(config)
+    if asked.numbers is None or k != "inf":
+        choices = choose(rewards, n, rule, rng)
+    else:
+        choices = choose_within(rewards, asked.numbers, drawn.conditions, rule, rng)
     alike = utilities is not None or are_alike(config)
-    slate_seeds = rng.integers(2**63, size=n).tolist()
+    slate_seeds = slate_seeds or rng.integers(2**63, size=n).tolist()
     return DrawnPicks(
         drawn=drawn,
         choices=choices.with_ties_broken(slate_seeds),
@@ -133,6 +144,7 @@ def draw_picks(
         judged=None if alike else drawn.scores.operative,
         slate_seeds=slate_seeds,
         all_images=all_images,
+        names=asked.names,
     )
 
 
@@ -162,6 +174,27 @@ def choose(rewards: np.ndarray, n: int, config: StudyConfig, rng: np.random.Gene
         disliked = rule.draw_worst(in_slates, choice.picked, rng)
         worst, lapsed = disliked.picked, lapsed | disliked.lapsed
     return Choices(np.arange(n) * rule.k + choice.picked, choice.picked, types, lapsed, worst, tied)
+
+
+def choose_within(
+    rewards: np.ndarray, asked: np.ndarray, conditions: np.ndarray | None, config: StudyConfig, rng: np.random.Generator
+) -> Choices:
+    """Has users pick from all samples of a condition (K = inf), condition by condition.
+
+    Args:
+        rewards: (types, m) of all samples.
+        asked: (n,) conditions of the picks.
+        conditions: (m,) of the samples.
+        config: as of `choose`.
+        rng: the source of randomness.
+    """
+    n = len(asked)
+    winners, types, lapsed = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+    for condition in np.unique(asked):
+        picks, samples = np.flatnonzero(asked == condition), np.flatnonzero(conditions == condition)
+        own = choose(rewards[:, samples], len(picks), config, rng)
+        winners[picks], types[picks], lapsed[picks] = samples[own.winners], own.types, own.lapsed
+    return Choices(winners, np.zeros(n, dtype=np.int64), types, lapsed)
 
 
 def plain(config: StudyConfig) -> StudyConfig:
@@ -195,8 +228,9 @@ def store_picks(store: Store, sessions: list[str], drawn: DrawnPicks) -> None:
 
 
 def single_slates(
-    rows: Sequence[Sample], choices: Choices, judged: np.ndarray | None, t: int, seeds: Sequence[int]
-) -> list[NewSlate]:
+    rows: Sequence[Sample], choices: Choices, judged: np.ndarray | None, t: int, seeds: Sequence[int],
+    names: Sequence[str | None],
+) -> list[NewSlate]:  # fmt: skip
     """The slates of K = inf: each holds the picked sample alone; several users may have picked the same.
 
     Args:
@@ -205,12 +239,14 @@ def single_slates(
         judged: (types, samples) rewards by which types of users judge; None where all judge by the study's.
         t: the generation.
         seeds: n of the slates.
+        names: n of their conditions.
     """
     picked = [rows[i] for i in choices.winners]
     if judged is not None:
         liked = judged[choices.types, choices.winners].tolist()
         picked = [replace(row, operative_reward=value) for row, value in zip(picked, liked, strict=True)]
-    return [NewSlate(t, "curation", None, seed, [row]) for seed, row in zip(seeds, picked, strict=True)]
+    facts = zip(seeds, picked, names, strict=True)
+    return [NewSlate(t, "curation", None, seed, [row], condition=name) for seed, row, name in facts]
 
 
 class SimulatedUsers:
@@ -227,7 +263,8 @@ class SimulatedUsers:
         asked = curated_count(config, len(self.study.real), t + 1)
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
-            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk, all_images=whole)
+            options = {"all_images": whole, "conditions": self.study.conditions}
+            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk, **options)
 
         pick_in_chunks(store, sessions, drawn, range(done, asked, CHUNK), asked, on_step)
         return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=asked))
@@ -254,7 +291,8 @@ class People:
         done = from_main(lambda: queries.count_answers_of_generation(store, [session], t))
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
-            return draw_picks(self.study.config, self.scorer, generator, t, n, "proxy", chunk, utilities)
+            settings = self.study.config, self.scorer, generator, t, n
+            return draw_picks(*settings, "proxy", chunk, utilities, conditions=self.study.conditions)
 
         pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
         fitted = ProxyFit(sha256=utilities.sha256, picks=utilities.n_picks, log_likelihood=utilities.log_likelihood)

@@ -197,7 +197,8 @@ class Worker:
         assert isinstance(config.curation.k, int)
         k, audit_k, batch = config.curation.k, config.pool.audit_k, config.sampling.batch_size
         at_once = None if config.data.family is None else PAINTED_AT_ONCE
-        self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k, at_once)
+        conditions = self.study.conditions
+        self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k, at_once, conditions)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
         from_main(lambda: self.study.store.retire_slates(latest_t(self.study)))
@@ -251,8 +252,9 @@ class Worker:
             generator, n = self._generator(latest.t), int(request["detail"]["n"])
             self.report("curating", 0, 0)
             drawn = draw_picks(
-                self.study.config, self.scorer, generator, latest.t, n, "request", request["id"], all_images=True
-            )
+                self.study.config, self.scorer, generator, latest.t, n, "request", request["id"], all_images=True,
+                conditions=self.study.conditions,
+            )  # fmt: skip
             with store.write():  # picks and the request's answer together: a kill leaves neither or both
                 store_picks(store, sim_sessions(store, self.study.config), drawn)
                 store.set_status("simulated", request=request["id"])

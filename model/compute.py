@@ -129,18 +129,18 @@ class Compiled:
         self._network = network
         self._field: Velocity | None = torch.compile(network, dynamic=False)
 
-    def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """The network's velocity."""
+    def __call__(self, t: torch.Tensor, x: torch.Tensor, *y: torch.Tensor) -> torch.Tensor:
+        """The network's velocity, under conditions y (n,) where it takes any."""
         if self._field is not None:
             try:
-                return self._field(t, x)
+                return self._field(t, x, *y)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # of torch's compilers; an error of the network itself comes again below
                 reason = str(error).strip().splitlines()[0]
                 warnings.warn(f"torch.compile failed here ({reason}): going on without it.", stacklevel=2)
                 self._field = None
-        return self._network(t, x)
+        return self._network(t, x, *y)
 
 
 class LostProcessError(RuntimeError):

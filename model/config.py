@@ -1,6 +1,7 @@
 """Settings of the generator, the classifiers and the reward. Torch-free."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -8,6 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The conditions that a study asks for samples under: classes, or prompts; a condition is known by its index.
+
+    Attributes:
+        names: of the classes, or the prompts themselves.
+        weights: how often each is asked for; they add up to 1.
+    """
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class ComputeConfig(_Table):
@@ -128,7 +145,7 @@ class RewardConfig(_Table):
 
     kind: str = Field(
         default="confidence",
-        description="ball (points), class_prob, confidence (images), factors (flowers), or your own 'module:function'",
+        description="ball (points), class_prob, confidence, ink (images), factors (flowers), or your own 'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
@@ -157,7 +174,7 @@ class RewardConfig(_Table):
         """
         if self.kind == "ball":
             return 0.0 if self.gamma >= 0 else math.inf
-        if self.kind == "class_prob":
+        if self.kind in ("class_prob", "ink"):
             return max(self.gamma, 0.0)
         if self.kind == "confidence":
             return self.gamma if self.gamma >= 0 else self.gamma / classes

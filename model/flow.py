@@ -11,8 +11,8 @@ from torch import nn
 
 from model import checkpoint
 from model.compute import autocast, device, gathered, precision_of, share, velocity_field
-from model.config import LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import Conditions, OnStep, TrainingData
+from model.config import Conditions, LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
+from model.interfaces import OnStep, TrainingData
 from model.networks import Preconditioned, build_network
 from model.preferences import Preferences
 from model.sampling import Velocity, integrate, noise
@@ -31,6 +31,7 @@ class Flow:
         seed: that trained it.
         parent: sha256 of the parent's checkpoint.
         sha256: of its own checkpoint, once saved or loaded.
+        conditions: that it can draw under; 0 for none.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +42,7 @@ class Flow:
     seed: int = 0
     parent: str | None = None
     sha256: str | None = None
+    conditions: int = 0
 
     @classmethod
     def build(
@@ -51,14 +53,9 @@ class Flow:
         sampling: SamplingConfig,
         conditions: Conditions | None = None,
     ) -> Self:
-        """An untrained flow.
-
-        Raises:
-            ValueError: a network that doesn't go with the shape, or conditions, which flows don't take yet.
-        """
-        if conditions is not None:
-            raise ValueError("flows can't be trained under conditions yet; remove the study's conditions")
-        return cls(shape, build_network(shape, network).to(device()), network, train, sampling)
+        """An untrained flow."""
+        n = len(conditions) if conditions else 0
+        return cls(shape, build_network(shape, network, n).to(device()), network, train, sampling, conditions=n)
 
     def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
@@ -68,30 +65,37 @@ class Flow:
         """
         size = self.sampling.batch_size
         is_divided = len(seeds) > size
-        own = seeds[share(len(seeds))] if is_divided else seeds
+        part_of_all = share(len(seeds)) if is_divided else slice(None)
+        own, y = seeds[part_of_all], None if conditions is None else conditions[part_of_all]
         with torch.inference_mode():
             samples = torch.empty(len(own), *self.shape)
             velocity = velocity_field(self.network.eval(), self.network_config, self.train)
             starts = range(0, len(own), size)
-            filled = (np.pad(part, (0, size - len(part)), mode="edge") for part in (own[i : i + size] for i in starts))
-            for start, x0 in zip(starts, ahead(noise(part, self.shape) for part in filled), strict=True):
+
+            def filled(rows: np.ndarray) -> np.ndarray:
+                return np.pad(rows, (0, size - len(rows)), mode="edge")
+
+            x0s = ahead(noise(filled(own[i : i + size]), self.shape) for i in starts)
+            for start, x0 in zip(starts, x0s, strict=True):
+                under = () if y is None else (torch.from_numpy(filled(y[start : start + size])).to(device()),)
                 with autocast(precision_of(self.network_config)):
-                    x1 = self.integrate_batch(velocity, x0.to(device()))
+                    x1 = self.integrate_batch(velocity, x0.to(device()), *under)
                 samples[start : start + size] = x1[: len(samples) - start].cpu()
             if len(self.shape) == 3:
                 samples.clamp_(-1, 1)
         return gathered(samples, len(seeds)) if is_divided else samples
 
-    def integrate_batch(self, velocity: Velocity, x0: torch.Tensor) -> torch.Tensor:
+    def integrate_batch(self, velocity: Velocity, x0: torch.Tensor, *y: torch.Tensor) -> torch.Tensor:
         """Samples from a batch of noise, in halves where the device's memory is too small for all of it.
 
         Args:
             velocity: of the network, as it is evaluated.
             x0: (n, *shape) noise on the device.
+            y: (n,) conditions on the device; nothing in a study without.
         """
         sampling = self.sampling
         try:
-            return integrate(velocity, x0, sampling.solver, sampling.steps, sampling.grid)
+            return integrate(lambda t, x: velocity(t, x, *y), x0, sampling.solver, sampling.steps, sampling.grid)
         except torch.OutOfMemoryError:
             if len(x0) == 1:
                 raise
@@ -101,7 +105,8 @@ class Flow:
             f"sampling.batch_size = {half}.",
             stacklevel=3,
         )
-        return torch.cat([self.integrate_batch(velocity, part) for part in x0.split(half)])
+        parts = zip(*(tensor.split(half) for tensor in (x0, *y)), strict=True)
+        return torch.cat([self.integrate_batch(velocity, *part) for part in parts])
 
     def fit(
         self,
@@ -136,7 +141,7 @@ class Flow:
         with torch.random.fork_rng(devices):  # weights and dropout come from torch's own generator
             torch.manual_seed(seed)
             rng = np.random.default_rng(seed)
-            network = build_network(self.shape, self.network_config).to(device())
+            network = build_network(self.shape, self.network_config, self.conditions).to(device())
             if parent is None:
                 if isinstance(network, Preconditioned):
                     network.standardise(training_set.draw(STANDARDISE_DRAWS, rng).x.to(device()))
@@ -153,6 +158,8 @@ class Flow:
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""
         config = {"shape": list(self.shape), "network": self.network_config.model_dump()}
+        if self.conditions:
+            config["conditions"] = self.conditions
         content = checkpoint.Checkpoint("flow", self.network.state_dict(), config, self.seed, self.parent)
         return checkpoint.save(path, content)
 
@@ -164,7 +171,8 @@ class Flow:
             raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a flow.")
         shape, network = tuple(stored.config["shape"]), NetworkConfig(**stored.config["network"])
         try:
-            flow = cls.build(shape, network, train, sampling)
+            n = stored.config.get("conditions", 0)
+            flow = cls(shape, build_network(shape, network, n).to(device()), network, train, sampling, conditions=n)
             flow.network.load_state_dict(stored.tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(

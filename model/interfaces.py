@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.config import Conditions, NetworkConfig, SamplingConfig, TrainConfig
 
 OnStep = Callable[[int, int], None]
 """Called now and then in long work with (done, total); it may raise to stop the work."""
@@ -25,28 +25,12 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
-    """The conditions that a study asks for samples under: classes, or prompts; a condition is known by its index.
-
-    Attributes:
-        names: of the classes, or the prompts themselves.
-        weights: how often each is asked for; they add up to 1.
-    """
-
-    names: tuple[str, ...]
-    weights: tuple[float, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-@dataclass(frozen=True, slots=True)
 class Samples:
     """n samples, and the condition of each.
 
     Attributes:
         x: (n, *shape) float32 on the CPU: points in the data's coordinates, images with channels first in [-1, 1].
-        conditions: (n,) int64 indices into `Conditions.names`; None in a study without conditions.
+        conditions: (n,) int64 indices into `model.config.Conditions.names`; None in a study without conditions.
     """
 
     x: torch.Tensor

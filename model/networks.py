@@ -16,8 +16,8 @@ POINT_SCALE = 16.0  # on a point's two numbers, so that 64 features of t don't d
 VARIANCE_FLOOR = 0.01  # pixels that never change would make the field infinitely steep
 
 
-def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
-    """A UNet that takes t (n,) and x (n, *shape) and gives (n, *shape).
+def build_unet(shape: tuple[int, ...], config: NetworkConfig, conditions: int = 0) -> nn.Module:
+    """A UNet that takes t (n,) and x (n, *shape), and of several conditions y (n,), and gives (n, *shape).
 
     Raises:
         ValueError: sides that don't halve three times, or channels that the attention doesn't divide.
@@ -37,6 +37,8 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
             num_heads=4,
             num_head_channels=32 if attending % 64 else 64,
             attention_resolutions="16",
+            class_cond=conditions > 0,
+            num_classes=conditions,
             dropout=config.dropout,  # pyright: ignore[reportArgumentType] - annotated as int there, used as a float
         )
     except AssertionError as error:  # torchcfm's word for channels that its attention heads don't divide
@@ -106,18 +108,18 @@ class Attention(nn.Module):
         return x + attended.transpose(1, 2).reshape(n, channels, height, width)
 
 
-def build_network(shape: tuple[int, ...], config: NetworkConfig) -> nn.Module:
-    """A network that takes t (n,) and x (n, *shape) and gives (n, *shape).
+def build_network(shape: tuple[int, ...], config: NetworkConfig, conditions: int = 0) -> nn.Module:
+    """A network that takes t (n,) and x (n, *shape), and of several conditions y (n,) int64, and gives (n, *shape).
 
     Raises:
         ValueError: an unknown kind, or one that doesn't fit the shape.
     """
     if config.kind == "mlp" and len(shape) == 1:
-        return Preconditioned(shape, PlainMLP(shape[0], config.width, config.depth))
+        return Preconditioned(shape, PlainMLP(shape[0], config.width, config.depth, conditions))
     if config.kind == "digits" and shape == (1, 8, 8):
-        return Preconditioned(shape, ResidualMLP(64, config.width, config.depth, config.dropout))
+        return Preconditioned(shape, ResidualMLP(64, config.width, config.depth, config.dropout, conditions))
     if config.kind == "unet" and len(shape) == 3:
-        return build_unet(shape, config)
+        return build_unet(shape, config, conditions)
     raise ValueError(f"network.kind '{config.kind}' doesn't go with samples of shape {shape}; see study.toml")
 
 
@@ -147,13 +149,13 @@ class Preconditioned(nn.Module):
         self.mean.copy_(flat.mean(0))
         self.variance.copy_(flat.var(0).clamp_min(VARIANCE_FLOOR))
 
-    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Velocity (n, *shape) at t (n,) and x (n, *shape)."""
+    def forward(self, t: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """Velocity (n, *shape) at t (n,) and x (n, *shape), under conditions y (n,) where there are any."""
         moment = t[:, None]
         spread = moment**2 * self.variance + (1 - moment) ** 2
-        y = x.flatten(1) - moment * self.mean
-        gaussian = self.mean + (moment * self.variance - (1 - moment)) / spread * y
-        learned = self.field(t, y * spread.rsqrt())
+        centred = x.flatten(1) - moment * self.mean
+        gaussian = self.mean + (moment * self.variance - (1 - moment)) / spread * centred
+        learned = self.field(t, centred * spread.rsqrt(), y)
         return (gaussian + (self.variance / spread).sqrt() * learned).reshape(x.shape)
 
 
@@ -180,33 +182,41 @@ class PlainMLP(nn.Module):
     generations of collapse a single far sample in ten thousand can then run away to infinity.
     """
 
-    def __init__(self, dimensions: int, width: int, depth: int):
+    def __init__(self, dimensions: int, width: int, depth: int, conditions: int = 0):
         super().__init__()
         self.time = TimeFeatures(highest=32)
+        self.condition = nn.Embedding(conditions, 2 * TIME_FREQUENCIES) if conditions else None
         layers: list[nn.Module] = [nn.Linear(dimensions + 2 * TIME_FREQUENCIES, width), nn.SiLU()]
         for _ in range(depth - 1):
             layers += [nn.Linear(width, width), nn.SiLU()]
         self.layers = nn.Sequential(*layers, zeroed(nn.Linear(width, dimensions)))
 
-    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """(n, dimensions) from t (n,) and x (n, dimensions)."""
-        return self.layers(torch.cat([POINT_SCALE * x.clamp(-FAR, FAR), self.time(t)], dim=1))
+    def forward(self, t: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """(n, dimensions) from t (n,), x (n, dimensions), and conditions y (n,)."""
+        time = with_condition(self.time(t), self.condition, y)
+        return self.layers(torch.cat([POINT_SCALE * x.clamp(-FAR, FAR), time], dim=1))
+
+
+def with_condition(time: torch.Tensor, embedding: nn.Embedding | None, y: torch.Tensor | None) -> torch.Tensor:
+    """(n, d) features of the time, and those of the conditions (n,) added where the network has any."""
+    return time if embedding is None else time + embedding(y)
 
 
 class ResidualMLP(nn.Module):
     """Pre-normalised residual blocks over all pixels at once; t scales and shifts each block's hidden layer."""
 
-    def __init__(self, dimensions: int, width: int, depth: int, dropout: float):
+    def __init__(self, dimensions: int, width: int, depth: int, dropout: float, conditions: int = 0):
         super().__init__()
         features = 2 * TIME_FREQUENCIES
         self.time = nn.Sequential(TimeFeatures(highest=100), nn.Linear(features, features), nn.SiLU())
         self.start = nn.Linear(dimensions, width)
         self.blocks = nn.ModuleList(ResidualBlock(width, 2 * width, features, dropout) for _ in range(depth))
         self.end = nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, dimensions)))
+        self.condition = nn.Embedding(conditions, features) if conditions else None
 
-    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """(n, dimensions) from t (n,) and x (n, dimensions)."""
-        time, hidden = self.time(t), self.start(x)
+    def forward(self, t: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """(n, dimensions) from t (n,), x (n, dimensions), and conditions y (n,)."""
+        time, hidden = with_condition(self.time(t), self.condition, y), self.start(x)
         for block in self.blocks:
             hidden = block(hidden, time)
         return self.end(hidden)

@@ -13,8 +13,8 @@ import torch
 from scipy.special import ndtr
 
 from model import checkpoint
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import Conditions, OnStep, TrainingData
+from model.config import Conditions, NetworkConfig, SamplingConfig, TrainConfig
+from model.interfaces import OnStep, TrainingData
 from model.sampling import noise
 
 MOST_ROWS = 200_000

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Velocity = Callable[..., torch.Tensor]  # of t (n,), x (n, *shape) and, under conditions, y (n,)
 Step = Callable[[Velocity, torch.Tensor, torch.Tensor, float], torch.Tensor]
 Grid = Callable[[float], float]
 

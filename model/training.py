@@ -80,6 +80,19 @@ def mirrored(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.where(turned[:, None, None, None], x.flip(3), x)
 
 
+def pair_within(x0: torch.Tensor, x1: torch.Tensor, conditions: torch.Tensor, group: int) -> torch.Tensor:
+    """As `pair`, but data change places only with data of the same of (n,) conditions.
+
+    Pairing across conditions would make the noise of a condition other than normal, and samples are drawn from normal
+    noise under any condition.
+    """
+    paired = x1.clone()
+    for condition in conditions.unique():
+        rows = torch.nonzero(conditions == condition)[:, 0]
+        paired[rows] = pair(x0[rows], x1[rows], group)
+    return paired
+
+
 def pair(x0: torch.Tensor, x1: torch.Tensor, group: int) -> torch.Tensor:
     """x1 in the order that makes the sum of squared distances to x0 the least there is, in each group of the batch.
 
@@ -129,12 +142,14 @@ class Batch:
         x0: (n, *shape) noise.
         x1: (n, *shape) data, in the order that pairs them with x0.
         rng_state: of NumPy's generator after the batch was drawn.
+        y: (n,) int64 conditions of the data; empty in a study without.
     """
 
     t: torch.Tensor
     x0: torch.Tensor
     x1: torch.Tensor
     rng_state: dict[str, Any]
+    y: tuple[torch.Tensor, ...] = ()
 
 
 def batches(
@@ -144,17 +159,18 @@ def batches(
     """`steps` batches; t is spread evenly over [0, 1], which lowers the loss's variance."""
     n, images = train.batch_size, len(shape) == 3
     for _ in range(steps):
-        x1 = data.draw(n, rng).x
+        drawn = data.draw(n, rng)
+        x1, y = drawn.x, () if drawn.conditions is None else (drawn.conditions,)
         if images and pretraining and train.augment > 0:
             x1 = augment(x1, train.augment, rng)
         if images and train.flip:
             x1 = mirrored(x1, rng)
         x0 = torch.from_numpy(rng.standard_normal((n, *shape), dtype=np.float32))
         t = torch.from_numpy(((rng.permutation(n) + rng.random(n)) / n).astype(np.float32))
-        x1 = pair(x0, x1, train.pair_size)
+        x1 = pair_within(x0, x1, *y, train.pair_size) if y else pair(x0, x1, train.pair_size)
         if device().type == "cuda":  # pinned, so that the copy to the GPU needn't be waited for
-            t, x0, x1 = t.pin_memory(), x0.pin_memory(), x1.pin_memory()
-        yield Batch(t, x0, x1, dict(rng.bit_generator.state))
+            t, x0, x1, *y = (tensor.pin_memory() for tensor in (t, x0, x1, *y))
+        yield Batch(t, x0, x1, dict(rng.bit_generator.state), tuple(y))
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,16 +450,16 @@ def backward(
     """
     optimiser.zero_grad(set_to_none=True)
     n, total = len(batch.t) / processes(), torch.zeros((), device=device())
-    own = batch.t, batch.x0, batch.x1
+    own = batch.t, batch.x0, batch.x1, *batch.y
     if processes() > 1:
         own = tuple(x.tensor_split(processes())[rank()] for x in own)
     parts = [x.to(device(), non_blocking=True).tensor_split(pieces) for x in own]
     try:
-        for t, x0, x1 in zip(*parts, strict=True):
+        for t, x0, x1, *y in zip(*parts, strict=True):
             moment = t.view(-1, *[1] * (x0.ndim - 1))
             xt, ut = torch.lerp(x0, x1, moment), x1 - x0
             with autocast(precision):
-                vt = velocity(t, xt)
+                vt = velocity(t, xt, *y)
             loss = (vt.float() - ut).square().mean() * (len(t) / n)
             loss.backward()
             total += loss.detach()

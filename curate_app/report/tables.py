@@ -364,6 +364,39 @@ def gains(evidence: Evidence) -> list[list[str]]:
     ]
 
 
+def conditions(evidence: Evidence) -> list[list[str]]:
+    """Within each condition by generation: condition, t, picks, E[r], predicted and measured gains, transmission."""
+    rows = []
+    for condition in evidence.conditions:
+        for generation in condition.generations:
+            gain = generation.transmission
+            rows.append(
+                [
+                    condition.name,
+                    str(generation.t),
+                    f"{generation.picks:,}" if generation.t else "",
+                    with_error(generation.measured.mean_reward),
+                    with_error(generation.measured.mean_w),
+                    with_error(gain.predicted_gain) if gain else "",
+                    with_error(gain.measured_gain) if gain else "",
+                    (with_error(gain.ratio) if gain.ratio else "too small a gain") if gain else "",
+                ]
+            )
+    return rows
+
+
+def condition_verdicts(evidence: Evidence) -> list[list[str]]:
+    """Verdicts within each condition: condition, claim, and how many generations get which verdict."""
+    rows = []
+    for condition in evidence.conditions:
+        for claim in dict.fromkeys(verdict.claim for verdict in condition.claims):
+            words = [verdict.verdict for verdict in condition.claims if verdict.claim == claim]
+            if set(words) != {"not applicable"}:
+                counted = ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
+                rows.append([condition.name, claim, counted])
+    return rows
+
+
 def training(evidence: Evidence) -> list[list[str]]:
     """The training of each generation: t, real data, picks requested and given, shares likewise, checkpoint."""
     return [

@@ -76,15 +76,17 @@ class Generations(Connection):
             sqlite3.IntegrityError: it is there already.
         """
         points = None if samples.points is None else samples.points.astype("<f4").tobytes()
+        conditions = None if samples.conditions is None else samples.conditions.astype("<i4").tobytes()
         with self.write() as db:
             db.conn.execute(
-                "INSERT INTO evaluation(t, n, rewards, labels, points) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO evaluation(t, n, rewards, labels, points, conditions) VALUES (?, ?, ?, ?, ?, ?)",
                 [
                     samples.t,
                     len(samples.labels),
                     samples.rewards.astype("<f8").tobytes(),
                     samples.labels.astype("<i4").tobytes(),
                     points,
+                    conditions,
                 ],
             )
 
@@ -93,12 +95,13 @@ class Generations(Connection):
         row = self.row("SELECT * FROM evaluation WHERE coalesce(t, -1) = ?", [-1 if t is None else t])
         if row is None:
             return None
-        points = row["points"]
+        points, conditions = row["points"], row["conditions"]
         return Evaluated(
             t=t,
             rewards=np.frombuffer(row["rewards"], dtype="<f8").reshape(-1, row["n"]),
             labels=np.frombuffer(row["labels"], dtype="<i4"),
             points=None if points is None else np.frombuffer(points, dtype="<f4").reshape(row["n"], -1),
+            conditions=None if conditions is None else np.frombuffer(conditions, dtype="<i4"),
         )
 
 

@@ -41,7 +41,7 @@ def curation_picks(
 
     Only answers that picked something count, and ties, of which the row is that of the sample that trains; those taken
     back and withdrawn sessions don't. Each row has pick_id, slate_id, position, outcome, worst (a position or None), t,
-    sample_id, seed, reward, image_sha256, point_json of the picked sample, and the rater's kind.
+    sample_id, seed, reward, image_sha256, point_json of the picked sample, the rater's kind, and the slate's condition.
 
     Args:
         store: the study's.
@@ -53,7 +53,8 @@ def curation_picks(
     """
     yield from store.rows(
         f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, slate_item.position, outcome, worst,
-        sample.id AS sample_id, sample.seed, sample.reward, sample.image_sha256, sample.point_json, rater.kind
+        sample.id AS sample_id, sample.seed, sample.reward, sample.image_sha256, sample.point_json, rater.kind,
+        slate.condition
         FROM pick JOIN slate ON slate.id = pick.slate_id
         JOIN slate_item ON slate_item.slate_id = pick.slate_id
             AND slate_item.position = coalesce(pick.position, slate.seed & 1)
@@ -519,6 +520,13 @@ def curation_items(store: Connection, t: int) -> Iterator[tuple]:
         WHERE slate.t = ? AND slate.purpose = 'curation' ORDER BY slate.id, slate_item.position""",
         [t],
     )
+
+
+def slate_conditions(store: Connection) -> dict[int, str]:
+    """The condition of every slate that has one, by the slate's id."""
+    return {
+        row["id"]: row["condition"] for row in store.rows("SELECT id, condition FROM slate WHERE condition IS NOT NULL")
+    }
 
 
 def rater_types(store: Connection) -> dict[int, tuple[str, str | None]]:

@@ -79,7 +79,7 @@ class ChoiceReport:
         fit: the utilities.
         scale: the fit on the reward alone, whose coefficient is 1 where picks follow the declared reward.
         gamma: declared in study.toml.
-        parts: fits of single generations and of single types of rater.
+        parts: fits of single generations, conditions and types of rater.
         items: coarse items.
         tests: of the model.
         raters: the strength with which each follows the common utilities.
@@ -273,10 +273,14 @@ def reward_scale(log: Log, counting: AnswerFilter) -> Part:
 
 
 def fit_parts(store: Store, log: Log, columns: Design, options: FitOptions) -> list[Part]:
-    """Fits of each generation's slates, where that is requested, and of each type of rater, where there are several."""
+    """Fits of the slates of each generation, where that is requested, each condition and each type of rater."""
     kinds = queries.rater_types(store)
     types = np.array([kinds[int(rater)][1] or "" for rater in log.answers["rater"]])
     groups = [("rater type", types)] if len(np.unique(types)) > 1 else []
+    names = queries.slate_conditions(store)
+    conditions = np.array([names.get(int(slate), "") for slate in log.answers["slate"]])
+    if len(np.unique(conditions)) > 1:
+        groups.insert(0, ("condition", conditions))
     if options.by_generation:
         groups.insert(0, ("generation", log.answers["t"]))
     parts = []

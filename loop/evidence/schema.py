@@ -178,6 +178,28 @@ class ClaimVerdict(_Part):
     )
 
 
+class ConditionGeneration(_Part):
+    """The evidence on one generation within one condition, which is a loop of its own."""
+
+    t: int = Field(description="0 is the first, before any pick")
+    n_evaluated: int = Field(description="fresh samples of this condition that it was measured on")
+    picks: int = Field(description="picks from slates of this condition that trained it")
+    measured: Figures = Field(description="on the fresh samples")
+    predicted: Figures | None = Field(description="from the generation before, one step; None for generation 0")
+    predicted_from_start: Figures | None = Field(description="from generation 0, t steps")
+    transmission: Transmission | None = Field(description="None for generation 0, and where people picked")
+    transmission_so_far: Transmission | None = Field(description="of all steps up to this generation together")
+
+
+class ConditionEvidence(_Part):
+    """The evidence within one condition: a class or a prompt that all samples of a slate share."""
+
+    name: str = Field(description="as raters read it")
+    weight: float = Field(description="how often it is asked for; the weights add up to 1")
+    generations: list[ConditionGeneration] = Field(description="in order of t")
+    claims: list[ClaimVerdict] = Field(description="verdicts within the condition, corrected as all of the report's")
+
+
 class PeoplesVerdict(_Part):
     """A comparison of two generations by people: what was measured, with its intervals, and the verdict on it."""
 
@@ -320,6 +342,11 @@ class Evidence(_Part):
     real: Figures | None = Field(description="the real data's own figures; None where they weren't stored")
     generations: list[GenerationEvidence] = Field(description="in order of t")
     claims: list[ClaimVerdict] = Field(description="by claim, then t")
+    conditions: list[ConditionEvidence] = Field(
+        default=[],
+        description="the same within each condition; empty in a study without. Figures of the whole study are then the "
+        "means over conditions by weight, Var[w] too: the mean of those within conditions",
+    )
     win_rates: list[WinRate] = Field(description="of people; empty where nobody compared generations")
     utility_gains: list[UtilityGain] = Field(
         default=[], description="by people's fitted utilities; empty where nobody picked, and on the researcher's page"

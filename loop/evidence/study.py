@@ -8,17 +8,18 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 import loop
-from data.measurements import CuratedCounts
+from data.measurements import CuratedCounts, Divergence
 from data.records import Evaluated, Generation, timestamp
 from data.store import Store, queries
-from loop.config import StudyConfig
+from loop.config import MixConfig, StudyConfig
 from loop.evidence import prediction
 from loop.evidence.claims import KNOWN_GAIN, Loop, ceilings, examine, floors
 from loop.evidence.intervals import CLAIMS, LEVEL, ratio_of
@@ -27,6 +28,8 @@ from loop.evidence.prediction import FromStart, Moments, difference_and_se, valu
 from loop.evidence.schema import (
     VERSION,
     CheckResult,
+    ConditionEvidence,
+    ConditionGeneration,
     Estimate,
     Evidence,
     GenerationEvidence,
@@ -71,9 +74,43 @@ class History:
         return list(self.generations[0].measurements.class_names) if self.generations else []
 
     @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the study's conditions; empty in a study without."""
+        return self.generations[0].measurements.conditions if self.generations else ()
+
+    def within(self, condition: int, weight: float) -> "History":
+        """The history of one condition, which is a loop of its own.
+
+        Args:
+            condition: its number.
+            weight: how often it is asked for.
+        """
+        generations = []
+        for generation in self.generations:
+            known = generation.measurements
+            picks = known.condition_picks[condition] if known.condition_picks else 0
+            own = known.model_copy(update={"conditions": (), "divergence": Divergence()})
+            counts = {"n_real": round(generation.n_real * weight), "n_curated": picks, "measurements": own}
+            generations.append(replace(generation, **counts))
+        evaluations = [of_condition(samples, condition) for samples in self.evaluations]
+        real = None if self.real is None else of_condition(self.real, condition)
+        config = self.config
+        if real is None or not len(real.labels):  # then its own picks alone train it
+            real, config = None, config.model_copy(update={"mix": MixConfig(policy="replace")})
+        return replace(self, config=config, generations=generations, evaluations=evaluations, real=real)
+
+    @property
     def is_simulated(self) -> bool:
         """True if simulated users alone picked, so that the reward behind the picks is known."""
         return all(generation.measurements.by_simulated_users for generation in self.generations[1:])
+
+
+def of_condition(samples: Evaluated, condition: int) -> Evaluated:
+    """Those of the samples that were drawn under a condition."""
+    assert samples.conditions is not None
+    own = samples.conditions == condition
+    points = None if samples.points is None else samples.points[own]
+    return Evaluated(samples.t, samples.rewards[:, own], samples.labels[own], points)
 
 
 @dataclass(frozen=True)
@@ -86,6 +123,7 @@ class Analysis:
         real: the real data's; None where they weren't stored.
         steps: the predictions of one step.
         from_start: those of many steps; None where they weren't worked out.
+        conditions: the same within each condition, of which these are the weighted means; empty in a study without.
     """
 
     history: History
@@ -93,6 +131,7 @@ class Analysis:
     real: Moments | None
     steps: "StepPredictions"
     from_start: FromStart | None
+    conditions: tuple["Analysis", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +190,8 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
         if stored is None:
             break
         points = None if stored.points is None else stored.points[:most]
-        evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], points))
+        conditions = None if stored.conditions is None else stored.conditions[:most]
+        evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], points, conditions))
     generations = generations[: len(evaluations)]
     own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
     return History(config, generations, evaluations, store.evaluation(None), own_picks)
@@ -170,7 +210,8 @@ def assess(
     loop = described_loop(analysis) if history.generations else None
     generations = generation_evidence(analysis, loop) if loop else []
     margins = list(examine(loop)) if loop else []
-    comparisons = count_verdicts(margins, config.generations)
+    own_margins = [list(examine(described_loop(part))) for part in analysis.conditions]
+    comparisons = count_verdicts([*margins, *chain.from_iterable(own_margins)], config.generations)
     level = CLAIMS if rates or gains else LEVEL
     evidence = Evidence(
         study="",
@@ -188,6 +229,15 @@ def assess(
         real=analysis.real.figures() if analysis.real else None,
         generations=generations,
         claims=judge(margins, comparisons, generations, level),
+        conditions=[
+            ConditionEvidence(
+                name=name,
+                weight=float(history.generations[0].measurements.condition_weights[i]),
+                generations=condition_rows(part),
+                claims=judge(own_margins[i], comparisons, generation_evidence(part, described_loop(part)), level),
+            )
+            for i, (name, part) in enumerate(zip(history.conditions, analysis.conditions, strict=True))
+        ],
         win_rates=list(rates),
         utility_gains=list(gains),
         checks=[],
@@ -198,7 +248,16 @@ def assess(
 
 
 def analyse(history: History, quick: bool = False, on_share: OnShare = lambda share: None) -> Analysis:
-    """Moments with bootstrap replicates, one-step predictions, and (unless quick) those from generation 0."""
+    """Moments with bootstrap replicates, one-step predictions, and (unless quick) those from generation 0.
+
+    Under conditions the theorem holds within each, so each is analysed as a loop of its own and the means are pooled.
+    """
+    if history.conditions:
+        weights, parts = history.generations[0].measurements.condition_weights, []
+        for i, weight in enumerate(weights):
+            parts.append(analyse(history.within(i, weight), quick))
+            on_share((i + 1) / len(weights))
+        return pooled(history, parts, np.asarray(weights))
     evaluations, real, generations = history.evaluations, history.real, history.generations
     largest, replicates = max((len(samples.labels) for samples in evaluations), default=1), prediction.REPLICATES
     if quick:
@@ -229,6 +288,57 @@ def analyse(history: History, quick: bool = False, on_share: OnShare = lambda sh
     return Analysis(history, own, real_moments, steps, from_start)
 
 
+def pooled(history: History, parts: Sequence[Analysis], weights: np.ndarray) -> Analysis:
+    """The analysis of a study with conditions, from those within each.
+
+    All moments are means over conditions by weight, the variance of w too: it is the mean of those within conditions,
+    which the bounds rest on, since no loop moves mass from one condition to another.
+    """
+
+    def mean(moments: Sequence[Moments | None]) -> Moments | None:
+        present = [own for own in moments if own is not None]
+        if not present or len(present) < len(moments):
+            return None
+        values = np.tensordot(weights, np.stack([own.values for own in present]), axes=1)
+        within = np.tensordot(weights, np.stack([own.var_w for own in present]), axes=1)
+        return Moments(np.concatenate([values[:1], (within + values[0] ** 2)[None], values[2:]]))
+
+    def error(values: Sequence[float]) -> float:
+        return math.sqrt(float((weights**2 * np.square(values)).sum()))
+
+    def size(sizes: Sequence[float], means: Sequence[float]) -> float:
+        carried = weights * np.asarray(means)
+        return float(carried.sum() ** 2 / (carried**2 / np.asarray(sizes)).sum())
+
+    own = [moments for t in range(len(history.generations)) if (moments := mean([part.own[t] for part in parts]))]
+    steps = StepPredictions(
+        moments=[mean([part.steps.moments[t] for part in parts]) for t in range(len(own))],
+        noise=[(error([part.steps.noise[t][0] for part in parts]), error([part.steps.noise[t][1] for part in parts]))
+               for t in range(len(own))],
+        effective=[size([part.steps.effective[t] for part in parts], [float(part.own[t].mean_w[0]) for part in parts])
+                   for t in range(len(own))],
+    )  # fmt: skip
+    starts = [part.from_start for part in parts if part.from_start is not None]
+    from_start = None
+    if len(starts) == len(parts):
+        columns = [start.influence.shape[1] for start in starts]
+        total = sum(columns)
+        # scaled so that the mean square over their number is the variance of the weighted mean (`skewed`)
+        scales = [weight * math.sqrt(total * (total - 1) / (n * max(n - 1, 1)))
+                  for weight, n in zip(weights, columns, strict=True)]  # fmt: skip
+        moments = [mean([start.moments[t] for start in starts]) for t in range(len(own))]
+        from_start = FromStart(
+            moments=[row for row in moments if row is not None],
+            pick_noise=np.sqrt(np.tensordot(weights**2, np.stack([start.pick_noise**2 for start in starts]), axes=1)),
+            effective=np.array([
+                size([start.effective[t] for start in starts], [float(start.moments[t].mean_w[0]) for start in starts])
+                for t in range(len(own))
+            ]),
+            influence=np.concatenate([scale * start.influence for scale, start in zip(scales, starts, strict=True)], 1),
+        )  # fmt: skip
+    return Analysis(history, own, mean([part.real for part in parts]), steps, from_start, tuple(parts))
+
+
 def predict_steps(history: History, masses: list[np.ndarray], real: Moments | None) -> StepPredictions:
     """One step ahead of each generation, where it is known by which reward its picks were made.
 
@@ -249,7 +359,7 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
     ]
     sets, sizes, aim = [], [], target(config)
     for before, now in enumerate(history.generations[1:]):
-        own = history.own_picks and now.measurements.by_simulated_users
+        own = history.own_picks and now.measurements.by_simulated_users and now.n_curated
         if aim is None or config.slates.ties or not own:
             moments.append(None)
             noise.append((0.0, 0.0))
@@ -275,7 +385,10 @@ def described_loop(analysis: Analysis) -> Loop:
     """The loop as the claims know it, of a history with a generation at least."""
     history, config = analysis.history, analysis.history.config
     rule, largest = luce_rule(config), config.reward.largest(max(1, len(history.class_names)))
-    divergence = [generation.measurements.divergence for generation in history.generations]
+    # under conditions the bounds on divergences are of each condition's law, and divergences are of the pooled ones
+    divergence = [
+        Divergence() if history.conditions else generation.measurements.divergence for generation in history.generations
+    ]
     by_law = any(row.space.endswith(KNOWN_LAW) for row in divergence)
     plain = are_alike(config) and not rule.lapse and not any(rule.position_bias)
     at_top = [
@@ -332,6 +445,26 @@ def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEviden
                 transmission_so_far=transmission(analysis, range(1, t + 1)) if predicted else None,
                 distances=measurements.distances,
                 judge=SecondOpinion.of(judge) if judge else None,
+            )
+        )
+    return rows
+
+
+def condition_rows(analysis: Analysis) -> list[ConditionGeneration]:
+    """The evidence on each generation within one condition."""
+    history, start, rows = analysis.history, analysis.from_start, []
+    for t, generation in enumerate(history.generations):
+        predicted = analysis.steps.moments[t]
+        rows.append(
+            ConditionGeneration(
+                t=t,
+                n_evaluated=len(history.evaluations[t].labels),
+                picks=generation.n_curated,
+                measured=analysis.own[t].figures(),
+                predicted=predicted.figures() if predicted else None,
+                predicted_from_start=start.figures(t) if start else None,
+                transmission=transmission(analysis, [t]) if predicted else None,
+                transmission_so_far=transmission(analysis, range(1, t + 1)) if predicted else None,
             )
         )
     return rows

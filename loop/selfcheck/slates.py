@@ -83,17 +83,23 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
     )
 
 
-def exchangeable(slates: Mapping[int, np.ndarray], t: int | None) -> list[Finding]:
+def exchangeable(
+    slates: Mapping[int, np.ndarray], t: int | None, conditions: Mapping[int, np.ndarray] | None = None
+) -> list[Finding]:
     """Tests that rewards differ between slates, and between positions, as much as chance lets them (`variance_ratio`).
 
     Args:
         slates: (n, K) rewards by K.
         t: the generation.
+        conditions: (n,) of the slates by K, within which their samples are exchangeable; None where they are in all.
     """
     findings = []
     for k, rewards in slates.items():
         if k >= 2 and len(rewards) >= LEAST_SLATES:
-            scores = normal_scores(rewards)
+            scores = np.empty(rewards.shape)
+            under = np.zeros(len(rewards)) if conditions is None else conditions[k]
+            for condition in np.unique(under):
+                scores[under == condition] = normal_scores(rewards[under == condition])
             findings += [between_slates(scores, t), between_positions(scores, t)]
     return findings
 

@@ -118,8 +118,13 @@ def check_generation(store: Store, config: StudyConfig, t: int, raters: RaterTyp
     blocks = [block for block in answered_by(slates, simulated, ties) if rule.fits(block)]
     worst = worst_of(slates, simulated, rule.bias)
     totals.findings += pick_findings(blocks, worst, rule, t)
-    totals.findings += finite_draws(slates, fresh, t, FOREIGN if foreign else NO_EVALUATION)
-    totals.findings += infinite_draws(items[items["k"] == 0], fresh, config, t, raters)
+    conditions = queries.slate_conditions(store)
+    totals.findings += finite_draws(slates, fresh, t, FOREIGN if foreign else NO_EVALUATION, conditions)
+    if conditions and (items["k"] == 0).any():
+        compared = f"{int((items['k'] == 0).sum()):,} picks from infinitely many samples"
+        totals.findings.append(Finding("weighed draws", t, 0, compared, "not checked under conditions"))
+    else:
+        totals.findings += infinite_draws(items[items["k"] == 0], fresh, config, t, raters)
     totals.blocks += blocks
     totals.worst += worst
     totals.samples += len(finite)
@@ -141,7 +146,9 @@ def type_shares(config: StudyConfig, picks: Mapping[int, int], raters: RaterType
     return [shares(by_type, declared)] if by_type and {*by_type, *declared} != {""} else []
 
 
-def finite_draws(slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int, reason: str) -> list[Finding]:
+def finite_draws(
+    slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int, reason: str, conditions: Mapping[int, str]
+) -> list[Finding]:
     """Checks that the slates of finite K are plain draws by the study's reward.
 
     Args:
@@ -149,12 +156,14 @@ def finite_draws(slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: i
         fresh: the generation's evaluation; None where there is none.
         t: the generation.
         reason: why there is none.
+        conditions: of slates by id; empty in a study without.
     """
-    rewards = {k: items["reward"][np.isfinite(items["reward"]).all(axis=1)] for k, items in slates.items()}
-    rewards = {k: values for k, values in rewards.items() if len(values)}
+    known = {k: items[np.isfinite(items["reward"]).all(axis=1)] for k, items in slates.items()}
+    rewards = {k: items["reward"] for k, items in known.items() if len(items)}
+    under = {k: np.array([conditions.get(int(id_), "") for id_ in known[k]["slate"][:, 0]]) for k in rewards}
     if not rewards:
         return []
-    findings = exchangeable(rewards, t)
+    findings = exchangeable(rewards, t, under)
     shown = np.concatenate([values.ravel() for values in rewards.values()])
     if fresh is None:
         compared = f"Rewards of {len(shown):,} samples in slates against fresh ones"

@@ -1,0 +1,184 @@
+"""Conditions: a class per slate, the mix, the prediction and the transmission within each."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from data.measurements import CuratedCounts, Measurements
+from data.records import Evaluated, Generation
+from loop.conditions import StudyConditions
+from loop.config import build as build_config
+from loop.config import parse
+from loop.evidence.study import History, analyse, build, transmission
+from loop.generators import generator_class
+from loop.selfcheck.study import self_checks
+from loop.study import Study, configure
+from loop.training_data import rows_of
+from model.config import Conditions, NetworkConfig, SamplingConfig, TrainConfig
+from model.flow import Flow
+from model.interfaces import Samples
+from model.training import pair_within
+
+MODES = ("data.modes=3", "data.conditions=classes", "network.kind=resample", "reward.center=[0.0,0.0]",
+         "reward.r_min=0", "reward.gamma=4", "curation.k=2", "curation.picks=600", "data.n=600",
+         "evaluation.samples=600", "mix.lam=1.0")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def modes(tmp_path_factory: pytest.TempPathFactory, run) -> Study:
+    """Gaussians whose modes are the conditions, copied without learning error for two generations."""
+    study = Study.create(tmp_path_factory.mktemp("conditions") / "study", configure("gaussians", MODES, seed=2))
+    return run(study, 2)
+
+
+def declared(*conditions: dict, **data: str) -> StudyConditions | None:
+    config = build_config({"data": {"dataset": "digits", **data}, "conditions": list(conditions)})
+    return StudyConditions.of(config, [str(digit) for digit in range(10)])
+
+
+def test_conditions_are_drawn_by_weight_from_the_slates_seed():
+    conditions = declared({"name": "3"}, {"name": "a seven", "label": 7, "weight": 3})
+    assert conditions is not None and conditions.asked == Conditions(("3", "a seven"), (0.25, 0.75))
+    seeds = list(range(4_000))
+    drawn = conditions.of_seeds(seeds)
+    assert drawn.mean() == pytest.approx(0.75, abs=0.03)
+    assert (conditions.of_seeds(seeds[::-1])[::-1] == drawn).all()
+    assert conditions.of_labels(np.array([7, 3, 5, 9])).tolist() == [1, 0, -1, -1]
+    assert Counter(conditions.allotted(1_001, 5).tolist()) == {0: 250, 1: 751}
+    assert (conditions.allotted(50, 5) == conditions.allotted(50, 5)).all()
+    assert conditions.of_names(["a seven", "3"]).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="doesn't name"):
+        conditions.of_names([None])
+
+
+def test_declarations_that_cannot_be_are_refused():
+    everything = declared(conditions="classes")
+    assert everything is not None and len(everything) == 10 and declared() is None
+    with pytest.raises(ValueError, match="go from 0 to 9"):
+        declared({"name": "ten", "label": 10})
+    with pytest.raises(ValueError, match="differ from each other"):
+        declared({"name": "3"}, {"name": "3"})
+    with pytest.raises(ValueError, match="use one of them"):
+        declared({"name": "3"}, conditions="classes")
+    with pytest.raises(ValueError, match="can't draw under conditions"):
+        generator_class(build_config({"network": {"kind": "vae"}, "conditions": [{"name": "0"}]}))
+
+
+def test_study_toml_keeps_its_conditions():
+    config = build_config({"conditions": [{"name": "a rose", "weight": 2.0}, {"name": "0", "label": 0}]})
+    assert parse(config.to_toml()).conditions == config.conditions
+
+
+def test_each_condition_comes_up_by_its_weight_whatever_the_rows():
+    conditions = StudyConditions(Conditions(("a", "b"), (0.25, 0.75)), (0, 1))
+    rows = rows_of(torch.arange(10.0)[:, None], np.array([0] * 8 + [1] * 2), conditions)
+    drawn = rows.take(rows.draw_rows(20_000, np.random.default_rng(0)))
+    assert drawn.conditions is not None and drawn.conditions.float().mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_noise_is_paired_within_conditions_alone():
+    rng = torch.Generator().manual_seed(0)
+    x0, x1, y = torch.randn(40, 2, generator=rng), torch.randn(40, 2, generator=rng), torch.arange(40) % 3
+    paired = pair_within(x0, x1, y, 40)
+    for condition in range(3):
+        own = y == condition
+        assert torch.equal(paired[own].sort(0).values, x1[own].sort(0).values)
+        assert (paired[own] - x0[own]).square().sum() < (x1[own] - x0[own]).square().sum()
+
+
+def test_a_flow_learns_a_law_for_each_condition(tmp_path):
+    class Two:
+        def draw(self, n: int, rng: np.random.Generator) -> Samples:
+            y = rng.integers(2, size=n)
+            x = (4.0 * y[:, None] - 2 + 0.3 * rng.standard_normal((n, 2))).astype(np.float32)
+            return Samples(torch.from_numpy(x), torch.from_numpy(y))
+
+    train = TrainConfig(pretrain_steps=150, batch_size=128, pair_size=64, ema_decay=0.95, pretrain_lr=4e-3)
+    tables = NetworkConfig(width=32, depth=2), train, SamplingConfig(steps=6, batch_size=64)
+    flow = Flow.build((2,), *tables, Conditions(("low", "high"), (0.5, 0.5))).fit(Two(), None, 0)
+    seeds, y = np.arange(300), np.arange(300) % 2
+    x = flow.sample(seeds, y)
+    assert x[y == 0].mean() == pytest.approx(-2, abs=0.2) and x[y == 1].mean() == pytest.approx(2, abs=0.2)
+    flow.save(tmp_path / "flow.safetensors")
+    again = Flow.load(tmp_path / "flow.safetensors", *tables[1:])
+    assert torch.equal(again.sample(seeds[250:], y[250:]), x[250:])
+
+
+def test_class_conditional_unets_and_digits_take_conditions():
+    for shape, network in (((1, 8, 8), NetworkConfig(kind="digits", width=16, depth=1)),
+                           ((3, 16, 16), NetworkConfig(kind="unet", width=32, depth=1))):  # fmt: skip
+        sampling = SamplingConfig(steps=1, batch_size=4)
+        flow = Flow.build(shape, network, TrainConfig(), sampling, Conditions(tuple("abc"), (0.2, 0.3, 0.5)))
+        assert flow.sample(np.arange(3), np.arange(3)).shape == (3, *shape)
+
+
+def test_the_samples_of_a_slate_share_its_condition(modes: Study):
+    rows = list(
+        modes.store.rows(
+            """SELECT slate.condition, label FROM slate JOIN slate_item ON slate_id = slate.id
+            JOIN sample ON sample.id = sample_id"""
+        )
+    )
+    assert len(rows) == 2 * 2 * 600 and all(row["condition"] == f"mode {row['label']}" for row in rows)
+    seeds = list(modes.store.rows("SELECT seed, condition FROM slate"))
+    assert modes.conditions is not None
+    names = [modes.conditions.asked.names[i] for i in modes.conditions.of_seeds([row["seed"] for row in seeds])]
+    assert names == [row["condition"] for row in seeds]
+    generation = modes.store.generations()[1]
+    assert sum(generation.measurements.condition_picks) == 600 and generation.measurements.training
+
+
+def test_the_prediction_within_a_condition_is_the_pairwise_sum_and_pooled_it_is_the_weighted_mean(modes: Study):
+    first, real = modes.store.evaluation(0), modes.store.evaluation(None)
+    assert first is not None and real is not None and first.conditions is not None and real.conditions is not None
+    evidence, wanted = build(modes), []
+    for number, condition in enumerate(evidence.conditions):
+        w, w_real = (np.exp(some.rewards[0][some.conditions == number]) for some in (first, real))
+        picked = np.mean((w[:, None] ** 2 + w**2) / (w[:, None] + w))
+        predicted = condition.generations[1].predicted
+        wanted.append((picked + w_real.mean()) / 2)
+        assert predicted is not None and predicted.mean_w.value == pytest.approx(wanted[-1], rel=1e-9)
+        measured = condition.generations[1]
+        assert measured.measured.mean_w.value == pytest.approx(wanted[-1], rel=0.25)
+        assert measured.transmission is not None and condition.claims
+    pooled = evidence.generations[1]
+    assert pooled.predicted is not None and pooled.predicted.mean_w.value == pytest.approx(np.mean(wanted), rel=1e-9)
+    assert pooled.predicted_from_start is not None
+    assert pooled.predicted_from_start.mean_w.value == pytest.approx(np.mean(wanted), rel=1e-6)
+
+
+def test_slates_of_several_conditions_raise_no_alarm_and_mixed_up_ones_do(modes: Study, copy_of):
+    named = {check.name: check.verdict for check in self_checks(modes.store, modes.config)}
+    assert set(named.values()) <= {"pass", "not applicable"}, named
+
+
+def test_transmission_within_conditions_covers_an_exact_learner():
+    """Three conditions with other rewards; the next generation is drawn from the exact law of picks and real data."""
+    config = configure("gaussians", [*MODES, "mix.lam=inf"], seed=0)
+    weights, shifts, covered = (0.2, 0.3, 0.5), (0.0, 1.0, -0.5), []
+    for rep in range(60):
+        rng = np.random.default_rng([7, rep])
+        y = np.repeat(np.arange(3), [200, 300, 500])
+
+        def law(lift: float, y: np.ndarray = y, rng: np.random.Generator = rng) -> np.ndarray:
+            # under exp(r)-tilted pairs of normals the picked one is the larger with the logistic of the gap
+            pairs = rng.standard_normal((len(y), 2)) * 0.6
+            second = rng.random(len(y)) < 1 / (1 + np.exp(pairs[:, 0] - pairs[:, 1]))
+            chosen = np.where(second, pairs[:, 1], pairs[:, 0]) if lift else pairs[:, 0]
+            return chosen + np.asarray(shifts)[y]
+
+        names = {"conditions": ("a", "b", "c"), "condition_weights": weights, "class_names": ("0",)}
+        facts = Measurements(**names)
+        trained = Measurements(**names, condition_picks=(10**7,) * 3, curated=CuratedCounts(sim=3 * 10**7))
+        generations = [
+            Generation(t, None if not t else 0, "", "", 0, 0 if not t else 3 * 10**7, "", 0, {}, known)
+            for t, known in enumerate((facts, trained))
+        ]
+        samples = [Evaluated(t, law(t)[None], np.zeros(1_000, dtype=np.int32), None, y) for t in range(2)]
+        analysis = analyse(History(config, generations, samples, None), quick=True)
+        for part in (*analysis.conditions, analysis):
+            row = transmission(part, [1])
+            covered.append(row.difference.low <= 0 <= row.difference.high)
+    assert 0.90 <= np.mean(covered) <= 0.99
