@@ -145,7 +145,8 @@ class RewardConfig(_Table):
 
     kind: str = Field(
         default="confidence",
-        description="ball (points), class_prob, confidence, ink (images), factors (flowers), or your own 'module:function'",
+        description="ball (points), class_prob, confidence, ink (images), factors (flowers), or your own "
+        "'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")

@@ -29,7 +29,7 @@ DOCUMENTED = {  # design.md, "study.db"
 ADDED = {  # ours, beyond the documented ones
     "generation": "pick_cut",
     "sample": "label point_json operative_reward text",
-    "evaluation": "id t n rewards labels points",
+    "evaluation": "id t n rewards labels points conditions",
     "slate": "retired_at copy_of answer condition",
     "session": "created_at instructed_at understood_at failed_at closed_at alias",
     "rater": "alias",

@@ -29,6 +29,7 @@ MIGRATIONS = [
     "m007_tally",
     "m008_undo",
     "m009_texts",
+    "m010_conditions",
 ]
 THREADS = 3
 SLATES = 120
