@@ -112,9 +112,7 @@ class ConditionConfig(_Table):
 
     name: str = Field(min_length=1, description="as raters read it: a prompt, or a class")
     weight: float = Field(default=1.0, gt=0, description="how often slates are of it, relative to the others")
-    label: int | None = Field(
-        default=None, ge=0, description="the real data's class of this number; else the class of the same name"
-    )
+    label: int | None = Field(default=None, ge=0, description="the data's class of this number; else that of this name")
 
 
 class MixConfig(_Table):
@@ -367,10 +365,9 @@ class StudyConfig(_Table):
         names = [type_.name for type_ in self.population]
         if len(set(names)) < len(names) or "adversary" in names:
             raise ValueError("population: names must differ from each other and from 'adversary'")
-        conditions = [condition.name for condition in self.conditions]
-        if len(set(conditions)) < len(conditions):
+        if len({condition.name for condition in self.conditions}) < len(self.conditions):
             raise ValueError("conditions: names must differ from each other")
-        if conditions and self.data.conditions == "classes":
+        if self.conditions and self.data.conditions == "classes":
             raise ValueError("data.conditions = 'classes' and [[conditions]] both name conditions; use one of them")
         if self.curation.extend == "accumulate" and self.policy.accumulates:
             raise ValueError("curation.extend and mix.policy would both accumulate the picks; choose one of them")

@@ -144,7 +144,7 @@ def draw_picks(
         judged=None if alike else drawn.scores.operative,
         slate_seeds=slate_seeds,
         all_images=all_images,
-        names=asked.names,
+        names=asked.names or [None] * n,
     )
 
 

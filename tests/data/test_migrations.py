@@ -96,7 +96,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 9
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 10
     store.close()
     assert contents(path.parent) == before
 
