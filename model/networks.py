@@ -23,7 +23,7 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig, conditions: int = 
         ValueError: sides that don't halve three times, or channels that the attention doesn't divide.
     """
     if config.patch > 1:
-        return Patched(shape, config)
+        return Patched(shape, config, conditions)
     if any(side % 8 for side in shape[1:]):
         raise ValueError(f"network.kind 'unet' needs image sides that are multiples of 8, not {shape[1:]}")
     # 64 as in torchcfm's example, or 32 where 64 doesn't divide the channels: attention works at 16 x 16 and below
@@ -63,7 +63,7 @@ class Patched(nn.Module):
         ValueError: sides of the images that these squares don't divide into a multiple of 8.
     """
 
-    def __init__(self, shape: tuple[int, ...], config: NetworkConfig):
+    def __init__(self, shape: tuple[int, ...], config: NetworkConfig, conditions: int = 0):
         super().__init__()
         self.patch = config.patch
         if any(side % (8 * self.patch) for side in shape[1:]):
@@ -72,11 +72,11 @@ class Patched(nn.Module):
                 f"{shape[1]}; set data.size to such a number, or network.patch=1."
             )
         places = shape[0] * self.patch**2, *(side // self.patch for side in shape[1:])
-        self.unet = build_unet(places, config.model_copy(update={"patch": 1}))
+        self.unet = build_unet(places, config.model_copy(update={"patch": 1}), conditions)
 
-    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, t: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         """Velocity (n, channels, height, width) at t (n,) or () and x of the same shape."""
-        return pixel_shuffle(self.unet(t, pixel_unshuffle(x, self.patch)), self.patch)
+        return pixel_shuffle(self.unet(t, pixel_unshuffle(x, self.patch), y), self.patch)
 
 
 class Norm(nn.GroupNorm):

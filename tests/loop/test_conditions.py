@@ -108,7 +108,8 @@ def test_a_flow_learns_a_law_for_each_condition(tmp_path):
 
 def test_class_conditional_unets_and_digits_take_conditions():
     for shape, network in (((1, 8, 8), NetworkConfig(kind="digits", width=16, depth=1)),
-                           ((3, 16, 16), NetworkConfig(kind="unet", width=32, depth=1))):  # fmt: skip
+                           ((3, 16, 16), NetworkConfig(kind="unet", width=32, depth=1)),
+        ((3, 16, 16), NetworkConfig(kind="unet", width=32, depth=1, patch=2))):  # fmt: skip
         sampling = SamplingConfig(steps=1, batch_size=4)
         flow = Flow.build(shape, network, TrainConfig(), sampling, Conditions(tuple("abc"), (0.2, 0.3, 0.5)))
         assert flow.sample(np.arange(3), np.arange(3)).shape == (3, *shape)
