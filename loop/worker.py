@@ -33,6 +33,7 @@ POLL_S = 0.25
 HEARTBEAT_S = 1.0
 BEAT_S = 4.0
 FLAG_S = 5.0
+REASON = 500  # characters of an error in the event log
 
 
 @dataclass
@@ -143,6 +144,10 @@ class Worker:
                         return
                     if not busy:
                         self._stop.wait(POLL_S)
+            except (ValueError, OSError, RuntimeError) as error:
+                if is_main():
+                    self.report_failure(error)
+                raise
             finally:
                 if is_main():
                     self.report_end()
@@ -150,6 +155,12 @@ class Worker:
     def stop(self) -> None:
         """Asks `run` to return after the step at hand. Safe from any thread."""
         self._stop.set()
+
+    def report_failure(self, error: Exception) -> None:
+        """Tells the researcher's page why the worker ended, where the database can be written."""
+        reason = " ".join(str(error).split())[:REASON] or type(error).__name__
+        with suppress(sqlite3.Error):
+            self.study.store.log("worker", "worker_failed", reason=reason)
 
     def report_end(self) -> None:
         """Tells the pages that the worker has ended, unless another process has the database locked just now."""

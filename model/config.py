@@ -42,8 +42,17 @@ class NetworkConfig(_Table):
     kind: str = Field(
         default="mlp",
         description="mlp (points), digits (8x8 images), unet (torchcfm's), vae (images), kde and gaussian (points), "
-        "resample (the control: copies its training set), or your own generator as 'module:Class'",
+        "resample (the control: copies its training set), command (two commands of yours), or your own generator as "
+        "'module:Class'",
     )
+    train_command: str = Field(
+        default="",
+        description="command: turns {data}, a folder of images, into a model in {out}; may use {parent}, {seed}",
+    )
+    sample_command: str = Field(
+        default="", description="command: draws an image into {out} for each line of {seeds} with the {model}"
+    )
+    timeout_s: float = Field(default=86_400.0, gt=0, description="command: one that takes longer is ended")
     width: int = Field(default=192, ge=4, description="features per layer; unet, vae: channels of the first level")
     depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; unet, vae: blocks per level")
     patch: int = Field(
