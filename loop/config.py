@@ -391,6 +391,8 @@ class StudyConfig(_Table):
         kind = self.network.kind
         if kind in POINT_KINDS and not points:
             raise ValueError(f"network.kind '{kind}' is for points; for images use vae, unet or digits")
+        if kind == "command" and points:
+            raise ValueError("network.kind 'command' is for images; for points use mlp, kde or gaussian")
         if kind == "vae" and points:
             raise ValueError("network.kind 'vae' is for images; for points use mlp, kde or gaussian")
         for table in (self.reward, self.adversary, *self.population):

@@ -19,6 +19,7 @@ from loop.slates import COLUMNS, picture
 from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
+from model.command_generator import CommandGenerator
 from model.compute import from_main, processes
 from model.config import Conditions, SamplingConfig, TrainConfig
 from model.estimators import Gaussian, KernelDensity
@@ -31,7 +32,9 @@ from model.vae import Vae
 
 ARCHITECTURE = ("kind", "width", "depth", "patch")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
-OTHERS: dict[str, Any] = {"resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian}
+OTHERS: dict[str, Any] = {
+    "resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian, "command": CommandGenerator,
+}  # fmt: skip
 SNAPSHOT_EVERY_S = 60.0
 OnSheet = Callable[[int, str, bytes], None]
 
@@ -172,7 +175,10 @@ def load_generator(study: Study, t: int) -> Generator:
         CorruptCheckpointError: it isn't what was written.
     """
     config = study.config
-    return generator_class(config).load(study.checkpoint_path(t), config.train, config.sampling)
+    generator = generator_class(config).load(study.checkpoint_path(t), config.train, config.sampling)
+    if isinstance(generator, CommandGenerator):  # by the commands of today, which may have been mended since
+        return replace(generator, network=config.network)
+    return generator
 
 
 def train_first(

@@ -32,7 +32,6 @@ POLL_S = 0.5  # between two looks at a running command; the worker tends the sla
 GRACE_S = 5.0  # from the request to end to the end
 LAST_LINES = 5  # of a failed command's output, in the error
 MODES = {1: "L", 3: "RGB"}
-OPTIONAL = ("parent", "seed", "size", "channels")  # names that a command line may leave out
 
 
 class CommandError(RuntimeError):
@@ -48,15 +47,12 @@ def fill(command: str, values: Mapping[str, str], setting: str) -> list[str]:
         setting: named in errors.
 
     Raises:
-        ValueError: the command is empty or badly quoted, or lacks one of the names.
+        ValueError: the command is badly quoted.
     """
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise ValueError(f"{setting} can't be read ({error}): {command}") from error
-    missing = [f"{{{name}}}" for name in values if f"{{{name}}}" not in command and name not in OPTIONAL]
-    if not words or missing:
-        raise ValueError(f"{setting} needs {', '.join(missing) or 'a command'}; it is '{command}'.")
     for name, value in values.items():
         words = [word.replace(f"{{{name}}}", value) for word in words]
     return words
@@ -115,7 +111,9 @@ def run(words: list[str], setting: str, timeout_s: float, on_step: OnStep | None
     reader.join(GRACE_S)
     if code:
         output = "\n".join(lines) or "(it printed nothing)"
-        raise CommandError(f"{setting} failed with exit code {code}: {shlex.join(words)}\n{output}")
+        raise CommandError(
+            f"{setting} failed with exit code {code}. Its last words: {output}\nIt was: {shlex.join(words)}"
+        )
 
 
 def end(process: subprocess.Popen) -> None:
@@ -256,12 +254,12 @@ class CommandGenerator:
         """An untrained one.
 
         Raises:
-            ValueError: the samples are no images, or a command lacks what it needs.
+            ValueError: the samples are no images, or a command is badly quoted.
         """
         if len(shape) != 3:
             raise ValueError("network.kind 'command' makes images; these data are points.")
-        fill(network.train_command, {"data": "", "out": ""}, "network.train_command")
-        fill(network.sample_command, {"model": "", "seeds": "", "out": ""}, "network.sample_command")
+        for setting in ("train_command", "sample_command"):
+            fill(getattr(network, setting), {}, f"network.{setting}")
         return cls(shape, network, conditions)
 
     def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
@@ -308,7 +306,7 @@ class CommandGenerator:
 
     @property
     def sizes(self) -> dict[str, str]:
-        """What a command may want to know of the images."""
+        """Numbers on the images that a command may ask for."""
         return {"size": str(self.shape[1]), "channels": str(self.shape[0])}
 
     def unpack(self, folder: Path) -> None:

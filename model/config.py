@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Table(BaseModel):
@@ -34,6 +34,9 @@ class ComputeConfig(_Table):
         default="auto", description="auto: CUDA, else Apple's mps, else the CPU; --device says otherwise for one run"
     )
     deterministic: bool = Field(default=False, description="CUDA: operations that repeat to the bit, which are slower")
+
+
+COMMAND_WORDS = {"train_command": ("data", "out"), "sample_command": ("model", "seeds", "out")}  # at the least
 
 
 class NetworkConfig(_Table):
@@ -76,6 +79,15 @@ class NetworkConfig(_Table):
     compile: Literal["auto", "always", "never"] = Field(
         default="auto", description="unet: torch.compile; auto compiles where the work is long enough to pay for it"
     )
+
+    @model_validator(mode="after")
+    def _whole_commands(self) -> "NetworkConfig":
+        for setting, names in COMMAND_WORDS.items() if self.kind == "command" else ():
+            command = getattr(self, setting)
+            missing = [f"{{{name}}}" for name in names if f"{{{name}}}" not in command]
+            if missing:
+                raise ValueError(f"network.{setting} needs {', '.join(missing)}; it is '{command}'")
+        return self
 
 
 class TrainConfig(_Table):

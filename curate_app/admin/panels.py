@@ -537,6 +537,8 @@ def event_words(kind: str, detail: Mapping[str, Any]) -> tuple[str, str]:
         words = SAY["events"][kind].format_map(values)
     except KeyError:
         return kind.replace("_", " "), ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
+    if kind == "worker_failed":
+        return words, str(detail.get("reason", ""))
     if kind == "turn_started":
         parts = [SAY["turn_proxy"].format(n=values["n_proxy"])] if detail.get("n_proxy") else []
         parts += [SAY["turn_excluded"].format(flags=values["excluded"])] if "excluded" in values else []
