@@ -1,9 +1,8 @@
-"""The `curate` command in processes of its own: one sentence for each mistake, and nothing changed on disk."""
+"""The `curate` command: one sentence for each mistake, and nothing changed on disk."""
 
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import socket
@@ -18,23 +17,10 @@ import pytest
 
 from curate_app.cli import VERBS, Verb
 from loop.study import Study, configure
+from tests.curate_app.command_line import Done, curate, curate_process
 
 Change = Callable[[Path], None]
 ROOT = Path(__file__).parents[2]
-
-
-def curate(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command line."""
-    return subprocess.run(
-        [sys.executable, "-m", "curate_app", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "100"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def settings(tiny: tuple[str, ...]) -> list[str]:
@@ -57,13 +43,13 @@ def home(simulated: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def bars_left_out(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+def bars_left_out(done: Done) -> Done:
     """The same without the progress bars, which come before a mistake that is found on the way."""
     last = done.stderr.splitlines(keepends=True)[-1:]
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout, "".join(last))
+    return Done(done.args, done.returncode, done.stdout, "".join(last))
 
 
-def assert_one_sentence(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+def assert_one_sentence(done: Done, code: int, *parts: str) -> None:
     assert (done.returncode, done.stdout) == (code, ""), done
     assert done.stderr.startswith("Error: ") and done.stderr.endswith((".\n", "?\n", "!\n")), done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
@@ -209,7 +195,7 @@ def test_a_port_in_use_is_told_before_anything_is_started(home: Path, contents):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for verb in (["serve", "s"], ["demo", "fresh", "--no-browser"]):
-            assert_one_sentence(curate(*verb, "--port", port, cwd=home), 2, f"127.0.0.1:{port}", "--port")
+            assert_one_sentence(curate_process(*verb, "--port", port, cwd=home), 2, f"127.0.0.1:{port}", "--port")
     assert contents(home) == before
 
 
@@ -283,8 +269,9 @@ def test_damage_is_told_in_one_sentence_and_left_as_it_is(
 
 
 def test_a_traceback_comes_with_debug_only(tmp_path: Path):
-    done = curate("status", "x", "--debug", cwd=tmp_path)
+    done = curate_process("status", "x", "--debug", cwd=tmp_path)
     assert done.returncode != 0 and "Traceback" in done.stderr
+    assert_one_sentence(curate_process("status", "x", cwd=tmp_path), 2, "no study at x")
 
 
 def test_help_lists_the_verbs_and_each_verb_has_an_example():
@@ -324,8 +311,8 @@ def test_everything_that_is_no_code_is_in_the_wheel():
 
 
 def test_doctor_says_what_is_here_and_what_is_missing(home: Path):
-    assert re.fullmatch(r"curate \d+\.\d+\S*\n", curate("--version").stdout)
-    found = json.loads(curate("doctor", ".", "--json", cwd=home).stdout)
+    assert re.fullmatch(r"curate \d+\.\d+\S*\n", curate_process("--version").stdout)
+    found = json.loads(curate_process("doctor", ".", "--json", cwd=home).stdout)
     assert found["versions"]["torch"] and found["device"].startswith(("cpu", "cuda", "mps"))
     assert found["studies"] == ["s"] and set(found["optional"]) == {"datasette", "torch-fidelity", "timm"}
     told = curate("doctor", "nowhere", cwd=home)
@@ -412,7 +399,7 @@ def test_a_log_goes_out_and_comes_back(home: Path):
 
 
 def test_simulate_goes_on_where_it_was_and_does_nothing_when_done(home: Path):
-    done = curate("simulate", "s", "--generations", 1, "--json", cwd=home)
+    done = curate_process("simulate", "s", "--generations", 1, "--json", cwd=home)
     assert done.returncode == 0 and len(json.loads(done.stdout)["generations"]) == 2
     further = curate("simulate", "s", "--generations", 2, "--json", cwd=home)
     assert [row["t"] for row in json.loads(further.stdout)["generations"]] == [0, 1, 2]
