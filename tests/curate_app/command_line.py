@@ -14,7 +14,7 @@ import pytest
 from curate_app.cli import main
 
 Done = subprocess.CompletedProcess[str]
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "100"}
 
 
 def warn(message: Warning | str, category: type[Warning], path: str, line: int, *_: object) -> None:

@@ -312,7 +312,7 @@ def test_everything_that_is_no_code_is_in_the_wheel():
 
 def test_doctor_says_what_is_here_and_what_is_missing(home: Path):
     assert re.fullmatch(r"curate \d+\.\d+\S*\n", curate_process("--version").stdout)
-    found = json.loads(curate_process("doctor", ".", "--json", cwd=home).stdout)
+    found = json.loads(curate("doctor", ".", "--json", cwd=home).stdout)
     assert found["versions"]["torch"] and found["device"].startswith(("cpu", "cuda", "mps"))
     assert found["studies"] == ["s"] and set(found["optional"]) == {"datasette", "torch-fidelity", "timm"}
     told = curate("doctor", "nowhere", cwd=home)
