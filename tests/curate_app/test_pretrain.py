@@ -1,12 +1,12 @@
 """`curate pretrain`: a generator for many studies, the same that a study would train for itself."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.curate_app import command_line
 
 SMALL = [
     "data.n=300", "network.width=32", "network.depth=1", "train.pretrain_steps=40", "classifier.width=4",
@@ -15,10 +15,8 @@ SMALL = [
 ]  # fmt: skip
 
 
-def curate(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    settings = [part for setting in SMALL for part in ("--set", setting)]
-    command = [sys.executable, "-m", "curate_app", *args, *settings]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def curate(*args: str, folder: Path) -> command_line.Done:
+    return command_line.curate(*args, *(part for setting in SMALL for part in ("--set", setting)), cwd=folder)
 
 
 @pytest.fixture(scope="module")

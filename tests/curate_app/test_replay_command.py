@@ -1,10 +1,7 @@
-"""`curate replay` in processes of its own."""
+"""`curate replay`: a report that says what it is, and mistakes."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +10,7 @@ import pytest
 from curate_app.commands.simulate import replay
 from loop.simulate import simulate
 from loop.study import Study, configure
-
-
-def curate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "curate_app", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+from tests.curate_app.command_line import curate
 
 
 @pytest.fixture(scope="module")
