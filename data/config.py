@@ -47,7 +47,7 @@ class DataConfig(BaseModel):
     size: int = Field(
         default=32,
         ge=8,
-        le=512,
+        le=1_024,
         description="cifar10 and folder: images are cut and scaled to size x size; CIFAR-10 has 32",
     )
 

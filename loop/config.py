@@ -32,6 +32,7 @@ from model.config import (
 
 POINT_SETS = ("moons", "gaussians")
 POINT_KINDS = ("kde", "gaussian")
+PICTURE_KINDS = ("vae", "diffusers", "command")
 IMAGE_REWARDS = ("class_prob", "confidence", "ink")
 Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
 PanelKind = Literal["open", "prolific", "mturk", "link"]
@@ -391,10 +392,8 @@ class StudyConfig(_Table):
         kind = self.network.kind
         if kind in POINT_KINDS and not points:
             raise ValueError(f"network.kind '{kind}' is for points; for images use vae, unet or digits")
-        if kind == "command" and points:
-            raise ValueError("network.kind 'command' is for images; for points use mlp, kde or gaussian")
-        if kind == "vae" and points:
-            raise ValueError("network.kind 'vae' is for images; for points use mlp, kde or gaussian")
+        if kind in PICTURE_KINDS and points:
+            raise ValueError(f"network.kind '{kind}' is for images; for points use mlp, kde or gaussian")
         for table in (self.reward, self.adversary, *self.population):
             parse_weights(table.weights)
         kinds = [("reward.kind", self.reward.kind)]

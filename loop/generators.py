@@ -22,6 +22,7 @@ from model import weights_import
 from model.command_generator import CommandGenerator
 from model.compute import from_main, processes
 from model.config import Conditions, SamplingConfig, TrainConfig
+from model.diffusers_generator import DiffusersGenerator, open_base
 from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
 from model.interfaces import Generator, OnStep, Rows, TrainingSet, import_named
@@ -33,8 +34,13 @@ from model.vae import Vae
 ARCHITECTURE = ("kind", "width", "depth", "patch")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")
 OTHERS: dict[str, Any] = {
-    "resample": Resampler, "vae": Vae, "kde": KernelDensity, "gaussian": Gaussian, "command": CommandGenerator,
-}  # fmt: skip
+    "resample": Resampler,
+    "vae": Vae,
+    "kde": KernelDensity,
+    "gaussian": Gaussian,
+    "command": CommandGenerator,
+    "diffusers": DiffusersGenerator,
+}
 SNAPSHOT_EVERY_S = 60.0
 OnSheet = Callable[[int, str, bytes], None]
 
@@ -69,6 +75,14 @@ def pretrained(config: StudyConfig, on_bytes: OnBytes | None = None) -> Pretrain
     # the weights are the study's own from here on: a path that only this machine has says nothing about them
     network = config.network.model_copy(update={"file": "", "file_sha256": ""})
     return Pretrained(replace(flow, network_config=network, parent=None), located)
+
+
+def check_pretrained(config: StudyConfig) -> None:
+    """Refuses a generator that `network.file` names and that doesn't go with the study; errors as of `pretrained`."""
+    if config.network.kind == "diffusers":
+        open_base(config.network).check(sample_shape(config.data))
+    else:
+        pretrained(config)
 
 
 def check_architecture(flow: Flow, config: StudyConfig) -> None:

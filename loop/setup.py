@@ -385,8 +385,8 @@ def copy_donated(study: Study, donor: Study | None, part: str, path: Path) -> bo
 
 
 def take_pretrained(study: Study, path: Path, report: Report) -> bool:
-    """Writes the generator that `network.file` names as generation 0; False if it names none."""
-    if not study.config.network.file:
+    """Writes the flow that `network.file` names as generation 0; False if it names none."""
+    if not study.config.network.file or study.config.network.kind == "diffusers":
         return False
     generator = pretrained(study.config, partial(report, "downloading"))
     generator.flow.save(path)

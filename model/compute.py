@@ -24,7 +24,7 @@ from model.config import NetworkConfig, TrainConfig
 from model.sampling import Velocity
 
 T = TypeVar("T")
-LARGE = frozenset({"unet"})  # kinds whose time goes into arithmetic rather than into calls
+LARGE = frozenset({"unet", "diffusers"})  # kinds whose time goes into arithmetic rather than into calls
 BF16_PROCESSORS = ("avx512_bf16", "amx_bf16")
 TIMEOUT = timedelta(minutes=20)  # of a process that waits for another; one that ends closes its connections at once
 COMPILE_PAYS = 30_000  # evaluations of the network on one image in a training; docs/sampling.md

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 
 class _Table(BaseModel):
@@ -45,8 +45,8 @@ class NetworkConfig(_Table):
     kind: str = Field(
         default="mlp",
         description="mlp (points), digits (8x8 images), unet (torchcfm's), vae (images), kde and gaussian (points), "
-        "resample (the control: copies its training set), command (two commands of yours), or your own generator as "
-        "'module:Class'",
+        "resample (the control: copies its training set), diffusers (a saved pipeline), command (two commands of yours), "
+        "or your own generator as 'module:Class'",
     )
     train_command: str = Field(
         default="",
@@ -70,11 +70,15 @@ class NetworkConfig(_Table):
     file: str = Field(
         default="",
         description="a pretrained generator 0: a file from `curate pretrain` (.safetensors) or of torchcfm's CIFAR-10 "
-        "example (.pt), or torchcfm-otcfm, its published weights; empty: pretrain one",
+        "example (.pt), or torchcfm-otcfm, its published weights; empty: pretrain one. diffusers: a folder with a "
+        "saved pipeline, or a Hub id",
     )
     file_sha256: str = Field(default="", description="what the SHA-256 of that file has to be; empty: not checked")
+    rank: NonNegativeInt | Literal["auto"] = Field(
+        default="auto", description="diffusers: of the LoRA adapter; 0 trains all weights; auto: 4 for prompts, else 0"
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="unet: auto is bf16 where the processor has it; the others work in fp32"
+        default="auto", description="unet, diffusers: auto is bf16 where the processor has it; the others work in fp32"
     )
     compile: Literal["auto", "always", "never"] = Field(
         default="auto", description="unet: torch.compile; auto compiles where the work is long enough to pay for it"
@@ -133,6 +137,19 @@ class SamplingConfig(_Table):
         default="uniform", description="where the steps end: shorter ones late, at the data, or early, at the noise"
     )
     batch_size: int = Field(default=1_024, ge=1)
+    scheduler: str = Field(
+        default="", description="diffusers: one of its schedulers, such as DDIMScheduler; empty: the pipeline's own"
+    )
+    guidance_scale: float | Literal["auto"] = Field(
+        default="auto", description="diffusers: of classes or prompts; 1: none; auto: the pipeline's own"
+    )
+
+    @field_validator("guidance_scale")
+    @classmethod
+    def _from_one(cls, scale: float | str) -> float | str:
+        if not isinstance(scale, str) and scale < 1:
+            raise ValueError("guidance_scale must be 1 (none) or more, or auto")
+        return scale
 
 
 LearnerKind = Literal["curate", "reward_weighted", "best_of_k", "dpo", "luce_dpo"]

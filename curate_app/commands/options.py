@@ -81,21 +81,22 @@ def check_checkpoint(config: "StudyConfig", study: Path, device: str | None = No
         ValueError: the generator can't be read or doesn't go with the study.
         DownloadError: it can't be downloaded.
     """
-    if not config.network.file or study.exists():
+    pipeline = config.network.kind == "diffusers"  # which says itself that it needs a file
+    if not (config.network.file or pipeline) or study.exists():
         return
     from curate_app.console import err, phase_bars
     from curate_app.processes import use_threads
     from loop.presets import PUBLISHED, locate
 
     with phase_bars() as report:
-        located = locate(config.network, partial(report, "downloading"))
+        located = None if pipeline else locate(config.network, partial(report, "downloading"))
     use_threads(beside_app=False, small=config.network.kind == "mlp")
     from loop.compute import choose_device  # after use_threads: torch reads the number of threads when imported
-    from loop.generators import pretrained
+    from loop.generators import check_pretrained
 
     choose_device(config, device)
-    pretrained(config)
-    if config.network.file in PUBLISHED:
+    check_pretrained(config)
+    if located and config.network.file in PUBLISHED:
         err.print(f"{located.source}: SHA-256 {located.sha256}")
 
 

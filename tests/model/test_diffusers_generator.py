@@ -1,0 +1,189 @@
+"""Pipelines of diffusers as generators: samples as by the pipeline itself, training, checkpoints, refusals."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.diffusers_generator import DiffusersGenerator
+from model.interfaces import Conditions, Samples
+from tests.pipelines import save_ddpm, save_dit, save_stable_diffusion
+
+SEEDS = np.arange(500, 507)
+OF = np.arange(7) % 3
+CLASSES = Conditions(("cat", "dog", "fowl"), (0.5, 0.25, 0.25))
+PROMPTS = Conditions(("a red cat", "dog", "fowl"), (0.5, 0.25, 0.25))
+SHAPES = {"ddpm": (1, 8, 8), "classes": (1, 8, 8), "dit": (3, 16, 16), "sd": (3, 16, 16)}
+CONDITIONS = {"classes": CLASSES, "dit": CLASSES, "sd": PROMPTS}
+SAMPLING = {"steps": 4, "batch_size": 4}
+TRAIN = TrainConfig(finetune_steps=4, finetune_lr=1e-2, batch_size=4, ema_decay=0, warmup_steps=0)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one pipeline of each kind."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    save_ddpm(folder / "ddpm", attention=False)
+    save_ddpm(folder / "classes", classes=3)
+    save_dit(folder / "dit")
+    save_stable_diffusion(folder / "sd")
+    return folder
+
+
+@pytest.fixture
+def build(saved: Path) -> Callable[..., DiffusersGenerator]:
+    """A factory: generation 0 of a pipeline by its name."""
+
+    def make(name: str, rank: int | str = "auto", **sampling: object) -> DiffusersGenerator:
+        network = NetworkConfig.model_validate(
+            {"kind": "diffusers", "file": str(saved / name), "rank": rank, "precision": "fp32"}
+        )
+        how = SamplingConfig.model_validate(SAMPLING | sampling)
+        conditions = [CONDITIONS[name]] if name in CONDITIONS else []
+        return DiffusersGenerator.build(SHAPES[name], network, TRAIN, how, *conditions)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Bright:
+    """Bright images, under all conditions alike."""
+
+    shape: tuple[int, ...]
+    conditional: bool = False
+
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
+        of = torch.from_numpy(rng.integers(3, size=n)) if self.conditional else None
+        return Samples(torch.full((n, *self.shape), 0.8), of)
+
+
+def drawn(generator: DiffusersGenerator, rows: slice = slice(None)) -> torch.Tensor:
+    return generator.sample(SEEDS[rows], OF[rows] if generator.conditions else None)
+
+
+def generators(seeds: np.ndarray) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_generation_is_trained_written_and_read_back(name: str, build: Callable[..., DiffusersGenerator], tmp_path):
+    first = build(name, rank=0 if name == "ddpm" else "auto" if name == "sd" else 2)
+    x0 = drawn(first)
+    assert x0.shape == (7, *SHAPES[name]) and x0.dtype == torch.float32 and x0.abs().max() <= 1
+    assert torch.allclose(drawn(first, slice(3, 6)), x0[3:6], atol=1e-5)  # whatever is drawn with it
+    assert (x0[0] - x0[3]).abs().max() > 1e-3
+    calls = []
+    assert not first.fit(Bright(SHAPES[name]), None, 1, lambda *step: calls.append(step)).weights and not calls
+    sha256 = first.save(tmp_path / "0.safetensors")
+    parent = DiffusersGenerator.load(tmp_path / "0.safetensors", TRAIN, first.sampling)
+    assert parent.sha256 == sha256 and parent.conditions == first.conditions
+    training = Bright(SHAPES[name], name in CONDITIONS)
+    child = parent.fit(training, parent, 3, lambda *step: calls.append(step))
+    x1 = drawn(child)
+    assert calls == [(4, 4)] and child.parent == sha256 and (x1 - x0).abs().max() > 1e-3
+    assert torch.equal(drawn(parent), x0)  # the base is back
+    assert torch.equal(drawn(parent.fit(training, parent, 3)), x1)
+    again = parent.fit(training, None, 3)  # a later generation from the base
+    assert torch.equal(drawn(again), x1) and again.parent is None
+    child.save(tmp_path / "1.safetensors")
+    assert torch.equal(drawn(DiffusersGenerator.load(tmp_path / "1.safetensors", TRAIN, first.sampling)), x1)
+    if first.base.rank:
+        assert all("lora_" in weight for weight in child.weights)
+        assert child.fit(training, child, 3).weights.keys() == child.weights.keys()
+
+
+def test_samples_are_those_of_the_pipeline_itself(saved: Path, build: Callable[..., DiffusersGenerator]):
+    from diffusers import DDIMScheduler, DDPMPipeline, DiffusionPipeline, DiTPipeline
+
+    ddpm = DDPMPipeline.from_pretrained(saved / "ddpm")
+    images = ddpm(batch_size=7, generator=generators(SEEDS), num_inference_steps=4, output_type="pt").images
+    assert torch.allclose(drawn(build("ddpm", batch_size=7)), 2 * images - 1, atol=1e-4)
+    ddpm.scheduler = DDIMScheduler.from_config(ddpm.scheduler.config)
+    by_ddim = drawn(build("ddpm", scheduler="DDIMScheduler"))
+    assert (by_ddim - drawn(build("ddpm"))).abs().max() > 0.1
+    dit = DiTPipeline.from_pretrained(saved / "dit")
+    labels = dit.get_label_ids([CLASSES.names[i] for i in OF])
+    images = dit(labels, 1.0, generators(SEEDS), 4, output_type="pt").images
+    plain = drawn(build("dit", guidance_scale=1))
+    assert torch.allclose(plain, 2 * images - 1, atol=1e-4)
+    assert build("dit").guidance_scale == 4 and (drawn(build("dit")) - plain).abs().max() > 1e-3
+    text = DiffusionPipeline.from_pretrained(saved / "sd")
+    prompts = [PROMPTS.names[i] for i in OF]
+    how = {"height": 16, "width": 16, "num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
+    images = text(prompts, generator=generators(SEEDS), **how).images
+    assert torch.allclose(drawn(build("sd", guidance_scale=3.0)), 2 * images - 1, atol=1e-4)
+
+
+def test_an_adapter_is_one_that_diffusers_loads(saved: Path, build: Callable[..., DiffusersGenerator], tmp_path: Path):
+    from diffusers import DiffusionPipeline
+
+    parent = build("sd")
+    child = parent.fit(Bright(SHAPES["sd"], True), parent, 3)
+    child.save(tmp_path / "000001.safetensors")
+    pipeline = DiffusionPipeline.from_pretrained(saved / "sd")
+    pipeline.load_lora_weights(tmp_path, weight_name="000001.safetensors")
+    prompts = [PROMPTS.names[i] for i in OF]
+    images = pipeline(
+        prompts, height=16, width=16, num_inference_steps=4, generator=generators(SEEDS), output_type="pt"
+    ).images
+    assert torch.allclose(drawn(child), 2 * images - 1, atol=1e-4)
+
+
+def test_training_moves_samples_towards_the_training_set(build: Callable[..., DiffusersGenerator]):
+    parent = build("ddpm", steps=10)
+    longer = DiffusersGenerator(**{**vars(parent), "train": TRAIN.model_copy(update={"finetune_steps": 60})})
+    child = longer.fit(Bright(SHAPES["ddpm"]), parent, 1)
+    before, after = ((drawn(generator) - 0.8).square().mean() for generator in (parent, child))
+    assert after < 0.6 * before
+
+
+def test_what_does_not_go_together_is_refused_in_one_sentence(
+    saved: Path, build: Callable[..., DiffusersGenerator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refusal(name: str, shape: tuple[int, ...], conditions: Conditions | None = None, **settings: object) -> str:
+        network = NetworkConfig.model_validate({"kind": "diffusers", "file": str(saved / name), **settings})
+        with pytest.raises(ValueError) as error:
+            DiffusersGenerator.build(shape, network, TRAIN, SamplingConfig(), conditions)
+        return str(error.value)
+
+    assert "8 x 8 pixels with 1 channels" in refusal("ddpm", (3, 32, 32))
+    assert "multiples of 2" in refusal("sd", (3, 15, 15), PROMPTS)
+    assert "name them in study.toml" in refusal("sd", (3, 16, 16))
+    assert "draws by class" in refusal("dit", (3, 16, 16))
+    assert "can't draw under conditions" in refusal("ddpm", (1, 8, 8), CLASSES)
+    assert "has 3 classes" in refusal("dit", (3, 16, 16), Conditions(tuple("abcd"), (0.25,) * 4))
+    assert "set network.rank to 0" in refusal("ddpm", (1, 8, 8), rank=4)
+    assert "is another" in refusal("ddpm", (1, 8, 8), file_sha256="0" * 64)
+    assert "model_index.json" in refusal("nothing", (1, 8, 8))
+    for sampling, words in ({"guidance_scale": 2}, "without guidance"), ({"steps": 101}, "has 100"):
+        with pytest.raises(ValueError, match=words):
+            build("ddpm", **sampling)
+    with pytest.raises(ValueError, match=r"DDIMScheduler"):
+        build("ddpm", scheduler="Euler")
+    with pytest.raises(ValueError, match="have no conditions"):
+        build("dit", 2).fit(Bright(SHAPES["dit"]), build("dit", 2), 1)
+
+    moved = shutil.copytree(saved / "ddpm", tmp_path / "ddpm")
+    network = NetworkConfig(kind="diffusers", file=str(moved), precision="fp32")
+    generator = DiffusersGenerator.build((1, 8, 8), network, TRAIN, SamplingConfig())
+    generator.save(tmp_path / "0.safetensors")
+    index = (moved / "model_index.json").read_text()
+    (moved / "model_index.json").write_text(index + "\n")
+    with pytest.raises(ValueError, match="isn't the pipeline"):
+        DiffusersGenerator.load(tmp_path / "0.safetensors", TRAIN, SamplingConfig())
+    (moved / "model_index.json").write_text(index.replace("DDPMPipeline", "FluxPipeline"))
+    with pytest.raises(ValueError, match="is a FluxPipeline; supported are DDPMPipeline, "):
+        DiffusersGenerator.load(tmp_path / "0.safetensors", TRAIN, SamplingConfig())
+    (moved / "model_index.json").write_text(index)
+    (moved / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="can't be read"):
+        DiffusersGenerator.load(tmp_path / "0.safetensors", TRAIN, SamplingConfig())
+
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert "pip install 'curate[diffusers]'" in refusal("classes", (1, 8, 8), CLASSES)
