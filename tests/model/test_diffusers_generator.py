@@ -1,5 +1,6 @@
 """Pipelines of diffusers as generators: samples as by the pipeline itself, training, checkpoints, refusals."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from loop.generators import load_generator
+from loop.simulate import simulate
+from loop.study import Study, configure
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.diffusers_generator import DiffusersGenerator
 from model.interfaces import Conditions, Samples
@@ -187,3 +191,24 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(
 
     monkeypatch.setitem(sys.modules, "peft", None)
     assert "pip install 'curate[diffusers]'" in refusal("classes", (1, 8, 8), CLASSES)
+
+
+def test_a_study_begins_with_the_pipeline_and_trains_it_on_picks(saved: Path, tmp_path: Path):
+    settings = (
+        "network.kind=diffusers", f"network.file={saved / 'ddpm'}", "network.precision=fp32", "train.finetune_steps=4",
+        "train.finetune_lr=0.01", "train.batch_size=8", "sampling.steps=3", "sampling.batch_size=64", "data.n=120",
+        "classifier.width=4", "classifier.epochs=1", "curation.picks=20", "evaluation.samples=100",
+        "curation.extend=none", "mix.lam=inf",
+    )  # fmt: skip
+    study = Study.create(tmp_path / "study", configure("digits", settings))
+    phases = []
+    simulate(study, 1, lambda phase, done, total: phases.append(phase))
+    assert "pretraining" not in phases and "training" in phases
+    first, second = study.store.generations()
+    assert first.policy == "pretrained elsewhere" and second.n_curated == 20
+    base = json.loads(study.checkpoint_path(1).with_suffix(".json").read_text())["config"]
+    assert base["base"]["sha256"] == load_generator(study, 0).base.sha256  # pyright: ignore[reportAttributeAccessIssue]
+    assert base["sampled"] == {"guidance_scale": 1.0, "num_inference_steps": 3}
+    simulate(study, 2, lambda phase, done, total: None)  # goes on from generation 1 on disk
+    assert len(study.store.generations()) == 3
+    study.store.close()
