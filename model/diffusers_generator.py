@@ -491,7 +491,7 @@ class DiffusersGenerator:
         }
 
     def known(self) -> Callable[[torch.Tensor | None, torch.Generator], Any]:
-        """The condition that `Base.predict` is given in training, as a function of a batch's (n,) conditions and random numbers."""
+        """The `given` of `Base.predict` as a function of a batch's (n,) conditions and of random numbers."""
         if self.conditions is None:
             return lambda _conditions, _generator: None
         base, names = self.base, self.conditions.names
