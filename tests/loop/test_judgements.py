@@ -13,7 +13,7 @@ from loop.raters.quality import answer_flags, session_flags
 from loop.selfcheck import self_checks
 from loop.study import Study, faults
 from loop.training_data import read_curated
-from loop.users import fit
+from loop.learners import fit
 
 Make = Callable[..., Study]
 SIMULATED = FitOptions(AnswerFilter(kinds=("sim",)))
