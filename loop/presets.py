@@ -127,6 +127,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluation": {"samples": 1_000},
     },
     "folder-large": FOLDER_LARGE,
+    # a pipeline of diffusers, trained on picks alone; the rate is that of diffusers' LoRA scripts
+    "diffusers": {
+        "data": {"dataset": "folder"},
+        "network": {"kind": "diffusers"},
+        "train": {"finetune_steps": 200, "finetune_lr": 1e-4, "batch_size": 8, "warmup_steps": 20, "ema_decay": 0.0},
+        "sampling": {"steps": 30, "batch_size": 8},
+        "reward": {"kind": "confidence", "gamma": 5.0},
+        "classifier": {"width": 32, "shift": 2, "flip": True},
+        "curation": {"k": 4, "extend": "accumulate", "picks": 100},
+        "mix": {"lam": float("inf")},
+        "pool": {"size": 16, "audit": 8},
+        "evaluation": {"samples": 100},
+    },
     # a class per slate; the reward varies within each class, so that transmission can be measured there
     "digits-classes": {
         "generations": 3,

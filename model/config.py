@@ -45,8 +45,8 @@ class NetworkConfig(_Table):
     kind: str = Field(
         default="mlp",
         description="mlp (points), digits (8x8 images), unet (torchcfm's), vae (images), kde and gaussian (points), "
-        "resample (the control: copies its training set), diffusers (a saved pipeline), command (two commands of yours), "
-        "or your own generator as 'module:Class'",
+        "resample (the control: copies its training set), diffusers (a saved pipeline), command (two commands of "
+        "yours), or your own generator as 'module:Class'",
     )
     train_command: str = Field(
         default="",

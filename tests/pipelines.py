@@ -6,10 +6,8 @@ from pathlib import Path
 import torch
 
 
-def save_ddpm(
-    folder: Path, channels: int = 1, size: int = 8, classes: int | None = None, attention: bool = True
-) -> Path:
-    """A DDPM of so many pixels a side, under so many classes or none."""
+def save_ddpm(folder: Path, classes: int | None = None, attention: bool = True) -> Path:
+    """A DDPM of grey images of 8 x 8 pixels, as the digits are, under so many classes or none."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     torch.manual_seed(1)

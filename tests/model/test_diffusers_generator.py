@@ -193,22 +193,38 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(
     assert "pip install 'curate[diffusers]'" in refusal("classes", (1, 8, 8), CLASSES)
 
 
-def test_a_study_begins_with_the_pipeline_and_trains_it_on_picks(saved: Path, tmp_path: Path):
+def stopped(phase: str, _done: int, _total: int) -> None:
+    if phase == "training":
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("conditions", ["none", pytest.param("classes", marks=pytest.mark.slow)])
+def test_a_study_begins_with_the_pipeline_and_trains_it_on_picks(conditions: str, tmp_path: Path):
+    base = save_ddpm(tmp_path / "base", 10 if conditions == "classes" else None)
     settings = (
-        "network.kind=diffusers", f"network.file={saved / 'ddpm'}", "network.precision=fp32", "train.finetune_steps=4",
+        "network.kind=diffusers", f"network.file={base}", "network.precision=fp32", "train.finetune_steps=4",
         "train.finetune_lr=0.01", "train.batch_size=8", "sampling.steps=3", "sampling.batch_size=64", "data.n=120",
         "classifier.width=4", "classifier.epochs=1", "curation.picks=20", "evaluation.samples=100",
-        "curation.extend=none", "mix.lam=inf",
+        "curation.extend=none", f"data.conditions={conditions}",
     )  # fmt: skip
-    study = Study.create(tmp_path / "study", configure("digits", settings))
+    study, other = (Study.create(tmp_path / name, configure("digits", settings)) for name in ("study", "other"))
     phases = []
     simulate(study, 1, lambda phase, done, total: phases.append(phase))
     assert "pretraining" not in phases and "training" in phases
     first, second = study.store.generations()
     assert first.policy == "pretrained elsewhere" and second.n_curated == 20
-    base = json.loads(study.checkpoint_path(1).with_suffix(".json").read_text())["config"]
-    assert base["base"]["sha256"] == load_generator(study, 0).base.sha256  # pyright: ignore[reportAttributeAccessIssue]
-    assert base["sampled"] == {"guidance_scale": 1.0, "num_inference_steps": 3}
-    simulate(study, 2, lambda phase, done, total: None)  # goes on from generation 1 on disk
-    assert len(study.store.generations()) == 3
-    study.store.close()
+    stored = json.loads(study.checkpoint_path(1).with_suffix(".json").read_text())["config"]
+    generator = load_generator(study, 1)
+    assert isinstance(generator, DiffusersGenerator) and stored["base"]["sha256"] == generator.base.sha256
+    assert stored["sampled"] == {"guidance_scale": 1.0, "num_inference_steps": 3}
+    of = [None] if conditions == "none" else list("0123456789")
+    assert {row["condition"] for row in study.store.rows("SELECT condition FROM slate")} <= set(of)
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(other, 1, stopped)
+    simulate(other, 1, lambda phase, done, total: None)
+    assert [row.checkpoint_sha256 for row in other.store.generations()] == [
+        row.checkpoint_sha256 for row in study.store.generations()
+    ]
+    for opened in (study, other):
+        opened.store.close()
