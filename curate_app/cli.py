@@ -29,6 +29,10 @@ VERBS = {  # name: where its function or group is, in curate_app.commands; and t
         "simulate:replay",
         "Train other generators on a study's picks, from its generation 0: what if the mix or the rule were different?",
     ),
+    "audit": (
+        "simulate:audit",
+        "Let people compare what came out of several studies, blind: makes a study of pairs, to be served.",
+    ),
     "sweep": (
         "sweep:sweep",
         "Simulate a study for each combination and seed, side by side; an interrupted sweep goes on with the same "

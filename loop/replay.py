@@ -157,6 +157,8 @@ def check_replayable(source: Study, generations: Sequence[Generation]) -> None:
             f"{source.path} is an imported log without generators, so there is no generation 0 to start from; "
             "replay the study that it was exported from."
         )
+    if source.sources:
+        raise ValueError(f"{source.path} is an audit, whose picks train nothing; replay a study that it compares.")
     if len(generations) < 2:
         raise ValueError(f"{source.path} has no generation that picks trained, so there is nothing to replay yet.")
     old = next((generation.t for generation in generations[1:] if generation.measurements.turn is None), None)

@@ -64,6 +64,7 @@ def simulate(
         if queries.count_raters(study.store).get("human"):
             raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
         study.check_goes_on()
+        study.check_simulates()
 
     from_main(check)
     with only_worker(study.path) if is_main() else nullcontext(), shown_on_pages(study, report, planned) as report:

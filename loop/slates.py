@@ -7,6 +7,7 @@ store, ahead of the raters; templates are copied into check slates.
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal, Self
 
 import numpy as np
@@ -221,7 +222,15 @@ class Pool:
         self.store, self.scorer, self.seed, self.k, self.audit_k = store, scorer, seed, k, audit_k
         self.batch, self.at_once, self.conditions = batch, at_once, conditions
 
-    def top_up(self, purpose: Literal["curation", "audit"], size: int, generators: dict[int, Generator], t: int) -> int:
+    def top_up(
+        self,
+        purpose: Literal["curation", "audit"],
+        size: int,
+        generators: dict[int, Generator],
+        t: int,
+        *,
+        all_pairs: bool = False,
+    ) -> int:
         """Fills the pool to at least `size` free slates of generation t once it is down to three quarters.
 
         Args:
@@ -229,6 +238,7 @@ class Pool:
             size: free slates wanted.
             generators: by generation; t must be among them.
             t: the generation that is served.
+            all_pairs: audit slates are pairs, of any two generations equally often.
 
         Returns:
             How many slates were made.
@@ -242,7 +252,7 @@ class Pool:
         if purpose == "curation":
             self.add_curation(generators[t], t, first, missing)
         else:
-            self.add_audit(generators, t, first, missing)
+            self.add_audit(generators, t, first, missing, all_pairs=all_pairs)
         return missing
 
     def add_curation(self, generator: Generator, t: int, first: int, n: int) -> None:
@@ -255,17 +265,23 @@ class Pool:
             slates = slates_of(rows, self.k, t, "curation", slate_seeds, asked.names)
             self.store.add_slates(slates, random_ids=True)
 
-    def add_audit(self, generators: dict[int, Generator], t: int, first: int, n: int) -> None:
+    def add_audit(
+        self, generators: dict[int, Generator], t: int, first: int, n: int, *, all_pairs: bool = False
+    ) -> None:
         """Adds n audit slates, numbered from `first`, in one transaction.
 
-        Half of a slate is generation t's, the rest goes round the others; its seed permutes the positions.
+        Half of a slate is generation t's, the rest goes round the others; or slates go round all pairs of generations.
+        A slate's seed permutes the positions.
         """
         k, seeds = self.audit_k, self._seeds("audit", t, first, n, self.audit_k)
         others = [other for other in sorted(generators) if other != t] or [t]
+        pairs = list(combinations(sorted(generators), 2)) if all_pairs else []
         sources = np.empty((n, k), dtype=np.int64)
         slate_seeds = [derive_seed(self.seed, t, STREAMS["audit"], first + i) for i in range(n)]
         for i, slate_seed in enumerate(slate_seeds):
             plan = [t if j % 2 == 0 else others[(i + j // 2) % len(others)] for j in range(k)]
+            if pairs:
+                plan = pairs[(first + i) % len(pairs)]
             sources[i] = np.random.default_rng(slate_seed).permutation(plan)
         asked = Asked.of(self.conditions, slate_seeds)
         under = asked.of_samples(k)

@@ -8,7 +8,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -65,6 +65,30 @@ def only_worker(study_path: Path) -> Iterator[None]:
 
 class StudyExistsError(ValueError):
     """There is something at the path already."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSource:
+    """The origin of one generation of an audit.
+
+    Attributes:
+        study: name of the study that it comes from.
+        t: its number there.
+        config: that study's settings, as plain values.
+    """
+
+    study: str
+    t: int
+    config: dict[str, Any]
+
+    @property
+    def words(self) -> str:
+        """The origin as people read it."""
+        return f"{self.study}, generation {self.t}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The origin as plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -192,6 +216,28 @@ class Study:
     def replay_of(self) -> str:
         """The study whose log this one replays; empty where it has picks of its own."""
         return self.store.status("replay").get("of", "")
+
+    @property
+    def sources(self) -> list[AuditSource]:
+        """The origins of generations 0, 1, ... of an audit of several studies; empty in any other study."""
+        return [AuditSource(**source) for source in self.store.status("audit").get("sources", [])]
+
+    def config_of(self, t: int) -> StudyConfig:
+        """The settings by which generation t is sampled: the study's, or in an audit those of where it comes from."""
+        sources = self.sources
+        return build(sources[t].config, f"generation {t}") if sources else self.config
+
+    def check_simulates(self) -> None:
+        """Refuses simulated users in an audit, whose point is that people compare.
+
+        Raises:
+            ValueError: it is one.
+        """
+        if self.sources:
+            raise ValueError(
+                f"{self.path} is an audit of several studies and trains nothing: put it before people with "
+                f"`curate serve {self.path}`, or rehearse that with `curate crowd`."
+            )
 
     def check_goes_on(self) -> None:
         """Refuses to add picks to a replay.

@@ -184,7 +184,7 @@ class Worker:
         """Does all but a turn, on rank 0: True if there was anything to do, and the generation whose turn is due."""
         latest = self.study.store.latest_generation()
         assert latest is not None
-        if self.answer_simulate_request(latest):
+        if not self.audits and self.answer_simulate_request(latest):
             return True, None
         if stored_turn(self.study, latest.t + 1) or self.settle(latest):
             return True, latest.t
@@ -212,12 +212,13 @@ class Worker:
         self.pool = Pool(self.study.store, self.scorer, config.seed, k, batch, audit_k, at_once, conditions)
         self.people = People(self.study, self.scorer)
         self._generators: dict[int, Generator] = {}
+        self.audits = from_main(lambda: bool(self.study.sources))
         from_main(lambda: self.study.store.retire_slates(latest_t(self.study)))
 
     def is_due(self, latest: Generation) -> bool:
         """True if the schedule, or the researcher, calls for a new generation."""
         store, schedule, rule = self.study.store, self.study.config.schedule, self.study.config.quality.rule
-        if 0 < self.study.config.stop.generations <= latest.t:
+        if self.audits or 0 < self.study.config.stop.generations <= latest.t:
             return False
         picks = queries.count_picks_since(store, latest.pick_cut, rule)
         if picks >= schedule.picks:
@@ -276,18 +277,24 @@ class Worker:
         """Fills the pool with slates of generation t; True if any were missing."""
         pool = self.study.config.pool
         templates = make_templates(self.study.config, self.pool, self._generator(t), t)
-        slates = self.pool.top_up("curation", pool.size, {t: self._generator(t)}, t)
+        size = 0 if self.audits else pool.size
+        slates = self.pool.top_up("curation", size, {t: self._generator(t)}, t)
         return bool(templates + slates + self.tend_audit(t))
 
     def tend_audit(self, t: int) -> int:
         """Fills the pool with audit slates, and returns the number that were missing."""
-        sources = {source: self._generator(source) for source in {0, max(0, t - 1), t}}
-        return self.pool.top_up("audit", self.study.config.pool.audit, sources, t)
+        sources = {source: self._generator(source) for source in self._compared(t)}
+        return self.pool.top_up("audit", self.study.config.pool.audit, sources, t, all_pairs=self.audits)
+
+    def _compared(self, t: int) -> set[int]:
+        """The generations that audit slates compare while generation t is served."""
+        return set(range(t + 1)) if self.audits else {0, max(0, t - 1), t}
 
     def _generator(self, t: int) -> Generator:
         """Generation t; only those that audit slates need stay in memory."""
         if t not in self._generators:
             latest = latest_t(self.study)
-            needed = {source: self._generators[source] for source in {0, latest - 1, latest} & self._generators.keys()}
+            compared = self._compared(latest) & self._generators.keys()
+            needed = {source: self._generators[source] for source in compared}
             self._generators = {**needed, t: load_generator(self.study, t)}
         return self._generators[t]

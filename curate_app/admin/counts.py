@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from data.store import queries
 from loop.analysis.taste import RaterTaste, read_tastes
+from loop.evidence.intervals import LEVEL
 from loop.evidence.people import raters_of, rates_of
 from loop.evidence.schema import Evidence, WinRate
 from loop.evidence.study import stored_quick_evidence
@@ -127,6 +128,7 @@ class CrowdCounts:
     def __init__(self, study: Study):
         store = study.store
         self._store, self._config = store, study.config
+        self._audits = bool(study.sources)
         self._lock = Lock()
         self._answers = RunningCount(partial(queries.answers_by_minute, store))
         self._wins = RunningCount(partial(queries.audit_wins, store))
@@ -184,6 +186,8 @@ class CrowdCounts:
     def win_rates(self) -> list[WinRate]:
         """Win rates of the generations, from the comparisons that have been counted."""
         raters, foreign = raters_of(self._store, self._config, live=True), queries.foreign_generations(self._store)
+        if self._audits:
+            return rates_of(self._wins.counts, raters, self._latest, level=LEVEL, audits=True)
         return rates_of(self._wins.counts, raters, self._latest, foreign)
 
 

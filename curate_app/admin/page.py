@@ -208,6 +208,8 @@ class Requests:
         if not is_whole(n, 1, MOST_USERS):
             return self.refusal("simulate_range", most=f"{MOST_USERS:,}")
         try:
+            if self.study.sources:
+                return self.refusal("simulate_audit")
             return self.refusal("simulate_people") if queries.count_people_who_picked(self.study.store) else ""
         except sqlite3.Error as error:
             return self.refusal("store_failed", error=error)

@@ -78,6 +78,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         remarks.append(("reason", SAY["worker_gone"].format(path=study.path)))
     if controls.stopped:
         remarks.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
+    audits = bool(evidence and evidence.sources)
     if counts.share < 1:
         remarks.append(("reason", SAY["counting"].format(share=f"{counts.share:.0%}")))
     summary = ""
@@ -90,11 +91,11 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         curves=render(
             "admin_curves.html",
             text=SAY,
-            charts=charts(generations, real, evidence, counts.rates),
+            charts=[] if audits else charts(generations, real, evidence, counts.rates),
             summary=summary,
             until=len(evidence.generations) - 1 if evidence else 0,
         ),
-        timeline=timeline(generations, counts.rates),
+        timeline=timeline(generations, [] if audits else counts.rates),
         sheets=sheets(generations, samples),
         events=render("admin_events.html", text=SAY, events=shown_events(events)),
         controls=controls,

@@ -13,7 +13,7 @@ from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from curate_app.report.files import check_replaceable, read, write_comparison, write_report
 from curate_app.report.pages import comparison_json, lede
-from curate_app.report.tables import by_claim, how_often, odd_checks, word_of
+from curate_app.report.tables import audit_pairs, by_claim, how_often, odd_checks, ranks, word_of
 from loop.evidence.schema import Evidence
 from loop.study import OnShare, Study
 
@@ -96,6 +96,8 @@ def print_summary(evidence: Evidence) -> None:
         console.print(f"[bold red]Self-check {check.verdict}[/bold red]: {escape(check.sentence)}", highlight=False)
     if len(odd) > MOST_CHECKS:
         console.print(f"... and {len(odd) - MOST_CHECKS} more; run `curate check` to see them all.")
+    if evidence.sources:
+        print_audit(evidence)
     if len(evidence.generations) < 2:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -114,3 +116,20 @@ def print_summary(evidence: Evidence) -> None:
     for reason, names in not_applicable.items():
         table.add_row("[dim]not applicable[/]", ", ".join(names), escape(reason))
     console.print(table, highlight=False)
+
+
+def print_audit(evidence: Evidence) -> None:
+    """Prints the ranking of an audit of several studies, and the win rate of each pair."""
+    ranking = Table(
+        "study", "mean win rate", "preferred to", "less than", "best of all", box=None, padding=(0, 2, 0, 0)
+    )
+    for _, *cells, best in ranks(evidence):
+        ranking.add_row(*map(escape, cells), f"[{STYLES[best]}]{best}[/]")
+    console.print(ranking, highlight=False)
+    if not evidence.win_rates:
+        return
+    heads = ("study", "against", "comparisons", "win rate (95%)", "verdict's interval", "above 1/2")
+    pairs = Table(*heads, box=None, padding=(0, 2, 0, 0))
+    for *cells, verdict, _ in audit_pairs(evidence):
+        pairs.add_row(*map(escape, cells), f"[{STYLES[verdict]}]{verdict}[/]")
+    console.print(pairs, highlight=False)

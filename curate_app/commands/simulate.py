@@ -1,4 +1,4 @@
-"""`curate new`, `curate simulate` and `curate replay`: studies made, run with simulated users, and trained anew."""
+"""`curate new`, `simulate`, `replay` and `audit`: studies made, run by simulated users, trained anew, and compared."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ from curate_app.commands.options import (
     with_checkpoint,
 )
 from curate_app.commands.status import print_status
-from curate_app.console import err, turn_progress
+from curate_app.console import err, phase_bars, turn_progress
 from curate_app.console import out as console
 from curate_app.launch import open_on_ranks, use_device
 from curate_app.processes import use_threads
@@ -161,6 +161,44 @@ def replay(
         run(opened, out, report)
     if is_main():
         print_status(Study.open(out), as_json=json_)
+
+
+def audit(
+    studies: Annotated[
+        list[str], typer.Argument(help="Two or more studies' folders; STUDY@T for a generation of its own.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder of the new study, in which people compare them.")],
+    generation: Annotated[
+        int | None, typer.Option(min=0, help="Of each study; left out: the last one of each.")
+    ] = None,
+    setting: Settings = None,
+    seed: Seed = None,
+    device: Device = None,
+    json_: Json = False,
+) -> None:
+    """Let people compare what came out of several studies, blind: makes a study of pairs, to be served.
+
+    Nothing is trained in it. `curate report` then says which was preferred, with intervals.
+
+    Example: `curate audit my-study by-dpo more-real --out audit --set stop.raters=40`
+
+    Example: `curate audit my-study my-study@0 --out since-the-start`
+    """
+    use_threads(beside_app=False, small=False)
+    from loop.auditing import audit_config, make_audit, open_entries
+
+    entries = open_entries(studies, generation)
+    try:
+        config = audit_config(entries, setting or [], seed)
+        use_device(config, device, quiet=json_)
+        with phase_bars(quiet=json_) as report:
+            opened = make_audit(entries, out, config, report)
+    finally:
+        for entry in entries:
+            entry.study.store.close()
+    print_status(opened, as_json=json_)
+    if not json_:
+        console.print(f"Look at {out / 'study.toml'}, then: curate serve {out}", markup=False, highlight=False)
 
 
 def parse_flags(text: str | None) -> list[str] | None:

@@ -65,6 +65,8 @@ def print_status(study: Study, *, as_json: bool) -> None:
     for generation in generations:
         table.add_row(*table_row(generation, bool(extractor), has_judge))
     out.print(table)
+    for t, source in enumerate(study.sources):
+        out.print(f"t = {t}: {source.words}", markup=False, highlight=False)
     picks = ", ".join(f"{n:,} {KINDS[kind]}" for kind, n in state["picks"].items()) or "none"
     other = ", ".join(f"{n:,} {OTHER_ANSWERS[outcome]}" for outcome, n in state["other_answers"].items())
     done, left_s = state["worker"]["done"], state["worker"]["left_s"]
@@ -120,6 +122,7 @@ def status_of(study: Study) -> dict[str, Any]:
         "study": str(study.path),
         "preset": study.config.preset,
         "seed": study.config.seed,
+        "sources": [source.words for source in study.sources],
         "generations": [generation_values(generation) for generation in study.store.generations()],
         "picks": dict(picks),
         "other_answers": dict(other),

@@ -56,7 +56,8 @@ def read(study: Study, *, compared: bool = False, on_share: OnShare = lambda sha
             "software": software(),
         }
         evidence = evidence.model_copy(update=more)
-        return Material(evidence, gather(study.store, evidence), None if compared else study_way(study))
+        way = None if compared or evidence.sources else study_way(study)
+        return Material(evidence, gather(study.store, evidence), way)
 
 
 def write_report(study: Study, html: Path, on_share: OnShare = lambda share: None) -> Evidence:

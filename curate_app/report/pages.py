@@ -18,6 +18,7 @@ from curate_app.report.charts import Titled, compared_charts, is_simulated, stud
 from curate_app.report.pictures import Gallery, data_address
 from curate_app.report.tables import by_claim, count_of, slate_sizes, tally
 from loop.evidence.schema import Evidence
+from loop.evidence.verdicts import audit_sentences
 
 SAY = TEXT["report"]
 COMPARISON_VERSION = "curate-comparison/1"
@@ -43,6 +44,8 @@ def lede(evidence: Evidence) -> list[str]:
     """Sentences: the set-up, how the reward moved, what was transmitted, the verdicts counted."""
     if not evidence.generations:
         return [SAY["old"].format(n=evidence.unmeasured) if evidence.unmeasured else SAY["empty"]]
+    if evidence.sources:
+        return [SAY["audit"].format(n=len(evidence.sources), sources="; ".join(evidence.sources)), *findings(evidence)]
     sentences = [setup_sentence(evidence)]
     if evidence.replay_of:
         key = "replay" if evidence.own_picks else "counterfactual"
@@ -71,6 +74,8 @@ def setup_sentence(evidence: Evidence) -> str:
 
 def findings(evidence: Evidence) -> list[str]:
     """The findings, without the claims one by one."""
+    if evidence.sources:
+        return audit_sentences(evidence)
     moved = evidence.summary[: len(evidence.summary) - len(by_claim(evidence.claims))]
     if is_simulated(evidence):
         return [*moved, *preference_sentences(evidence), *counted(evidence)]
@@ -148,14 +153,16 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         failures=tables.failures(evidence),
         undecided=tables.undecided(evidence),
         margin_heads=tables.MARGIN_HEADS,
-        charts=drawn(study_charts(evidence)),
+        charts=[] if evidence.sources else drawn(study_charts(evidence)),
+        ranks=tables.ranks(evidence),
+        pairs=tables.audit_pairs(evidence),
         gallery=gallery,
         way=data_address(way) if way and judged else "",
         tastes=[tables.taste_view(some) for some in evidence.tastes if some.leanings or not some.by_rater],
         taste_note=tables.taste_note(evidence.tastes),
         figures={"heads": heads, "rows": rows},
         gains=tables.gains(evidence),
-        preferred=tables.preferred(evidence),
+        preferred=[] if evidence.sources else tables.preferred(evidence),
         preferred_intervals=tables.intervals(evidence),
         unknown=tables.unknown(evidence),
         margins=tables.margins(evidence),

@@ -88,7 +88,8 @@ def gather(store: Store, evidence: Evidence) -> Gallery:
     for generation in evidence.generations:
         png = store.image(generation.picture_sha256) if generation.picture_sha256 else None
         if png:
-            title, alt = f"t = {generation.t}", f"Samples of generation {generation.t}"
+            t, sources = generation.t, evidence.sources
+            title, alt = sources[t] if sources else f"t = {t}", f"Samples of generation {t}"
             pictures.append(Picture(title, alt, data_address(png)))
     return Gallery(pictures, note="Every grid starts from the same noise, place by place." if pictures else "")
 

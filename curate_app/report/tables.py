@@ -124,6 +124,29 @@ def preferred(evidence: Evidence) -> list[list[str]]:
     return rows
 
 
+def ranks(evidence: Evidence) -> list[list[str]]:
+    """The generations of an audit, the most preferred first: mean win rate, over and under which, and if it is best."""
+    sources = evidence.sources
+    return [
+        [str(row.t), sources[row.t], "" if row.mean_rate is None else f"{row.mean_rate:.1%}",
+         *("; ".join(sources[t] for t in ts) or "–" for ts in (row.preferred_to, row.less_than)), row.best]
+        for row in evidence.ranking
+    ]  # fmt: skip
+
+
+def audit_pairs(evidence: Evidence) -> list[list[str]]:
+    """The win rates of an audit's pairs, with their own intervals and those of the verdicts."""
+    sources, rows = evidence.sources, []
+    for rate in evidence.win_rates if sources else ():
+        shown, judged = rate.rate, rate.corrected or rate.rate
+        rows.append(
+            [sources[rate.t], sources[rate.against], f"{rate.n:,} by {count_of(rate.raters, 'rater')}",
+             f"{shown.value:.1%} ({shown.low:.1%} to {shown.high:.1%})", f"{judged.low:.1%} to {judged.high:.1%}",
+             rate.verdict, rate.interval_kind]
+        )  # fmt: skip
+    return rows
+
+
 def count_of(n: int, noun: str) -> str:
     """A number of things, such as "1 rater" or "1,204 raters"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -27,6 +27,7 @@ Condition = Literal[
 TOLERANCE = 0.1  # of the predicted gain: a claim of equality holds within it
 KNOWN_GAIN = 3.0  # standard errors under which a predicted gain is too uncertain for claims of equality, and for ratios
 LEAST_EFFECTIVE = 200.0  # effective sample size under which a mean of w isn't trusted
+AUDIT = "an audit of several studies, whose generations don't come from each other"
 TIES = (
     "does not apply: ties. It speaks of users who pick one of each slate, and of a tie one of the two trains at random"
 )
@@ -104,6 +105,7 @@ class Loop:
         learner: by which the next generation comes from a round's slates.
         starts_at_real: whether generation 0's law is that of the real data exactly (the control that copies them).
         ties: whether "both are as good" is an answer, of which one of the two trains: no claim is about that.
+        audits: whether the generations come from several studies, so that none is trained on another.
     """
 
     rule: LuceRule
@@ -122,6 +124,7 @@ class Loop:
     learner: LearnerKind = "curate"
     starts_at_real: bool = False
     ties: bool = False
+    audits: bool = False
 
     def effective_at(self, t: int) -> float:
         """The least effective sample size behind E[w] of generation t and of what it is compared with."""
@@ -239,8 +242,8 @@ def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
     """Every claim at every generation that it speaks of, or why it doesn't."""
     unmet = loop.unmet()
     for claim, margins in MARGINS:
-        if loop.ties:
-            yield Inapplicable(claim, TIES)
+        if loop.audits or loop.ties:
+            yield Inapplicable(claim, AUDIT if loop.audits else TIES)
             continue
         reasons = [unmet[condition] for condition in claim.conditions if condition in unmet]
         if reasons:

@@ -29,6 +29,11 @@ def comparisons(latest: int, foreign: Collection[int] = ()) -> list[tuple[int, i
     return [(t, against) for t in own[1:] for against in sorted({0, t - 1}) if against in own]
 
 
+def all_pairs(latest: int) -> list[tuple[int, int]]:
+    """The pairs (t, against) of an audit of several studies: any two of generations 0 to `latest`."""
+    return [(t, against) for t in range(latest + 1) for against in range(t)]
+
+
 def error_level(t: int, against: int, level: float, last: int = 0) -> float:
     """The error level of one pair of generations, such that those of all pairs add up to `level` at the most.
 

@@ -18,14 +18,16 @@ from loop.analysis.log import AnswerFilter, Log, Slates, read_log
 from loop.analysis.logit import Fit, fit
 from loop.config import StudyConfig
 from loop.evidence.intervals import (
+    LEVEL,
     UTILITY_GAINS,
     WIN_RATES,
+    all_pairs,
     always_valid,
     comparisons,
     error_level,
     reach_of_asymptotic,
 )
-from loop.evidence.schema import Estimate, IntervalKind, UtilityGain, WinRate, side_of
+from loop.evidence.schema import Estimate, IntervalKind, Ranked, UtilityGain, WinRate, side_of
 
 Wins = Mapping[tuple[str, int, int, int, int], int]
 PLAIN = 0.05  # error level of intervals that are shown
@@ -98,7 +100,8 @@ def win_rates(store: Store, config: StudyConfig, latest: int, level: float = WIN
     """Win rate of each generation against generation 0 and against the one before, from people's audit picks.
 
     Every picked sample is compared with each unpicked one of another generation in its slate. Withdrawn sessions don't
-    count. In a replay, nobody compared those generations that another study's log stands for.
+    count. In a replay, nobody compared those generations that another study's log stands for. In an audit of several
+    studies, any two generations are compared, and no other verdicts share the error.
 
     Args:
         store: the study's.
@@ -107,6 +110,8 @@ def win_rates(store: Store, config: StudyConfig, latest: int, level: float = WIN
         level: of error that all win rates share.
     """
     wins, raters = queries.audit_wins(store, 0, store.last_pick()), raters_of(store, config)
+    if store.status("audit"):
+        return rates_of(wins, raters, latest, level=LEVEL, audits=True)
     return rates_of(wins, raters, latest, queries.foreign_generations(store), level)
 
 
@@ -116,6 +121,8 @@ def rates_of(
     latest: int,
     foreign: Collection[int] = (),
     level: float = WIN_RATES,
+    *,
+    audits: bool = False,
 ) -> list[WinRate]:
     """Win rates from counts by (session, rater, K, t that won, t that lost), as `queries.audit_wins` gives them.
 
@@ -125,6 +132,7 @@ def rates_of(
         latest: the latest generation.
         foreign: generations that are left out: the samples were another's.
         level: of error that all win rates share.
+        audits: any two generations are compared, at equal shares of the level (Bonferroni).
     """
     known = raters.sessions | raters.under_way
     counts = [
@@ -133,11 +141,39 @@ def rates_of(
         if session in known
     ]
     rows = np.array(counts, dtype=np.int64).reshape(-1, 6)
+    pairs = all_pairs(latest) if audits else comparisons(latest, foreign)
     rates = (
-        win_rate(rows, raters, t, against, error_level(t, against, level, raters.last))
-        for t, against in comparisons(latest, foreign)
+        win_rate(
+            rows, raters, t, against, level / len(pairs) if audits else error_level(t, against, level, raters.last)
+        )
+        for t, against in pairs
     )
     return [rate for rate in rates if rate]
+
+
+def ranking(rates: Sequence[WinRate], n: int) -> list[Ranked]:
+    """The n generations of an audit by their mean win rate against the others, the highest first; unknown ones last.
+
+    Args:
+        rates: of pairs of them, each once.
+        n: generations.
+    """
+    ranked = []
+    for t in range(n):
+        own = [rate for rate in rates if t in (rate.t, rate.against)]
+        shares = [rate.rate.value if rate.t == t else 1 - rate.rate.value for rate in own]
+        others = [rate.against if rate.t == t else rate.t for rate in own]
+        words = [(rate.verdict, "holds" if rate.t == t else "fails") for rate in own]
+        over = [other for other, (word, better) in zip(others, words, strict=True) if word == better]
+        under = [
+            other
+            for other, (word, better) in zip(others, words, strict=True)
+            if word in ("holds", "fails") and word != better
+        ]
+        best = "holds" if len(over) == n - 1 else "fails" if under else "can't tell"
+        mean = sum(shares) / len(shares) if len(shares) == n - 1 else None
+        ranked.append(Ranked(t=t, mean_rate=mean, preferred_to=over, less_than=under, best=best))
+    return sorted(ranked, key=lambda row: (row.mean_rate is None, -(row.mean_rate or 0.0)))
 
 
 def win_rate(rows: np.ndarray, raters: Raters, t: int, against: int, level: float) -> WinRate | None:

@@ -249,6 +249,20 @@ class WinRate(PeoplesVerdict):
     rate: Estimate = Field(description="with its plain 95% interval")
 
 
+class Ranked(_Part):
+    """One generation in the ranking of an audit of several studies, by people's win rates of it against the others."""
+
+    t: int = Field(description="the generation")
+    mean_rate: float | None = Field(
+        description="mean of its win rates against the others; None before it was compared with each of them"
+    )
+    preferred_to: list[int] = Field(description="generations that it is preferred to, by a verdict")
+    less_than: list[int] = Field(description="generations that are preferred to it, by a verdict")
+    best: VerdictWord = Field(
+        description="holds where it is preferred to all others, fails where any other is preferred to it"
+    )
+
+
 class UtilityGain(PeoplesVerdict):
     """By how much a generation's samples are more to people's liking than another's.
 
@@ -359,6 +373,11 @@ class Evidence(_Part):
         description="sentences: the change of the reward, the transmission, then one for each claim"
     )
     replay_of: str = Field(default="", description="of a replay: the study whose log trained its generations")
+    sources: list[str] = Field(
+        default=[],
+        description="of an audit of several studies: which study and generation stands for generation 0, 1, ...",
+    )
+    ranking: list[Ranked] = Field(default=[], description="of an audit: its generations, the most preferred first")
     own_picks: bool = Field(
         default=True,
         description="whether every generation was trained on picks from samples of the one before; not so in a replay "

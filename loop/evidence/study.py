@@ -22,8 +22,8 @@ from data.store import Store, queries
 from loop.config import MixConfig, StudyConfig
 from loop.evidence import prediction
 from loop.evidence.claims import KNOWN_GAIN, Loop, ceilings, examine, floors
-from loop.evidence.intervals import CLAIMS, LEVEL, ratio_of
-from loop.evidence.people import utility_gains, win_rates
+from loop.evidence.intervals import CLAIMS, LEVEL, all_pairs, ratio_of
+from loop.evidence.people import ranking, utility_gains, win_rates
 from loop.evidence.prediction import FromStart, Moments, difference_and_se, value_and_se
 from loop.evidence.schema import (
     VERSION,
@@ -60,6 +60,7 @@ class History:
         evaluations: the samples of each.
         real: the real data's rewards and labels; None where they weren't stored.
         own_picks: whether each generation was trained on picks from samples of the one before.
+        audits: whether the generations come from several studies, whose audit this is.
     """
 
     config: StudyConfig
@@ -67,6 +68,7 @@ class History:
     evaluations: list[Evaluated]
     real: Evaluated | None
     own_picks: bool = True
+    audits: bool = False
 
     @property
     def class_names(self) -> list[str]:
@@ -168,11 +170,22 @@ def build(
         rates = win_rates(study.store, study.config, len(history.generations) - 1)
         names, evaluations = history.class_names, history.evaluations
         on_share(0.1)
-        gains = [] if quick else utility_gains(study.store, study.config, evaluations, names)
+        skip = quick or history.audits  # whose only verdicts are those of the win rates
+        gains = [] if skip else utility_gains(study.store, study.config, evaluations, names)
         on_share(0.2)
-    return assess(history, rates, gains, quick=quick, on_share=lambda share: on_share(0.2 + 0.8 * share)).model_copy(
-        update={"study": study.path.resolve().name, "replay_of": study.replay_of, "checks": checks or []}
+        sources = [source.words for source in study.sources]
+    evidence = assess(
+        history, rates, gains, quick=quick, on_share=lambda share: on_share(0.2 + 0.8 * share)
+    ).model_copy(
+        update={
+            "study": study.path.resolve().name,
+            "replay_of": study.replay_of,
+            "checks": checks or [],
+            "sources": sources,
+            "ranking": ranking(rates, len(sources)),
+        }
     )
+    return evidence.model_copy(update={"summary": summary(evidence)}) if sources else evidence
 
 
 def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
@@ -194,7 +207,8 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
         evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], points, conditions))
     generations = generations[: len(evaluations)]
     own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
-    return History(config, generations, evaluations, store.evaluation(None), own_picks)
+    audits = bool(store.status("audit"))
+    return History(config, generations, evaluations, store.evaluation(None), own_picks and not audits, audits)
 
 
 def assess(
@@ -213,6 +227,7 @@ def assess(
     own_margins = [list(examine(described_loop(part))) for part in analysis.conditions]
     comparisons = count_verdicts([*margins, *chain.from_iterable(own_margins)], config.generations)
     level = CLAIMS if rates or gains else LEVEL
+    pairs = len(all_pairs(len(history.generations) - 1))
     evidence = Evidence(
         study="",
         created_at=timestamp(),
@@ -225,7 +240,7 @@ def assess(
         users=[{"name": type_.name, "share": type_.share} for type_ in user_types(config)],
         class_names=history.class_names,
         w_sup=loop.w_sup if loop and math.isfinite(loop.w_sup) else "inf",
-        comparisons=max(1, comparisons + len(rates) + len(gains)),
+        comparisons=max(1, pairs if history.audits else comparisons + len(rates) + len(gains)),
         real=analysis.real.figures() if analysis.real else None,
         generations=generations,
         claims=judge(margins, comparisons, generations, level),
@@ -413,6 +428,7 @@ def described_loop(analysis: Analysis) -> Loop:
         learner=config.learner.kind,
         starts_at_real=config.network.kind == "resample" and not by_law,
         ties=config.slates.ties,
+        audits=history.audits,
     )
 
 

@@ -19,7 +19,8 @@ from loop.evidence.claims import (
     Margin,
 )
 from loop.evidence.intervals import LEVEL
-from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord
+from loop.evidence.people import ranking
+from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord, WinRate
 
 POWER = 0.8
 WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "can't tell", "fails", "not applicable")
@@ -190,8 +191,8 @@ def summary(evidence: Evidence) -> list[str]:
 
     Then each claim's verdicts counted.
     """
-    sentences = []
-    if len(evidence.generations) > 1:
+    sentences = audit_sentences(evidence)
+    if len(evidence.generations) > 1 and not evidence.sources:
         sentences = [
             power_of_one_step(evidence.claims),
             change_of_reward(evidence.generations[0], evidence.generations[-1]),
@@ -202,6 +203,31 @@ def summary(evidence: Evidence) -> list[str]:
         by_claim.setdefault(claim.claim, []).append(claim)
     sentences += [counted_verdicts(name, verdicts) for name, verdicts in by_claim.items()]
     return [sentence for sentence in sentences if sentence]
+
+
+def audit_sentences(evidence: Evidence) -> list[str]:
+    """The outcome of an audit of several studies: which is best, if any surely is, then each pair with its interval."""
+    sources, rates = evidence.sources, evidence.win_rates
+    if not sources:
+        return []
+    if not rates:
+        return ["Nobody who has finished compared any two of them yet."]
+    best = next((row for row in ranking(rates, len(sources)) if row.best == "holds"), None)
+    first = f"People preferred {sources[best.t]} to all others." if best else "None is surely preferred to all others."
+    return [first, *(pair_sentence(sources, rate) for rate in rates)]
+
+
+def pair_sentence(sources: Sequence[str], rate: WinRate) -> str:
+    """One pair of an audit in words, from the side of the one that was preferred more often."""
+    t, against, shown = rate.t, rate.against, rate.rate
+    value, low, high = shown.value, shown.low, shown.high
+    if value < 0.5:
+        t, against, value, low, high = against, t, 1 - value, 1 - high, 1 - low
+    raters = "1 rater" if rate.raters == 1 else f"{rate.raters:,} raters"
+    interval = f"({low:.0%} to {high:.0%}, {rate.n:,} comparisons by {raters})"
+    if rate.verdict in ("holds", "fails"):
+        return f"{sources[t]} was preferred to {sources[against]} in {value:.0%} {interval}."
+    return f"Between {sources[t]} and {sources[against]} nothing is decided: {value:.0%} {interval}."
 
 
 def power_of_one_step(claims: Sequence[ClaimVerdict]) -> str:

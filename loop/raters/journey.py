@@ -213,9 +213,11 @@ def holds_too_many(
 def served_purposes(store: Store, config: StudyConfig) -> tuple[Purpose, ...]:
     """The purposes of the slates that raters get now, first choice first.
 
-    Audit slates alone once the picks for the next generation are in, unless the worker that makes them has fallen
-    silent: nobody waits for it then.
+    Audit slates alone in an audit of several studies, and once the picks for the next generation are in, unless the
+    worker that makes them has fallen silent: nobody waits for it then.
     """
+    if store.status("audit"):
+        return ("audit",)
     phase = worker_status(store)["phase"]
     if phase == "absent":
         return ("curation", "audit")
