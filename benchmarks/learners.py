@@ -228,18 +228,19 @@ A replay says what another learner makes of the same picks, not whether people l
     curate serve AUDIT
     curate report AUDIT
 
-AUDIT is a study of its own. Its generations 0, 1, ... are copies of the studies' last generations (`--generation T` of all,
-`STUDY@T` of one; the same study twice, as in `MY-STUDY MY-STUDY@0`, shows what the loop did). All its slates are pairs of
-two studies' samples, each pair of studies equally often and in either order; neither the page nor its requests say
-which is whose. Nothing is ever trained. Pages, reward and data are the first study's, without its panel; each generator
-is sampled with its own study's settings. Change the texts in `study.toml` first where they speak of training.
+AUDIT is a study of its own. Its generations 0, 1, ... are copies of the studies' last generations (`--generation T`
+of all, `STUDY@T` of one; the same study twice, as in `MY-STUDY MY-STUDY@0`, shows what the loop did). All its slates
+are pairs of two studies' samples, each pair of studies equally often and in either order; neither the page nor its
+requests say which is whose. Nothing is ever trained. Pages, reward and data are the first study's, without its panel;
+each generator is sampled with its own study's settings. Change the texts in `study.toml` first where they speak of
+training.
 
-The report has a win rate for each pair, the mean over raters of each one's share of comparisons won. Intervals are those
-of [audit slates in a study](crowd.md#win-rates-while-it-runs): always valid, or for the number of raters that
-`stop.raters` sets before the first pick. A verdict needs the interval at 5% over the number of pairs to exclude one half;
-a study is called best where it is so preferred to each of the others. The theory's claims, predictions and transmission
-are not applicable. Exports have `purpose` audit, and `sample_generation` is the number in AUDIT (`curate status` lists which
-is whose). `curate crowd` rehearses an audit; `curate simulate` and `curate replay` refuse it.
+The report has a win rate for each pair, the mean over raters of each one's share of comparisons won. Intervals are
+those of [audit slates in a study](crowd.md#win-rates-while-it-runs): always valid, or for the number of raters that
+`stop.raters` sets before the first pick. A verdict needs the interval at 5% over the number of pairs to exclude one
+half; a study is called best where it is so preferred to each of the others. The theory's claims, predictions and
+transmission are not applicable. Exports have `purpose` audit, and `sample_generation` is the number in AUDIT (`curate
+status` lists which is whose). `curate crowd` rehearses an audit; `curate simulate` and `curate replay` refuse it.
 """
 
 
