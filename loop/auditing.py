@@ -115,19 +115,25 @@ def check_comparable(entry: Entry, other: Entry) -> None:
     """Refuses two generators that are the same, or whose samples people couldn't compare blind.
 
     Raises:
-        ValueError: the same generation, or other data.
+        ValueError: the same generation, or other data or conditions.
     """
     if entry.study.path.resolve() == other.study.path.resolve() and entry.generation.t == other.generation.t:
         raise ValueError(
             f"{entry.study.path} stands there twice with generation {entry.generation.t}; "
             f"name another study, or another generation as {entry.study.path}{AT}T."
         )
-    data = entry.study.config.data, other.study.config.data
+    configs = entry.study.config, other.study.config
+    data = configs[0].data, configs[1].data
     if data[0].dataset != data[1].dataset or sample_shape(data[0]) != sample_shape(data[1]):
         (a, shape_a), (b, shape_b) = ((table.dataset, sample_shape(table)) for table in data)
         raise ValueError(
             f"{entry.study.path} makes {a} of shape {shape_a}, and {other.study.path} {b} of shape {shape_b}: people "
             "could tell them apart; compare studies of the same data."
+        )
+    if data[0].conditions != data[1].conditions or configs[0].conditions != configs[1].conditions:
+        raise ValueError(
+            f"{entry.study.path} and {other.study.path} have other conditions, and the samples of a slate share one: "
+            "compare studies of the same conditions."
         )
 
 
