@@ -57,7 +57,8 @@ def test_model_knows_no_files_of_studies():
 
 
 def test_importing_the_app_leaves_torch_out():
-    code = f"import sys\nfor module in {APP!r}:\n    __import__(module); print(module, *sorted({TORCH!r} & set(sys.modules)))"
+    code = f"import sys\nfor module in {APP!r}:\n    __import__(module)\n"
+    code += f"    print(module, *sorted({TORCH!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines() == APP
 

@@ -23,7 +23,7 @@ def warn(message: Warning | str, category: type[Warning], path: str, line: int, 
 
 
 def curate(*arguments: object, cwd: Path | None = None) -> Done:
-    """Runs a command line in this process, from its entry point on; its study is closed then, as a process's end does."""
+    """Runs a command line in this process; the study is closed afterwards, as it is when a process ends."""
     command = ["curate", *map(str, arguments)]
     with (
         pytest.MonkeyPatch.context() as patch,
