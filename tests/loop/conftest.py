@@ -1,10 +1,7 @@
 """Tiny studies, people who pick by a rule, and processes that are killed at a chosen moment."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from data.records import Pick
 from data.store import queries
 from loop.simulate import simulate
 from loop.study import Study, configure
+from tests.loop.processes import run_script
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -121,16 +119,8 @@ def people() -> Callable[..., list[int]]:
 def run_and_die() -> Callable[..., None]:
     """A function: has a script work on a study in a process of its own and SIGKILLs it at the nth report of a phase."""
 
-    def run_script(script: Path, study: Study, phase: str, nth: int) -> None:
+    def die(script: Path, study: Study, phase: str, nth: int) -> None:
         study.store.close()
-        done = subprocess.run(
-            [sys.executable, str(script), str(study.path), phase, str(nth)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=600,  # a busy machine is no fault
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, f"it ended by itself: {done.returncode} {done.stderr[-2000:]}"
+        assert run_script(str(script), str(study.path), phase, str(nth)) == -signal.SIGKILL, "it ended by itself"
 
-    return run_script
+    return die

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -35,6 +34,7 @@ from loop.sweep.grid import (
 )
 from loop.sweep.results import over_seeds, responses
 from loop.sweep.run import Ended, Step, run, standing, threads_and_jobs
+from tests.loop.processes import run_script
 
 GRID = {"curation.k": [2, 4], "mix.lam": [math.inf, 1]}
 
@@ -359,9 +359,7 @@ def tiny(settings: tuple[str, ...]) -> Sweep:
 def test_a_sweep_that_was_killed_goes_on_to_the_same_studies(
     tmp_path: Path, tiny_moons: tuple[str, ...], make: Callable[..., Study], run: Callable, fingerprint: Callable
 ):
-    arguments = [sys.executable, __file__, str(tmp_path / "sweep"), *tiny_moons]
-    died = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
+    assert run_script(__file__, str(tmp_path / "sweep"), *tiny_moons) == -signal.SIGKILL
     cells = tiny(tiny_moons).cells()
     with only_worker_soon(tmp_path / "sweep" / cells[0].name):  # its process ended by itself
         assert standing(tmp_path / "sweep", cells[0]).t == 1
