@@ -58,6 +58,20 @@ export class BestThenWorst {
     this.ask();
   }
 
+  // Keeps the heading's place as high as the higher of its two questions, so that no image moves under the second click.
+  reserve(worst) {
+    const { heading } = this;
+    const shown = heading.textContent;
+    heading.style.minHeight = "";
+    if (!worst) return;
+    const heights = [this.question ?? shown, this.say("now_worst")].map((words) => {
+      heading.textContent = words;
+      return heading.offsetHeight;
+    });
+    heading.textContent = shown;
+    heading.style.minHeight = `${Math.max(...heights)}px`;
+  }
+
   // The heading asks for what comes next.
   ask() {
     const worst = this.best !== null;

@@ -149,6 +149,7 @@ export class Stage {
     if (this.group.hidden || !this.group.children.length) return;
     const window = `${innerWidth}x${innerHeight}`;
     if (this.window !== window) this.layOut();
+    this.twoClicks.reserve(this.shown?.worst);
     this.window = window; // it stays like that from slate to slate
     this.root.style.removeProperty("--wide");
     arrange(this.group, plan(this.group, ...this.room()));

@@ -1,4 +1,4 @@
-// An image of the slate at its own size, over everything: press and hold it, or Z. Letting go, Escape or Z again closes it.
+// An image of the slate at its own size, or the whole of a text, over everything: press and hold it, or Z. Letting go, Escape or Z again closes it.
 import { keyOf } from "./slate.js";
 
 const HOLD_MS = 350; // a shorter press is a pick
@@ -22,8 +22,17 @@ export class Zoom {
   }
 
   open(choice) {
-    const image = choice?.querySelector("img");
-    if (!image) return;
+    if (!choice) return;
+    const image = choice.querySelector("img");
+    const large = image ? this.picture(choice, image) : choice.querySelector(".words").cloneNode(true);
+    this.dialog.replaceChildren(large);
+    this.dialog.classList.toggle("text", !image);
+    const name = this.say(image ? "image" : "text", { n: 1 + this.choices.indexOf(choice) });
+    this.dialog.setAttribute("aria-label", this.say("full", { image: name }));
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  picture(choice, image) {
     const large = new Image();
     large.src = image.src;
     large.alt = choice.getAttribute("aria-label") ?? "";
@@ -31,9 +40,7 @@ export class Zoom {
     large.classList.toggle("small", image.classList.contains("small"));
     const scale = Math.min(innerWidth / image.naturalWidth, innerHeight / image.naturalHeight, Math.max(1, image.width / image.naturalWidth));
     Object.assign(large.style, { width: `${image.naturalWidth * scale}px`, height: `${image.naturalHeight * scale}px` });
-    this.dialog.replaceChildren(large);
-    this.dialog.setAttribute("aria-label", this.say("full", { image: large.alt }));
-    if (!this.dialog.open) this.dialog.showModal();
+    return large;
   }
 
   close() {

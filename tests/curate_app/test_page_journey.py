@@ -357,8 +357,10 @@ def test_a_language_from_right_to_left_needs_only_its_file(make_study, serve, pa
     study = make_study("journey.picks=3")
     images = ready(page, f"{serve(study)}/?lang=ar")
     expect(page.get_by_role("button", name="لا شيء من هذه")).to_be_visible()
-    boxes = page.locator(".choice").evaluate_all("all => all.map(x => x.getBoundingClientRect().left)")
-    assert boxes == sorted(boxes, reverse=True)
+    # in rows, as the screen allows, each from right to left
+    order = "all => all.map(x => x.getBoundingClientRect()).map(r => [r.top, -r.left])"
+    boxes = page.locator(".choice").evaluate_all(order)
+    assert boxes == sorted(boxes) and boxes[0][1] < boxes[1][1]
     check(page)
     page.keyboard.press("1")
     expect(page.locator(".line")).to_have_text("1 of 3 answered")

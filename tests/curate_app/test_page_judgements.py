@@ -92,8 +92,11 @@ def test_taps_and_dark_phones_pick_a_worst_too(worst_study: tuple[Study, str], b
         page.locator(".choice").nth(0).tap()
         page.locator(".choice").nth(1).tap()
         ready(page)
+        place = "() => document.querySelector('.choice').getBoundingClientRect().top"
+        top = page.evaluate(place)
         page.locator(".choice").nth(1).tap()
         expect(page.locator("#question")).to_have_text("Et maintenant, la moins bonne")
+        assert page.evaluate(place) == top  # nothing moves under the second tap
         check(page)
         shot(page, "worst-phone-dark")
         page.locator(".choice").nth(2).tap()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from data.choice_log import Source, find_format
 from data.records import Generation, NewSlate, Sample
@@ -92,6 +92,10 @@ def test_texts_are_picked_in_the_browser_and_read_back(study: Study, serve, brow
                 line = page.locator(".condition")
                 conditions.append(line.text_content() if line.is_visible() else None)
                 check(page)
+                page.keyboard.press("z")  # the whole text, over everything
+                assert page.locator("dialog.zoom[open] .words").text_content() in texts
+                page.keyboard.press("z")
+                expect(page.locator("dialog.zoom")).to_be_hidden()
                 position = {"click": 2, "key": 1, "enter": 0}[way]
                 if way == "click":
                     page.locator(".choice").nth(2).click()
