@@ -1,6 +1,7 @@
 """Audits of several studies: blind pairs of their samples, never trained on, and who won by people's choices."""
 
 import csv
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from loop.selfcheck import self_checks
 from loop.simulate import simulate
 from loop.study import Study, StudyExistsError, configure, faults
 from loop.worker import Worker
+from tests.curate_app.command_line import curate
+from tests.curate_app.journeys import Rater
 
 Make = Callable[..., Study]
 
@@ -129,6 +132,40 @@ def test_people_choose_and_nothing_trains(audit: Study):
         "an audit of several studies, whose generations don't come from each other"
     }
     assert not any(row.predicted or row.transmission or row.floors for row in evidence.generations)
+
+
+def test_raters_are_served_blind_over_http_and_the_report_ranks_the_studies(audit: Study):
+    rater = Rater(audit)
+    turn, shapes, told = rater.post("session"), set(), ""
+    while turn["state"] == "picking":
+        shapes |= {(turn["k"], *sorted(item)) for item in turn["items"]}
+        told += json.dumps(turn)
+        assert turn["progress"]["t"] == 2 and turn["progress"]["mine"]["total"] == 12
+        ts = sources_of(audit, turn["slate_id"])
+        turn = rater.pick(turn, position=ts.index(max(ts)))["next"]
+    assert turn["state"] == "finished" and shapes == {(2, "alt", "image", "position")}
+    assert not any(word in told for word in ("generation", "sources", 'audit"', "by-", "purpose"))
+    done = curate("report", audit.path)
+    assert done.returncode == 0 and "In the order of t: A, generation 1; B, generation 1" in " ".join(
+        done.stdout.split()
+    )
+    html, wide = (audit.path / "report.html").read_text(), json.loads((audit.path / "report.json").read_text())
+    assert "Which did people like best?" in html and "C, generation 1" in html
+    assert [row["t"] for row in wide["ranking"]] == [2, 1, 0] and {row["best"] for row in wide["ranking"]} == {
+        "can't tell"
+    }
+
+
+def test_the_command_makes_an_audit_that_simulate_refuses(studies: list[Path], tmp_path: Path):
+    done = curate("audit", studies[0], f"{studies[1]}@0", "--out", tmp_path / "new", "--json")
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)
+    assert status["sources"] == ["A, generation 1", "B, generation 0"]
+    assert [row["policy"] for row in status["generations"]] == ["from A, generation 1", "from B, generation 0"]
+    refused = curate("simulate", tmp_path / "new")
+    assert refused.returncode and "is an audit of several studies and trains nothing" in " ".join(
+        refused.stderr.split()
+    )
 
 
 def test_exports_name_the_source_by_its_number(audit: Study, tmp_path: Path):

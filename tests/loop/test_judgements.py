@@ -9,11 +9,11 @@ from data.store import queries
 from loop.analysis.log import AnswerFilter, read_log
 from loop.analysis.report import FitOptions, choice_report
 from loop.evidence.study import build
+from loop.learners import fit
 from loop.raters.quality import answer_flags, session_flags
 from loop.selfcheck import self_checks
 from loop.study import Study, faults
 from loop.training_data import read_curated
-from loop.learners import fit
 
 Make = Callable[..., Study]
 SIMULATED = FitOptions(AnswerFilter(kinds=("sim",)))
