@@ -30,6 +30,7 @@ from data.records import Generation, Progress
 from data.store import Store
 from loop.config import FLAGS, StudyConfig
 from loop.evidence.schema import Evidence, WinRate
+from loop.evidence.verdicts import audit_sentences
 from loop.raters.journey import Controls, control_state, picks_progress, worker_status
 from loop.study import SAMPLES, Study
 
@@ -83,7 +84,8 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         remarks.append(("reason", SAY["counting"].format(share=f"{counts.share:.0%}")))
     summary = ""
     if evidence and len(evidence.generations) > 1:  # people's choices are later than its last generation
-        summary = pretty(" ".join(findings(evidence.model_copy(update={"win_rates": counts.rates}))))
+        current = evidence.model_copy(update={"win_rates": counts.rates})
+        summary = pretty(" ".join(audit_sentences(current) if audits else findings(current)))
     return Panels(
         head=head_panel(study, generations, worker, counts, progress, controls, alarmed),
         notes=notes_panel(remarks),

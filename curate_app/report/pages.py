@@ -75,7 +75,7 @@ def setup_sentence(evidence: Evidence) -> str:
 def findings(evidence: Evidence) -> list[str]:
     """The findings, without the claims one by one."""
     if evidence.sources:
-        return audit_sentences(evidence)
+        return audit_sentences(evidence, undecided=False)  # a table has all pairs
     moved = evidence.summary[: len(evidence.summary) - len(by_claim(evidence.claims))]
     if is_simulated(evidence):
         return [*moved, *preference_sentences(evidence), *counted(evidence)]

@@ -205,8 +205,13 @@ def summary(evidence: Evidence) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def audit_sentences(evidence: Evidence) -> list[str]:
-    """The outcome of an audit of several studies: which is best, if any surely is, then each pair with its interval."""
+def audit_sentences(evidence: Evidence, *, undecided: bool = True) -> list[str]:
+    """The outcome of an audit of several studies: which is best, if any surely is, then pairs with their intervals.
+
+    Args:
+        evidence: with win rates of pairs.
+        undecided: pairs without a verdict are listed, too.
+    """
     sources, rates = evidence.sources, evidence.win_rates
     if not sources:
         return []
@@ -214,7 +219,8 @@ def audit_sentences(evidence: Evidence) -> list[str]:
         return ["Nobody who has finished compared any two of them yet."]
     best = next((row for row in ranking(rates, len(sources)) if row.best == "holds"), None)
     first = f"People preferred {sources[best.t]} to all others." if best else "None is surely preferred to all others."
-    return [first, *(pair_sentence(sources, rate) for rate in rates)]
+    listed = [rate for rate in rates if undecided or rate.verdict in ("holds", "fails")]
+    return [first, *(pair_sentence(sources, rate) for rate in listed)]
 
 
 def pair_sentence(sources: Sequence[str], rate: WinRate) -> str:
