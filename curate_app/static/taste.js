@@ -19,9 +19,10 @@ function row({ words, value, low, high }, most, language) {
     bar.append(piece);
   }
   const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  const [at, from, to] = [value, low, high].map((x) => number.format(x).replace("-", "−"));
   const figures = document.createElement("span");
   figures.className = "figures";
-  figures.textContent = `${number.format(value)} (${number.format(low)} – ${number.format(high)})`;
+  figures.textContent = `${at} (${from} – ${to})`;
   item.className = low > 0 ? "clear" : "unclear";
   item.append(name, bar, figures);
   return item;
