@@ -145,8 +145,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generations": 3,
         "data": {"dataset": "digits", "conditions": "classes"},
         "network": {"kind": "digits", "width": 192, "depth": 3},
-        "train": {"pretrain_steps": 2_500, "pretrain_lr": 2e-3, "finetune_steps": 300, "finetune_lr": 1e-3,
-                  "batch_size": 256, "pair_size": 256, "warmup_steps": 100},
+        "train": {"pretrain_steps": 1_500, "pretrain_lr": 2e-3, "finetune_steps": 250, "finetune_lr": 1e-3,
+                  "batch_size": 128, "pair_size": 128, "warmup_steps": 100},
         "reward": {"kind": "ink", "gamma": 30.0},
         "classifier": {"width": 16, "shift": 1, "epochs": 40, "lr": 5e-3},  # as digits, which ships with one
         "sampling": {"steps": 6, "batch_size": 256},
