@@ -88,7 +88,7 @@ def split(source: str, generation: int | None) -> tuple[Path, int | None]:
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
     """Names of studies: their folder's name, or as much of the path as tells different ones apart."""
-    resolved = [path.resolve() for path in paths]
+    resolved, names = [path.resolve() for path in paths], []
     for parts in range(1, max(len(path.parts) for path in resolved) + 1):
         names = ["/".join(path.parts[-parts:]) for path in resolved]
         if len(set(names)) == len(set(resolved)):

@@ -248,8 +248,8 @@ def _slates(rows: Iterable[dict]) -> list[Slate]:
         items = list(group)
         shown = tuple(SlateItem(row["position"], row["image_sha256"], row["text"]) for row in items)
         first = items[0]
-        names = ("id", "t", "k", "purpose", "served_at")
-        slates.append(Slate(*(first[name] for name in names), shown, first["undone"] + 1, first["condition"]))
+        identity = first["id"], first["t"], first["k"], first["purpose"], first["served_at"]
+        slates.append(Slate(*identity, shown, first["undone"] + 1, first["condition"]))
     return slates
 
 
