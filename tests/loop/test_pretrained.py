@@ -104,7 +104,7 @@ def test_a_study_begins_with_torchcfms_weights(theirs: Path, tmp_path: Path, run
         ({"dataset": "folder"}, {"width": 64}, "network.width is 32 there and 64 in the study; set network.width=32"),
         ({"dataset": "folder"}, {"depth": 2}, "network.depth is 1 there and 2 in the study"),
         ({"dataset": "digits"}, {"kind": "digits"}, "network.kind is unet there and digits in the study"),
-        ({"dataset": "digits"}, {"kind": "resample"}, "network.kind is unet there and resample"),
+        ({"dataset": "digits"}, {"kind": "resample"}, "network.file is for flows, and network.kind is .resample."),
         ({"dataset": "digits"}, {}, r"samples of shape \(3, 32, 32\), and the study's data \(digits\)"),
         ({"dataset": "folder", "size": 64}, {}, r"are of shape \(3, 64, 64\)"),
     ],
