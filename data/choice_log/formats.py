@@ -265,16 +265,16 @@ class Comparisons:
             else:
                 yield answer, winner, losers, cells
 
-    def trainable(self) -> Iterator[tuple[Answer, dict[str, Any], list[dict[str, Any]], dict[int, dict | None]]]:
-        """The pictured picks that the study itself would train on: of curation slates, not withdrawn or flagged out."""
-        for answer, winner, losers, images in self.pictured():
-            values = answer.values
-            if values["purpose"] != "curation":
-                self.left_out[f"{values['purpose']} slates, which nothing is trained on"] += 1
-            elif values["withdrawn"] or values["excluded_by"]:
-                self.left_out["withdrawn, or kept out of training by a flag"] += 1
-            else:
-                yield answer, winner, losers, images
+    def trains(self, answer: Answer) -> bool:
+        """True if the study itself would train on a pick: of a curation slate, not withdrawn or flagged out."""
+        values = answer.values
+        if values["purpose"] != "curation":
+            self.left_out[f"{values['purpose']} slates, which nothing is trained on"] += 1
+        elif values["withdrawn"] or values["excluded_by"]:
+            self.left_out["withdrawn, or kept out of training by a flag"] += 1
+        else:
+            return True
+        return False
 
 
 def pairs(
@@ -502,7 +502,9 @@ def write_diffusion_dpo(source: Source, path: Path) -> Written:
 
 def diffusion_dpo_rows(comparisons: Comparisons) -> Iterator[tuple]:
     """The cells of `DIFFUSION_DPO_FIELDS` for each picked image and each image beside it."""
-    for answer, winner, losers, images in comparisons.trainable():
+    for answer, winner, losers, images in comparisons.pictured():
+        if not comparisons.trains(answer):
+            continue
         values = answer.values
         for better, worse in pairs(answer, winner, losers):
             pair = sorted((better, worse), key=lambda item: item["position"])
@@ -533,11 +535,15 @@ def write_imagefolder(source: Source, path: Path) -> Written:
     """Writes a PNG for each pick beside a metadata.jsonl that describes them."""
     comparisons, n = Comparisons(source), 0
     with path.open("w", encoding="utf-8") as file:
-        for answer, winner, _, images in comparisons.trainable():
+        for answer, winner, _ in comparisons.picks():
             values, name = answer.values, f"{answer.values['choice_id']:09d}.png"
-            cell = images[winner["position"]]
-            assert cell is not None and isinstance(cell["bytes"], bytes)
-            (path.parent / name).write_bytes(cell["bytes"])
+            png = source.store.image(winner["image_sha256"]) if winner["image_sha256"] else None
+            if not comparisons.trains(answer):
+                continue
+            if png is None:
+                comparisons.left_out["the picked image wasn't kept (points)"] += 1
+                continue
+            (path.parent / name).write_bytes(png)
             row = (
                 name, values["condition"] or "", winner["label"], winner["reward"], len(answer.items),
                 winner["sample_generation"], winner["sample_seed"], values["choice_id"],
