@@ -98,6 +98,7 @@ class Buttons:
             value=ALL,
             label=SAY_TASTE["title_label"],
             elem_id="whose",
+            allow_custom_value=True,  # what a script sends is looked at in `taste`; Gradio would log a traceback
             visible=False,
             render=False,
         )

@@ -77,10 +77,10 @@ def test_a_quota_called_by_a_script_is_refused_without_a_traceback(
     page.goto(f"{address}/admin/")
     config = json.loads(page.evaluate("JSON.stringify(window.gradio_config ?? null)") or "null")
     assert config, "the page has its configuration"
-    calls = [one["id"] for one in config["dependencies"] if one["targets"] and not one["js"]]
-    for id_ in calls:
+    calls = {one["id"]: len(one["inputs"]) for one in config["dependencies"] if one["targets"] and not one["js"]}
+    for id_, inputs in calls.items():
         for sent in ({"a": 1}, "x", None):
-            body = {"data": [sent], "fn_index": id_, "session_hash": "a" * 11}
+            body = {"data": [sent] * max(1, inputs), "fn_index": id_, "session_hash": "a" * 11}
             answer = page.request.post(f"{address}/admin/gradio_api/run/predict", data=body)
             assert answer.status == 200
     assert "Traceback" not in capfd.readouterr().err

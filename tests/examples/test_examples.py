@@ -13,6 +13,7 @@ from loop.simulate import simulate
 from loop.study import Study, configure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ELSEWHERE = {"own_trainer": "curate_app/test_own_trainer.py", "diffusers_digits": "curate_app/test_diffusers_study.py"}
 EARLIER = """
 import torch, numpy as np
 from model import checkpoint
@@ -69,6 +70,8 @@ def crowd(example, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_example_is_run_here():
     tested = Path(__file__).read_text()
     assert all(f'"{path.stem}"' in tested for path in EXAMPLES.glob("*.py"))
+    for name, test in ELSEWHERE.items():
+        assert name in (Path(__file__).parents[1] / test).read_text()
 
 
 def test_moons_theory_predicts_what_the_report_predicts(example, tmp_path: Path, capsys: pytest.CaptureFixture):

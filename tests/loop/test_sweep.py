@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -336,9 +337,9 @@ def test_evidence_is_kept_until_generations_or_code_change(
     assert not (study.path / evidence_file.FILE).exists()
     build = evidence_file.build
 
-    def counted(study: Study, quick: bool = False) -> Evidence:
+    def counted(study: Study, quick: bool = False, **options: Any) -> Evidence:
         built.extend([] if quick else [1])
-        return build(study, quick=quick)
+        return build(study, quick=quick, **options)
 
     monkeypatch.setattr(evidence_file, "build", counted)
     first = evidence_file.evidence_of(study)
