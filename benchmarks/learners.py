@@ -23,7 +23,7 @@ from scipy.stats import t as student
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "learners.md"
 GAMMA = 2.0
-POINTS = ("curation.k=4", "curation.picks=5000", "mix.lam=inf", f"reward.gamma={GAMMA}", "evaluation.samples=10000")
+POINTS = ("curation.k=4", "curation.picks=5000", "mix.lam=inf", f"reward.gamma={GAMMA}", "evaluation.samples=5000")
 DIGITS = ("curation.k=4", "curation.picks=1200", "mix.lam=inf", "reward.kind=class_prob", "reward.target=7",
           f"reward.gamma={GAMMA}", "evaluation.samples=1000")  # fmt: skip
 PREFERENCE = ("dpo", "luce_dpo")
@@ -52,7 +52,7 @@ ARMS = (
         Arm(f"{kind}, β = {beta:g}" + (f", {steps:,} steps" if steps != 1_000 else ""),
             (f"learner.kind={kind}", f"learner.beta={beta}", f"train.finetune_steps={steps}"))
         for kind in PREFERENCE
-        for beta, steps in ((1.0, 1_000), (1.0, 4_000), (2.0, 1_000))
+        for beta, steps in ((1.0, 1_000), (2.0, 1_000))
     ),
 )  # fmt: skip
 ON_DIGITS = (
