@@ -107,7 +107,7 @@ def run_seed(dataset: str, seed: int) -> list[Outcome]:
 
 
 def outcome(study) -> Outcome:
-    """What became of a study's first round."""
+    """The figures of a study's first round."""
     from loop.evidence.study import build
 
     evidence, generations = build(study), study.store.generations()
