@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import numpy as np
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -17,6 +18,7 @@ from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from curate_app.plots.figures import ToyModel, theory_figure
 from loop.policy import POLICY_KINDS, DataPolicy, PolicyKind
+from loop.theory.collapse import CollapseTimes, DeviationVerdict, MeasuredMean, deviation_verdict, simulate_collapse
 from loop.theory.toy_models import (
     ACCUMULATE_BOUND,
     Curve,
@@ -171,6 +173,10 @@ def categorical(
     rows: Annotated[int, typer.Option(help="Real rows, 2 to 100,000.")] = 20,
     k: Slate = "1",
     gamma: Gamma = 1.0,
+    collapse: Annotated[
+        int,
+        typer.Option(min=0, help="As well: so many repetitions of replace until one token is left; 0 for none."),
+    ] = 0,
     policy: Policies = None,
     lam: Lam = 1.0,
     recent: Recent = 2,
@@ -183,11 +189,12 @@ def categorical(
 ) -> None:
     """Next-token frequencies learned from their own draws (Seddik et al. 2024): how diversity is lost.
 
-    With --k above 1 the rows are curated by Luce's rule, and the rarest token is liked best.
+    With --k above 1 the rows are curated by Luce's rule, and the rarest token is liked best. With mix, Theorem 3 is
+    judged; with --collapse Theorem 1's bounds on the time until one token is left.
 
     Example: `curate theory categorical --vocabulary 50 --rows 100 --generations 40`
     """
-    request = Request("categorical", policy, lam, recent, generations, repetitions, seed, out, force, json_)
+    request = Request("categorical", policy, lam, recent, generations, repetitions, seed, out, force, json_, collapse)
     run_model(request, CategoricalModel(vocabulary, rows, slate_size(k), gamma))
 
 
@@ -231,6 +238,7 @@ class Request:
     out: Path | None
     force: bool
     json: bool
+    collapse: int = 0  # repetitions until one token is left
 
     @property
     def figure(self) -> Path | None:
@@ -246,6 +254,10 @@ def run_model(request: Request, model: ToyModel) -> None:
     """
     policies = data_policies(request)
     figure = request.figure
+    if request.collapse and isinstance(model, CategoricalModel):
+        if model.k != 1:
+            raise ValueError("--collapse is for --k 1: Theorem 1 is about rows that nobody picks.")
+        check_range("collapse", request.collapse, 10, 100_000)
     if figure is not None:
         if figure.suffix.lower() not in FORMATS:
             known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
@@ -254,13 +266,17 @@ def run_model(request: Request, model: ToyModel) -> None:
     with bar_if_slow(f"simulating {request.model}", quiet=request.json) as report:
         sizes = (policies, request.generations, request.repetitions, request.seed, report)
         simulated = curated_curves(model, *sizes) if isinstance(model, CuratedModel) else curves(model, *sizes)
+        times = collapse_times(request, model)
     if figure is not None:
         theory_figure(figure, model, simulated, described(request, model))
     if request.json:
-        console.print_json(json.dumps(as_json(request, model, simulated), allow_nan=False))
+        console.print_json(json.dumps(as_json(request, model, simulated, times), allow_nan=False))
         return
     console.print(curves_table(request.model, model, simulated))
-    for line in [described(request, model) + ".", *summary(model, simulated)]:
+    judged = [f"{curve.policy}: {verdict}" for curve, verdict in deviations(request, model, simulated)]
+    for line in [
+        described(request, model) + ".", *summary(model, simulated), *judged, *([f"Replace: {times}"] if times else []),
+    ]:  # fmt: skip
         console.print(line, highlight=False, markup=False)
     console.print(f"Wrote {figure}.", highlight=False)
 
@@ -339,8 +355,12 @@ def table_columns(model: ToyModel) -> dict[str, Callable[[Point], str]]:
         "SE": lambda point: decimal(point.se),
         "z": z_cell,
     }
-    left_out = "median" if isinstance(model, ContextModel) else ""  # for want of room
-    shown = {key: head for key, head in HEADERS.items() if key != left_out}
+    left_out: tuple[str, ...] = ()  # for want of room
+    if isinstance(model, ContextModel):
+        left_out = ("median",)
+    elif isinstance(model, CategoricalModel):
+        left_out = ("l2_squared", "l1")
+    shown = {key: head for key, head in HEADERS.items() if key not in left_out}
     return columns | {head: lambda point, key=key: decimal(point.extra.get(key)) for key, head in shown.items()}
 
 
@@ -369,6 +389,32 @@ def summary(model: ToyModel, simulated: Sequence[Curve]) -> list[str]:
     return lines + (promises(simulated) if isinstance(model, CuratedModel) else [])
 
 
+def deviations(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> list[tuple[Curve, DeviationVerdict]]:
+    """Theorem 3 of Seddik et al. at the last fit of each curve that it speaks of: of mixes, without curation."""
+    if isinstance(model, ContextModel):
+        rows, vocabulary = model.rows, model.laws.shape[1]
+    elif isinstance(model, CategoricalModel) and model.k == 1:
+        rows, vocabulary = model.rows, model.vocabulary
+    else:
+        return []
+    verdicts = []
+    for curve in simulated:
+        last = curve.points[-1]
+        if curve.policy.is_mixed and last.n > 1:
+            measured = MeasuredMean.of(last.extra["l1"], last.extra["l1_se"], request.repetitions)
+            sizes = rows, curve.policy.asked(rows), vocabulary
+            verdicts.append((curve, deviation_verdict(measured, last.extra["l1_bound"], *sizes)))
+    return verdicts
+
+
+def collapse_times(request: Request, model: ToyModel) -> CollapseTimes | None:
+    """The times of total collapse, where they were asked for."""
+    if not request.collapse or not isinstance(model, CategoricalModel):
+        return None
+    rng = np.random.default_rng([request.seed, len(POLICY_KINDS)])
+    return simulate_collapse(model.support.truth, model.rows, request.collapse, rng)
+
+
 def promises(simulated: Sequence[Curve]) -> list[str]:
     """Sentences on the curated loop: its distance from the exact one, and the bounds C4 and C5."""
     gap = max(abs(point.simulated / cast(float, point.exact) - 1) for curve in simulated for point in curve.points)
@@ -388,7 +434,9 @@ def promises(simulated: Sequence[Curve]) -> list[str]:
     return lines
 
 
-def as_json(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> dict[str, Any]:
+def as_json(
+    request: Request, model: ToyModel, simulated: Sequence[Curve], times: CollapseTimes | None
+) -> dict[str, Any]:
     """Everything in plain values; an infinite lam is "inf", and that of other policies than mix is None."""
     points = []
     for curve in simulated:
@@ -407,6 +455,13 @@ def as_json(request: Request, model: ToyModel, simulated: Sequence[Curve]) -> di
         "repetitions": request.repetitions,
         "seed": request.seed,
         "largest_z": largest_z(simulated),
+        "theorem_3": [
+            {"policy": str(curve.policy)}
+            | asdict(verdict)
+            | {"bound": "inf" if verdict.bound == math.inf else verdict.bound}
+            for curve, verdict in deviations(request, model, simulated)
+        ],
+        "collapse": None if times is None else asdict(times),
         "points": points,
         "figure": None if request.figure is None else str(request.figure),
     }

@@ -24,7 +24,7 @@ class Point:
         simulated: mean over the repetitions.
         se: its standard error.
         z: standard errors by which the simulation is off; None where there is nothing to compare, or no spread.
-        extra: further values of the model, by name.
+        extra: further values of the model, by name, the simulated ones with their standard errors (`..._se`).
     """
 
     n: int
@@ -101,7 +101,8 @@ def curves(
             expected = None if exact is None else float(exact[n])
             z = None if expected is None else z_score(simulated - expected, se, expected)
             extra = {"median": float(np.median(first))}
-            extra |= {name: float(v.mean()) for name, v in zip(model.quantities[1:], others, strict=True)}
+            for name, other in zip(model.quantities[1:], others, strict=True):
+                extra[name], extra[f"{name}_se"] = mean_and_se(other)
             extra |= {name: float(v[n]) for name, v in beside.items()}
             points.append(Point(n + 1, expected, simulated, se, z, extra))
         result.append(Curve(policy, tuple(points)))

@@ -152,8 +152,8 @@ class CategoricalModel:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Diversity, and the number of tokens that still have mass."""
-        return ("diversity 1 − Σp²", "tokens_left")
+        """Diversity, the tokens that still have mass, and without curation the distances from the first fit."""
+        return ("diversity 1 − Σp²", "tokens_left", *(("l2_squared", "l1") if self.k == 1 else ()))
 
     @property
     def support(self) -> Support:
@@ -174,19 +174,41 @@ class CategoricalModel:
         return (1 - (self.support.truth**2).sum()) * spread(policy, self.rows, generations)
 
     def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
-        """With curation: the diversity with endless rows, by the exact operator."""
-        if self.k == 1:
-            return {}
+        """With curation the diversity with endless rows, by the exact operator; else `expected_distances`."""
         s = self.support
+        if self.k == 1:
+            return expected_distances(s.truth[None], policy, self.rows, generations)
         laws = policy_loop(s.rewards, s.truth, s.truth, policy, Curators.alike(s.rule), generations - 1)
         return {"endless_rows": 1 - (laws**2).sum(axis=1)}
 
     def simulate(
         self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Yields, fit by fit, (2, repetitions): diversity and tokens left."""
+        """Yields, fit by fit, (quantities, repetitions)."""
+        first = None
         for step in simulate(self.support, policy, self.rows, generations, repetitions, rng):
-            yield np.stack([1 - (step.law**2).sum(axis=1), (step.law > 0).sum(axis=1)])
+            first = step.law if first is None else first
+            off = () if self.k != 1 else ((step.law - first) ** 2, np.abs(step.law - first))
+            values = 1 - (step.law**2).sum(axis=1), (step.law > 0).sum(axis=1), *(some.sum(axis=1) for some in off)
+            yield np.stack(values)
+
+
+def expected_distances(laws: np.ndarray, policy: DataPolicy, rows: int, generations: int) -> dict[str, np.ndarray]:
+    """The expected `||p^(n) - p^(1)||^2`, which is `S_n - S_1`, and a bound on the expected L1 distance, n = 1, 2, ...
+
+    Under every policy the later fits average to the first, given the first. The bound is `sqrt(s E||.||^2)`, s the
+    tokens with mass: by Cauchy and Schwarz. Derived for this project; of replace and mix in Seddik et al.
+
+    Args:
+        laws: (contexts, m) that the real rows are drawn from; the values are means over them.
+        policy: composes.
+        rows: N real rows of each.
+        generations: number of fits.
+    """
+    off = spread(policy, rows, generations)
+    l2 = (1 - (laws**2).sum(axis=1))[:, None] * (off[0] - off)
+    bound = np.sqrt((laws > 0).sum(axis=1)[:, None] * np.maximum(l2, 0)).mean(axis=0)
+    return {"l2_squared_exact": l2.mean(axis=0), "l1_bound": bound}
 
 
 @dataclass(frozen=True)
@@ -254,17 +276,8 @@ class ContextModel:
         return 1 - (1 - (self.laws**2).sum(axis=1).mean()) * spread(policy, self.rows, generations)
 
     def beside(self, policy: DataPolicy, generations: int) -> dict[str, np.ndarray]:
-        """The expected `||p^(n) - p^(1)||^2`, which is `S_n - S_1`, and a bound on the expected L1 distance.
-
-        Under every policy the later fits average to the first, given the first. The bound is `sqrt(s E||.||^2)`, s the
-        tokens with mass: by Cauchy and Schwarz. Derived for this project; of replace and mix in Seddik et al.
-        """
-        truths = 1 - (self.laws**2).sum(axis=1)
-        off = spread(policy, self.rows, generations)
-        l2 = truths[:, None] * (off[0] - off)
-        sizes = (self.laws > 0).sum(axis=1)
-        bound = np.sqrt(sizes[:, None] * np.maximum(l2, 0)).mean(axis=0)
-        return {"l2_squared_exact": l2.mean(axis=0), "l1_bound": bound}
+        """The distances from the first fit: see `expected_distances`."""
+        return expected_distances(self.laws, policy, self.rows, generations)
 
     def simulate(
         self, policy: DataPolicy, generations: int, repetitions: int, rng: np.random.Generator

@@ -203,3 +203,21 @@ def test_neither_the_models_nor_their_figures_need_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_theorem_3_and_the_times_of_collapse_are_judged(theory: Theory):
+    mixed = ("categorical", *SMALL, "--vocabulary", 600, "--rows", 100, "--policy", "mix", "--json")
+    verdicts = {}
+    for lam in (0.1, 1, 10):
+        (judged,) = json.loads(theory(*mixed, "--lam", lam).stdout)["theorem_3"]
+        verdicts[judged["synthetic"]] = judged["verdict"]
+        assert judged["derived_verdict"] == "holds" and judged["measured"]["value"] < judged["derived"]
+    assert verdicts == {10: "vacuous", 100: "vacuous", 1_000: "condition not met"}
+    shown = " ".join(theory("categorical", *SMALL, "--lam", 0.5, "--collapse", 200).stdout.split())
+    assert "mix lam=0.5: Theorem 3 (N = 20, n = 10, s = 10) condition not met" in shown
+    assert "Replace: One token is left after" in shown and "Theorem 1, 18.3 to 312: holds" in shown
+
+
+def test_times_of_collapse_are_for_rows_that_nobody_picks(theory: Theory):
+    done = theory("categorical", *SMALL, "--k", 2, "--collapse", 100)
+    assert done.returncode == 2 and "--collapse is for --k 1" in done.stderr
