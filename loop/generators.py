@@ -188,7 +188,7 @@ def load_generator(study: Study, t: int) -> Generator:
         MissingCheckpointError: it isn't there.
         CorruptCheckpointError: it isn't what was written.
     """
-    config = study.config_of(t)
+    config = from_main(lambda: study.config_of(t))
     generator = generator_class(config).load(study.checkpoint_path(t), config.train, config.sampling)
     if isinstance(generator, CommandGenerator):  # by the commands of today, which may have been mended since
         return replace(generator, network=config.network)

@@ -31,7 +31,6 @@ TINY = (
 )  # fmt: skip
 MPI_AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # in a container
 SENTENCE = "Another process of this launch ended or can't be reached."
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +83,7 @@ def pick_rows(study: Study) -> list[tuple[int, str, float]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
 def test_two_processes_pick_as_one_and_train_to_the_same_shares(
     begun: Path, copy_of: Callable[[Path, str], Study], launcher: list[str]
@@ -105,21 +105,41 @@ def test_two_processes_pick_as_one_and_train_to_the_same_shares(
     assert two.store.generations()[1].measurements.processes == 2
 
 
-@pytest.mark.skipif(not shutil.which("mpirun"), reason="needs MPI, such as openmpi-bin")
-def test_accelerates_cpu_launcher_starts_two_processes_by_mpi(
-    begun: Path, copy_of: Callable[[Path, str], Study], tmp_path: Path
-):
-    hosts, study = tmp_path / "hosts", copy_of(begun, "study")
-    hosts.write_text("localhost slots=2\n")
+@pytest.fixture
+def by_mpi(tmp_path: Path) -> list[str]:
+    """Accelerate's launcher for CPUs, which starts two processes by mpirun."""
+    if not shutil.which("mpirun"):
+        pytest.skip("needs MPI, such as openmpi-bin")
+    (tmp_path / "hosts").write_text("localhost slots=2\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = simulate(
-        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mpirun_hostfile",
-         str(hosts), "--main_process_port", str(port)], study.path, 1,
-    )  # fmt: skip
+    return [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mpirun_hostfile",
+            str(tmp_path / "hosts"), "--main_process_port", str(port)]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_accelerates_cpu_launcher_starts_two_processes_by_mpi(
+    begun: Path, copy_of: Callable[[Path, str], Study], by_mpi: list[str]
+):
+    study = copy_of(begun, "study")
+    done = simulate(by_mpi, study.path, 1)
     assert done.returncode == 0, done.stderr
     assert study.store.generations()[1].measurements.processes == 2 and faults(study) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_launch_by_mpi_that_loses_a_process_ends_and_the_same_command_goes_on(
+    begun: Path, copy_of: Callable[[Path, str], Study], by_mpi: list[str], lost: int
+):
+    study = copy_of(begun, "study")
+    done = start(*by_mpi, str(Path(__file__)), str(study.path), f"rank {lost} killed")
+    assert done.returncode != 0 and "signal 9" in done.stderr, done.stderr  # mpirun's words: it ends the other one
+    assert [row.t for row in study.store.generations()] == [0] and faults(study) == []
+    again = simulate(by_mpi, study.path, 1)
+    assert again.returncode == 0, again.stderr
+    assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
 
 
 def test_a_study_begins_on_two_processes(images: Path, tmp_path: Path):
@@ -130,6 +150,7 @@ def test_a_study_begins_on_two_processes(images: Path, tmp_path: Path):
     assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "said"),
     [("rank 0 killed", SENTENCE), ("rank 1 killed", SENTENCE), ("Ctrl-C", "Stopped. Nothing is lost"),
@@ -147,6 +168,7 @@ def test_a_launch_that_ends_early_says_so_once_and_the_same_command_goes_on(
     assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
 
 
+@pytest.mark.slow
 def test_what_one_process_refuses_is_said_once(tmp_path: Path):
     done = simulate(TORCHRUN, tmp_path / "none", 1, "--preset", "nonsense")
     assert done.returncode != 0 and done.stderr.count("There is no preset 'nonsense'") == 1, done.stderr
