@@ -72,7 +72,7 @@ class Bot:
     Args:
         client: HTTP, with the study's address; its cookies are the bot's own.
         config: the study's, for the answer to its question.
-        utility: of an image, by its content's hash.
+        utility: of an image, by its content's hash, or of a text.
         habits: of all bots.
         rehearsal: where it writes what happened.
         number: which bot it is; its randomness follows from it and the seed.
@@ -154,7 +154,10 @@ class Bot:
 
     def judge(self, state: dict[str, Any]) -> dict[str, Any]:
         """The answer to a slate, but for lapses by Luce's rule and its kin: the best, with the worst, or a tie."""
-        names = [item.get("image", "").removeprefix("/img/").removesuffix(".png") for item in state["items"]]
+        names = [
+            item["text"] if "text" in item else item.get("image", "").removeprefix("/img/").removesuffix(".png")
+            for item in state["items"]
+        ]
         utilities = np.array([[self.utility(name) if name else 0.0 for name in names]])
         lapse = self.habits.lapse_at(self.answered)
         if state.get("tie"):
@@ -212,7 +215,7 @@ async def rehearse(
         config: its settings.
         raters: number of bots.
         habits: of all of them.
-        utility: of an image, by its content's hash.
+        utility: of an image, by its content's hash, or of a text.
         seed: of everything random.
         on_pick: called each half second with the answers so far.
 

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.designs import Designs, load_designs
 
-DatasetName = Literal["digits", "moons", "gaussians", "cifar10", "folder", "flowers", "fashion"]
+DatasetName = Literal["digits", "moons", "gaussians", "cifar10", "folder", "flowers", "fashion", "text"]
+TokenizerName = Literal["char", "bpe"]
 
 
 class DataConfig(BaseModel):
@@ -27,7 +28,8 @@ class DataConfig(BaseModel):
     path: str = Field(
         default="",
         description="cifar10: a local copy as class folders; folder: the folder of images; fashion: the folder of "
-        "its idx files",
+        "its idx files; text: a file in UTF-8, or tiny-shakespeare or tinystories, downloaded once; empty: help texts "
+        "of Python's own",
     )
     clusters: int = Field(
         default=8,
@@ -50,6 +52,19 @@ class DataConfig(BaseModel):
         le=1_024,
         description="cifar10 and folder: images are cut and scaled to size x size; CIFAR-10 has 32",
     )
+
+    length: int = Field(default=64, ge=2, le=8_192, description="text: tokens of an item")
+    tokenizer: TokenizerName = Field(
+        default="char",
+        description="text: char (a token is a character), or bpe (byte pairs; pip install 'curate[text]')",
+    )
+    vocabulary: int = Field(default=512, ge=256, description="text: byte pairs at the most")
+    characters: int = Field(default=0, ge=0, description="text: only so many from its beginning; 0: all")
+
+    @property
+    def is_text(self) -> bool:
+        """True if the data are texts."""
+        return self.dataset == "text"
 
     @property
     def family(self) -> Designs | None:

@@ -1,4 +1,4 @@
-"""The real data: digits, moons, Gaussians, CIFAR-10, Fashion-MNIST, a folder of images, flowers; laws of points."""
+"""The real data: digits, moons, Gaussians, CIFAR-10, Fashion-MNIST, a folder of images, flowers, texts; point laws."""
 
 import gzip
 import math
@@ -17,6 +17,8 @@ from scipy.special import ndtr
 
 from data.config import DataConfig, DatasetName
 from data.designs import dimension, load_designs
+from data.downloads import default_cache
+from data.text import Vocabulary, load_corpus, vocabulary_of, windows
 
 SIDE = 8  # images are compared at so many pixels a side
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -37,18 +39,20 @@ class RealData:
     """A data set in memory.
 
     Attributes:
-        x: (n, d) float32 points, or (n, height, width, channels) uint8 images.
+        x: (n, d) float32 points, (n, height, width, channels) uint8 images, or (n, length) int64 tokens of texts.
         labels: (n,) int64, indices into `label_names`.
+        vocabulary: of texts; None for all else.
     """
 
     name: str
     x: np.ndarray
     labels: np.ndarray
     label_names: tuple[str, ...]
+    vocabulary: Vocabulary | None = None
 
     @property
     def is_images(self) -> bool:
-        """True if the data are images (else points)."""
+        """True if the data are images (else points, or texts)."""
         return self.x.ndim == 4
 
     def __len__(self) -> int:
@@ -94,12 +98,13 @@ def load(config: DataConfig, seed: int, cache: Path | None = None, on_read: OnRe
         "folder": lambda: images(config, on_read),
         "flowers": lambda: designs(config, rng),
         "fashion": lambda: fashion(config, "train", cache),
+        "text": lambda: text(config, "train", cache, on_read),
     }
     return loaders[config.dataset]().subset(config.n, rng)
 
 
 def count(config: DataConfig) -> int:
-    """The number of real data that a study with these settings has; reads none of them.
+    """The number of real data that a study with these settings has; reads none of them, but for a text.
 
     Raises:
         ValueError: no folder of images, or none in it.
@@ -109,23 +114,30 @@ def count(config: DataConfig) -> int:
     if config.dataset in ("folder", "cifar10") and config.path:
         inside = Path(config.path) / "train" if config.dataset == "cifar10" else Path(config.path)
         return len(find(inside if inside.is_dir() else Path(config.path)))
+    if config.dataset == "text":
+        return len(text(config, "train"))
     return {"digits": 1_797, "cifar10": 50_000, "fashion": 60_000}.get(config.dataset, DEFAULT_POINTS)
 
 
 def load_test(config: DataConfig, cache: Path | None = None) -> RealData | None:
-    """The images held out from all training, where the data set has such a part: CIFAR-10 and Fashion-MNIST, 10,000.
+    """The data held out from all training, if any: 10,000 images of CIFAR-10 and Fashion-MNIST, the end of a text.
 
     Errors as in `load`; a local copy of CIFAR-10 without a `test` folder has none.
     """
     if config.dataset == "fashion":
         return fashion(config, "test", cache)
+    if config.dataset == "text":
+        return text(config, "test", cache)
     if config.dataset != "cifar10" or (config.path and not (Path(config.path) / "test").is_dir()):
         return None
     return cifar10(config, "test", cache)
 
 
 def sample_shape(config: DataConfig) -> tuple[int, ...]:
-    """The shape of a sample as models see it: (d,) for points, (channels, height, width) for images; loads nothing."""
+    """The shape of a sample as models see it; loads nothing.
+
+    It is (d,) for points, (channels, height, width) for images, (length,) for texts.
+    """
     shapes: dict[DatasetName, tuple[int, ...]] = {
         "digits": (1, 8, 8),
         "moons": (2,),
@@ -134,6 +146,7 @@ def sample_shape(config: DataConfig) -> tuple[int, ...]:
         "folder": (3, config.size, config.size),
         "flowers": (dimension(config.family.factors),) if config.family else (),
         "fashion": (1, 28, 28),
+        "text": (config.length,),
     }
     return shapes[config.dataset]
 
@@ -256,6 +269,30 @@ def fashion(config: DataConfig, part: Literal["train", "test"], cache: Path | No
         if pixels.shape != (len(labels), 28, 28) or (labels >= len(FASHION)).any():
             raise ValueError(f"The idx files in '{folder}' aren't Fashion-MNIST's images of 28 x 28 and their classes.")
     return RealData("fashion", pixels[..., None], labels.astype(np.int64), FASHION)
+
+
+def text(
+    config: DataConfig, part: Literal["train", "test"], cache: Path | None = None, on_read: OnRead | None = None
+) -> RealData:
+    """Windows of a text, one after the other, as tokens of its vocabulary; all of them are of one class.
+
+    Args:
+        config: its `path`, `length`, `tokenizer` and so on.
+        part: the text to learn, or its end, which is held out.
+        cache: where a download goes; the user's cache folder by default.
+        on_read: called with the numbers of bytes downloaded so far and in all.
+
+    Raises:
+        ValueError: no such file, one that isn't UTF-8, or too short a text.
+        DownloadError: it couldn't be downloaded, or isn't the file that it was.
+    """
+    corpus = load_corpus(config.path, config.characters, cache, on_read)
+    vocabulary = vocabulary_of(corpus, config.tokenizer, config.vocabulary)
+    try:
+        x = windows(vocabulary.encode(corpus.train if part == "train" else corpus.held_out), config.length)
+    except ValueError as error:
+        raise ValueError(f"data.length is {config.length}: {error} ({corpus.name}, {part}).") from None
+    return RealData("text", x, np.zeros(len(x), dtype=np.int64), ("text",), vocabulary)
 
 
 def read_idx(folder: Path, name: str) -> np.ndarray:
@@ -416,13 +453,6 @@ def _small(x: np.ndarray) -> np.ndarray:
     """(n, 8, 8, channels) float32 sums over blocks of images."""
     rows, columns = (np.linspace(0, size, SIDE, endpoint=False).astype(int) for size in x.shape[1:3])
     return np.add.reduceat(np.add.reduceat(x, rows, axis=1, dtype=np.float32), columns, axis=2)
-
-
-def default_cache() -> Path:
-    """The folder of downloads unless a study says otherwise."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("curate", ensure_exists=True)
 
 
 def has_density(config: DataConfig) -> bool:

@@ -19,6 +19,13 @@ OnBytes = Callable[[int, int], None]
 """Called now and then with (bytes there, bytes in all)."""
 
 
+def default_cache() -> Path:
+    """The folder of downloads unless a study says otherwise."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("curate", ensure_exists=True)
+
+
 class DownloadError(OSError):
     """A file couldn't be downloaded, or isn't the right one; nothing of it is kept."""
 

@@ -2,10 +2,15 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+
+TEXT_COLUMNS, TEXT_SIZE = 56, 15  # characters in a line of a sheet of texts, and their height in pixels
 
 
 def encode_png(pixels: np.ndarray) -> tuple[str, bytes]:
@@ -57,3 +62,25 @@ def contact_sheet(images: np.ndarray, columns: int, gap: int = 1, background: in
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
     return sheet
+
+
+def text_sheet(texts: Sequence[str]) -> np.ndarray:
+    """(height, width, 3) uint8: texts under each other, each in a frame, in the monospaced font of matplotlib."""
+    package = find_spec("matplotlib")
+    folders = (package.submodule_search_locations if package else None) or [""]
+    path = Path(folders[0]) / "mpl-data/fonts/ttf/DejaVuSansMono.ttf"
+    font = ImageFont.truetype(path, TEXT_SIZE) if path.is_file() else ImageFont.load_default(TEXT_SIZE)
+    blocks = []
+    for text in texts:
+        lines = [part for line in text.splitlines() for part in textwrap.wrap(line, TEXT_COLUMNS) or [""]] or [""]
+        blocks.append("\n".join(lines))
+    line, room = round(1.4 * TEXT_SIZE), 12
+    heights = [line * (1 + block.count("\n")) + 2 * room for block in blocks]
+    width = round(font.getlength("m" * TEXT_COLUMNS)) + 2 * room + 2
+    sheet = Image.new("RGB", (width, sum(heights) + 8 * (len(blocks) + 1)), "#f7f6f2")
+    draw, top = ImageDraw.Draw(sheet), 8
+    for block, height in zip(blocks, heights, strict=True):
+        draw.rectangle((1, top, width - 2, top + height), fill="white", outline="#c9ccd3")
+        draw.multiline_text((room, top + room), block, "#17191e", font, spacing=line - TEXT_SIZE)
+        top += height + 8
+    return np.asarray(sheet)

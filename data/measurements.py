@@ -6,6 +6,7 @@ its default, and a key that this version doesn't know is passed over.
 """
 
 import json
+import math
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -121,6 +122,40 @@ class Distances(Record):
     coverage_interval: Interval | None = Field(default=None, description="as recall_interval")
 
 
+class LanguageFigures(Record):
+    """Figures of a generation that writes texts: its laws beside held-out text and earlier laws, and its variety.
+
+    Those about laws are None where the generator gives none; variety is of `texts` texts, and that of as many can be
+    compared.
+    """
+
+    tokens: str = Field(description="what a token is: a character, or a byte pair")
+    texts: Count = Field(description="fresh texts that the variety is of")
+    cross_entropy: Mean | None = Field(
+        default=None,
+        description="nats a token of held-out real text, its standard error over windows; None where any has no mass",
+    )
+    no_mass: float | None = Field(default=None, description="share of the held-out tokens that have no mass")
+    l1_first: Mean | None = Field(
+        default=None,
+        description="mean L1 of the law of the next token from generation 0's, over contexts that it wrote",
+    )
+    l1_second: Mean | None = Field(default=None, description="the same from generation 1's; None for generation 0")
+    distinct: tuple[float, ...] = Field(description="distinct n-grams of tokens over all of them, by `distinct_n`")
+    distinct_n: tuple[int, ...] = Field(description="the lengths n")
+    rare_share: Mean = Field(
+        description="share of the tokens that are rare: those that are the rarest tenth of real text"
+    )
+    type_lengths: tuple[int, ...] = Field(description="numbers of words ...")
+    types: tuple[int, ...] = Field(description="... and how many different ones are among so many")
+    examples: tuple[str, ...] = Field(description="the first few texts")
+
+    @property
+    def perplexity(self) -> float | None:
+        """The exponential of the cross-entropy."""
+        return None if self.cross_entropy is None else math.exp(self.cross_entropy.value)
+
+
 class JudgeFigures(Record):
     """The figures of a second classifier, the judge, by which nobody picks."""
 
@@ -194,7 +229,8 @@ class Measurements(SparseRecord):
     """The measurements of one generation, or of the real data in place of one.
 
     Of samples: on `evaluation.samples` fresh ones, always of the same seeds. What was never measured is None or empty:
-    images alone have `judge` and `distances`, and what is about training is missing in generation 0.
+    images alone have `judge` and `distances`, texts alone `language`, and what is about training is missing in
+    generation 0.
     """
 
     n: Count | None = Field(default=None, description="fresh samples that were drawn")
@@ -212,6 +248,7 @@ class Measurements(SparseRecord):
     judge: JudgeFigures | None = Field(default=None, description="by the second classifier; None without one")
     divergence: Divergence = Field(default=Divergence(), description="from the real data")
     distances: Distances | None = Field(default=None, description="from the real images")
+    language: LanguageFigures | None = Field(default=None, description="of texts; None for all else")
     nn_ratio: float | None = Field(
         default=None,
         description="median distance of samples to the nearest real datum over that between nearest real data: well "

@@ -65,7 +65,7 @@ class Sample:
     """One draw of a generator; `seed` is its own, so it can be drawn again whatever the batch.
 
     Attributes:
-        point: coordinates, for two-dimensional data; None for images.
+        point: coordinates of a point, tokens of a text; None for images.
         label: class (or mode) given by the study's classifier; None where there is none.
         reward_json: more about the reward, such as class probabilities.
         operative_reward: by which the user who picked from its slate judged it; None where that is `reward`.
@@ -91,7 +91,7 @@ class Evaluated:
         t: the generation; None for the real data.
         rewards: (1 + types, n) float64: the study's reward, then that of each rater type where users differ.
         labels: (n,) int32, class or mode.
-        points: (n, 2) float32; None for images.
+        points: (n, d) float32, of texts their tokens; None for images.
         conditions: (n,) int32 under which each was drawn, or real data's (-1: of none); None in a study without.
     """
 

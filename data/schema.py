@@ -88,7 +88,7 @@ LONG = (
     _item("sample_seed", "integer", "the seed it was drawn from"),
     _item("image_sha256", "text", "its PNG, by content; empty for points and for images nobody kept", True),
     _item("text", "text", "the text that raters read, of samples that are texts", True),
-    _item("point", "json", "its coordinates, of two-dimensional data", True),
+    _item("point", "json", "its coordinates, of points; of a text its tokens", True),
     _item("label", "integer", "its class, by the study's classifier", True),
     _item("reward", "number", "the study's reward r of it", True),
     _item("operative_reward", "number", "the reward by which this simulated user judged it", True),
@@ -143,7 +143,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "sample": {
         "id": "the sample", "t": "the generation that drew it", "seed": "its own; it can be drawn again",
         "image_sha256": "its image, where one is kept", "reward": "the study's reward r",
-        "label": "class, by the study's classifier", "point_json": "coordinates, of two-dimensional data",
+        "label": "class, by the study's classifier", "point_json": "coordinates, of points; of a text its tokens",
         "reward_json": "more on the reward, such as class probabilities",
         "operative_reward": "by which a simulated user judged it, where that isn't the reward",
         "text": "what a rater sees of a text; empty for images and points",
@@ -184,7 +184,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "status": {"key": "of what", "value_json": "what it is", "at": "since when, UTC"},
     "evaluation": {
         "id": "the row", "t": "the generation; empty: the real data", "n": "samples",
-        "rewards": "float64, the study's and each type's", "labels": "int32", "points": "float32 pairs",
+        "rewards": "float64, the study's and each type's", "labels": "int32", "points": "float32, by sample",
         "conditions": "int32, under which each was drawn; empty in a study without conditions",
     },
     "answer": {

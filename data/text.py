@@ -11,8 +11,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from data.datasets import default_cache
-from data.downloads import OnBytes, fetch
+from data.config import TokenizerName
+from data.downloads import OnBytes, default_cache, fetch
 
 EMBEDDED = "python-topics"
 HELD_OUT = 0.1  # of the text, its end, where a corpus has no such part of its own
@@ -48,7 +48,8 @@ def load_corpus(
     """A corpus by its name or the path of its file; the last tenth is held out, but for 'tinystories', by its project.
 
     Args:
-        source: 'python-topics' (the help texts of the Python language), 'tiny-shakespeare', 'tinystories', or a file.
+        source: 'python-topics' (the help texts of the Python language; empty stands for it), 'tiny-shakespeare',
+            'tinystories', or a file.
         characters: only so many from its beginning (and a tenth of that of a held-out part of its own); 0 for all.
         cache: where a download goes; the user's cache folder by default.
         on_bytes: called with the progress of a download.
@@ -57,11 +58,11 @@ def load_corpus(
         ValueError: no such file, one that isn't UTF-8, or too short a text.
         DownloadError: it couldn't be downloaded, or isn't the file that it was.
     """
-    if source == EMBEDDED:
+    if source in ("", EMBEDDED):
         from pydoc_data.topics import topics
 
         text = "\n\n".join(topics[name] for name in sorted(topics))
-        return halves(source, text[: characters or None])
+        return halves(EMBEDDED, text[: characters or None])
     if source not in PUBLISHED:
         return halves(source, read(Path(source), characters))
 
@@ -123,7 +124,7 @@ class Vocabulary(Protocol):
         ...
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values that `vocabulary_from` reads."""
+        """Plain values that `vocabulary_from` reads; `size` is the number of tokens."""
         ...
 
 
@@ -160,7 +161,7 @@ class Characters:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values that `vocabulary_from` reads."""
-        return {"kind": "characters", "characters": self.characters}
+        return {"kind": "characters", "size": len(self), "characters": self.characters}
 
 
 class BytePairs:
@@ -206,7 +207,7 @@ class BytePairs:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values that `vocabulary_from` reads."""
-        return {"kind": "byte pairs", "tokenizer": self.tokenizer.to_str()}
+        return {"kind": "byte pairs", "size": len(self), "tokenizer": self.tokenizer.to_str()}
 
 
 def tokenizers() -> Any:
@@ -220,6 +221,11 @@ def tokenizers() -> Any:
     except ImportError as error:
         raise ValueError("Byte pairs need the tokenizers library: pip install 'curate[text]'.") from error
     return tokenizers
+
+
+def vocabulary_of(corpus: Corpus, tokenizer: TokenizerName = "char", size: int = 512) -> Vocabulary:
+    """The vocabulary of a corpus: its characters, or byte pairs, at most `size` of them; errors as of `BytePairs`."""
+    return Characters.of(corpus) if tokenizer == "char" else BytePairs.learned(corpus, size)
 
 
 def vocabulary_from(values: dict[str, Any]) -> Vocabulary:

@@ -107,7 +107,7 @@ def check_auditable(study: Study) -> None:
     if any(generation.policy == IMPORTED for generation in study.store.generations()):
         raise ValueError(f"{study.path} is an imported log without generators; name the study that it came from.")
     shape = sample_shape(study.config.data)
-    if len(shape) != 3 and study.config.data.family is None:
+    if len(shape) != 3 and study.config.data.family is None and not study.config.data.is_text:
         raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown, in {study.path}.")
 
 
@@ -129,6 +129,10 @@ def check_comparable(entry: Entry, other: Entry) -> None:
         raise ValueError(
             f"{entry.study.path} makes {a} of shape {shape_a}, and {other.study.path} {b} of shape {shape_b}: people "
             "could tell them apart; compare studies of the same data."
+        )
+    if data[0].is_text and len({table.model_dump_json(exclude={"n"}) for table in data}) > 1:
+        raise ValueError(
+            f"{entry.study.path} and {other.study.path} write texts of other vocabularies; compare studies of one text."
         )
     if data[0].conditions != data[1].conditions or configs[0].conditions != configs[1].conditions:
         raise ValueError(

@@ -33,7 +33,9 @@ from model.config import (
 POINT_SETS = ("moons", "gaussians")
 POINT_KINDS = ("kde", "gaussian")
 PICTURE_KINDS = ("vae", "diffusers", "command")
+TEXT_KINDS = ("ngram", "gpt")
 IMAGE_REWARDS = ("class_prob", "confidence", "ink")
+TEXT_REWARDS = ("share", "word_length", "likelihood")
 Flag = Literal["too_fast", "failed_attention", "one_position", "inconsistent"]
 PanelKind = Literal["open", "prolific", "mturk", "link"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
@@ -126,6 +128,11 @@ class MixConfig(_Table):
     )
     lam: float = Field(
         default=1.0, gt=0, allow_inf_nan=True, description="mix: curated : real; inf trains on picks only"
+    )
+    origin: Literal["data", "generation"] = Field(
+        default="data",
+        description="generation: generation 1 learns its set alone, which generation 0 drew, and from then on that set "
+        "stands for the real data",
     )
     recent: int = Field(
         default=2, ge=1, description="recent: how many generations train; the real data are generation 0's"
@@ -386,10 +393,21 @@ class StudyConfig(_Table):
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         designs = self.data.family
-        points = self.data.dataset in POINT_SETS or designs is not None
-        if self.evaluation.features != "classifier" and points:
-            raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for points")
+        points, texts = self.data.dataset in POINT_SETS or designs is not None, self.data.is_text
+        if self.evaluation.features != "classifier" and (points or texts):
+            other = "texts" if texts else "points"
+            raise ValueError(f"evaluation.features '{self.evaluation.features}' is for images, not for {other}")
         kind = self.network.kind
+        if texts and kind not in (*TEXT_KINDS, "resample") and ":" not in kind:
+            raise ValueError(
+                f"network.kind '{kind}' writes no texts: set it to ngram or gpt, or your own 'module:Class'"
+            )
+        if kind in TEXT_KINDS and not texts:
+            raise ValueError(f"network.kind '{kind}' is for texts: set data.dataset to text, or choose another kind")
+        if self.network.draws and (kind != "ngram" or k != 1):
+            raise ValueError(
+                "network.draws is the control without choice: set network.kind to ngram and curation.k to 1"
+            )
         if kind in POINT_KINDS and not points:
             raise ValueError(f"network.kind '{kind}' is for points; for images use vae, unet or digits")
         if kind in PICTURE_KINDS and points:
@@ -401,9 +419,11 @@ class StudyConfig(_Table):
             kinds.append(("adversary.kind", self.adversary.kind))
         kinds += [(f"population '{type_.name}': kind", type_.kind) for type_ in self.population]
         for name, kind in kinds:
-            if kind in IMAGE_REWARDS and points:
-                usual = "factors" if designs else "ball"
+            if kind in IMAGE_REWARDS and (points or texts):
+                usual = "factors" if designs else "ball" if points else "share"
                 raise ValueError(f"{name} '{kind}' is for images; here use '{usual}' or your own 'module:function'")
+            if kind in TEXT_REWARDS and not texts:
+                raise ValueError(f"{name} '{kind}' is for texts: set data.dataset to text, or choose another reward")
             if kind == "factors" and designs is None:
                 raise ValueError(f"{name} 'factors' is for flowers and other designs with named numbers")
             if kind == "ball" and self.data.dataset not in POINT_SETS:

@@ -14,8 +14,14 @@ import torch
 from safetensors.torch import load_file, save
 from scipy.special import betaincinv
 
-from data.datasets import has_density
-from data.measurements import DensityDivergence, Distances, JudgeFigures, Measurements
+from data.datasets import RealData, has_density, load_test
+from data.measurements import (
+    DensityDivergence,
+    Distances,
+    JudgeFigures,
+    LanguageFigures,
+    Measurements,
+)
 from data.records import Evaluated, Generation
 from loop.config import StudyConfig, build
 from loop.divergence import (
@@ -30,7 +36,7 @@ from loop.divergence import (
     total_variation,
 )
 from loop.generators import generator_class, load_generator
-from loop.scoring import Scorer, Scores
+from loop.scoring import WORDS, Scorer, Scores
 from loop.selfcheck.verdicts import POWER, Check, Finding, judge
 from loop.slates import COLUMNS, STREAMS, Drawn, draw_scored, picture
 from loop.study import DISTANCES, IMPORTED, JUDGED, Study
@@ -45,11 +51,15 @@ from model.features import NetworkFeatures, load_extractor
 from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Generator, OnStep, Rows, scaled
+from model.language import distinct, rare_share, type_token_curve
 from model.sampling import derive_seeds
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
 NEAREST_SAMPLES = 2_000  # enough for a median
 WORTH_KEEPING = 10_000  # real images from which judging them takes seconds
+CONTEXTS = 300  # after which laws are compared, as in Seddik et al. 2024 (arXiv 2404.05090), Section 4.1
+HELD_OUT_TEXTS = 500  # windows of held-out text at the most
+DISTINCT, EXAMPLES = (2, 3, 4), 3
 NAME, FIGURES = "redrawn evaluation", "evaluation figures"
 POINTS, IMAGES = 500, 32  # samples that are drawn again; images take far longer
 CLOSE = {"points": 1e-3, "images": 0.05}  # standard deviations by which another device or batch may move a reward
@@ -142,6 +152,80 @@ class DistancesToReal:
         return torch.from_numpy(scores.features[:, self._classes :]).to(on)
 
 
+class LanguageMeasure:
+    """Measures texts of one study against its real text, and its generations' laws against the first ones'.
+
+    Args:
+        study: of texts.
+        scorer: reads their tokens as texts.
+    """
+
+    def __init__(self, study: Study, scorer: Scorer):
+        self.study, self.scorer = study, scorer
+        self._laws: dict[int, np.ndarray | None] = {}
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """(n, length) tokens of real text that no generation learned."""
+        test = load_test(self.study.config.data)
+        assert test is not None
+        return test.x[:HELD_OUT_TEXTS]
+
+    @cached_property
+    def contexts(self) -> np.ndarray:
+        """(n, length - 1) contexts, as generation 0 wrote them."""
+        config = self.study.config
+        seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])[:CONTEXTS]
+        return load_generator(self.study, 0).sample(seeds).numpy()[:, :-1]
+
+    def of(self, generator: Generator, t: int, x: np.ndarray, texts: Sequence[str]) -> LanguageFigures:
+        """Figures of generation t and of (n, length) tokens that it wrote, which are these texts."""
+        laws, figures = self.laws(generator, t), self.variety(x, texts)
+        score = getattr(generator, "log_likelihood", None)
+        if laws is None or score is None:
+            return figures
+        logs, more = score(self.held_out), {}
+        for name, earlier in (("l1_first", 0), ("l1_second", 1)):
+            if earlier <= t and (before := self.laws(None, earlier)) is not None:
+                more[name] = mean_of(np.abs(laws - before).sum(axis=1))
+        if np.isfinite(logs).all():
+            more["cross_entropy"] = mean_of(-logs.mean(axis=1))
+        return figures.model_copy(update={"no_mass": float(np.isneginf(logs).mean()), **more})
+
+    def laws(self, generator: Generator | None, t: int) -> np.ndarray | None:
+        """(contexts, vocabulary) laws of generation t, which is read if it isn't given; None where it gives none."""
+        if t not in self._laws:
+            asked = getattr(generator or load_generator(self.study, t), "next_laws", None)
+            laws = None if asked is None else asked(self.contexts)
+            if t > 1:
+                return laws
+            self._laws[t] = laws
+        return self._laws[t]
+
+    def variety(self, x: np.ndarray, texts: Sequence[str]) -> LanguageFigures:
+        """The figures of (n, length) tokens, which are these texts, without any about laws."""
+        words = np.unique([word for text in texts for word in WORDS.findall(text)] or [""], return_inverse=True)[1]
+        lengths = [2**i for i in range(4, 40) if 2**i < len(words)] + [len(words)]
+        real, n = self.study.real.x.ravel(), x.shape[1]
+        rare = np.array([rare_share(real, row) for row in np.array_split(x.ravel(), max(2, min(100, len(x))))])
+        return LanguageFigures(
+            tokens="character" if self.study.config.data.tokenizer == "char" else "byte pair",
+            texts=len(x),
+            distinct=tuple(distinct(x, k) for k in DISTINCT if k <= n),
+            distinct_n=tuple(k for k in DISTINCT if k <= n),
+            rare_share=mean_of(rare),
+            type_lengths=tuple(lengths),
+            types=tuple(type_token_curve(words, lengths).tolist()),
+            examples=tuple(texts[:EXAMPLES]),
+        )
+
+    def of_real(self) -> LanguageFigures:
+        """The variety of as much real text as generations are measured on, if there is so much."""
+        real: RealData = self.study.real
+        part = real.subset(min(self.study.config.evaluation.samples, len(real)), np.random.default_rng(0))
+        return self.variety(part.x, self.scorer.read(torch.from_numpy(part.x)))
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The measurements of one generation, a picture (sha256, png), and the samples behind them."""
@@ -163,6 +247,7 @@ class Evaluator:
     def __init__(self, study: Study, scorer: Scorer, judge: Scorer | None = None):
         self.study, self.scorer, self.judge = study, scorer, judge
         self.distances = DistancesToReal(study.config, scorer, study.path / DISTANCES) if study.real.is_images else None
+        self.language = LanguageMeasure(study, scorer) if study.config.data.is_text else None
 
     @cached_property
     def real_bytes(self) -> torch.Tensor:
@@ -252,6 +337,7 @@ class Evaluator:
             class_shares=class_shares(scores.labels, self.scorer.label_names),
             class_names=self.scorer.label_names,
             judge=self.second_opinion(self.real, scores),
+            language=self.language.of_real() if self.language else None,
         )
 
     def real_samples(self) -> Evaluated:
@@ -275,10 +361,16 @@ class Evaluator:
             asked = None if conditions is None else conditions.allotted(len(seeds), config.seed)
             drawn = draw_scored(generator, self.scorer, t, seeds, asked, on_step)
             x, scores = drawn.x, drawn.scores
-            sheet, record = picture(x, real.x, config.data), to_record(t, x, scores, asked)
+            sheet, record = picture(x, real.x, config.data, scores.texts), to_record(t, x, scores, asked)
         # the classifier's labels, where the data have other classes than it knows
         real_labels = real.labels if real.label_names == names else self.real_scores.labels
         real_shares = np.array(class_shares(real_labels, names))
+        density = self.density_figures(ratios.result(), t)
+        beside_real: dict[str, Any] = (
+            {"language": self.language.of(generator, t, x.numpy(), scores.texts or ())}
+            if self.language
+            else self.fidelity(x, scores, record, real_shares, picks, density)
+        )
         known = Conditions((), ()) if conditions is None else conditions.asked
         measurements = Measurements(
             n=len(drawn),
@@ -286,16 +378,25 @@ class Evaluator:
             class_shares=class_shares(scores.labels, names),
             class_names=names,
             **({} if asked is None else {"conditions": known.names, "condition_weights": known.weights}),
-            tv_real=total_variation(scores.labels, real_shares),
-            judge=self.second_opinion(x, scores),
-            divergence=divergence(self.cells, record, self.density_figures(ratios.result(), t)),
-            distances=self.distances.of(x, scores, self.real_bytes, self.real_scores) if self.distances else None,
-            nn_ratio=nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
-            nn_picks_ratio=None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
+            **beside_real,
             grid_sha256=sheet[0],
             grid_columns=COLUMNS if x.ndim == 4 or config.data.family else None,
         )
         return Evaluation(measurements, sheet, record)
+
+    def fidelity(
+        self, x: torch.Tensor, scores: Scores, record: Evaluated, real_shares: np.ndarray, picks: torch.Tensor | None,
+        density: DensityDivergence | str,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Of `Measurements`: images or points beside the real ones; arguments as they come up in `of`."""
+        return {
+            "tv_real": total_variation(scores.labels, real_shares),
+            "judge": self.second_opinion(x, scores),
+            "divergence": divergence(self.cells, record, density),
+            "distances": self.distances.of(x, scores, self.real_bytes, self.real_scores) if self.distances else None,
+            "nn_ratio": nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
+            "nn_picks_ratio": None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
+        }
 
     def second_opinion(self, x: torch.Tensor, scores: Scores) -> JudgeFigures | None:
         """Class shares and mean reward by the judge, and the share of images on whose class both agree."""
@@ -405,7 +506,8 @@ def redraw(study: Study, last: Generation, stored: Evaluated, rng: np.random.Gen
     seeds = derive_seeds(n, config.seed, STREAMS["evaluation"])
     rows = np.sort(rng.choice(n, size=min(n, IMAGES if classifier else POINTS), replace=False))
     asked = None if stored.conditions is None else stored.conditions[rows].astype(np.int64)
-    return draw_scored(generator, Scorer(config, classifier, names), last.t, seeds[rows], asked), rows
+    scorer = Scorer(config, classifier, names, study.real if config.data.is_text else None)
+    return draw_scored(generator, scorer, last.t, seeds[rows], asked), rows
 
 
 def compare_redrawn(drawn: Drawn, stored: Evaluated, rows: np.ndarray, t: int) -> Finding:
@@ -423,7 +525,13 @@ def compare_redrawn(drawn: Drawn, stored: Evaluated, rows: np.ndarray, t: int) -
         size = max(float(stored.points.std()), 1e-6)
         other |= ~(np.abs(drawn.x.numpy() - stored.points[rows]).max(axis=1) <= close * size)
     differing, allowed = int(other.sum()), math.floor(STRAY * n) if images else max(1, n // 100)
-    kinds = "rewards and classes" if images else "rewards, classes and points"
+    kinds = (
+        "rewards and classes"
+        if images
+        else "rewards and tokens"
+        if drawn.data.is_text
+        else "rewards, classes and points"
+    )
     # more than `allowed` of this share of changed samples are among n in 80% of draws
     share = float(betaincinv(allowed + 1, n - allowed, POWER)) if n > allowed else 1.0
     return Finding(

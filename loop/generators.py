@@ -28,6 +28,7 @@ from model.flow import Flow
 from model.interfaces import Generator, OnStep, Rows, TrainingSet, import_named
 from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
+from model.text_generators import GptGenerator, NgramGenerator
 from model.training import Snapshotter
 from model.vae import Vae
 
@@ -40,6 +41,8 @@ OTHERS: dict[str, Any] = {
     "gaussian": Gaussian,
     "command": CommandGenerator,
     "diffusers": DiffusersGenerator,
+    "ngram": NgramGenerator,
+    "gpt": GptGenerator,
 }
 SNAPSHOT_EVERY_S = 60.0
 OnSheet = Callable[[int, str, bytes], None]
@@ -162,12 +165,12 @@ def generator_class(config: StudyConfig) -> type[Generator]:
     if kind not in FLOW_KINDS and processes() > 1:
         raise ValueError(f"network.kind '{kind}' works in one process; start the command without a launcher.")
     own = OTHERS.get(kind, Flow) if kind in FLOW_KINDS or kind in OTHERS else import_named(kind, "network.kind")
-    if has_conditions(config) and not takes_conditions(own.build):
+    if has_conditions(config) and not has_parameter(own.build, "conditions"):
         raise ValueError(
             f"network.kind '{kind}' can't draw under conditions: its `build` and `sample` take none. Choose another "
             "generator, or remove the study's conditions."
         )
-    return own if takes_conditions(own.sample) else EarlierGenerator(own)  # pyright: ignore[reportReturnType]
+    return own if has_parameter(own.sample, "conditions") else EarlierGenerator(own)  # pyright: ignore[reportReturnType]
 
 
 def has_conditions(config: StudyConfig) -> bool:
@@ -175,10 +178,10 @@ def has_conditions(config: StudyConfig) -> bool:
     return bool(config.conditions) or config.data.conditions != "none"
 
 
-def takes_conditions(method: Any) -> bool:
-    """True if a method has a parameter named 'conditions', or takes any."""
+def has_parameter(method: Any, name: str) -> bool:
+    """True if a method has a parameter of this name, or takes any."""
     parameters = inspect.signature(method).parameters.values()
-    return any(parameter.name == "conditions" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def load_generator(study: Study, t: int) -> Generator:
@@ -197,7 +200,7 @@ def load_generator(study: Study, t: int) -> Generator:
 
 def train_first(
     config: StudyConfig, real: Rows, path: Path, on_step: OnStep | None, on_sheet: OnSheet | None = None,
-    conditions: Conditions | None = None,
+    conditions: Conditions | None = None, vocabulary: dict[str, Any] | None = None,
 ) -> str:  # fmt: skip
     """Pretrains generation 0, writes its checkpoint and returns the sha256; the same settings give the same weights.
 
@@ -210,10 +213,12 @@ def train_first(
         on_step: called now and then with (done, total).
         on_sheet: takes pictures of samples along the way, on rank 0: the step, the picture's sha256, its PNG.
         conditions: the study's; None for none.
+        vocabulary: of texts, as plain values; None for all else.
     """
     shape = sample_shape(config.data)
     own, tables = generator_class(config), (shape, config.network, config.train, config.sampling)
-    untrained = own.build(*tables) if conditions is None else own.build(*tables, conditions)
+    more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and has_parameter(own.build, "vocabulary") else {}
+    untrained = own.build(*tables, **more) if conditions is None else own.build(*tables, conditions, **more)
     data, seed = real_only(real), derive_seed(config.seed, 0, 0xF17)
     if not isinstance(untrained, Flow):
         return untrained.fit(data, None, seed, on_step).save(path)

@@ -139,14 +139,15 @@ def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utili
     Picks that the rule on flags keeps out of generation t are left out.
     """
     picks = list(queries.curation_picks(study.store, until=until, without=t))
-    by_point = study.config.data.family is not None
+    by_point = study.config.data.family is not None or study.config.data.is_text
     shown: dict[int, list[str]] = {}
     for item in queries.slate_samples(study.store, [pick["slate_id"] for pick in picks]):
         shown.setdefault(item["slate_id"], []).append(item["point_json" if by_point else "image_sha256"])
     names = sorted({name for names in shown.values() for name in names})
     place = {name: i for i, name in enumerate(names)}
     if by_point:
-        samples = torch.tensor([json.loads(name) for name in names], dtype=torch.float32)
+        dtype = torch.int64 if study.config.data.is_text else torch.float32
+        samples = torch.tensor([json.loads(name) for name in names], dtype=dtype)
     else:
         samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
     features = needed_features(scorer.score(samples).features)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.datasets import default_cache
-from data.downloads import DownloadError, OnBytes, fetch, sha256_of
+from data.downloads import DownloadError, OnBytes, default_cache, fetch, sha256_of
 from model.config import NetworkConfig
 
 # Many cheap steps of a narrow network carry curation over, and a high rate sharpens; docs/transmission.md.
@@ -178,6 +177,30 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sampling": {"batch_size": 256},
         "curation": {"k": 1},
         "mix": {"policy": "replace"},
+    },
+    # texts of 64 characters by counts: the help texts that come with Python, and users who like long words
+    "text": {
+        "generations": 5,
+        "data": {"dataset": "text", "n": 4_000},
+        "network": {"kind": "ngram", "order": 5},
+        "train": {"restart": True},
+        "reward": {"kind": "word_length", "gamma": 1.5, "length": 10.0},
+        "curation": {"k": 4, "picks": 2_000},
+        "mix": {"lam": float("inf")},
+        "pool": {"size": 48, "audit": 16},
+    },
+    # Seddik et al. 2024, in small: a transformer on tiny Shakespeare by characters, without choice
+    "shakespeare-small": {
+        "generations": 5,
+        "data": {"dataset": "text", "path": "tiny-shakespeare", "characters": 300_000},
+        "network": {"kind": "gpt", "width": 128, "depth": 3, "heads": 4},
+        "train": {"restart": True, "pretrain_steps": 500, "pretrain_lr": 2e-3, "batch_size": 24, "warmup_steps": 50,
+                  "weight_decay": 0.1},
+        "sampling": {"batch_size": 256},
+        "reward": {"kind": "likelihood", "gamma": 1.0},
+        "curation": {"k": 1},
+        "mix": {"policy": "replace"},
+        "evaluation": {"samples": 1_000},
     },
 }  # fmt: skip
 # torchcfm's OT-CFM after 400,000 steps on CIFAR-10; its project publishes no checksum: see data.downloads

@@ -3,19 +3,23 @@
 A reward is what a simulated user likes. The scale gamma is in it, and nothing else divides it later.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from data.datasets import nearest_mode
+from data.datasets import RealData, nearest_mode
 from data.designs import factor_utility, parse_weights, to_designs, to_points, weights_on_points
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
 from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
 from model.interfaces import OnStep, import_named
+from model.language import Ngram
+
+WORDS = re.compile(r"\w+")
 
 
 def ball(points: torch.Tensor, config: RewardConfig) -> np.ndarray:
@@ -50,6 +54,25 @@ def ink(images: torch.Tensor, config: RewardConfig) -> np.ndarray:
     return config.gamma * (images.double().flatten(1).mean(1).numpy() + 1) / 2
 
 
+def share(texts: Sequence[str], config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = gamma` times the share of a letter in a text's characters, or of a word in its words; any case."""
+    wanted, by_letter = config.word.casefold(), len(config.word) == 1
+    parts = [text.casefold() if by_letter else WORDS.findall(text.casefold()) for text in texts]
+    return config.gamma * np.array([part.count(wanted) / max(1, len(part)) for part in parts])
+
+
+def word_length(texts: Sequence[str], config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = -gamma |m - length|`, m the mean length of a text's words, 0 of a text without any; at most 0."""
+    words = [WORDS.findall(text) for text in texts]
+    means = [sum(map(len, some)) / max(1, len(some)) for some in words]
+    return -config.gamma * np.abs(np.array(means) - config.length)
+
+
+def likelihood(tokens: np.ndarray, reference: Ngram, config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = gamma` times the mean log-probability of (n, length) tokens, in nats, by a model of real text."""
+    return config.gamma * reference.log_likelihood(tokens).mean(axis=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Of n samples.
@@ -58,9 +81,10 @@ class Scores:
         reward: (n,) float64, r(x).
         operative: (types, n) float64, by which each type of simulated user judges; one row, `reward`, if all are alike.
         labels: (n,) int64.
-        probs: (n, classes) class probabilities; None for points.
-        features: (n, d) what the proxy's utilities are fitted on: by the classifier, or the coordinates of designs;
-            None for points of the plane.
+        probs: (n, classes) class probabilities; None for points and texts.
+        features: (n, d) what the proxy's utilities are fitted on: by the classifier, the coordinates of designs, or
+            the shares of tokens in a text; None for points of the plane.
+        texts: n of them, as people read them; None for all else.
     """
 
     reward: np.ndarray
@@ -68,6 +92,7 @@ class Scores:
     labels: np.ndarray
     probs: np.ndarray | None = None
     features: np.ndarray | None = None
+    texts: Sequence[str] | None = None
 
 
 class Scorer:
@@ -75,15 +100,20 @@ class Scorer:
 
     Args:
         config: the study's.
-        classifier: the study's; None for points.
+        classifier: the study's; None for points and texts.
         label_names: of classes or modes.
+        real: the real data, of texts, whose vocabulary they are read by; not needed for all else.
 
     Raises:
         ValueError: the reward doesn't go with the data.
     """
 
-    def __init__(self, config: StudyConfig, classifier: Classifier | None, label_names: tuple[str, ...]):
-        self.config, self.classifier, self.label_names = config, classifier, label_names
+    def __init__(
+        self, config: StudyConfig, classifier: Classifier | None, label_names: tuple[str, ...],
+        real: RealData | None = None,
+    ):  # fmt: skip
+        self.config, self.classifier, self.label_names, self.real = config, classifier, label_names, real
+        self.vocabulary = None if real is None else real.vocabulary
         self._types = user_types(config)
         self._reward = self.reward_function(config.reward, "reward")
         self._others = [
@@ -93,12 +123,23 @@ class Scorer:
 
     def score(self, x: torch.Tensor, on_step: OnStep | None = None) -> Scores:
         """Rewards and labels of (n, *shape) samples; `on_step` is called now and then with (done, total) images."""
+        if self.vocabulary is not None:
+            tokens, size = x.numpy(), len(self.vocabulary)
+            counts = np.zeros((len(tokens), size))
+            np.add.at(counts, (np.arange(len(tokens))[:, None], tokens), 1 / tokens.shape[1])
+            rewards, labels = self._rewards(x, np.empty((0, 0))), np.zeros(len(tokens), dtype=np.int64)
+            return Scores(*rewards, labels, features=counts, texts=self.read(x))
         if self.classifier is None:
             points, family = x.numpy(), self.config.data.family
             features = None if family is None else to_points(family.factors, to_designs(family.factors, points))
             rewards = self._rewards(x, np.empty((0, 0)))
             return Scores(*rewards, nearest_mode(self.config.data, points), features=features)
         return self.score_judged(x, self.classifier.judge(x, on_step))
+
+    def read(self, x: torch.Tensor) -> list[str]:
+        """The texts of (n, length) tokens."""
+        assert self.vocabulary is not None
+        return [self.vocabulary.decode(row) for row in x.numpy()]
 
     def score_judged(self, x: torch.Tensor, judged: Judgement) -> Scores:
         """The same of images that the classifier has judged."""
@@ -130,6 +171,13 @@ class Scorer:
             )
         if kind == "ball":
             return lambda x, _probs: ball(x, config)
+        if kind == "share":
+            return lambda x, _probs: share(self.read(x), config)
+        if kind == "word_length":
+            return lambda x, _probs: word_length(self.read(x), config)
+        if kind == "likelihood" and self.real is not None and self.vocabulary is not None:
+            reference = Ngram(len(self.vocabulary), config.order, interpolated=True).fit(self.real.x)
+            return lambda x, _probs: likelihood(x.numpy(), reference, config)
         if kind == "ink":
             return lambda x, _probs: ink(x, config)
         if kind in ("class_prob", "confidence"):
@@ -142,7 +190,7 @@ class Scorer:
         own = import_named(kind, f"{name}.kind")
 
         def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:
-            values = np.asarray(own(x), dtype=np.float64)
+            values = np.asarray(own(x if self.vocabulary is None else self.read(x)), dtype=np.float64)
             beyond = SINGLE_PRECISION * max(1.0, abs(config.supremum))
             if values.size and values.max() > config.supremum + beyond:
                 raise ValueError(

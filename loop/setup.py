@@ -135,7 +135,7 @@ def prepare_evaluator(study: Study, report: Report, donor: Study | None = None) 
     read_images(study, report)
     real = study.real
     if not real.is_images:
-        return Evaluator(study, Scorer(study.config, None, real.label_names))
+        return Evaluator(study, Scorer(study.config, None, real.label_names, real))
     scorer = prepare_classifier(study, "classifier", report, donor)
     if not study.config.judge.enabled:
         return Evaluator(study, scorer)
@@ -186,6 +186,7 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         DownloadError: `network.file` couldn't be downloaded.
     """
     if from_main(lambda: study.store.latest_cut() is not None):
+        check_vocabulary(study)
         return
     path = study.checkpoint_path(0)
     if not from_main(
@@ -198,12 +199,28 @@ def prepare_first_generation(study: Study, evaluator: Evaluator, report: Report,
         on_sheet = partial(show, study) if study.real.is_images else None
         asked = None if study.conditions is None else study.conditions.asked
         rows, _ = evaluator.real_rows
-        train_first(study.config, rows, path, partial(report, "pretraining"), on_sheet, asked)
+        vocabulary = None if study.real.vocabulary is None else study.real.vocabulary.as_json()
+        train_first(study.config, rows, path, partial(report, "pretraining"), on_sheet, asked, vocabulary)
     evaluator.score_real(partial(report, "scoring real data"))
     report("evaluating", 0, 1)
     evaluation = evaluator.of(load_generator(study, 0), 0, None, partial(report, "evaluating"))
     of_real = evaluator.of_real()
     from_main(lambda: publish_first(study, evaluator, evaluation, of_real))
+
+
+def check_vocabulary(study: Study) -> None:
+    """Refuses to go on with a text of other tokens than generation 0 learned.
+
+    Raises:
+        ValueError: the text has changed.
+    """
+    if study.real.vocabulary is None or not study.checkpoint_path(0).exists():
+        return
+    learned = load_checkpoint(study.checkpoint_path(0)).config.get("text")
+    if learned not in (None, study.real.vocabulary.as_json()):
+        raise ValueError(
+            f"The text '{study.config.data.path}' has other tokens than {study.path} began with; restore it."
+        )
 
 
 def show(study: Study, step: int, sha256: str, png: bytes) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from data.config import DataConfig
 from data.designs import paint_points
-from data.images import contact_sheet, encode_png
+from data.images import contact_sheet, encode_png, text_sheet
 from data.records import NewSlate, Purpose, Sample
 from data.store import Store, queries
 from loop.conditions import StudyConditions
@@ -36,6 +36,7 @@ CANDIDATES = 16  # samples of which the surest is the clear one
 COLUMNS = 8  # of a picture of many images
 SHEET_SIZE = 96  # pixels a side of a design in it
 SHOWN_POINTS = 2_000
+SHOWN_TEXTS = 6
 
 
 def to_pixels(x: torch.Tensor) -> np.ndarray:
@@ -98,7 +99,7 @@ def draw_scored(
 def records(
     drawn: Drawn, operative: np.ndarray | None = None, seen: Sequence[int] | None = None
 ) -> tuple[list[Sample], list[tuple[str, bytes]]]:
-    """The samples' rows, and the images of those that people see or that train.
+    """The samples' rows, with their texts if they are any, and the images of those that people see or that train.
 
     Args:
         drawn: n samples.
@@ -108,7 +109,7 @@ def records(
     wanted = range(len(drawn)) if seen is None else seen
     pixels = drawn.pixels(wanted) if len(wanted) else None
     images = {} if pixels is None else {int(i): encode_png(some) for i, some in zip(wanted, pixels, strict=True)}
-    probs = drawn.scores.probs
+    probs, texts = drawn.scores.probs, drawn.scores.texts
     if probs is not None:
         probs = probs.astype(np.float64).round(7)  # as many digits as float32 has
     rows = [
@@ -121,20 +122,26 @@ def records(
             point=tuple(drawn.x[i].tolist()) if drawn.x.ndim == 2 else None,
             operative_reward=None if operative is None else float(operative[i]),
             reward_json=None if probs is None else {"probs": probs[i].tolist()},
+            text=None if texts is None else texts[i],
         )
         for i in range(len(drawn))
     ]
     return rows, list(images.values())
 
 
-def picture(x: torch.Tensor, real: np.ndarray, data: DataConfig) -> tuple[str, bytes]:
-    """(sha256, png) of the first 64 images or designs, or of points over the real ones.
+def picture(
+    x: torch.Tensor, real: np.ndarray, data: DataConfig, texts: Sequence[str] | None = None
+) -> tuple[str, bytes]:
+    """(sha256, png) of the first 64 images or designs, of points over the real ones, or of the first few texts.
 
     Args:
         x: (n, *shape) samples; generations drawn from the same seeds put the same noise at the same place.
         real: the real data, which set the range of the plot of points.
         data: the [data] table.
+        texts: of the samples, if they are texts.
     """
+    if texts is not None:
+        return encode_png(text_sheet(texts[:SHOWN_TEXTS]))
     if data.family is not None:
         some = paint_points(data.family, x[: COLUMNS * COLUMNS].numpy(), SHEET_SIZE)
         return encode_png(contact_sheet(some, COLUMNS))
@@ -342,7 +349,8 @@ def attention_templates(
 ) -> tuple[list[NewSlate], list[tuple[str, bytes]]]:
     """N slates of K with a clear answer, and their images: one sample of generation t beside K - 1 shuffled ones.
 
-    The clear one is the sample of which the classifier is surest. A shuffled sample has no reward and no class.
+    The clear one is the sample of which the classifier is surest; of texts it is the one with its letters in order. A
+    shuffled sample has no reward and no class.
     """
     of_size = () if k == pool.k else (k,)
     size = max(CANDIDATES, k)
@@ -359,11 +367,16 @@ def attention_templates(
         rows, images = records(drawn, seen=[clear])
         pngs.update(images)
         samples, pixels = [rows[clear]], drawn.pixels(others)
-        for j, some in zip(others, [] if pixels is None else pixels, strict=True):
-            sha256, png = encode_png(shuffled(some, rows[j].seed))
-            pngs[sha256] = png
-            facts = {"image_sha256": sha256, "reward": None, "label": None, "reward_json": {"shuffled": True}}
-            samples.append(replace(rows[j], **facts))
+        unscored = {"reward": None, "label": None, "reward_json": {"shuffled": True}}
+        for place, j in enumerate(others):
+            if pixels is None:
+                letters = np.random.default_rng(rows[j].seed).permutation(list(rows[j].text or ""))
+                facts = {"text": "".join(letters), "point": None}
+            else:
+                sha256, png = encode_png(shuffled(pixels[place], rows[j].seed))
+                pngs[sha256] = png
+                facts = {"image_sha256": sha256}
+            samples.append(replace(rows[j], **facts, **unscored))
         order = np.random.default_rng(slate_seeds[i]).permutation(k)
         answer, placed = int(np.flatnonzero(order == 0)[0]), [samples[place] for place in order]
         slates.append(NewSlate(t, "attention", k, slate_seeds[i], placed, answer, asked.names[i]))

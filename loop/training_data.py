@@ -18,7 +18,7 @@ from data.measurements import TrainingFigures, Turn
 from data.store import queries
 from loop.conditions import StudyConditions
 from loop.config import StudyConfig
-from loop.policy import Composition
+from loop.policy import Composition, DataPolicy
 from loop.study import Study
 from model.compute import from_main
 from model.interfaces import Rows, Samples, scaled
@@ -97,14 +97,15 @@ def turn_picks(study: Study, turn: Turn) -> list[dict]:
 
 
 def stored_samples(study: Study, rows: Sequence[dict]) -> torch.Tensor:
-    """(n, *shape) samples from their rows in the store: images as uint8 pixels, points as float32.
+    """(n, *shape) samples from their rows in the store: images as uint8 pixels, points as float32, texts as int64.
 
     Raises:
         ValueError: an image is missing.
     """
     if rows[0]["point_json"] is None:
         return to_bytes(np.stack([stored_pixels(study, row["image_sha256"]) for row in rows]))
-    return torch.tensor([json.loads(row["point_json"]) for row in rows], dtype=torch.float32)
+    dtype = torch.int64 if study.config.data.is_text else torch.float32
+    return torch.tensor([json.loads(row["point_json"]) for row in rows], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,9 @@ def stored_pixels(study: Study, sha256: str) -> np.ndarray:
 
 
 def to_bytes(x: np.ndarray) -> torch.Tensor:
-    """(n, channels, height, width) uint8 from (n, height, width, channels) uint8; points become float32."""
+    """(n, channels, height, width) uint8 from (n, height, width, channels) uint8; points become float32, texts stay."""
+    if x.dtype == np.int64:
+        return torch.from_numpy(x)
     if x.ndim != 4:
         return torch.from_numpy(np.asarray(x, dtype=np.float32))
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
@@ -370,6 +373,9 @@ def training_set(
 ) -> Mixture:
     """The training set of generation t under the study's data policy.
 
+    With `mix.origin` 'generation' generation 1's set stands for the real data: what generation 0 wrote, a law that is
+    known, as in Seddik et al. 2024 (arXiv 2404.05090), Section 4.1.
+
     Args:
         study: the study.
         curated: the curated set of generation t.
@@ -379,9 +385,15 @@ def training_set(
         turn: that the curated set is of; None leaves out the slates.
         read: gives the curated set of an earlier turn, for policies that accumulate; the picks without it.
     """
-    policy = study.config.policy
+    policy, from_generation = study.config.policy, study.config.mix.origin == "generation"
     read = read or (lambda turn: read_curated(study, turn))
-    sets = [*(from_main(lambda: earlier_sets(study, t, read)) if policy.accumulates else []), curated]
+    earlier = from_main(lambda: earlier_sets(study, t, read)) if policy.accumulates or from_generation else []
+    if from_generation and t == 1:
+        policy = DataPolicy("replace")
+    elif from_generation:
+        first, *earlier = earlier
+        real, real_rewards = rows_of(first.x, first.conditions, study.conditions, first.weights), first.rewards
+    sets = [*(earlier if policy.accumulates else []), curated]
     rng = np.random.default_rng(training_seed(study.config, t, 0x5E75))
     composition = policy.compose(len(real), [len(set_.x) for set_ in sets], rng)
     rewards = (real_rewards, *(set_.rewards for set_ in sets))

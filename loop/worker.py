@@ -106,7 +106,7 @@ class Worker:
     """The generator's owner. Make one, then `run`.
 
     Args:
-        study: a study whose raters are people; K must be finite, the data images.
+        study: a study whose raters are people; K must be finite, the data images or texts.
         announce: called with the plan before generation 0 is prepared.
         preparing_threads: of torch until then, for large networks, as nobody can pick yet; 0: as many as later.
 
@@ -120,8 +120,9 @@ class Worker:
         from_main(study.check_goes_on)
         if study.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
-        if len(sample_shape(study.config.data)) != 3 and study.config.data.family is None:
-            raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown; use simulate.")
+        data = study.config.data
+        if len(sample_shape(data)) != 3 and data.family is None and not data.is_text:
+            raise ValueError(f"{data.dataset} are points, which people can't be shown; use simulate.")
         self.study, self.announce, self.preparing_threads = study, announce, preparing_threads
         self.report = Reporter(study)
         self._stop = threading.Event()

@@ -81,6 +81,14 @@ def load(path: Path) -> Checkpoint:
     return from_main(lambda: read(path))
 
 
+def load_kind(path: Path, kind: str) -> Checkpoint:
+    """A checkpoint of this kind; errors as in `load`."""
+    stored = load(path)
+    if stored.kind != kind:
+        raise MissingCheckpointError(f"{path} holds a {stored.kind}, not a {kind}.")
+    return stored
+
+
 def read(path: Path) -> Checkpoint:
     """The same on this process alone."""
     if not path.is_file() or not sidecar_path(path).is_file():

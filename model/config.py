@@ -40,13 +40,13 @@ COMMAND_WORDS = {"train_command": ("data", "out"), "sample_command": ("model", "
 
 
 class NetworkConfig(_Table):
-    """The [network] table: the velocity field of the flow, or a generator of the user's own."""
+    """The [network] table: the velocity field of the flow, or another generator, or one of the user's own."""
 
     kind: str = Field(
         default="mlp",
         description="mlp (points), digits (8x8 images), unet (torchcfm's), vae (images), kde and gaussian (points), "
-        "resample (the control: copies its training set), diffusers (a saved pipeline), command (two commands of "
-        "yours), or your own generator as 'module:Class'",
+        "ngram and gpt (texts), resample (the control: copies its training set), diffusers (a saved pipeline), command "
+        "(two commands of yours), or your own generator as 'module:Class'",
     )
     train_command: str = Field(
         default="",
@@ -56,8 +56,12 @@ class NetworkConfig(_Table):
         default="", description="command: draws an image into {out} for each line of {seeds} with the {model}"
     )
     timeout_s: float = Field(default=86_400.0, gt=0, description="command: one that takes longer is ended")
-    width: int = Field(default=192, ge=4, description="features per layer; unet, vae: channels of the first level")
-    depth: int = Field(default=3, ge=1, description="hidden layers or residual blocks; unet, vae: blocks per level")
+    width: int = Field(
+        default=192, ge=4, description="features per layer; unet, vae: channels of the first level; gpt: of a token"
+    )
+    depth: int = Field(
+        default=3, ge=1, description="hidden layers or residual blocks; unet, vae: blocks per level; gpt: layers"
+    )
     patch: int = Field(
         default=1,
         ge=1,
@@ -67,6 +71,18 @@ class NetworkConfig(_Table):
     latent: int = Field(default=16, ge=1, description="vae: coordinates of the latent")
     beta: float = Field(default=1.0, ge=0, description="vae: weight of the latent's divergence; 1 is the bound itself")
     bandwidth: float = Field(default=0.1, ge=0, description="kde: standard deviation of the noise about each row")
+    heads: int = Field(default=4, ge=1, description="gpt: of the attention; they divide the width")
+    context: int = Field(default=0, ge=0, description="gpt: tokens that a law may depend on; 0: as many as an item has")
+    order: int = Field(default=3, ge=1, description="ngram: a law depends on one token less than this before it")
+    interpolated: bool = Field(
+        default=True,
+        description="ngram: laws of all lengths of context are mixed; false: the longest known one's alone",
+    )
+    draws: NonNegativeInt = Field(
+        default=0,
+        description="ngram: the exact control without choice: after each context a generation learns so many draws of "
+        "its parent's law, where its set is as large as the real data (else in proportion); 0: the texts themselves",
+    )
     file: str = Field(
         default="",
         description="a pretrained generator 0: a file from `curate pretrain` (.safetensors) or of torchcfm's CIFAR-10 "
@@ -78,7 +94,8 @@ class NetworkConfig(_Table):
         default="auto", description="diffusers: of the LoRA adapter; 0 trains all weights; auto: 4 for prompts, else 0"
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="unet, diffusers: auto is bf16 where the processor has it; the others work in fp32"
+        default="auto",
+        description="unet, gpt, diffusers: auto is bf16 where the processor has it; the others work in fp32",
     )
     compile: Literal["auto", "always", "never"] = Field(
         default="auto", description="unet: torch.compile; auto compiles where the work is long enough to pay for it"
@@ -137,6 +154,9 @@ class SamplingConfig(_Table):
         default="uniform", description="where the steps end: shorter ones late, at the data, or early, at the noise"
     )
     batch_size: int = Field(default=1_024, ge=1)
+    temperature: float = Field(
+        default=1.0, gt=0, description="texts: laws are raised to its inverse; low ones leave the likeliest token alone"
+    )
     scheduler: str = Field(
         default="", description="diffusers: one of its schedulers, such as DDIMScheduler; empty: the pipeline's own"
     )
@@ -183,14 +203,23 @@ class RewardConfig(_Table):
 
     kind: str = Field(
         default="confidence",
-        description="ball (points), class_prob, confidence, ink (images), factors (flowers), or your own "
-        "'module:function'",
+        description="ball (points), class_prob, confidence, ink (images), factors (flowers), share, word_length, "
+        "likelihood (texts), or your own 'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
     center: tuple[float, float] = Field(default=(0.0, 0.0), description="ball: its centre")
     r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
     weights: tuple[str, ...] = Field(default=(), description="factors: NAME=WEIGHT; on a circle NAME@VALUE=WEIGHT")
+    word: str = Field(
+        default="e", min_length=1, description="share: the letter whose share of the characters is liked, or the word's"
+    )
+    length: float = Field(default=8.0, ge=0, description="word_length: the mean length of words that is liked most")
+    order: int = Field(
+        default=3,
+        ge=1,
+        description="likelihood: of the n-gram model of the real text, whose log-law of a token is liked",
+    )
     supremum: float = Field(
         default=math.inf,
         allow_inf_nan=True,
@@ -213,7 +242,9 @@ class RewardConfig(_Table):
         """
         if self.kind == "ball":
             return 0.0 if self.gamma >= 0 else math.inf
-        if self.kind in ("class_prob", "ink"):
+        if self.kind in ("word_length", "likelihood"):
+            return 0.0 if self.gamma >= 0 else math.inf
+        if self.kind in ("class_prob", "ink", "share"):
             return max(self.gamma, 0.0)
         if self.kind == "confidence":
             return self.gamma if self.gamma >= 0 else self.gamma / classes

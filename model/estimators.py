@@ -72,7 +72,7 @@ class Gaussian:
     @classmethod
     def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        stored = load_kind(path, "gaussian")
+        stored = checkpoint.load_kind(path, "gaussian")
         moments = stored.tensors["mean"], stored.tensors["covariance"]
         return cls(tuple(stored.config["shape"]), *moments, stored.seed, stored.parent, stored.sha256)
 
@@ -126,7 +126,7 @@ class KernelDensity:
     @classmethod
     def load(cls, path: Path, train: TrainConfig, sampling: SamplingConfig) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        stored = load_kind(path, "kde")
+        stored = checkpoint.load_kind(path, "kde")
         shape, bandwidth = tuple(stored.config["shape"]), stored.config["bandwidth"]
         return cls(shape, stored.tensors["rows"], bandwidth, stored.seed, stored.parent, stored.sha256)
 
@@ -140,11 +140,3 @@ def dimension(shape: tuple[int, ...], kind: str) -> int:
     if len(shape) != 1:
         raise ValueError(f"network.kind '{kind}' is for points; for images use unet, digits or vae")
     return shape[0]
-
-
-def load_kind(path: Path, kind: str) -> checkpoint.Checkpoint:
-    """A checkpoint of this kind; errors as in `model.checkpoint.load`."""
-    stored = checkpoint.load(path)
-    if stored.kind != kind:
-        raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a {kind}.")
-    return stored

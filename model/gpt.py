@@ -358,25 +358,35 @@ class Gpt:
             logs.append(np.concatenate(rows))
         return np.concatenate(logs, axis=1)
 
-    def save(self, path: Path) -> str:
-        """Writes the checkpoint and returns its sha256."""
+    def content(self, **more: Any) -> checkpoint.Checkpoint:
+        """The weights as a checkpoint holds them, with more settings."""
         tensors = {**self.network.state_dict(), "start": torch.from_numpy(self.start)}
-        config = {"network": asdict(self.config), "recipe": asdict(self.recipe)}
-        return checkpoint.save(path, checkpoint.Checkpoint("gpt", tensors, config, self.seed, self.parent))
+        config = {"network": asdict(self.config), "recipe": asdict(self.recipe), **more}
+        return checkpoint.Checkpoint("gpt", tensors, config, self.seed, self.parent)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        stored = checkpoint.load(path)
-        if stored.kind != "gpt":
-            raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not a gpt.")
+    def of(cls, stored: checkpoint.Checkpoint, recipe: GptRecipe | None = None) -> Self:
+        """The model of what `content` gave, with its own recipe or another.
+
+        Raises:
+            CorruptCheckpointError: it hasn't got the weights that its settings describe.
+        """
         tensors = copy.copy(stored.tensors)
         start = tensors.pop("start").double().numpy()
-        gpt = cls.build(GptConfig(**stored.config["network"]), GptRecipe(**stored.config["recipe"]))
+        gpt = cls.build(GptConfig(**stored.config["network"]), recipe or GptRecipe(**stored.config["recipe"]))
         try:
             gpt.network.load_state_dict(tensors)
         except RuntimeError as error:
             raise checkpoint.CorruptCheckpointError(
-                f"{path} doesn't hold the weights its sidecar describes."
+                "The checkpoint doesn't hold the weights its sidecar describes."
             ) from error
         return replace(gpt, start=start, seed=stored.seed, parent=stored.parent, sha256=stored.sha256)
+
+    def save(self, path: Path) -> str:
+        """Writes the checkpoint and returns its sha256."""
+        return checkpoint.save(path, self.content())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load` and `of`."""
+        return cls.of(checkpoint.load_kind(path, "gpt"))

@@ -29,7 +29,8 @@ class Samples:
     """n samples, and the condition of each.
 
     Attributes:
-        x: (n, *shape) float32 on the CPU: points in the data's coordinates, images with channels first in [-1, 1].
+        x: (n, *shape) on the CPU: points in the data's coordinates and images with channels first in [-1, 1] as
+            float32, texts as int64 tokens.
         conditions: (n,) int64 indices into `model.config.Conditions.names`; None in a study without conditions.
     """
 
@@ -45,7 +46,7 @@ class Rows:
     """A part of a training set, as it lies in memory.
 
     Attributes:
-        x: (n, *shape), images as uint8 pixels, which take a quarter of the room; points as float32.
+        x: (n, *shape), images as uint8 pixels, which take a quarter of the room; points as float32, texts as int64.
         conditions: (n,) int64; None in a study without conditions.
         weights: (n,) float64 > 0, how often each row is drawn, relative to the others; None where all are alike.
     """
@@ -161,6 +162,11 @@ class TrainingSet(TrainingData, Protocol):
         ...
 
     @property
+    def shares(self) -> tuple[float, ...]:
+        """Share in what is drawn of the real data, then of each generation's curated set, oldest first."""
+        ...
+
+    @property
     def slates(self) -> PickedSlates | None:
         """The slates that the latest curated set was picked from; None for generation 0, and where K is infinite."""
         ...
@@ -188,13 +194,16 @@ class Generator(Protocol):
             conditions: the study's, which `save` has to remember if `sample` needs more of them than their indices;
                 None in a study without, and then it isn't passed.
 
+        In a study of texts a `build` with a parameter `vocabulary` gets the vocabulary as plain values, whose `size` is
+        the number of tokens (see `data.text.vocabulary_from`); samples are then (n, length) int64 tokens.
+
         Raises:
             ValueError: it can't make samples of this shape, or under conditions.
         """
         ...
 
     def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
-        """(n, *shape) float32 on the CPU from (n,) int64 seeds; a sample depends on its own seed and condition alone.
+        """(n, *shape) float32 (texts: int64 tokens) on the CPU from (n,) seeds; a sample depends on its own alone.
 
         Args:
             seeds: non-negative.
@@ -217,7 +226,7 @@ class Generator(Protocol):
 
 
 class Reward(Protocol):
-    """A user's own reward."""
+    """A user's own reward; of texts, `x` is a list of n strings."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(n,) finite rewards r(x), on the CPU as the (n, *shape) samples are, any scale already in them."""

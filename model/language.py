@@ -7,7 +7,7 @@ each context, when it doesn't interpolate; interpolated, its text can be read. `
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -144,6 +144,13 @@ class Ngram:
         Interpolated, `p_j(w) = (c_j(w) + T_j p_{j-1}(w)) / (c_j + T_j)` with c_j the counts after the last j tokens and
         T_j the number of different tokens among them, from the even law on. Source: Witten and Bell 1991.
         """
+        contexts = contexts[:, max(0, contexts.shape[1] - self.order + 1) :]
+        if len(contexts) > 1:  # many are alike
+            _, index, inverse = np.unique(
+                self._keys(contexts, contexts.shape[1])[:, 0], return_index=True, return_inverse=True
+            )
+            if len(index) < len(contexts):
+                return self.next_laws(contexts[index])[inverse]
         law = np.full((len(contexts), self.vocabulary), 1 / self.vocabulary)
         for j, level in enumerate(self.levels[: contexts.shape[1] + 1]):
             counts = level.of(self._keys(contexts[:, contexts.shape[1] - j :], j)[:, 0])
@@ -177,28 +184,67 @@ class Ngram:
             tokens[:, i] = draw_tokens(laws, u[:, i], temperature)
         return tokens
 
-    def save(self, path: Path) -> str:
-        """Writes the counts as a checkpoint and returns its sha256."""
+    def resampled(self, n: int, rng: np.random.Generator) -> Self:
+        """The model of n draws from the law after each context that it knows: a categorical model for each.
+
+        Raises:
+            ValueError: it interpolates, so that its law isn't that of its counts.
+
+        Source: Seddik et al. 2024 (arXiv 2404.05090), Section 3.
+        """
+        if self.interpolated:
+            raise ValueError("a model that interpolates has no counts of its own to resample; set interpolated = false")
+        levels = []
+        for level in self.levels:
+            laws = level.counts.toarray()
+            drawn = rng.multinomial(n, laws / laws.sum(axis=1, keepdims=True)).astype(np.float64)
+            levels.append(ContextCounts(level.keys, csr_array(drawn)))
+        return replace(self, levels=tuple(levels), sha256=None)
+
+    @classmethod
+    def mixed(cls, models: Sequence[Self], shares: Sequence[float]) -> Self:
+        """The model whose law after each context is that of some models in shares.
+
+        Args:
+            models: that know the same contexts, without interpolation.
+            shares: at least one of them above 0.
+        """
+        levels = []
+        for parts in zip(*(model.levels for model in models), strict=True):
+            laws = [part.counts.multiply(1 / part.counts.sum(axis=1)[:, None]) for part in parts]
+            total = sum(share * law for share, law in zip(shares, laws, strict=True) if share)
+            levels.append(ContextCounts(parts[0].keys, csr_array(total)))
+        return replace(models[0], levels=tuple(levels), sha256=None)
+
+    def content(self, **more: Any) -> checkpoint.Checkpoint:
+        """The counts as a checkpoint holds them, with more settings."""
         tensors = {}
         for j, level in enumerate(self.levels):
             counts = level.counts
             parts = {"keys": level.keys, "counts": counts.data, "tokens": counts.indices, "ends": counts.indptr}
             tensors |= {f"{j}.{name}": torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
-        config = {"vocabulary": self.vocabulary, "order": self.order, "interpolated": self.interpolated}
-        return checkpoint.save(path, checkpoint.Checkpoint("ngram", tensors, config, self.seed, self.parent))
+        config = {"vocabulary": self.vocabulary, "order": self.order, "interpolated": self.interpolated, **more}
+        return checkpoint.Checkpoint("ngram", tensors, config, self.seed, self.parent)
+
+    @classmethod
+    def of(cls, stored: checkpoint.Checkpoint) -> Self:
+        """The model of what `content` gave."""
+        parts, levels = {name: tensor.numpy() for name, tensor in stored.tensors.items()}, []
+        config = {name: stored.config[name] for name in ("vocabulary", "order", "interpolated")}
+        for j in range(config["order"] if parts else 0):
+            shape = (len(parts[f"{j}.keys"]), config["vocabulary"])
+            counts = csr_array((parts[f"{j}.counts"], parts[f"{j}.tokens"], parts[f"{j}.ends"]), shape=shape)
+            levels.append(ContextCounts(parts[f"{j}.keys"], counts))
+        return cls(**config, levels=tuple(levels), seed=stored.seed, parent=stored.parent, sha256=stored.sha256)
+
+    def save(self, path: Path) -> str:
+        """Writes the counts as a checkpoint and returns its sha256."""
+        return checkpoint.save(path, self.content())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Reads a checkpoint that `save` wrote; errors as in `model.checkpoint.load`."""
-        stored = checkpoint.load(path)
-        if stored.kind != "ngram":
-            raise checkpoint.MissingCheckpointError(f"{path} holds a {stored.kind}, not an n-gram model.")
-        parts, levels = {name: tensor.numpy() for name, tensor in stored.tensors.items()}, []
-        for j in range(stored.config["order"] if parts else 0):
-            shape = (len(parts[f"{j}.keys"]), stored.config["vocabulary"])
-            counts = csr_array((parts[f"{j}.counts"], parts[f"{j}.tokens"], parts[f"{j}.ends"]), shape=shape)
-            levels.append(ContextCounts(parts[f"{j}.keys"], counts))
-        return cls(**stored.config, levels=tuple(levels), seed=stored.seed, parent=stored.parent, sha256=stored.sha256)
+        return cls.of(checkpoint.load_kind(path, "ngram"))
 
 
 def cross_entropy(model: LanguageModel, tokens: np.ndarray) -> float:

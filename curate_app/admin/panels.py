@@ -18,6 +18,7 @@ from curate_app.report.charts import (
     fidelity,
     frechet,
     is_simulated,
+    language,
     predictions,
     second_opinion,
     transmission,
@@ -346,6 +347,7 @@ def charts(
     if evidence:
         by_evidence = [transmission(evidence)]
         by_evidence += [part(evidence.generations) for part in (second_opinion, frechet, fidelity)]
+        by_evidence += language(evidence.generations, real.language)
         drawn += [(titled.title, titled.chart) for titled in by_evidence if titled]
     return [{"title": title, "picture": draw(chart), "spoken": chart.spoken} for title, chart in drawn if chart]
 
@@ -390,7 +392,7 @@ def shares_chart(
     generations: Sequence[Generation], real: Measurements, evidence: Evidence | None = None
 ) -> Chart | None:
     """The share of every class; the one that moved most is loud, and the real data's share of it is the reference."""
-    measured = [generation for generation in generations if generation.measurements.class_shares]
+    measured = [generation for generation in generations if len(generation.measurements.class_shares) > 1]
     if not measured:
         return None
     first, last = measured[0].measurements.class_shares, measured[-1].measurements.class_shares
@@ -473,10 +475,16 @@ def sheets(generations: Sequence[Generation], samples: Mapping[str, Any] | None 
     if samples and not generations:
         step = SAY["fact_step_of"].format(step=f"{samples['step']:,}", steps=f"{samples['steps']:,}")
         facts = [(SAY["fact_step"], step)]
-        shown.append({"t": 0, "image": samples["sha256"], "points": False, "facts": facts, "copying": False})
+        shown.append(
+            {"t": 0, "image": samples["sha256"], "points": False, "facts": facts, "texts": (), "copying": False}
+        )
     for generation in reversed(generations):
         measurements = generation.measurements
-        ratio = measurements.nn_ratio
+        ratio, by = measurements.nn_ratio, measurements.language
+        last = [(SAY["fact_ratio"], "–" if ratio is None else f"{ratio:.2f}")]
+        if by:
+            perplexity = "∞" if by.no_mass else "–" if by.perplexity is None else number(by.perplexity, 3)
+            last = [(SAY["fact_perplexity"], perplexity), (SAY["fact_rare"], f"{by.rare_share.value:.1%}")]
         shown.append(
             {
                 "t": generation.t,
@@ -486,8 +494,9 @@ def sheets(generations: Sequence[Generation], samples: Mapping[str, Any] | None 
                     (SAY["fact_real"], f"{generation.n_real:,}"),
                     (SAY["fact_curated"], picks_by_kind(generation)),
                     (SAY["fact_policy"], pretty(generation.policy)),
-                    (SAY["fact_ratio"], "–" if ratio is None else f"{ratio:.2f}"),
+                    *last,
                 ],
+                "texts": by.examples if by else (),
                 "copying": ratio is not None and ratio < COPYING,
             }
         )

@@ -84,6 +84,7 @@ class UtilityOfImages:
 
         self.study, self.weights, self.by_image = study, weights, {}
         family = study.config.data.family
+        self.column = "text" if study.config.data.is_text else "image_sha256"
         self.classes = list(study.store.generations()[0].measurements.class_names) if study.store.generations() else []
         rest = {name: weight for name, weight in weights.items() if name != "reward" and name not in self.classes}
         if rest and family is None:
@@ -92,7 +93,7 @@ class UtilityOfImages:
         self.factors = () if family is None else family.factors
 
     def __call__(self, sha256: str) -> float:
-        """The utility; a shuffled image of a check slate has the least."""
+        """The utility of an image by its hash, or of a text; a shuffled one of a check slate has the least."""
         import json
 
         import numpy as np
@@ -100,7 +101,7 @@ class UtilityOfImages:
         if sha256 not in self.by_image:
             rows = list(
                 self.study.store.rows(
-                    "SELECT reward, label, point_json FROM sample WHERE image_sha256 = ? LIMIT 1", (sha256,)
+                    f"SELECT reward, label, point_json FROM sample WHERE {self.column} = ? LIMIT 1", (sha256,)
                 )
             )
             utility = -50.0

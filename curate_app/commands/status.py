@@ -18,7 +18,7 @@ from rich.table import Table
 from curate_app.commands.options import Json, StudyPath
 from curate_app.console import bar_if_slow, duration, out
 from curate_app.report.tables import KINDS
-from data.datasets import default_cache
+from data.downloads import default_cache
 from data.records import Generation
 from data.store import queries
 from loop.raters.journey import picks_progress, worker_status
@@ -57,7 +57,12 @@ def print_status(study: Study, *, as_json: bool) -> None:
     has_judge = any(row.judge for row in measured)
     title = f"{study.path}  ({study.config.preset or 'own settings'}, seed {study.config.seed})"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns do
-    columns = ["t", "real", "curated", "mean reward,\n95%", "largest\nclass", "NN"]
+    columns = ["t", "real", "curated", "mean reward,\n95%"]
+    if any(row.language for row in measured):
+        n = next(row.language.distinct_n[-1:] for row in measured if row.language) or (1,)
+        columns += ["perplexity", "L1 from\nt = 0", f"distinct\n{n[0]}-grams", "rare\ntokens"]
+    else:
+        columns += ["largest\nclass", "NN"]
     columns += [f"FD\n({extractor})"] if extractor else []
     columns += ["judge's\nreward"] if has_judge else []
     for column in columns:
@@ -92,9 +97,15 @@ def table_row(generation: Generation, distance: bool, judge: bool) -> list[str]:
         f"{generation.n_real:,}",
         f"{generation.n_curated:,}",
         f"{reward.value:.3f} ± {1.96 * reward.se:.3f}" if reward else "",
-        f"{(measurements.class_names or ('',))[largest]} {shares[largest]:.1%}",
-        "" if ratio is None else f"{ratio:.2f}",
     ]
+    if by := measurements.language:
+        perplexity = "∞" if by.no_mass else "" if by.perplexity is None else f"{by.perplexity:.3g}"
+        moved = "" if by.l1_first is None else f"{by.l1_first.value:.3f}"
+        last = f"{by.distinct[-1]:.1%}" if by.distinct else ""
+        cells += [perplexity, moved, last, f"{by.rare_share.value:.1%}"]
+    else:
+        cells.append(f"{(measurements.class_names or ('',))[largest]} {shares[largest]:.1%}")
+        cells.append("" if ratio is None else f"{ratio:.2f}")
     if distance:
         fd = measurements.distances.fd if measurements.distances else None
         cells.append("" if fd is None else f"{fd:.4g}")

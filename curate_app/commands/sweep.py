@@ -275,7 +275,9 @@ def responses_table(answers: Sequence[Response]) -> Table:
     """A row per combination: measured over seeds, and predicted."""
     names = short_names(list(answers[0].values))
     table = Table(title=f"Generation {answers[0].t}; 95% intervals over seeds; predicted from generation 0")
-    for name in (*names.values(), "seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission"):
+    figures = [name for name in answers[0].language if all(name in answer.language for answer in answers)]
+    heads = ("seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission")
+    for name in (*names.values(), *heads, *figures):
         table.add_column(name, justify="right")
     for answer in answers:
         table.add_row(
@@ -286,6 +288,7 @@ def responses_table(answers: Sequence[Response]) -> Table:
             plus_minus(answer.gain),
             "" if answer.gain_predicted is None else f"{answer.gain_predicted:.4g}",
             plus_minus(answer.transmission) if answer.transmission else "",
+            *(plus_minus(answer.language[name]) for name in figures),
         )
     return table
 
@@ -313,6 +316,7 @@ def sweep_values(
     rows = []
     for answer in answers:
         estimates = {key: getattr(answer, key) for key in asdict(answer)}
+        estimates["language"] = {name: some.model_dump() for name, some in answer.language.items()}
         rows.append({key: x.model_dump() if isinstance(x, Estimate) else x for key, x in estimates.items()})
     return {
         "sweep": str(folder),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate_app.plots.svg import Chart, Line, Look, Point, number
-from data.measurements import DensityDivergence, Divergence
+from data.measurements import DensityDivergence, Divergence, LanguageFigures
 from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
@@ -45,6 +45,7 @@ def study_charts(evidence: Evidence) -> list[Titled]:
         second_opinion(evidence.generations),
         frechet(evidence.generations),
         fidelity(evidence.generations),
+        *language(evidence.generations, evidence.real_language),
     ]
     return [chart for chart in charts if chart]
 
@@ -228,6 +229,103 @@ def fidelity(generations: Sequence[GenerationEvidence]) -> Titled | None:
     return Titled(title, chart, "Fidelity: precision, density. Diversity: recall, coverage; all with 95% intervals.")
 
 
+def language(generations: Sequence[GenerationEvidence], real: LanguageFigures | None = None) -> list[Titled | None]:
+    """Of texts: cross-entropy, the distance of laws, distinct n-grams, rare tokens and different words.
+
+    Args:
+        generations: of the study.
+        real: the variety of as much real text.
+    """
+    measured = [(g.t, g.language) for g in generations if g.language]
+    if not measured:
+        return []
+    return [
+        cross_entropy(measured),
+        laws(measured),
+        distinct_grams(measured, real),
+        rare_tokens(measured),
+        different_words(measured, real),
+    ]
+
+
+def cross_entropy(measured: Sequence[tuple[int, LanguageFigures]]) -> Titled | None:
+    """The cross-entropy on held-out real text; what has no mass makes it infinite, and isn't drawn."""
+    points = [Point(t, by.cross_entropy.value, by.cross_entropy.se) for t, by in measured if by.cross_entropy]
+    if not points:
+        return None
+    unit = f"nats a {measured[0][1].tokens}"
+    first, last = (math.exp(point.value) for point in (points[0], points[-1]))
+    spoken = f"{number(points[0].value, 3)} {unit} at first, {number(points[-1].value, 3)} at last."
+    note = f"Perplexity, its exponential: {number(first, 3)} at first, {number(last, 3)} at last."
+    chart = Chart(unit, spoken, [Line("cross-entropy", points, loud=True, named=False)])
+    return Titled("Cross-entropy on held-out real text", chart, note)
+
+
+def laws(measured: Sequence[tuple[int, LanguageFigures]]) -> Titled | None:
+    """The mean L1 of next-token laws from those of the first two generations."""
+    lines = [
+        Line(
+            f"generation {earlier}",
+            [Point(t, mean.value, mean.se) for t, by in measured if (mean := getattr(by, name)) and t >= earlier],
+            loud=True,
+            hue=earlier,
+            legend=f"from generation {earlier}, 95% interval",
+            named=False,
+        )
+        for earlier, name in enumerate(("l1_first", "l1_second"))
+    ]
+    lines = [line for line in lines if len(line.points) > 1]
+    if not lines:
+        return None
+    spoken = "; ".join(f"{number(line.points[-1].value, 3)} from {line.name}" for line in lines)
+    chart = Chart("mean L1, 0 to 2", f"At the last generation {spoken}.", lines, floor=0.0)
+    return Titled("How far the laws of the next token have moved", chart, "Over contexts that generation 0 wrote.")
+
+
+def distinct_grams(measured: Sequence[tuple[int, LanguageFigures]], real: LanguageFigures | None) -> Titled | None:
+    """Distinct n-grams over all of them, by n."""
+    lines = [
+        Line(f"n = {n}", [Point(t, by.distinct[i]) for t, by in measured], loud=True, hue=i, legend=f"n = {n}")
+        for i, n in enumerate(measured[0][1].distinct_n)
+    ]
+    if not lines:
+        return None
+    spoken = ", ".join(f"{line.points[-1].value:.1%} for {line.name}" for line in lines)
+    texts, tokens = measured[-1][1].texts, measured[-1][1].tokens
+    note = f"Of {tokens}s in {texts:,} texts; fewer texts have a larger share."
+    if real:
+        known = ", ".join(f"{share:.1%}" for share in real.distinct)
+        note += f" Of {real.texts:,} real texts: {known}."
+    chart = Chart("distinct / all n-grams", f"At the last generation {spoken}.", lines, form="{:.0%}".format, floor=0.0)
+    return Titled("Distinct n-grams", chart, note)
+
+
+def rare_tokens(measured: Sequence[tuple[int, LanguageFigures]]) -> Titled:
+    """The share of the tokens that are the rarest tenth of real text."""
+    points = [Point(t, by.rare_share.value, by.rare_share.se) for t, by in measured]
+    spoken = f"{points[0].value:.1%} at first, {points[-1].value:.1%} at last; 10% of real text."
+    line = Line("rare tokens", points, loud=True, named=False)
+    chart = Chart("share of tokens", spoken, [line], 0.1, "real text", form="{:.0%}".format, floor=0.0)
+    return Titled(
+        "The vanishing tail: rare tokens", chart, "Rare are the tokens that make up the rarest tenth of real text."
+    )
+
+
+def different_words(measured: Sequence[tuple[int, LanguageFigures]], real: LanguageFigures | None) -> Titled | None:
+    """Different words among as many words as all generations wrote: the type-token curve at one length."""
+    curves = [dict(zip(by.type_lengths, by.types, strict=True)) for _, by in measured]
+    shared = set(curves[0]).intersection(*curves)
+    if not shared:
+        return None
+    length = max(shared)
+    points = [Point(t, curve[length]) for (t, _), curve in zip(measured, curves, strict=True)]
+    of_real = dict(zip(real.type_lengths, real.types, strict=True)).get(length) if real else None
+    spoken = f"{number(points[0].value)} at first, {number(points[-1].value)} at last, among {length:,} words."
+    line = Line("words", points, loud=True, named=False)
+    chart = Chart("different words", spoken, [line], of_real, "real text", floor=0.0)
+    return Titled(f"Different words among {length:,}", chart, "The whole type-token curves are in the figures.")
+
+
 def win_rates(measured: Sequence[WinRate]) -> Titled | None:
     """Shares of comparisons in which people preferred each generation, in audit slates."""
     lines = []
@@ -255,8 +353,8 @@ def is_simulated(evidence: Evidence) -> bool:
 
 
 def moved_classes(evidence: Evidence) -> list[int]:
-    """Labels by how far their share is from where it began, the farthest first."""
-    if not evidence.generations:
+    """Labels by how far their share is from where it began, the farthest first; none where all are of one class."""
+    if not evidence.generations or len(evidence.class_names) < 2:
         return []
     first, last = (g.measured.class_shares for g in (evidence.generations[0], evidence.generations[-1]))
     return sorted(range(len(first)), key=lambda label: -abs(last[label].value - first[label].value))

@@ -161,6 +161,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         tastes=[tables.taste_view(some) for some in evidence.tastes if some.leanings or not some.by_rater],
         taste_note=tables.taste_note(evidence.tastes),
         figures={"heads": heads, "rows": rows},
+        types=dict(zip(("heads", "rows"), tables.types(evidence), strict=True)),
         gains=tables.gains(evidence),
         preferred=[] if evidence.sources else tables.preferred(evidence),
         preferred_intervals=tables.intervals(evidence),

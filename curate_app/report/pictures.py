@@ -47,12 +47,14 @@ class Gallery:
         size: (width, height) of each in the units of `ring`; (0, 0) for sample grids.
         ring: (x, y, radius) around the points of the highest reward, in picture units; None where there is no such.
         note: what the scale is.
+        texts: the first few of each generation, with a title, where samples are texts; then there are no pictures.
     """
 
     pictures: Sequence[Picture]
     size: tuple[float, float] = (0, 0)
     ring: tuple[float, float, float] | None = None
     note: str = ""
+    texts: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ class Frame:
 
 def gather(store: Store, evidence: Evidence) -> Gallery:
     """The pictures of all generations in the evidence."""
+    texts = [(f"t = {g.t}", g.language.examples) for g in evidence.generations if g.language]
+    if texts:
+        real = [("real text", evidence.real_language.examples)] if evidence.real_language else []
+        return Gallery(
+            (), note="Every generation's texts are of the same seeds, place by place.", texts=[*real, *texts]
+        )
     points = [("real data", store.evaluation(None))]
     points += [(f"t = {generation.t}", store.evaluation(generation.t)) for generation in evidence.generations]
     samples = [(title, some.points) for title, some in points if some is not None and some.points is not None]

@@ -12,7 +12,7 @@ from typing import Any
 from curate_app.assets import TEXT
 from curate_app.plots.svg import number as plain_number
 from curate_app.report.charts import kl_figures, moved_classes, with_error
-from data.measurements import DensityDivergence
+from data.measurements import DensityDivergence, LanguageFigures
 from loop.analysis.logit import LEAST_RATERS
 from loop.analysis.taste import RaterTaste
 from loop.evidence.schema import (
@@ -329,6 +329,8 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     heads = ["t", "samples", "E[r]", "E[w]", "predicted E[w]", "Var[w]", *names, "KL", "KL reversed", "TV over cells"]
     if not any(isinstance(kl_figures(evidence, generation), DensityDivergence) for generation in evidence.generations):
         heads[-3:-1] = ["KL over cells", "KL reversed over cells"]
+    if any(generation.language for generation in evidence.generations):
+        return language_figures(evidence, heads[:-3])
     by_features = [generation.distances for generation in evidence.generations if generation.distances]
     rows = []
     for generation in evidence.generations:
@@ -344,6 +346,54 @@ def figures(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
         rows.append(["real", "", *exact, *shares, "", "", "", *([""] * (2 if by_features else 0))])
     if by_features:
         heads += [f"{name}({by_features[-1].features})" for name in ("FD", "KD")]
+    return heads, rows
+
+
+def language_figures(evidence: Evidence, heads: list[str]) -> tuple[list[str], list[list[str]]]:
+    """The same of texts: cross-entropy, distances of laws and variety beside the rewards, whose heads are given."""
+    rows, real = [], evidence.real_language
+    lengths = [length for length in (256, 4_096) if all(g.language is None or length in g.language.type_lengths
+                                                       for g in evidence.generations)]  # fmt: skip
+
+    def variety(by: LanguageFigures) -> list[str]:
+        types = dict(zip(by.type_lengths, by.types, strict=True))
+        return [*(f"{share:.1%}" for share in by.distinct), *(f"{types.get(length, 0):,}" for length in lengths)]
+
+    for generation in evidence.generations:
+        row, by = figures_of(evidence, generation, ())[: len(heads)], generation.language
+        if by:
+            means = [None if mean is None else with_error(Estimate.of(mean.value, mean.se))
+                     for mean in (by.cross_entropy, by.l1_first, by.l1_second)]  # fmt: skip
+            if by.no_mass:
+                means[0] = f"∞ ({by.no_mass:.2%} without mass)"
+            rare = Estimate.of(100 * by.rare_share.value, 100 * by.rare_share.se)
+            row += [means[0] or "", number(by.perplexity, 3), means[1] or "", means[2] or "", f"{with_error(rare)} %"]
+            row += variety(by)
+        rows.append(row)
+    last = next(g.language for g in reversed(evidence.generations) if g.language)
+    heads += ["cross-entropy", "perplexity", "L1 from t = 0", "L1 from t = 1", "rare tokens"]
+    heads += [f"distinct-{n}" for n in last.distinct_n]
+    heads += [f"words among {length:,}" for length in lengths]
+    if evidence.real:
+        law = evidence.real
+        exact = [number(law.mean_reward.value), number(law.mean_w.value), "", number(law.var_w.value)]
+        rows.append(["real", "", *exact, "", "", "", "", "10 %", *(variety(real) if real else [])])
+    return heads, rows
+
+
+def types(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
+    """Type-token curves: heads, and a row for each number of words with how many are different, by generation."""
+    measured = [g.language for g in evidence.generations if g.language]
+    curves = [dict(zip(by.type_lengths, by.types, strict=True)) for by in (*measured, evidence.real_language) if by]
+    lengths = sorted(length for length in {length for curve in curves for length in curve} if not length & (length - 1))
+    heads = [
+        "words",
+        *(f"t = {g.t}" for g in evidence.generations if g.language),
+        *["real"] * bool(evidence.real_language),
+    ]
+    rows = [
+        [f"{length:,}", *(f"{curve[length]:,}" if length in curve else "" for curve in curves)] for length in lengths
+    ]
     return heads, rows
 
 

@@ -227,6 +227,8 @@ def sample_details(store: Store, config: StudyConfig, options: FitOptions, featu
     names = generations[0].measurements.class_names if generations else ()
     family = config.data.family
     coordinates = ["x", "y"] if family is None else coordinate_names(family.factors)
+    if config.data.is_text:  # whose numbers are tokens
+        coordinates = []
     if not NEEDS_DETAILS.union(coordinates) & set(features) and options.table is None:
         return Details(names)
     kinds = options.counting.kinds

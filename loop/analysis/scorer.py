@@ -85,6 +85,8 @@ def save_scorer(path: Path, study: Study, fit: Fit) -> None:
     from model.checkpoint import write_whole
     from model.classifier import Classifier
 
+    if study.config.data.is_text:
+        raise ValueError("A scorer is of images or points; this study's samples are texts.")
     shape, tensors = sample_shape(study.config.data), {}
     about: dict[str, Any] = {"format": FORMAT, "study": study.path.name, "picks": fit.n, "raters": fit.raters}
     if len(shape) == 3:

@@ -116,6 +116,8 @@ def study_traits(store: Store, config: StudyConfig) -> Traits | None:
     """The named numbers of a study's samples; None where there are none, or no generation yet says the classes."""
     if (family := config.data.family) is not None:
         return Traits(tuple(family.factors))
+    if config.data.is_text:
+        return None
     if config.data.dataset in POINT_SETS:
         return Traits(POINT_FACTORS)
     first = store.generation(0)

@@ -106,6 +106,7 @@ class Loop:
         starts_at_real: whether generation 0's law is that of the real data exactly (the control that copies them).
         ties: whether "both are as good" is an answer, of which one of the two trains: no claim is about that.
         audits: whether the generations come from several studies, so that none is trained on another.
+        from_generation: whether generation 1's set stands for the real data (`mix.origin`).
     """
 
     rule: LuceRule
@@ -125,6 +126,7 @@ class Loop:
     starts_at_real: bool = False
     ties: bool = False
     audits: bool = False
+    from_generation: bool = False
 
     def effective_at(self, t: int) -> float:
         """The least effective sample size behind E[w] of generation t and of what it is compared with."""
@@ -150,6 +152,8 @@ class Loop:
         if not policy.is_mixed:
             here = "the pure loop" if policy.is_pure else str(policy)
             reasons["mix"] = f"it speaks of a mix with real data; here it is {here}"
+        elif self.from_generation:
+            reasons["mix"] = "it speaks of a mix with real data; here generation 1's set stands for them"
         if not math.isfinite(self.w_sup):
             reasons["supremum"] = (
                 "it needs w*, the supremum of exp(r), and this reward declares none (of your own: set "

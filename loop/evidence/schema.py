@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
-from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, SparseRecord
+from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, LanguageFigures, SparseRecord
 from loop.selfcheck.verdicts import CheckVerdict
 
 VERSION = "curate-report/2"
@@ -118,6 +118,7 @@ class GenerationEvidence(_Part):
     distances: Distances | None = Field(
         default=None, description="from the real images; None for points, and where an older version measured"
     )
+    language: LanguageFigures | None = Field(default=None, description="of texts; None for all else")
     judge: SecondOpinion | None = Field(default=None, description="None where the study has no second classifier")
 
 
@@ -354,6 +355,10 @@ class Evidence(_Part):
         description="verdicts that share the 5% of error: on claims, on people's choices and on fitted utilities"
     )
     real: Figures | None = Field(description="the real data's own figures; None where they weren't stored")
+    real_language: LanguageFigures | None = Field(
+        default=None,
+        description="the variety of as much real text; None where the data are no texts",
+    )
     generations: list[GenerationEvidence] = Field(description="in order of t")
     claims: list[ClaimVerdict] = Field(description="by claim, then t")
     conditions: list[ConditionEvidence] = Field(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import loop
-from data.measurements import CuratedCounts, Divergence
+from data.measurements import CuratedCounts, Divergence, Measurements
 from data.records import Evaluated, Generation, timestamp
 from data.store import Store, queries
 from loop.config import MixConfig, StudyConfig
@@ -39,6 +39,7 @@ from loop.evidence.schema import (
     WinRate,
 )
 from loop.evidence.verdicts import count_verdicts, judge, summary
+from loop.policy import DataPolicy
 from loop.study import OnShare, Study
 from loop.user_types import are_alike, luce_rule, target, user_types
 from model.config import LARGEST_REWARD, PREFERENCE_LEARNERS, SINGLE_PRECISION
@@ -174,6 +175,7 @@ def build(
         gains = [] if skip else utility_gains(study.store, study.config, evaluations, names)
         on_share(0.2)
         sources = [source.words for source in study.sources]
+        real = Measurements.model_validate(study.store.status("real"))
     evidence = assess(
         history, rates, gains, quick=quick, on_share=lambda share: on_share(0.2 + 0.8 * share)
     ).model_copy(
@@ -182,6 +184,7 @@ def build(
             "replay_of": study.replay_of,
             "checks": checks or [],
             "sources": sources,
+            "real_language": real.language,
             "ranking": ranking(rates, len(sources)),
         }
     )
@@ -289,7 +292,8 @@ def analyse(history: History, quick: bool = False, on_share: OnShare = lambda sh
     on_share(0.6)
     from_start = None
     aim = target(history.config)
-    whole = history.own_picks and history.is_simulated and not history.config.slates.ties
+    plain = not history.config.slates.ties and history.config.mix.origin == "data"
+    whole = history.own_picks and history.is_simulated and plain
     if evaluations and aim and whole and not quick:
         from_start = prediction.from_start(
             evaluations[0],
@@ -385,14 +389,21 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
         weighted = config.learner.kind == "reward_weighted" and isinstance(config.curation.k, int)
         n = now.n_curated * int(config.curation.k) if weighted else now.n_curated
         sizes.append(prediction.weighted_size(evaluations[before], law, n) if weighted else n)
-        training = now.measurements.training
-        if config.policy.accumulates and training:  # what was drawn, rather than what was to be expected
+        training, policy = now.measurements.training, config.policy
+        n_real, start, parts, of_parts = now.n_real, real, sets, sizes
+        if config.mix.origin == "generation":
+            if len(sets) == 1:
+                policy = DataPolicy("replace")
+            else:  # the first set stands for the real data, with an error of its own
+                start, parts, of_parts = sets[0], sets[1:], sizes[1:]
+        if policy.accumulates and training:  # what was drawn, rather than what was to be expected
             shares, rows = (training.shares_asked[0], training.shares_asked[1:]), training.rows
         else:
-            shares, rows = config.policy.shares(now.n_real or 1, sizes), (now.n_real, *sizes)
-        moments.append(prediction.blend(real, sets, shares))
-        parts = [real if config.policy.is_random else None, *sets]
-        noise.append(prediction.pick_noise(parts, rows, (shares[0], *shares[1])))
+            shares, rows = policy.shares(n_real or 1, of_parts), (n_real, *of_parts)
+        moments.append(prediction.blend(start, parts, shares))
+        is_drawn = policy.is_random or start is not real
+        noisy = [start if is_drawn else None, *parts]
+        noise.append(prediction.pick_noise(noisy, rows, (shares[0], *shares[1])))
     return StepPredictions(moments, noise, effective)
 
 
@@ -429,12 +440,14 @@ def described_loop(analysis: Analysis) -> Loop:
         starts_at_real=config.network.kind == "resample" and not by_law,
         ties=config.slates.ties,
         audits=history.audits,
+        from_generation=config.mix.origin == "generation",
     )
 
 
 def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEvidence]:
     """The evidence on each generation, without verdicts: what was measured and predicted, and the bounds."""
     history, start = analysis.history, analysis.from_start
+    bounded = history.is_simulated and not (loop.ties or loop.from_generation)
     rows = []
     for t, generation in enumerate(history.generations):
         measurements, predicted = generation.measurements, analysis.steps.moments[t]
@@ -455,11 +468,12 @@ def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEviden
                 predicted=predicted.figures() if predicted else None,
                 predicted_from_start=start.figures(t) if start else None,
                 divergence=measurements.divergence,
-                floors=floors(loop, t) if history.is_simulated and not loop.ties else {},
-                ceilings=ceilings(loop, t) if history.is_simulated and not loop.ties else {},
+                floors=floors(loop, t) if bounded else {},
+                ceilings=ceilings(loop, t) if bounded else {},
                 transmission=transmission(analysis, [t], trained) if predicted else None,
                 transmission_so_far=transmission(analysis, range(1, t + 1)) if predicted else None,
                 distances=measurements.distances,
+                language=measurements.language,
                 judge=SecondOpinion.of(judge) if judge else None,
             )
         )

@@ -1,18 +1,26 @@
 """Doses and responses: the measurements of each combination of a sweep at the last generation, over its seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student_t
 
+from data.measurements import LanguageFigures, Mean
 from loop.evidence.schema import Estimate, Evidence
 from loop.evidence.study import evidence_of
 from loop.study import Study
 from loop.sweep.grid import Cell, combinations
+
+LANGUAGE: dict[str, Callable[[LanguageFigures], Mean | None]] = {
+    "cross-entropy": lambda by: by.cross_entropy,
+    "L1 from t = 0": lambda by: by.l1_first,
+    "L1 from t = 1": lambda by: by.l1_second,
+    "rare tokens": lambda by: by.rare_share,
+}
 
 
 class OverSeeds(Estimate):
@@ -34,6 +42,7 @@ class Response:
         transmission: measured over predicted gains of E[w], each summed over the generations.
         mean_reward_predicted: from generation 0 by the exact operator, mean over seeds; None where unknown.
         gain_predicted: likewise.
+        language: of texts, the figures of `LANGUAGE` by name; empty for all else.
     """
 
     values: dict[str, Any]
@@ -44,6 +53,7 @@ class Response:
     transmission: OverSeeds | None
     mean_reward_predicted: float | None
     gain_predicted: float | None
+    language: dict[str, OverSeeds] = field(default_factory=dict)
 
 
 def responses(folder: Path, cells: Sequence[Cell], last: int) -> list[Response]:
@@ -71,6 +81,8 @@ def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> 
         gains.append(Estimate.of(now.value - before.value, math.hypot(now.se, before.se)))
     predicted = [(first, end.predicted_from_start) for first, end in ends if end.predicted_from_start]
     carried = [ratio for study in studies if (ratio := transmission(study, last))]
+    written = [by for _, end in ends if (by := end.language)]
+    language = {name: [mean for by in written if (mean := of(by))] for name, of in LANGUAGE.items()}
     return Response(
         values=values,
         seeds=len(studies),
@@ -80,6 +92,11 @@ def response(values: dict[str, Any], studies: Sequence[Evidence], last: int) -> 
         transmission=over_seeds(carried) if carried else None,
         mean_reward_predicted=_mean([end.mean_reward.value for _, end in predicted]),
         gain_predicted=_mean([end.mean_w.value - first.measured.mean_w.value for first, end in predicted]),
+        language={
+            name: over_seeds([Estimate.of(mean.value, mean.se) for mean in means])
+            for name, means in language.items()
+            if 0 < len(means) == len(studies)
+        },
     )
 
 

@@ -9,12 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from curate_app.report.files import write_report
 from data.choice_log import Source, find_format
 from data.records import Generation, NewSlate, Sample
 from loop.importing import import_log
 from loop.study import Study, configure
+from loop.training_data import read_curated
+from loop.worker import Worker
 from tests.curate_app.conftest import set_phase
-from tests.curate_app.pages import check, ready
+from tests.curate_app.pages import check, ready, saved
 
 pytestmark = pytest.mark.browser
 CONDITION = 'a red rose <b onclick="hacked=1">&'
@@ -130,3 +133,45 @@ def test_texts_are_picked_in_the_browser_and_read_back(study: Study, serve, brow
     order = f"SELECT {names} FROM v_choice_long ORDER BY choice_id, position"
     assert list(again.store.rows(order)) == list(study.store.rows(order))
     again.store.close()
+
+
+def test_a_study_of_texts_is_picked_in_the_browser_retrained_and_read_back(serve, serving, page: Page, tmp_path: Path):
+    settings = ["data.n=300", "data.characters=30000", "curation.k=3", "curation.picks=0", "schedule.picks=4",
+                "pool.size=8", "pool.audit=4", "evaluation.samples=100"]  # fmt: skip
+    study = Study.create(tmp_path / "own", configure("text", settings))
+    Worker(study).run(once=True)
+    set_phase(study, "idle")
+    ready(page, serve(study))
+    picked = []
+    for n in range(1, 5):
+        texts = shown(page)
+        assert len(texts) == 3 and all(len(text) == 64 for text in texts)
+        check(page)
+        page.keyboard.press("2")
+        picked.append(texts[1])
+        saved(page, n)
+        if n < 4:
+            ready(page)
+    Worker(study).run(once=True)
+    latest = study.store.generations()[-1]
+    assert latest.t == 1 and latest.n_curated == 4 and latest.measurements.turn is not None
+    curated, vocabulary = read_curated(study, latest.measurements.turn), study.real.vocabulary
+    assert vocabulary is not None and [vocabulary.decode(row) for row in curated.x.numpy()] == picked
+    find_format("long-csv").write(Source(study.store, "own"), tmp_path / "own.csv")
+    import_log(tmp_path / "own.csv", tmp_path / "again", study.config)
+    again = Study.open(tmp_path / "again")
+    rows = "SELECT text, point, picked, reward FROM v_choice_long ORDER BY choice_id, position"
+    assert list(again.store.rows(rows)) == list(study.store.rows(rows))
+    again.store.close()
+    write_report(study, tmp_path / "report.html")
+    with serving(study) as address:
+        page.goto(f"{address}/admin")
+        strip = page.locator(".admin .strip .texts")
+        expect(strip).to_have_count(2)
+        expect(strip.first.locator("li")).to_have_count(3)
+        expect(page.get_by_text("Cross-entropy on held-out real text").first).to_be_visible()
+    page.goto((tmp_path / "report.html").as_uri())
+    expect(page.locator(".report .texts dd")).to_have_count(9)  # three of real text and of each generation
+    heads = page.locator("#figures table").first.locator("th").all_text_contents()
+    assert "perplexity" in heads and not any(head.startswith(("KL", "FD", "share of")) for head in heads)
+    study.store.close()

@@ -1,0 +1,302 @@
+"""Studies of texts, whole: counts and a transformer in the loop, what is stored and read back, rewards, the control."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.config import DataConfig
+from data.datasets import count, load, load_test
+from data.store import queries
+from data.text import vocabulary_from
+from loop.config import StudyConfig, build
+from loop.evaluation import redrawn_evaluation
+from loop.evidence.study import evidence_of
+from loop.generators import load_generator
+from loop.learners import fit_utilities
+from loop.policy import POLICY_KINDS, DataPolicy
+from loop.scoring import Scorer
+from loop.selfcheck import self_checks
+from loop.slates import draw_scored
+from loop.study import Study, configure, faults
+from loop.training_data import Mixture, read_curated, real_only
+from loop.worker import Worker
+from model.checkpoint import load as load_checkpoint
+from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.interfaces import Rows
+from model.sampling import derive_seeds
+from model.text_generators import GptGenerator, NgramGenerator
+
+Make = Callable[..., Study]
+TINY = ("data.n=400", "data.length=32", "data.characters=40000", "network.order=3", "curation.picks=300",
+        "evaluation.samples=300", "pool.size=12", "pool.audit=4")  # fmt: skip
+GPT = ("network.kind=gpt", "network.width=16", "network.depth=1", "network.heads=2", "train.pretrain_steps=30",
+       "train.finetune_steps=10", "train.batch_size=16", "sampling.batch_size=64")  # fmt: skip
+TABLES = TrainConfig(), SamplingConfig()
+
+
+def vowels(texts: list[str]) -> np.ndarray:
+    """A user's own reward."""
+    return np.array([sum(letter in "aeiou" for letter in text) / len(text) for text in texts])
+
+
+@pytest.fixture
+def make_text(tmp_path: Path) -> Iterator[Make]:
+    made: list[Study] = []
+
+    def create(*settings: str, seed: int = 0) -> Study:
+        config = configure("text", [*TINY, *settings], seed=seed)
+        made.append(Study.create(tmp_path / f"study-{len(made)}", config))
+        return made[-1]
+
+    yield create
+    for study in made:
+        study.store.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, run) -> Iterator[Study]:
+    """A study of two generations by users who like the letter e, to be looked at only."""
+    settings = [*TINY, "reward.kind=share", "reward.word=e", "reward.gamma=40"]
+    study = run(Study.create(tmp_path_factory.mktemp("text") / "study", configure("text", settings, seed=1)))
+    yield study
+    study.store.close()
+
+
+def test_the_letter_that_users_like_becomes_more_frequent_as_predicted(written: Study):
+    evidence = evidence_of(written, leave=False)
+    rewards = [generation.measured.mean_reward.value for generation in evidence.generations]
+    assert rewards[0] + 0.5 < rewards[1] < rewards[2]
+    for generation in evidence.generations[1:]:
+        assert generation.transmission is not None and generation.transmission.ratio is not None
+        assert generation.predicted is not None
+        assert generation.transmission.ratio.low < 1.0 and generation.transmission.ratio.high > 0.3
+    assert evidence.w_sup == pytest.approx(math.exp(40))
+    assert evidence.real_language is not None and evidence.real_language.rare_share.value == pytest.approx(
+        0.1, abs=0.02
+    )
+
+
+def test_what_was_picked_is_read_back_token_by_token(written: Study):
+    generation = written.store.generations()[1]
+    assert generation.measurements.turn is not None
+    curated = read_curated(written, generation.measurements.turn)
+    assert curated.x.shape == (300, 32) and curated.x.dtype == torch.int64
+    vocabulary = written.real.vocabulary
+    assert vocabulary is not None
+    rows = list(written.store.rows("SELECT text, point_json, image_sha256, reward FROM sample"))
+    assert len(rows) == 2 * 4 * 300 and not any(row["image_sha256"] for row in rows)
+    for row in rows[:50]:
+        assert vocabulary.decode(json.loads(row["point_json"])) == row["text"]
+        share = row["text"].lower().count("e") / len(row["text"])
+        assert row["reward"] == pytest.approx(40 * share)
+    assert vocabulary_from(load_checkpoint(written.checkpoint_path(1)).config["text"]) == vocabulary
+
+
+def test_every_generation_has_the_figures_of_language(written: Study):
+    for generation in written.store.generations():
+        measured, by = generation.measurements, generation.measurements.language
+        assert by is not None and by.cross_entropy is not None and by.no_mass == 0
+        assert by.perplexity == pytest.approx(math.exp(by.cross_entropy.value))
+        assert by.l1_first is not None and (by.l1_first.value == 0) == (generation.t == 0)
+        assert (by.l1_second is None) == (generation.t == 0)
+        assert by.distinct_n == (2, 3, 4) and list(by.distinct) == sorted(by.distinct)
+        assert by.texts == 300 and len(by.examples) == 3 and by.type_lengths[-1] >= by.types[-1]
+        assert measured.distances is None and measured.nn_ratio is None and measured.divergence.space == ""
+    figures = [generation.measurements.language for generation in written.store.generations()]
+    first, second = (by.cross_entropy for by in figures[:2] if by)
+    assert first and second and second.value > first.value  # of text that the picks are no sample of
+
+
+def test_a_text_depends_on_its_own_seed_alone(written: Study):
+    generator = load_generator(written, 2)
+    seeds = derive_seeds(40, 9)
+    whole = generator.sample(seeds)
+    assert torch.equal(generator.sample(seeds[7:9]), whole[7:9])
+    scorer = Scorer(written.config, None, ("text",), written.real)
+    drawn = draw_scored(generator, scorer, 2, seeds)
+    assert drawn.scores.texts is not None and len(drawn.scores.texts[0]) == 32
+    assert drawn.scores.features is not None and drawn.scores.features.sum(axis=1) == pytest.approx(1)
+
+
+def test_a_study_of_texts_passes_its_checks_and_draws_its_evaluation_again(written: Study):
+    assert faults(written) == []
+    assert all(check.verdict != "fail" for check in self_checks(written.store, written.config))
+    again = redrawn_evaluation(written, np.random.default_rng(0))
+    assert [check.verdict for check in again] == ["pass", "pass"]
+
+
+@pytest.mark.parametrize("kind", POLICY_KINDS)
+def test_counts_learn_under_every_data_policy(kind: str, make_text: Make, run):
+    study = run(make_text(f"mix.policy={kind}", "mix.lam=1", "data.n=100", "curation.picks=80", "curation.k=2",
+                          "evaluation.samples=100"), 2)  # fmt: skip
+    training = study.store.generations()[2].measurements.training
+    assert training is not None and sum(training.shares_achieved) == pytest.approx(1)
+    assert training.shares_achieved == pytest.approx(training.shares_asked)
+
+
+@pytest.mark.parametrize("restart", ["true", "false"])
+def test_a_transformer_is_in_the_loop(restart: str, make_text: Make, run):
+    settings = ("curation.picks=60", "curation.k=2", "data.tokenizer=bpe", "data.vocabulary=270",
+                "evaluation.samples=100", "reward.kind=likelihood", "mix.lam=1")  # fmt: skip
+    study = run(make_text(*GPT, f"train.restart={restart}", *settings), 1)
+    generator = load_generator(study, 1)
+    assert isinstance(generator, GptGenerator)
+    assert generator.model.parent == (None if restart == "true" else study.store.generations()[0].checkpoint_sha256)
+    seeds = derive_seeds(70, 3)
+    assert torch.equal(generator.sample(seeds[66:68]), generator.sample(seeds)[66:68])
+    figures = study.store.generations()[1].measurements.language
+    assert figures is not None and figures.tokens == "byte pair" and figures.cross_entropy is not None
+    assert read_curated(study, study.store.generations()[1].measurements.turn).x.shape == (60, 32)  # type: ignore[arg-type]
+
+
+def test_items_longer_than_a_context_are_read_as_they_are_sampled():
+    network = NetworkConfig(kind="gpt", width=16, depth=1, heads=2, context=5, precision="fp32")
+    torch.manual_seed(1)
+    generator = GptGenerator.build((13,), network, *TABLES, vocabulary={"size": 4})
+    tokens = torch.randint(4, (3, 13)).numpy()
+    logs = generator.log_likelihood(tokens)
+    first = 0
+    for i in range(13):  # the scheme of Gpt.sample
+        first = i - 2 if i - first > 5 else first
+        law = generator.next_laws(tokens[:, first:i])
+        assert logs[:, i] == pytest.approx(np.log(law[np.arange(3), tokens[:, i]]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "policy", [DataPolicy("replace"), DataPolicy("mix", 0.5), DataPolicy("accumulate"), DataPolicy("recent")], ids=str
+)
+def test_the_control_is_the_categorical_model_after_each_context(policy: DataPolicy):
+    """E sum p^2 by generation, over independent contexts; by theory for replace and mix, else by simulation."""
+    contexts, size, n, generations = 4, 5, 12, 4
+    rng = np.random.default_rng(0)
+    law = rng.dirichlet(np.ones(size), contexts)
+    chain = np.concatenate([np.full((60, 1), 0), rng.integers(size, size=(60, 7))], axis=1)
+    network = NetworkConfig(kind="ngram", order=2, interpolated=False, draws=round(n / policy.lam))
+    rows, measured = Rows(torch.from_numpy(chain)), []
+    for loop in range(400):
+        generator = NgramGenerator.build((8,), network, *TABLES, vocabulary={"size": size}).fit(
+            real_only(rows), None, loop
+        )
+        sets, own = [], [generator.next_laws(np.arange(contexts)[:, None])]
+        for t in range(1, generations):
+            sets.append(Rows(generator.sample(derive_seeds(policy.asked(60, t), loop, t))))
+            composition = policy.compose(60, [len(part) for part in sets], rng)
+            generator = generator.fit(Mixture.compose(rows, sets, composition, rng), generator, loop * 100 + t)
+            own.append(generator.next_laws(np.arange(contexts)[:, None]))
+        measured.append(own)
+    laws = np.array(measured)  # (loops, generations, contexts, tokens)
+    squares, start = (laws**2).sum(-1), (laws[0, 0] ** 2).sum(-1)
+    mean, se = squares.mean(0), squares.std(0, ddof=1) / math.sqrt(len(laws)) + 1e-12
+    deviation = ((laws - laws[:, :1]) ** 2).sum(-1).mean(0)
+    assert law.shape == (contexts, size)
+    for t in range(generations):
+        if policy.kind == "replace":
+            assert (np.abs(mean[t] - (1 - (1 - 1 / n) ** t * (1 - start))) < 4 * se[t]).all()
+        if policy.kind == "mix":
+            alpha = policy.lam / (1 + policy.lam)
+            b = alpha**2 * (1 - 1 / n)
+            exact = alpha**2 * (1 - start) / n * (1 - b**t) / (1 - b)
+            assert deviation[t] == pytest.approx(exact, rel=0.25, abs=1e-12)
+    assert (mean[1:] > mean[0]).all()
+
+
+def test_the_control_runs_as_a_study_and_goes_on_from_its_checkpoints(make_text: Make, run):
+    settings = ("network.draws=40", "network.interpolated=false", "network.order=2", "curation.k=1", "curation.picks=0",
+                "data.n=100", "mix.policy=recent", "evaluation.samples=100")  # fmt: skip
+    study = run(run(make_text(*settings), 1), 3)
+    generator, whole = load_generator(study, 3), run(make_text(*settings), 3)
+    assert isinstance(generator, NgramGenerator) and len(generator.sets) == 4
+    assert study.store.generations()[3].checkpoint_sha256 == whole.store.generations()[3].checkpoint_sha256
+    by = study.store.generations()[3].measurements.language
+    assert by is not None and by.no_mass and by.cross_entropy is None  # tokens have died out
+
+
+def test_the_first_generations_texts_stand_for_the_real_data(make_text: Make, run):
+    """Seddik et al.: generation 1 learns what generation 0 wrote, and later ones mix those texts with the latest."""
+    study = run(make_text("mix.policy=mix", "mix.lam=0.5", "mix.origin=generation", "curation.k=1", "data.n=100",
+                          "curation.picks=0", "evaluation.samples=100"), 3)  # fmt: skip
+    of = [row.measurements.training for row in study.store.generations() if row.measurements.training]
+    assert [training.shares_asked for training in of] == [(0, 1), pytest.approx((2 / 3, 1 / 3)), of[1].shares_asked]
+    assert [training.rows for training in of] == [(0, 50), (50, 50), (50, 50)]
+    evidence = evidence_of(study, leave=False)
+    assert all(abs(row.transmission.z) < 4 for row in evidence.generations[1:] if row.transmission)
+    assert all(row.floors == {} and row.predicted_from_start is None for row in evidence.generations)
+    mixed = next(claim for claim in evidence.claims if claim.claim == "C5 reversed")
+    assert mixed.verdict == "not applicable" and "generation 1's set" in mixed.reason
+
+
+def test_people_pick_texts_and_a_fitted_user_goes_on(make_text: Make, people):
+    study = make_text("curation.extend=proxy", "curation.picks=40", "schedule.picks=10", "curation.k=3",
+                      "slates.attention=0.1", "journey.practice=1")  # fmt: skip
+    Worker(study).run(once=True)
+    rows = list(study.store.rows("SELECT text, reward_json FROM sample WHERE reward_json LIKE '%shuffled%'"))
+    assert rows and all(row["text"] for row in rows)
+    people(study, 10)
+    Worker(study).run(once=True)
+    latest = study.store.generations()[-1]
+    assert latest.t == 1 and latest.measurements.curated is not None
+    assert (latest.measurements.curated.human, latest.measurements.curated.proxy) == (10, 30)
+    picks = list(queries.curation_picks(study.store, kinds=("human", "proxy")))
+    assert len(picks) == 40 and all(pick["point_json"] for pick in picks)
+    scorer = Scorer(study.config, None, ("text",), study.real)
+    size = len(study.real.vocabulary or "")
+    assert len(fit_utilities(study, scorer, picks[-1]["id"]).mean) == size
+
+
+def test_rewards_of_texts_by_hand():
+    real = load(DataConfig(dataset="text", length=16, characters=20_000), 0)
+    assert real.vocabulary is not None
+    texts = ["An owl ate an ant", "xxxxxxxx"]
+    x = torch.from_numpy(np.stack([real.vocabulary.encode(text[:8].ljust(8)) for text in texts]))
+
+    def rewards(**reward: object) -> list[float]:
+        config = build({"data": {"dataset": "text"}, "network": {"kind": "ngram"}, "reward": reward})
+        return Scorer(config, None, ("text",), real).score(x).reward.tolist()
+
+    assert rewards(kind="share", word="a", gamma=2.0) == pytest.approx([2 * 2 / 8, 0])  # 'An owl a'
+    assert rewards(kind="share", word="owl", gamma=3.0) == pytest.approx([1, 0])
+    assert rewards(kind="word_length", length=8.0, gamma=1.0) == pytest.approx([-6, 0])
+    likely, unlikely = rewards(kind="likelihood", gamma=1.0)
+    assert unlikely < likely < 0
+    own = rewards(kind="tests.loop.test_language_study:vowels", gamma=1.0)
+    assert own == pytest.approx([2 / 8, 0])
+
+
+def test_real_texts_are_windows_of_a_file_and_its_end_is_held_out(tmp_path: Path):
+    path = tmp_path / "own.txt"
+    path.write_text("abcdefghij" * 100, encoding="utf-8")
+    config = DataConfig(dataset="text", path=str(path), length=10)
+    real, test = load(config, 0), load_test(config)
+    assert test is not None and (len(real), len(test), count(config)) == (90, 10, 90)
+    assert real.vocabulary is not None and {real.vocabulary.decode(row) for row in real.x} == {"abcdefghij"}
+    with pytest.raises(ValueError, match=r"data\.length is 200"):
+        load_test(config.model_copy(update={"length": 200}))
+    with pytest.raises(ValueError, match="There is no text at"):
+        load(config.model_copy(update={"path": str(tmp_path / "none.txt")}), 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["network.kind=mlp"], "network.kind 'mlp' writes no texts: choose ngram or gpt"),
+        (["reward.kind=confidence"], "reward.kind 'confidence' is for images; here use 'share'"),
+        (["network.draws=5"], "network.draws is the control without choice"),
+        (["evaluation.features=inception", "evaluation.features_file=x"], "is for images, not for texts"),
+        (["data.dataset=digits", "reward.kind=ink"], "network.kind 'ngram' is for texts"),
+        (["data.dataset=digits", "network.kind=digits"], "reward.kind 'word_length' is for texts"),
+    ],
+)
+def test_settings_that_dont_go_with_texts_are_refused_in_a_sentence(settings: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        configure("text", settings)
+
+
+def test_presets_of_texts_are_whole():
+    assert isinstance(configure("text"), StudyConfig)
+    config = configure("shakespeare-small")
+    assert (config.data.path, config.network.kind, config.curation.k) == ("tiny-shakespeare", "gpt", 1)
