@@ -51,7 +51,7 @@ from model.features import NetworkFeatures, load_extractor
 from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Generator, OnStep, Rows, scaled
-from model.language import distinct, rare_share, type_token_curve
+from model.language import distinct, rare_weights, type_token_curve
 from model.sampling import derive_seeds
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
@@ -172,6 +172,13 @@ class LanguageMeasure:
         return test.x[:HELD_OUT_TEXTS]
 
     @cached_property
+    def rare(self) -> np.ndarray:
+        """(vocabulary,) how far each token is one of the rare ones in the real text."""
+        vocabulary = self.study.real.vocabulary
+        assert vocabulary is not None
+        return rare_weights(self.study.real.x.ravel(), len(vocabulary))
+
+    @cached_property
     def contexts(self) -> np.ndarray:
         """(n, length - 1) contexts, as generation 0 wrote them."""
         config = self.study.config
@@ -206,14 +213,13 @@ class LanguageMeasure:
         """The figures of (n, length) tokens, which are these texts, without any about laws."""
         words = np.unique([word for text in texts for word in WORDS.findall(text)] or [""], return_inverse=True)[1]
         lengths = [2**i for i in range(4, 40) if 2**i < len(words)] + [len(words)]
-        real, n = self.study.real.x.ravel(), x.shape[1]
-        rare = np.array([rare_share(real, row) for row in np.array_split(x.ravel(), max(2, min(100, len(x))))])
+        n = x.shape[1]
         return LanguageFigures(
             tokens="character" if self.study.config.data.tokenizer == "char" else "byte pair",
             texts=len(x),
             distinct=tuple(distinct(x, k) for k in DISTINCT if k <= n),
             distinct_n=tuple(k for k in DISTINCT if k <= n),
-            rare_share=mean_of(rare),
+            rare_share=mean_of(self.rare[x].mean(axis=1)),
             type_lengths=tuple(lengths),
             types=tuple(type_token_curve(words, lengths).tolist()),
             examples=tuple(texts[:EXAMPLES]),

@@ -281,22 +281,35 @@ def type_token_curve(tokens: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     return first.cumsum()[np.minimum(lengths, len(tokens))]
 
 
-def rare_share(reference: np.ndarray, tokens: np.ndarray, tail: float = 0.1) -> float:
-    """The share of a text's tokens that are rare in a reference: the vanishing tail.
+def rare_weights(reference: np.ndarray, vocabulary: int, tail: float = 0.1) -> np.ndarray:
+    """(vocabulary,) how far each token is a rare one in a reference: 1, 0, or in part.
 
-    The rarest tokens of the reference, that make up `tail` of it, are the rare ones, the commonest among them in part;
-    so the reference itself has the share `tail`. Tokens that it doesn't have aren't rare, but new.
+    The rarest tokens of the reference, that make up `tail` of it, are the rare ones, the commonest among them in part.
+    Tokens that it doesn't have aren't rare, but new.
+
+    Args:
+        reference: (n,) tokens.
+        vocabulary: number of tokens.
+        tail: in (0, 1).
+    """
+    counts = np.bincount(reference, minlength=vocabulary)
+    order = np.argsort(counts, kind="stable")
+    order = order[counts[order] > 0]
+    left = np.maximum(0, tail * len(reference) - np.concatenate([[0], counts[order].cumsum()[:-1]]))
+    weights = np.zeros(len(counts))
+    weights[order] = np.minimum(1, left / counts[order])
+    return weights
+
+
+def rare_share(reference: np.ndarray, tokens: np.ndarray, tail: float = 0.1) -> float:
+    """The share of a text's tokens that are rare in a reference (see `rare_weights`): the vanishing tail.
+
+    The reference itself has the share `tail`.
 
     Args:
         reference: (n,) tokens.
         tokens: (m,) tokens.
         tail: in (0, 1).
     """
-    types, counts = np.unique(reference, return_counts=True)
-    order = np.argsort(counts, kind="stable")
-    left = np.maximum(0, tail * len(reference) - np.concatenate([[0], counts[order].cumsum()[:-1]]))
-    rare = np.minimum(1, left / counts[order])
-    places = np.minimum(np.searchsorted(types, tokens), len(types) - 1)
-    weight = np.empty(len(types))
-    weight[order] = rare
-    return float((weight[places] * (types[places] == tokens)).mean())
+    vocabulary = 1 + int(max(reference.max(), tokens.max()))
+    return float(rare_weights(reference, vocabulary, tail)[tokens].mean())
