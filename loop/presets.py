@@ -184,7 +184,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"dataset": "text", "n": 4_000},
         "network": {"kind": "ngram", "order": 5},
         "train": {"restart": True},
-        "reward": {"kind": "word_length", "gamma": 1.5, "length": 10.0},
+        "reward": {"kind": "word_length", "gamma": 0.5, "length": 8.0},
         "curation": {"k": 4, "picks": 2_000},
         "mix": {"lam": float("inf")},
         "pool": {"size": 48, "audit": 16},

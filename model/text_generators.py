@@ -89,11 +89,10 @@ class NgramGenerator:
 
     def controlled(self, training_set: TrainingSet, seed: int, facts: dict[str, Any]) -> Self:
         """The control's next generation, of fresh draws and the earlier ones in the shares of the data policy."""
-        latest = training_set.slates
-        size = len(latest) if latest is not None else len(training_set.curated)
+        (real, *shares), latest = training_set.shares, training_set.slates
+        size = len(training_set.curated) * shares[-1] / sum(shares) if latest is None else len(latest)
         n = max(1, round(self.network.draws * size / self.rows))
         sets = (*self.sets, self.model.resampled(n, np.random.default_rng(seed)))
-        real, *shares = training_set.shares
         used = [sets[0], *sets[len(sets) - len(shares) :]]
         return replace(self, model=replace(Ngram.mixed(used, [real, *shares]), **facts), sets=sets)
 
@@ -110,7 +109,9 @@ class NgramGenerator:
         facts = {"rows": self.rows, "sets": len(self.sets)}
         content = self.model.content(**described(self.vocabulary, self.length, self.network), **facts)
         for i, own in enumerate(self.sets):
-            content.tensors.update({f"set {i} {name}": tensor for name, tensor in own.content().tensors.items()})
+            content.tensors.update(
+                {f"set {i} {name}": tensor.clone() for name, tensor in own.content().tensors.items()}
+            )
         return checkpoint.save(path, content)
 
     @classmethod

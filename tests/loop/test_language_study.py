@@ -61,7 +61,7 @@ def make_text(tmp_path: Path) -> Iterator[Make]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, run) -> Iterator[Study]:
     """A study of two generations by users who like the letter e, to be looked at only."""
-    settings = [*TINY, "reward.kind=share", "reward.word=e", "reward.gamma=40"]
+    settings = [*TINY, "reward.kind=share", "reward.word=e", "reward.gamma=20"]
     study = run(Study.create(tmp_path_factory.mktemp("text") / "study", configure("text", settings, seed=1)))
     yield study
     study.store.close()
@@ -70,12 +70,12 @@ def written(tmp_path_factory: pytest.TempPathFactory, run) -> Iterator[Study]:
 def test_the_letter_that_users_like_becomes_more_frequent_as_predicted(written: Study):
     evidence = evidence_of(written, leave=False)
     rewards = [generation.measured.mean_reward.value for generation in evidence.generations]
-    assert rewards[0] + 0.5 < rewards[1] < rewards[2]
+    assert rewards[0] + 0.3 < rewards[1] < rewards[2]
     for generation in evidence.generations[1:]:
         assert generation.transmission is not None and generation.transmission.ratio is not None
         assert generation.predicted is not None
         assert generation.transmission.ratio.low < 1.0 and generation.transmission.ratio.high > 0.3
-    assert evidence.w_sup == pytest.approx(math.exp(40))
+    assert evidence.w_sup == pytest.approx(math.exp(20))
     assert evidence.real_language is not None and evidence.real_language.rare_share.value == pytest.approx(
         0.1, abs=0.02
     )
@@ -93,7 +93,7 @@ def test_what_was_picked_is_read_back_token_by_token(written: Study):
     for row in rows[:50]:
         assert vocabulary.decode(json.loads(row["point_json"])) == row["text"]
         share = row["text"].lower().count("e") / len(row["text"])
-        assert row["reward"] == pytest.approx(40 * share)
+        assert row["reward"] == pytest.approx(20 * share)
     assert vocabulary_from(load_checkpoint(written.checkpoint_path(1)).config["text"]) == vocabulary
 
 
@@ -167,42 +167,41 @@ def test_items_longer_than_a_context_are_read_as_they_are_sampled():
         assert logs[:, i] == pytest.approx(np.log(law[np.arange(3), tokens[:, i]]), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "policy", [DataPolicy("replace"), DataPolicy("mix", 0.5), DataPolicy("accumulate"), DataPolicy("recent")], ids=str
-)
+@pytest.mark.parametrize("policy", [DataPolicy("replace"), DataPolicy("mix", 0.5), DataPolicy("accumulate")], ids=str)
 def test_the_control_is_the_categorical_model_after_each_context(policy: DataPolicy):
-    """E sum p^2 by generation, over independent contexts; by theory for replace and mix, else by simulation."""
-    contexts, size, n, generations = 4, 5, 12, 4
+    """S_m = E sum p^2 and E L2^2 from generation 0: p' = a p_0 + b p + c f, f the frequencies of n draws from p.
+
+    E p is p_0 throughout, so E L2^2 follows exactly and S_m is S_0 more (Seddik et al. 2024 for replace and mix).
+    """
+    contexts, rows, n, generations, loops = 4, 20, 12, 4, 120
     rng = np.random.default_rng(0)
-    law = rng.dirichlet(np.ones(size), contexts)
-    chain = np.concatenate([np.full((60, 1), 0), rng.integers(size, size=(60, 7))], axis=1)
+    real = Rows(torch.from_numpy(rng.integers(contexts, size=(rows, 8)) ** 2 % 5))
     network = NetworkConfig(kind="ngram", order=2, interpolated=False, draws=round(n / policy.lam))
-    rows, measured = Rows(torch.from_numpy(chain)), []
-    for loop in range(400):
-        generator = NgramGenerator.build((8,), network, *TABLES, vocabulary={"size": size}).fit(
-            real_only(rows), None, loop
-        )
-        sets, own = [], [generator.next_laws(np.arange(contexts)[:, None])]
+    untrained = NgramGenerator.build((8,), network, *TABLES, vocabulary={"size": 5})
+    measured = []
+    for loop in range(loops):
+        generator = untrained.fit(real_only(real), None, loop)
+        sets, own = [], [generator.model.levels[1].counts.toarray()]
+        own[0] /= own[0].sum(axis=1, keepdims=True)
         for t in range(1, generations):
-            sets.append(Rows(generator.sample(derive_seeds(policy.asked(60, t), loop, t))))
-            composition = policy.compose(60, [len(part) for part in sets], rng)
-            generator = generator.fit(Mixture.compose(rows, sets, composition, rng), generator, loop * 100 + t)
-            own.append(generator.next_laws(np.arange(contexts)[:, None]))
+            sets.append(Rows(generator.sample(derive_seeds(policy.asked(rows, t), loop, t))))
+            composition = policy.compose(rows, [len(part) for part in sets], rng)
+            generator = generator.fit(Mixture.compose(real, sets, composition, rng), generator, loop * 100 + t)
+            own.append(generator.model.levels[1].counts.toarray())
         measured.append(own)
     laws = np.array(measured)  # (loops, generations, contexts, tokens)
-    squares, start = (laws**2).sum(-1), (laws[0, 0] ** 2).sum(-1)
-    mean, se = squares.mean(0), squares.std(0, ddof=1) / math.sqrt(len(laws)) + 1e-12
-    deviation = ((laws - laws[:, :1]) ** 2).sum(-1).mean(0)
-    assert law.shape == (contexts, size)
-    for t in range(generations):
-        if policy.kind == "replace":
-            assert (np.abs(mean[t] - (1 - (1 - 1 / n) ** t * (1 - start))) < 4 * se[t]).all()
-        if policy.kind == "mix":
-            alpha = policy.lam / (1 + policy.lam)
-            b = alpha**2 * (1 - 1 / n)
-            exact = alpha**2 * (1 - start) / n * (1 - b**t) / (1 - b)
-            assert deviation[t] == pytest.approx(exact, rel=0.25, abs=1e-12)
-    assert (mean[1:] > mean[0]).all()
+    assert laws.sum(axis=-1) == pytest.approx(1)
+    start, exact = float((laws[0, 0] ** 2).sum(-1).mean()), 0.0
+    for t in range(1, generations):
+        share = {"replace": 1.0, "mix": policy.lam / (1 + policy.lam), "accumulate": 1 / (t + 1)}[policy.kind]
+        left = share if policy.kind == "mix" else 1.0  # of the deviation
+        exact = left**2 * exact + share**2 * (1 - start - exact) / n
+        deviation = ((laws[:, t] - laws[:, 0]) ** 2).sum(-1).mean(1)
+        squares = (laws[:, t] ** 2).sum(-1).mean(1) - start
+        for found in (deviation, squares):
+            assert abs(found.mean() - exact) < 4 * found.std(ddof=1) / math.sqrt(loops)
+    if policy.kind == "replace":
+        assert exact == pytest.approx((1 - (1 - 1 / n) ** (generations - 1)) * (1 - start))
 
 
 def test_the_control_runs_as_a_study_and_goes_on_from_its_checkpoints(make_text: Make, run):
@@ -245,7 +244,7 @@ def test_people_pick_texts_and_a_fitted_user_goes_on(make_text: Make, people):
     assert len(picks) == 40 and all(pick["point_json"] for pick in picks)
     scorer = Scorer(study.config, None, ("text",), study.real)
     size = len(study.real.vocabulary or "")
-    assert len(fit_utilities(study, scorer, picks[-1]["id"]).mean) == size
+    assert len(fit_utilities(study, scorer, picks[-1]["pick_id"]).mean) == size
 
 
 def test_rewards_of_texts_by_hand():
@@ -283,7 +282,7 @@ def test_real_texts_are_windows_of_a_file_and_its_end_is_held_out(tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["network.kind=mlp"], "network.kind 'mlp' writes no texts: choose ngram or gpt"),
+        (["network.kind=mlp"], "network.kind 'mlp' writes no texts: set it to ngram or gpt"),
         (["reward.kind=confidence"], "reward.kind 'confidence' is for images; here use 'share'"),
         (["network.draws=5"], "network.draws is the control without choice"),
         (["evaluation.features=inception", "evaluation.features_file=x"], "is for images, not for texts"),
