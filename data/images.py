@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-TEXT_COLUMNS, TEXT_SIZE = 56, 15  # characters in a line of a sheet of texts, and their height in pixels
+TEXT_COLUMNS, TEXT_LINES, TEXT_SIZE = 56, 10, 15  # of a text in a sheet: its lines, and their height in pixels
 
 
 def encode_png(pixels: np.ndarray) -> tuple[str, bytes]:
@@ -73,12 +73,13 @@ def text_sheet(texts: Sequence[str]) -> np.ndarray:
     blocks = []
     for text in texts:
         lines = [part for line in text.splitlines() for part in textwrap.wrap(line, TEXT_COLUMNS) or [""]] or [""]
-        blocks.append("\n".join(lines))
+        blocks.append("\n".join([*lines[:TEXT_LINES], *["…"] * (len(lines) > TEXT_LINES)]))
     line, room = round(1.4 * TEXT_SIZE), 12
     heights = [line * (1 + block.count("\n")) + 2 * room for block in blocks]
     width = round(font.getlength("m" * TEXT_COLUMNS)) + 2 * room + 2
-    sheet = Image.new("RGB", (width, sum(heights) + 8 * (len(blocks) + 1)), "#f7f6f2")
-    draw, top = ImageDraw.Draw(sheet), 8
+    top = 48  # where a number finds room
+    sheet = Image.new("RGB", (width, top + sum(heights) + 8 * len(blocks)), "#f7f6f2")
+    draw = ImageDraw.Draw(sheet)
     for block, height in zip(blocks, heights, strict=True):
         draw.rectangle((1, top, width - 2, top + height), fill="white", outline="#c9ccd3")
         draw.multiline_text((room, top + room), block, "#17191e", font, spacing=line - TEXT_SIZE)

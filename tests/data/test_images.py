@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data.images import contact_sheet, damaged, decode_png, encode_png
+from data.images import contact_sheet, damaged, decode_png, encode_png, text_sheet
 
 pictures = st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3])).flatmap(
     lambda shape: arrays(np.uint8, shape)
@@ -89,3 +89,10 @@ def test_a_contact_sheet_puts_each_image_in_its_place(n: int, columns: int):
         np.testing.assert_array_equal(sheet[place], image)
         seen[place] = True
     assert (sheet[~seen] == 200).all()
+
+
+def test_a_sheet_of_texts_has_a_frame_for_each_and_no_more_than_a_few_lines_of_any():
+    short, long = text_sheet(["a", "b"]), text_sheet(["a", "b" * 60, "\n" * 4_000])
+    assert short.dtype == np.uint8 and short.shape[1:] == long.shape[1:] and short.shape[2] == 3
+    assert 0 < long.shape[0] - short.shape[0] < 400
+    assert not np.array_equal(text_sheet(["a"]), text_sheet(["b"]))
