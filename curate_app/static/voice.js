@@ -3,6 +3,7 @@ const NOTE_MS = 6000;
 
 export class Voice {
   constructor(root) {
+    this.root = root;
     this.box = root.querySelector(".note");
     this.heard = root.querySelector(".spoken");
   }
@@ -10,6 +11,7 @@ export class Voice {
   note(text, stays = false) {
     this.box.textContent = text;
     this.box.classList.add("shown");
+    if (this.root.dataset.view === "step") this.box.scrollIntoView({ block: "nearest" });
     clearTimeout(this.timer);
     if (!stays) this.timer = setTimeout(() => this.box.classList.remove("shown"), NOTE_MS);
   }

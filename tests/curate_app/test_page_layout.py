@@ -81,3 +81,46 @@ def test_a_pair_and_a_dozen_fit_as_well(make_study, serve, browser: Browser, k: 
             shown = boxes(page)
             assert len(shown) == k and all(box[2] >= least * min(width, height) for box in shown), shown
         check(page)
+
+
+NOTES = (
+    "arrived", "saving_slow", "saving_again", "offline", "unreachable", "back", "not_opened", "resumed", "image_failed",
+    "timed_out", "undone", "undo_409", "undo_410", "undo_404", "refused_409", "refused_410", "refused_404",
+    "refused_422", "not_taken", "copied", "copy_by_hand",
+)  # fmt: skip
+COVERED = """keys => {
+    const root = document.querySelector('.rater'), box = root.querySelector('.note');
+    const strings = JSON.parse(root.dataset.languages)[root.lang];
+    const pressable = [...root.querySelectorAll('button, a, input, textarea, .option, .choice')];
+    return keys.flatMap(key => {
+        box.textContent = strings[key].replace('{t}', '12');
+        box.classList.add('shown');
+        box.style.transition = 'none';
+        if (root.dataset.view === 'step') box.scrollIntoView({block: 'nearest', behavior: 'instant'});
+        const note = box.getBoundingClientRect();
+        const seen = note.top >= 0 && note.bottom <= innerHeight && note.left >= 0 && note.right <= innerWidth;
+        const covers = pressable.filter(x => x.checkVisibility({visibilityProperty: true})).filter(x => {
+            const box = x.getBoundingClientRect();
+            return box.left < note.right && box.right > note.left && box.top < note.bottom && box.bottom > note.top;
+        });
+        return seen && !covers.length ? [] : [[key, seen, covers.map(x => x.className)]];
+    });
+}"""
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_no_note_covers_what_can_be_pressed(served: tuple[Study, str], browser: Browser, serve_study, language: str):
+    _, address = served
+    _, step = serve_study("journey.consent=## Taking part\n\n" + "You may stop at any time.\n\n" * 20)
+    with browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as context:
+        slates, steps = context.new_page(), context.new_page()
+        ready(slates, f"{address}/?lang={language}")
+        steps.goto(f"{step}/?lang={language}")
+        steps.wait_for_selector('.rater[data-state="consent"]')
+        slates.evaluate("document.querySelector('.undo').disabled = false")
+        for width, height in (*VIEWPORTS, (820, 1180)):
+            for page in (slates, steps):
+                page.bring_to_front()
+                page.set_viewport_size({"width": width, "height": height})
+                page.evaluate(PAINTED)
+                assert page.evaluate(COVERED, NOTES) == [], (page.url, width)
