@@ -146,7 +146,7 @@ def head_panel(
         text=SAY,
         study=study.path.name,
         glance=[
-            going(study.config, worker, counts, progress, controls),
+            going(study, worker, counts, progress, controls),
             stuck(worker, counts, alarmed, controls),
             follows(generations, counts),
         ],
@@ -177,16 +177,20 @@ class Tile:
     more: str = ""
 
 
-def going(config: StudyConfig, worker: dict[str, Any], counts: Counts, progress: Progress, controls: Controls) -> Tile:
+def going(study: Study, worker: dict[str, Any], counts: Counts, progress: Progress, controls: Controls) -> Tile:
     """Is it going well? Picks for the next generation, and when they will be in at the pace of the last ten minutes."""
-    enough, last = progress.done >= progress.total, config.stop.generations
+    enough, last = progress.done >= progress.total, study.config.stop.generations
     over = 0 < last <= progress.t
     recent, hour = sum(counts.minutes[-RECENT_MIN:]), sum(counts.minutes)
-    words = {"n": f"{hour:,}", "t": progress.t, "next": progress.t + 1}
+    words = {"n": f"{hour:,}", "picks": f"{hour:,} pick{'s' * (hour != 1)}", "t": progress.t, "next": progress.t + 1}
     if controls.stopped:
         tone, sentence = "", SAY["going_stopped"]
     elif over:
         tone, sentence = "good", SAY["going_over"]
+    elif worker["phase"] == "absent":
+        tone, sentence = "bad", SAY["going_absent"].format(path=study.path)
+    elif worker["phase"] == "starting":
+        tone, sentence = "", SAY["going_starting"]
     elif enough or worker["phase"] in TRAINING:
         tone, sentence = "good", SAY["going_enough"]
     elif recent:

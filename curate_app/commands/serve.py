@@ -14,9 +14,10 @@ import typer
 
 from curate_app.commands.options import Device, Host, Port, StudyPath
 from curate_app.console import out
-from curate_app.launch import open_on_ranks, use_device
+from curate_app.launch import is_launched, open_on_ranks, use_device
 from curate_app.processes import admin_password, check_port, is_loopback, run_worker, use_threads, worker_beside
 from data.secret_file import is_hash
+from loop.raters.journey import starting
 from loop.study import Study, configure
 
 MOST_LINKS = 100_000
@@ -100,7 +101,8 @@ def worker(
     """
     opened = open_on_ranks(study, lambda: Study.open(study), device)
     use_threads(beside_app=with_parent)
-    run_worker(opened, use_device(opened.config, device, quiet=True), once=once, with_parent=with_parent)
+    with nullcontext() if is_launched() else starting(opened.store):
+        run_worker(opened, use_device(opened.config, device, quiet=True), once=once, with_parent=with_parent)
 
 
 def invite(

@@ -13,6 +13,7 @@ export function progressLine(say, { progress, worker, state }) {
   const left = timeLeft(say, worker.left_s);
   if (BUSY.includes(worker.phase)) return { text: say(worker.phase, { t: t + 1, left }), share: worker.done, busy: true };
   if (worker.phase === "preparing") return { text: say("preparing", { left }), share: worker.done, busy: true };
+  if (worker.phase === "starting") return { text: say("starting"), share: Math.min(1, done / total), busy: true };
   if (worker.phase === "absent") return { text: say("absent"), share: Math.min(1, done / total), busy: false };
   if (done >= total) return { text: say("soon", { total, t: t + 1 }), share: 1, busy: true };
   return { text: say("to_next", { done, total, t: t + 1 }), share: done / total, busy: false };
@@ -41,6 +42,7 @@ export function calmWords(say, turn) {
   const phase = turn.worker?.phase;
   if (turn.state === "paused") return [say("paused_title"), say("paused_more")];
   if (phase === "preparing") return [say("prepare_title"), say("prepare_more", { left: timeLeft(say, turn.worker.left_s) })];
+  if (phase === "starting") return [say("starting_title"), say("starting_more")];
   if (phase === "absent") return [say("absent_title"), say("absent_more")];
   return [say("wait_title"), say("wait_more")];
 }

@@ -42,7 +42,7 @@ FOLDERS = ("/img/", "/static/", "/admin/")
 ROUTES = frozenset(
     f"/api/{name}" for name in ("session", "consent", "step", "slate", "pick", "undo", "withdraw", "generations")
 ) | {"/", "/healthz", "/metrics"}
-PHASES = ("absent", "preparing", "idle", "curating", "training", "publishing")
+PHASES = ("absent", "starting", "preparing", "idle", "curating", "training", "publishing")
 AT_WORK_S = 60.0
 
 

@@ -5,7 +5,9 @@ of them copied for checks. Torch-free: the app serves raters by this module.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +16,7 @@ import numpy as np
 
 from data.records import Pick, Progress, Purpose, Slate, StoredPick
 from data.store import Store, queries
-from data.store.connection import seconds_since
+from data.store.connection import seconds_since, steady_now
 from data.store.sessions import Journey
 from loop.config import JourneyConfig, SlatesConfig, StudyConfig
 
@@ -31,6 +33,7 @@ REPEAT_LAG = 4  # answers between a slate and its repetition, at least
 AHEAD = 2  # the slate that is shown, and the one the page loads meanwhile
 GRACE_S = 2.0  # for the way of an undo to the server, beyond `slates.undo_s`
 WORKER_SILENT_S = 15.0
+WORKER_STARTS_S = 60.0  # torch is imported, and the generator loaded, before its first report
 STALLED_S = 3.0
 
 
@@ -237,13 +240,32 @@ def picks_progress(store: Store, config: StudyConfig, yours: int = 0) -> Progres
 def worker_status(store: Store) -> dict[str, Any]:
     """The worker's phase, and for long phases the share done (0..1) and the seconds left.
 
-    Phases: 'absent' (never started, or silent for 15 s), 'preparing', 'idle', 'curating', 'training', 'publishing'.
+    Phases: 'absent' (never started, or silent for 15 s), 'starting' (for a minute at most), 'preparing', 'idle',
+    'curating', 'training', 'publishing'.
     """
     status = store.status("worker")
     if not status:
         return {"phase": "absent", "done": None, "left_s": None}
-    phase = "absent" if silent_s(status) > WORKER_SILENT_S else status.get("phase", "idle")
+    phase = status.get("phase", "idle")
+    if silent_s(status) > (WORKER_STARTS_S if phase == "starting" else WORKER_SILENT_S):
+        phase = "absent"
     return {"phase": phase, "done": status.get("done"), "left_s": status.get("left_s")}
+
+
+@contextmanager
+def starting(store: Store) -> Iterator[None]:
+    """Says that a worker starts, until it says more itself; one that ends before has not. Not where one works."""
+    said: dict[str, Any] = {}
+    with suppress(sqlite3.Error):  # as where the database is locked: the work waits, the word needn't
+        if worker_status(store)["phase"] == "absent":
+            store.set_status("worker", phase="starting", steady=steady_now())
+            said = store.status("worker")
+    try:
+        yield
+    finally:
+        with suppress(sqlite3.Error):
+            if said and store.status("worker") == said:
+                store.set_status("worker", phase="absent")
 
 
 def silent_s(status: dict[str, Any]) -> float:

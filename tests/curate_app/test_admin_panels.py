@@ -90,6 +90,24 @@ def test_what_holds_is_said_in_the_head(study: Study):
     assert "finished</strong>" in found.head and "The study is finished" in found.notes
 
 
+@pytest.mark.parametrize(
+    ("phase", "sentence"),
+    [
+        ("idle", "Yes: 1 pick in the last hour. At this pace generation 1 trains in"),
+        (None, "Start it with: curate worker"),
+        ("starting", "The worker is starting."),
+    ],
+)
+def test_nothing_is_promised_where_no_worker_runs(make_study, phase: str | None, sentence: str):
+    study = make_study(phase=phase)
+    study.store.add_session("ann", study.store.add_rater("human"))
+    slate = study.store.lease("ann", ("curation",), 0, 60)
+    assert slate
+    study.store.record_pick("ann", Pick(slate.id, "pick", 0, rt_ms=900))
+    head = panels(study, CrowdCounts(study)).head
+    assert sentence in head and (phase == "idle") == ("At this pace" in head)
+
+
 def test_the_timeline_says_who_wins_and_by_how_much():
     at = datetime(2026, 11, 21, 9, 5, tzinfo=UTC).isoformat()
     measurements = Measurements(seconds=Seconds(train=130.0, evaluate=4.2), curated=CuratedCounts(human=30, proxy=1200))

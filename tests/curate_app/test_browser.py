@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from loop.raters.journey import starting
 from loop.study import Study
 from tests.curate_app.pages import picks, ready, saved
 
@@ -265,9 +266,15 @@ def test_training_is_told_with_the_time_left(make_study, serve, page: Page):
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
 
 
-def test_a_study_that_is_not_ready_says_so_and_goes_on_by_itself(make_study, serve, page: Page, publish_generation):
-    study = make_study(generations=0, phase="preparing")
+def test_a_study_that_is_not_ready_says_so_and_goes_on_by_itself(
+    make_study, serve, page: Page, publish_generation, worker_phase
+):
+    study = make_study(generations=0, phase=None)
     page.goto(serve(study))
+    expect(page.locator(".calm-more")).to_contain_text("The generator is not running.")
+    with starting(study.store):
+        expect(page.locator(".calm-title")).to_have_text("The generator is starting")
+        worker_phase(study, "preparing")
     expect(page.locator(".calm-title")).to_have_text("The generator is getting ready")
     publish_generation(study, 0)
     ready(page)

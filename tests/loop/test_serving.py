@@ -7,7 +7,7 @@ import pytest
 from data.records import timestamp
 from data.store import Store
 from data.store.connection import steady_now
-from loop.raters.journey import next_slates, served_purposes, worker_status
+from loop.raters.journey import next_slates, served_purposes, starting, worker_status
 from loop.study import configure
 
 CONFIG = configure("digits", ["curation.k=3", "schedule.picks=100"])
@@ -61,6 +61,23 @@ def test_a_dry_pool_of_curation_slates_leaves_audit_slates(store: Store, worker,
     while store.lease("bob", ("curation",), 0, 60):
         pass
     assert [slate.purpose for slate in next_slates(store, CONFIG, "ann")] == ["audit", "audit"]
+
+
+def test_a_worker_that_was_started_is_starting_until_it_says_more_or_ends(store: Store, worker):
+    with starting(store):
+        assert worker_status(store)["phase"] == "starting"
+        with starting(store):  # a second one, which ends
+            pass
+        assert worker_status(store)["phase"] == "starting"
+    assert worker_status(store)["phase"] == "absent"
+    with starting(store):
+        worker("preparing", 0)
+    assert worker_status(store)["phase"] == "preparing"
+    with starting(store):
+        assert worker_status(store)["phase"] == "preparing"
+    for ago_s, phase in ((30, "starting"), (61, "absent")):
+        worker("starting", ago_s)
+        assert worker_status(store)["phase"] == phase
 
 
 @pytest.mark.parametrize(("wall", "steady_ago_s", "phase"), [("2001", 1, "idle"), ("2999", 16, "absent")])
