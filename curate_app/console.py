@@ -28,6 +28,7 @@ ADVICE: dict[StorageFault | None, str] = {
     "corrupt": "copy the folder to a safe place, then restore a backup",
 }
 PLAIN_EVERY_S = 30.0
+EARLY_S, SHORT_S = 3.0, 5.0  # on a terminal a first line comes so soon, of work that takes so much longer
 MINUTE_S = 60.0
 PHASES = {  # of a round: the name shown, where it begins, and its length, as shares of the round's time
     "curating": ("picking", 0.0, 0.15),
@@ -64,12 +65,14 @@ class PlainLines:
     """Progress as plain lines on stderr, one every half minute: for a log, where a bar would show nothing.
 
     Args:
-        wanted: False where there is a terminal, or nothing is to be shown; then nothing is printed.
+        wanted: False where there is a bar, or nothing is to be shown; then nothing is printed.
+        early: prints a line of work that begins as soon as its pace is known: for a terminal without a bar.
         clock: seconds.
     """
 
-    def __init__(self, wanted: bool, clock: Callable[[], float] = time.monotonic):
-        self.wanted, self.clock = wanted, clock
+    def __init__(self, wanted: bool, *, early: bool = False, clock: Callable[[], float] = time.monotonic):
+        self.wanted, self.early, self.clock = wanted, early, clock
+        self.announced: set[str] = set()  # the work that had its early line
         self.began: dict[str, tuple[float, float, float]] = {}  # when, the first share, the last
         self.printed = clock()
 
@@ -85,11 +88,15 @@ class PlainLines:
         began, first, last = self.began.get(name, (now, share, share))
         if share < last:  # the same kind of work again
             began, first = now, share
+            self.announced.discard(name)
         self.began[name] = began, first, share
-        if not self.wanted or now - self.printed < PLAIN_EVERY_S:
+        left_s = (now - began) * (1 - share) / (share - first) if share > first else math.nan
+        is_early = self.early and name not in self.announced and now - began >= EARLY_S and left_s >= SHORT_S
+        if not self.wanted or not (is_early or now - self.printed >= PLAIN_EVERY_S):
             return
         self.printed = now
-        left = f", about {duration((now - began) * (1 - share) / (share - first))} left" if share > first else ""
+        self.announced.add(name)
+        left = f", about {duration(left_s)} left" if share > first else ""
         err.print(f"{words}: {share:.0%}{left}", markup=False)
 
 

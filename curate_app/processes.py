@@ -128,7 +128,7 @@ class WorkerSupervisor:
         from loop.raters.journey import worker_status
 
         try:
-            return worker_status(self._study.store)["phase"] != "absent"
+            return worker_status(self._study.store)["phase"] not in ("absent", "starting")
         except sqlite3.Error:
             return False
 
@@ -208,7 +208,8 @@ def run_worker(study: "Study", device: str, *, once: bool, with_parent: bool) ->
         if line := plan_line(plan, study.config.train.pretrain_steps):
             err.print(f"{line} Samples along the way: {study.path / SAMPLES}.", markup=False)
 
-    worker, lines = Worker(study, announce, worker_threads(beside_app=False)), PlainLines(wanted=True)
+    worker = Worker(study, announce, worker_threads(beside_app=False))
+    lines = PlainLines(wanted=True, early=err.is_terminal)
     worker.report.say = lambda phase, share: lines.show(phase, phase, share)
     if is_main():
         study.store.lock_wait = LockWait(LockReport(study.store))

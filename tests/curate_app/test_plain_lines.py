@@ -29,6 +29,22 @@ def test_a_line_every_half_minute(capfd: pytest.CaptureFixture[str]):
     ]
 
 
+def test_on_a_terminal_without_a_bar_the_first_line_comes_within_five_seconds(capfd: pytest.CaptureFixture[str]):
+    clock = Clock()
+    lines = PlainLines(wanted=True, early=True, clock=clock)
+    for second in range(40):
+        clock.now = 1_000.0 + second
+        lines.show("training", "training", second / 40)
+    for second in range(4):  # work of a few seconds has none
+        clock.now = 2_000.0 + second
+        lines.show("publishing", "publishing", second / 4)
+        lines.printed = clock.now
+    assert capfd.readouterr().err.splitlines() == [
+        "training: 8%, about 37 s left",
+        "training: 82%, about 7 s left",
+    ]
+
+
 def test_none_where_a_bar_is_shown(capfd: pytest.CaptureFixture[str]):
     clock = Clock()
     lines = PlainLines(wanted=False, clock=clock)
