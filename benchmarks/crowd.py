@@ -81,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--period", type=float, default=1.0, help="seconds between one rater's picks")
     parser.add_argument("--ramp", type=float, default=5.0, help="seconds over which they arrive")
     parser.add_argument("--reload", type=float, default=0.005, help="reloads of the page for each pick")
+    parser.add_argument("--undo", type=float, default=0.03, help="share of answers that are taken back")
     parser.add_argument("--drop", type=float, default=0.002, help="share of raters that leave each second")
     parser.add_argument("--kill", type=int, default=0, help="kill -9 the server so often")
     parser.add_argument("--kill-worker", type=int, default=0, help="kill -9 the worker so often")
@@ -300,7 +301,8 @@ def print_times(tally: Tally, options: argparse.Namespace) -> None:
     settled = seconds[int(options.ramp) + 1 : -1] or seconds
     rate = np.mean([tally.by_second[s] for s in range(settled[0], settled[-1] + 1)]) if settled else 0.0
     print(f"{options.raters} raters, {options.seconds:.0f} s{', training' if options.training else ''}")
-    print(f"picks acknowledged {len(tally.acknowledged):,}; {rate:.1f} picks/s after the arrivals")
+    given = f"picks acknowledged {len(tally.acknowledged):,}, {len(tally.undone):,} more taken back"
+    print(f"{given}; {rate:.1f} picks/s after the arrivals")
     for (phase, name), times in sorted(tally.times.items()):
         p50, p95, p99 = np.percentile(1000 * np.array(times), [50, 95, 99])
         print(f"  {phase:<14}{name:<8}{len(times):>9,}   p50 {p50:7.1f}   p95 {p95:7.1f}   p99 {p99:7.1f} ms")
@@ -328,29 +330,43 @@ def print_server(server: Server, metrics: str, picks: int) -> None:
 
 
 def compare(study: Study, tally: Tally, before: int, stuck: list[str]) -> list[str]:
-    """Every acknowledged pick against the database: stored once, as it was given; and nobody stuck or failed bare."""
+    """Every acknowledged pick against the database: stored once, as it was given; and nobody stuck or failed bare.
+
+    What was taken back is stored too, marked; nothing else is.
+    """
     stored: dict[int, tuple[int, str, int | None]] = {}
+    undone: dict[int, tuple[str, int | None]] = {}
     faults = [*tally.doubled, *stuck]
     faults += [f"{n} x {error}" for error, n in tally.errors.items() if error.endswith(": 500")]
     rows = study.store.rows(
-        """SELECT pick.id, slate_id, outcome, position, leased_to IS session_id AS own FROM pick
+        """SELECT pick.id, slate_id, outcome, position, undone_at, leased_to IS session_id AS own FROM pick
         JOIN slate ON slate.id = slate_id JOIN session ON session.id = session_id JOIN rater ON rater.id = rater_id
-        WHERE pick.id > ? AND kind = 'human' AND undone_at IS NULL""",
+        WHERE pick.id > ? AND kind = 'human'""",
         [before],
     )
     for row in rows:
+        if not row["own"] and row["undone_at"] is None:
+            faults.append(f"slate {row['slate_id']} was answered by someone else")
+        if row["undone_at"] is not None:
+            undone[row["id"]] = (row["outcome"], row["position"])
+            if row["slate_id"] not in tally.taken_back:
+                faults.append(f"pick {row['id']} is marked as taken back, and nobody asked for that")
+            continue
         if row["slate_id"] in stored:
             faults.append(f"slate {row['slate_id']} is answered twice")
-        if not row["own"]:
-            faults.append(f"slate {row['slate_id']} was answered by someone else")
         stored[row["slate_id"]] = (row["id"], row["outcome"], row["position"])
     for slate, given in tally.acknowledged.items():
         if stored.get(slate) != given:
             faults.append(f"slate {slate}: acknowledged {given}, stored {stored.get(slate)}")
+    for pick_id, given in tally.undone.items():
+        if undone.get(pick_id) != given:
+            faults.append(f"pick {pick_id}: acknowledged as taken back {given}, stored {undone.get(pick_id)}")
     strangers = stored.keys() - tally.sent
     faults += [f"slate {slate} has a pick that nobody sent" for slate in strangers]
     unheard = len(stored.keys() - tally.acknowledged.keys())
-    print(json.dumps({"acknowledged": len(tally.acknowledged), "stored": len(stored),
+    given = len(tally.acknowledged) + len(tally.undone)
+    print(json.dumps({"acknowledged": given, "of_these_taken_back": len(tally.undone),
+                      "stored": len(stored) + len(undone), "of_these_marked": len(undone),
                       "stored_but_unheard": unheard, "faults": len(faults)}))  # fmt: skip
     for fault in faults[:20]:
         print("FAULT", fault)

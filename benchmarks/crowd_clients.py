@@ -1,7 +1,7 @@
 """Simulated browsers for crowd.py: bare HTTP/1.1 over asyncio, light enough that hundreds fit beside the server.
 
 Each does what the page does: a cookie, a slate, its images fetched once by content (the upcoming slate's ahead), a
-pick after a while, the same pick again until it is acknowledged, a poll now and then, sometimes a reload or a
+pick after a while, the same pick again until it is acknowledged, a poll now and then, sometimes an undo, a reload or a
 departure.
 """
 
@@ -92,6 +92,8 @@ class Tally:
     acknowledged: dict[int, tuple[int, str, int | None]] = field(default_factory=dict)  # slate: pick, outcome, position
     doubled: list[str] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
+    undone: dict[int, tuple[str, int | None]] = field(default_factory=dict)  # by pick: outcome, position
+    taken_back: set[int] = field(default_factory=set)  # slates whose answer was asked back, heard or not
     times: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))  # by phase and call
     errors: Counter[str] = field(default_factory=Counter)
     waits: int = 0
@@ -125,13 +127,20 @@ class Tally:
             self.doubled.append(f"slate {pick['slate_id']}: {before} and {now}")
         self.by_second[int(time.monotonic())] += 1
 
+    def unsaved(self, slate_id: int, answer: dict) -> None:
+        """Notes an acknowledged undo; it must be of the answer that was acknowledged."""
+        pick_id, *given = self.acknowledged.pop(slate_id)
+        self.undone[pick_id] = (given[0], given[1])
+        if answer["pick_id"] != pick_id:
+            self.doubled.append(f"slate {slate_id}: pick {answer['pick_id']} was taken back instead of {pick_id}")
+
 
 class Client:
     """One rater's browser."""
 
-    def __init__(self, host: str, port: int, tally: Tally, rng: random.Random, period: float, reload: float, seat: int):
+    def __init__(self, host: str, port: int, tally: Tally, rng: random.Random, options: dict, seat: int):
         self.host, self.port, self.tally, self.rng, self.seat = host, port, tally, rng, seat
-        self.period, self.reload = period, reload
+        self.period, self.reload, self.undo_share = options["period"], options["reload"], options["undo"]
         self.cookie = b""
         self.wires: dict[str, Wire] = {}
         self.cached: set[str] = set()
@@ -194,6 +203,7 @@ class Client:
         """Answers the slate in view and follows what the server says next."""
         outcome = self.rng.choices([name for name, _ in ANSWERS], [share for _, share in ANSWERS])[0]
         pick = {"slate_id": self.turn["slate_id"], "outcome": outcome, "rt_ms": 700, "input": "mouse"}
+        pick["attempt"] = self.turn.get("attempt", 1)
         if outcome == "pick":
             pick["position"] = self.rng.randrange(self.turn["k"])
         self.tally.sent.add(pick["slate_id"])
@@ -206,6 +216,20 @@ class Client:
             return
         self.tally.longest_s = max(self.tally.longest_s, time.monotonic() - began)
         self.tally.saved(self.seat, pick, answer)
+        self.turn = answer["next"]
+        if self.rng.random() < self.undo_share:
+            await self.undo(pick)
+
+    async def undo(self, pick: dict) -> None:
+        """Takes the answer back; its slate comes next, to be answered anew."""
+        self.tally.taken_back.add(pick["slate_id"])
+        body = {"slate_id": pick["slate_id"], "attempt": pick["attempt"]}
+        try:
+            answer = await self.persist("undo", "POST", "/api/undo", body)
+        except Refused as refused:  # too late, or it trains: the answer stands
+            self.tally.errors[f"undo refused: {refused.status}"] += 1
+            return
+        self.tally.unsaved(pick["slate_id"], answer)
         self.turn = answer["next"]
 
     async def load(self) -> None:
@@ -274,7 +298,7 @@ async def crowd(host: str, port: int, n: int, seconds: float, tally: Tally, opti
         rng = random.Random(options["seed"] * 100_003 + number)
         await asyncio.sleep(options["ramp"] * number / n)
         while time.monotonic() < until:
-            client = Client(host, port, tally, rng, options["period"], options["reload"], number)
+            client = Client(host, port, tally, rng, options, number)
             stay = rng.expovariate(options["drop"]) if options["drop"] else seconds
             await client.visit(min(until, time.monotonic() + stay))
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from curate_app.bots import Rehearsal
     from loop.study import Study
 
+ENDLESS = 1e6  # from which a number is written as a power of ten
+
 
 def crowd(
     study: Annotated[Path, typer.Argument(help="The study's folder, which is being served.")],
@@ -142,7 +144,9 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
 
 
 def recovered(study: "Study", weights: dict[str, float]) -> list[dict[str, Any]] | str:
-    """The stated weight, the fitted one and its 95% interval for each; or why there is no fit."""
+    """The stated weight, the fitted one and its 95% interval for each, and of ties log theta; or why not."""
+    import math
+
     from loop.analysis.design import NotIdentifiedError
     from loop.analysis.log import AnswerFilter
     from loop.analysis.report import FitOptions, choice_report
@@ -152,8 +156,15 @@ def recovered(study: "Study", weights: dict[str, float]) -> list[dict[str, Any]]
         fitted = choice_report(study.store, study.config, FitOptions(AnswerFilter(), features)).fit
     except NotIdentifiedError as error:
         return str(error)
+    if not fitted.names:
+        return f"The {features[0]} is the same of all samples of each slate, so no taste can show."
     stated = stated_weights(study, weights, features[0], fitted.names)
-    return [
+    ties = []
+    if (threshold := fitted.threshold) is not None:
+        truth = math.log(study.config.curation.tie_theta)
+        figures = {"stated": truth, "fitted": threshold.log_theta, "low": threshold.low, "high": threshold.high}
+        ties = [{"name": "log theta of ties", **figures}]
+    return ties + [
         {"name": name, "stated": truth, "fitted": float(value), "low": float(low), "high": float(high)}
         for name, truth, value, (low, high) in zip(
             fitted.names, stated, fitted.coefficients, fitted.intervals(), strict=True
@@ -207,7 +218,8 @@ def print_summary(result: dict[str, Any]) -> None:
         table.add_column(column, justify="right" if column else "left")
     for row in result["recovered"]:
         inside = row["low"] <= row["stated"] <= row["high"]
-        stated, fitted, low, high = (f"{row[key]:.2f}" for key in ("stated", "fitted", "low", "high"))
+        values = (row[key] for key in ("stated", "fitted", "low", "high"))
+        stated, fitted, low, high = (f"{value:.2f}" if abs(value) < ENDLESS else f"{value:.0e}" for value in values)
         table.add_row(row["name"], stated, fitted, f"{low} to {high}", "" if inside else "outside")
     out.print(table)
     out.print("Lapses and fatigue pull fitted weights toward 0. `curate fit` and /admin show flags.", highlight=False)

@@ -201,11 +201,12 @@ def about_fit(fit: Fit, people: bool) -> str:
         )
     ties = ""
     if fit.threshold is not None:
-        value, low, high = (math.exp(log) for log in (fit.threshold.log_theta, fit.threshold.low, fit.threshold.high))
+        log_thetas = (fit.threshold.log_theta, fit.threshold.low, fit.threshold.high)
+        share, least, most = (math.tanh(log / 2) for log in log_thetas)  # (theta - 1) / (theta + 1)
         ties = (
             f" Ties by Rao and Kupper: log theta {fit.threshold.log_theta:.3f} (95% {fit.threshold.low:.3f} to "
-            f"{fit.threshold.high:.3f}), so {(value - 1) / (value + 1):.1%} ties of equal samples "
-            f"({(low - 1) / (low + 1):.1%} to {(high - 1) / (high + 1):.1%})."
+            f"{fit.threshold.high:.3f}), so {share:.1%} ties of equal samples "
+            f"({least:.1%} to {most:.1%})."
         )
     return f"The columns explain {fit.fit_share:.1%} of the log-likelihood that chance leaves. {errors}{ridge}{ties}"
 

@@ -468,7 +468,9 @@ def scores(slates: Slates, x: np.ndarray, fitted: Fit) -> np.ndarray:
         b = np.append(b, fitted.threshold.log_theta)
     likelihood = Likelihood(read.slates, read.z, np.zeros(len(b)), read.ties)
     parts = likelihood.scores(b, likelihood.probabilities(b))[:, : x.shape[1]]
-    return np.stack([np.bincount(read.judgement, part, len(slates)) for part in parts.T], axis=1) if len(b) else parts
+    if not parts.shape[1]:
+        return np.zeros((len(slates), 0))
+    return np.stack([np.bincount(read.judgement, part, len(slates)) for part in parts.T], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

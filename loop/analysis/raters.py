@@ -32,6 +32,8 @@ Manner = Literal["like the others", "less sure", "other tastes", "at random", "u
 
 def sums_by_rater(values: np.ndarray, rater: np.ndarray, g: int) -> np.ndarray:
     """(g, d) sums of (n, d) values over the slates of each of g raters, from the (n,) index of each slate's rater."""
+    if not values.shape[1]:  # no feature varies within slates
+        return np.zeros((g, 0))
     return np.stack([np.bincount(rater, column, g) for column in values.T], axis=1)
 
 
