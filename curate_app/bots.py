@@ -5,6 +5,7 @@ step of the journey. The server can't tell it from a person but by its user agen
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from loop.config import StudyConfig
 from loop.user_types import luce_rule, tie_rule
 
 AGENT = "curate-crowd (a simulated rater)"
+SPREAD = 0.4  # of the logarithm of the seconds over a slate
+ARRIVALS_S = 5.0  # in which all come, at the most
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 GIVE_UP_S = 20.0
 LONGEST_SILENCE_S = 120.0  # without a slate or an answer, after which a bot leaves
@@ -39,6 +42,11 @@ class Habits:
     seconds: float = 2.0
     lapse: float = 0.02
     fatigue: float = 0.0
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds from the first arrival to the last answer, where the server is quick and never out of slates."""
+        return self.picks * self.seconds * math.exp(SPREAD**2 / 2) + min(ARRIVALS_S, 3 * self.seconds)
 
     def lapse_at(self, answered: int) -> float:
         """Probability that the next pick is made at random."""
@@ -140,7 +148,7 @@ class Bot:
             if "image" in item and item["image"] not in self.seen:
                 await self.request("image", "GET", item["image"], parse=False)
                 self.seen.add(item["image"])
-        took = float(self.habits.seconds * np.exp(0.4 * self.rng.standard_normal()))
+        took = float(self.habits.seconds * np.exp(SPREAD * self.rng.standard_normal()))
         await asyncio.sleep(took)
         judgement = self.judge(state)
         body = {"slate_id": state["slate_id"], **judgement, "rt_ms": round(1000 * took)}
@@ -224,7 +232,7 @@ async def rehearse(
     """
     rehearsal, began = Rehearsal(), time.monotonic()
     rng = np.random.default_rng([seed, raters])
-    delays = rng.uniform(0, min(5.0, 3 * habits.seconds), raters)
+    delays = rng.uniform(0, min(ARRIVALS_S, 3 * habits.seconds), raters)
 
     async def send(number: int) -> None:
         await asyncio.sleep(float(delays[number]))

@@ -43,7 +43,7 @@ def crowd(
     import json
 
     from curate_app.bots import Habits, rehearse
-    from curate_app.console import phase_bars
+    from curate_app.console import SHORT_S, duration, err, phase_bars
     from data.designs import parse_weights
     from data.store import queries
     from loop.study import Study
@@ -57,6 +57,9 @@ def crowd(
     weights = parse_weights(taste or ["reward=1"])
     utility = UtilityOfImages(opened, weights)
     habits = Habits(picks, seconds, lapse, fatigue)
+    expected = habits.expected_s
+    if not json_ and expected >= SHORT_S:
+        err.print(f"About {duration(expected)}: {raters} raters, {picks} slates each, {seconds:g} s a slate.")
     with phase_bars(quiet=json_) as report:
 
         def on_pick(answers: int) -> None:

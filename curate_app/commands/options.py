@@ -131,7 +131,7 @@ def print_plan(
     config: "StudyConfig", study: "Study | None", rounds: int = 0, *, names: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> "Plan":  # fmt: skip
-    """Prints what the device is to do and about how long that takes, where it's over a minute; gives the plan.
+    """Prints about how long the device is to work, and what it is to do where that is over a minute; gives the plan.
 
     Args:
         config: the settings.
@@ -140,7 +140,7 @@ def print_plan(
         names: of that part; see `loop.setup.plan`.
         quiet: prints nothing.
     """
-    from curate_app.console import err, plan_line
+    from curate_app.console import SHORT_S, duration, err, plan_line
     from loop.setup import plan  # torch
     from loop.study import SAMPLES
 
@@ -150,4 +150,6 @@ def print_plan(
             f" Samples along the way: {study.path / SAMPLES}." if study and "pretraining" in planned.parts else ""
         )
         err.print(line + pictures, markup=False)
+    elif not quiet and planned.seconds >= SHORT_S:
+        err.print(f"About {duration(planned.seconds)} on {planned.device}.", markup=False)
     return planned

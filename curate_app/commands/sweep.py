@@ -145,6 +145,7 @@ class Work:
             known.add(cell.config.pretraining)
         self.last = last
         self.done = dict.fromkeys(self.start, 0.0)
+        self.pretrained: set[str] = set()  # that were seen to train their generation 0
 
     @property
     def total(self) -> float:
@@ -162,10 +163,13 @@ class Work:
         if isinstance(event, Ended) or event.phase == "judging":
             self.done[name] = self.total_of(name)
         elif event.phase in PHASES:
+            if name not in self.pretrained:  # it was there already: a starter, a file
+                self.pretraining[name] = min(self.pretraining[name], COPYING)
             _, start, length = PHASES[event.phase]
             turns = event.t - 1 - self.start[name] + start + length * event.share
             self.done[name] = self.pretraining[name] + max(0.0, turns)
         elif event.phase == "pretraining":
+            self.pretrained.add(name)
             self.done[name] = self.pretraining[name] * event.share
 
     def total_of(self, name: str) -> float:
@@ -209,7 +213,13 @@ def sweep_progress(cells: Sequence[Cell], states: dict[str, Standing], last: int
             else:
                 phase = PHASES[event.phase][0] if event.phase in PHASES else event.phase
                 running[cell.name] = f"{cell.name}: {phase} t = {event.t}"
-            bar.update(task, completed=work.completed, ended=ended, description="  ".join(running.values()))
+            bar.update(
+                task,
+                completed=work.completed,
+                total=work.total or 1.0,
+                ended=ended,
+                description="  ".join(running.values()),
+            )
             lines.show("sweep", f"{ended} of {len(cells)} studies", min(1.0, work.completed / (work.total or 1.0)))
 
         yield report

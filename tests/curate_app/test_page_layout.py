@@ -98,7 +98,7 @@ COVERED = """keys => {
         box.style.transition = 'none';
         if (root.dataset.view === 'step') box.scrollIntoView({block: 'nearest', behavior: 'instant'});
         const note = box.getBoundingClientRect();
-        const seen = note.top >= 0 && note.bottom <= innerHeight && note.left >= 0 && note.right <= innerWidth;
+        const seen = note.top > -1 && note.bottom < innerHeight + 1 && note.left > -1 && note.right < innerWidth + 1;
         const covers = pressable.filter(x => x.checkVisibility({visibilityProperty: true})).filter(x => {
             const box = x.getBoundingClientRect();
             return box.left < note.right && box.right > note.left && box.top < note.bottom && box.bottom > note.top;

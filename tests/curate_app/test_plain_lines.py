@@ -35,10 +35,9 @@ def test_on_a_terminal_without_a_bar_the_first_line_comes_within_five_seconds(ca
     for second in range(40):
         clock.now = 1_000.0 + second
         lines.show("training", "training", second / 40)
-    for second in range(4):  # work of a few seconds has none
-        clock.now = 2_000.0 + second
-        lines.show("publishing", "publishing", second / 4)
-        lines.printed = clock.now
+    for second in range(7):  # work of a few seconds has none
+        clock.now = 1_040.0 + second
+        lines.show("publishing", "publishing", second / 7)
     assert capfd.readouterr().err.splitlines() == [
         "training: 8%, about 37 s left",
         "training: 82%, about 7 s left",

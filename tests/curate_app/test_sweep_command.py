@@ -163,3 +163,11 @@ def test_the_bar_counts_turns_and_ends_at_the_whole():
     assert shown == sorted(shown) and shown[1] == pytest.approx(first / 2) and shown[-2] == pytest.approx(first + 1)
     work.report(cells[1], Ended(1.0, "it can't be"))
     assert work.completed == pytest.approx(work.total)
+
+
+def test_a_generation_0_that_was_there_already_is_no_work():
+    (cell,) = Sweep("digits", {}).cells()
+    work = Work([cell], {cell.name: Standing(None, exists=False)}, 2)
+    assert work.total > COPYING + 2
+    work.report(cell, Step(1, "training", 0.5))
+    assert work.total == pytest.approx(COPYING + 2) and work.completed < 0.5 * work.total
