@@ -166,7 +166,7 @@ def test_the_bar_counts_turns_and_ends_at_the_whole():
 
 
 def test_a_generation_0_that_was_there_already_is_no_work():
-    (cell,) = Sweep("digits", {}).cells()
+    (cell,) = Sweep("digits", {"curation.k": [2]}).cells()
     work = Work([cell], {cell.name: Standing(None, exists=False)}, 2)
     assert work.total > COPYING + 2
     work.report(cell, Step(1, "training", 0.5))
