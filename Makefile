@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
 
-.PHONY: demo test test-slow lint browser calibration learners crowd crowd-disturbed hostile kills own-images paper-2d starter clean
+.PHONY: demo test test-slow lint browser calibration learners crowd crowd-disturbed hostile kills pipelines own-images paper-2d starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUNS)             ## the flowers study in the browser
@@ -41,6 +41,9 @@ hostile: $(READY)         ## attacks on served studies, on this machine (docs/se
 
 kills: $(READY)           ## kill -9 of the worker at every place that matters (tests/loop/test_kills.py), ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/loop/test_kills.py
+
+pipelines: $(READY) browser  ## small pipelines of diffusers, and two commands, served, picked, killed, resumed, reported
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/curate_app/test_diffusers_study.py tests/curate_app/test_own_trainer.py tests/model/test_diffusers_generator.py
 
 own-images: $(READY)      ## a folder of 1,000 pictures from `curate new` to a first slate: make own-images CIFAR=<class folders>
 	$(BIN)/python benchmarks/own_images.py $(CIFAR) --out studies/own-images

@@ -44,6 +44,7 @@ OTHERS: dict[str, Any] = {
     "ngram": NgramGenerator,
     "gpt": GptGenerator,
 }
+METHODS = ("build", "sample", "fit", "save", "load")  # of a user's own, see `model.interfaces.Generator`
 SNAPSHOT_EVERY_S = 60.0
 OnSheet = Callable[[int, str, bytes], None]
 
@@ -159,12 +160,14 @@ def generator_class(config: StudyConfig) -> type[Generator]:
     """The class that `network.kind` stands for.
 
     Raises:
-        ValueError: there is no such class, or it is no flow and there are several processes.
+        ValueError: there is no such class, it isn't whole, or it is no flow and there are several processes.
     """
     kind = config.network.kind
     if kind not in FLOW_KINDS and processes() > 1:
         raise ValueError(f"network.kind '{kind}' works in one process; start the command without a launcher.")
     own = OTHERS.get(kind, Flow) if kind in FLOW_KINDS or kind in OTHERS else import_named(kind, "network.kind")
+    if missing := [f"`{name}`" for name in METHODS if not callable(getattr(own, name, None))]:
+        raise ValueError(f"network.kind '{kind}' has no {', '.join(missing)}; model/interfaces.py has what it needs.")
     if has_conditions(config) and not has_parameter(own.build, "conditions"):
         raise ValueError(
             f"network.kind '{kind}' can't draw under conditions: its `build` and `sample` take none. Choose another "

@@ -47,6 +47,12 @@ def to_pixels(x: torch.Tensor) -> np.ndarray:
 def draw(generator: Generator, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
     """The samples of these seeds, under (n,) conditions if any, as people get to see them: images rounded to 8 bits."""
     x = generator.sample(seeds, conditions)
+    fits = len(x) == len(seeds) and x.dtype in (torch.float32, torch.int64) and x.device.type == "cpu"
+    if not fits or not x.isfinite().all():
+        raise ValueError(
+            f"The generator's `sample` has to give ({len(seeds)}, *shape) finite float32 on the CPU for {len(seeds)} "
+            f"seeds; it gave {tuple(x.shape)} {x.dtype} on {x.device}, {int((~x.isfinite()).sum())} not finite."
+        )
     return to_tensor(to_pixels(x)) if x.ndim == 4 else x
 
 

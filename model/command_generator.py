@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Thread
@@ -31,6 +32,9 @@ from model.interfaces import Conditions, OnStep, Rows, TrainingSet, scaled
 POLL_S = 0.5  # between two looks at a running command; the worker tends the slates meanwhile
 GRACE_S = 5.0  # from the request to end to the end
 LAST_LINES = 5  # of a failed command's output, in the error
+WATCH = (  # leads the command's process group; its input ends when this process does, be it by SIGKILL
+    f"trap '' HUP INT TERM; read -r _; kill -s TERM 0; sleep {GRACE_S:g}; rm -rf -- \"$1\"; kill -s KILL 0"
+)
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -58,8 +62,8 @@ def fill(command: str, values: Mapping[str, str], setting: str) -> list[str]:
     return words
 
 
-def run(words: list[str], setting: str, timeout_s: float, on_step: OnStep | None = None) -> None:
-    """Runs a command to its end.
+def run(words: list[str], setting: str, timeout_s: float, place: Path, on_step: OnStep | None = None) -> None:
+    """Runs a command to its end, or to that of this process, however it comes.
 
     A line of its output such as 'progress 120 4000' is taken as progress.
 
@@ -67,16 +71,21 @@ def run(words: list[str], setting: str, timeout_s: float, on_step: OnStep | None
         words: program and arguments.
         setting: named in errors.
         timeout_s: it is ended after this.
+        place: the folder that it works in; it is removed if this process is killed.
         on_step: called every half second with (done, total); where it raises, the command is ended.
 
     Raises:
         CommandError: it can't be started, fails, or takes longer.
     """
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    watch = subprocess.Popen(
+        ["/bin/sh", "-c", WATCH, "sh", str(place)], stdin=pipe, stdout=null, stderr=null, process_group=0
+    )
     try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = subprocess.Popen(words, stdin=null, stdout=pipe, stderr=subprocess.STDOUT, process_group=watch.pid)
     except OSError as error:
+        watch.kill()
+        watch.communicate()
         raise CommandError(f"{setting} can't be started: {error}. It is: {shlex.join(words)}") from error
     lines: deque[str] = deque(maxlen=LAST_LINES)
     progress = [0, 0]
@@ -107,7 +116,7 @@ def run(words: list[str], setting: str, timeout_s: float, on_step: OnStep | None
             if on_step:
                 on_step(*progress)
     finally:
-        end(process)
+        end(process, watch)
     reader.join(GRACE_S)
     if code:
         output = "\n".join(lines) or "(it printed nothing)"
@@ -116,18 +125,22 @@ def run(words: list[str], setting: str, timeout_s: float, on_step: OnStep | None
         )
 
 
-def end(process: subprocess.Popen) -> None:
-    """Ends a command and all that it started, if they still run: politely, then at once."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-        except (ProcessLookupError, PermissionError):
-            break
-        try:
+def end(process: subprocess.Popen, watch: subprocess.Popen) -> None:
+    """Ends a command and all of its process group, if they still run: politely, then at once.
+
+    Args:
+        process: the command.
+        watch: leads the group, and ends last.
+    """
+    if process.poll() is None:
+        os.killpg(watch.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-    process.poll()
+    with suppress(PermissionError):  # macOS, where none but ended ones are left
+        os.killpg(watch.pid, signal.SIGKILL)
+    process.kill()  # where it has left the group
+    process.wait()
+    watch.communicate()
 
 
 def repeats(training_set: TrainingSet, rng: np.random.Generator) -> list[tuple[str, Rows, np.ndarray]]:
@@ -275,7 +288,7 @@ class CommandGenerator:
             self.list_seeds(listed, seeds, conditions)
             values = {"model": str(model), "seeds": str(listed), "out": str(out), **self.sizes}
             words = fill(self.network.sample_command, values, "network.sample_command")
-            run(words, "network.sample_command", self.network.timeout_s)
+            run(words, "network.sample_command", self.network.timeout_s, Path(place))
             return read_folder(out, len(seeds), self.shape)
 
     def fit(self, training_set: TrainingSet, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
@@ -294,7 +307,7 @@ class CommandGenerator:
             values = {"data": str(data), "out": str(out), "seed": str(seed), **self.sizes}
             values |= {"parent": str(before) if parent else ""}
             words = fill(self.network.train_command, values, "network.train_command")
-            run(words, "network.train_command", self.network.timeout_s, on_step)
+            run(words, "network.train_command", self.network.timeout_s, Path(place), on_step)
             files = {
                 str(file.relative_to(out)): torch.from_numpy(np.fromfile(file, dtype=np.uint8))
                 for file in sorted(out.rglob("*"))

@@ -1,11 +1,11 @@
 """A pipeline that diffusers saved as the generator: generation 0 as it is, later ones with LoRA or all weights trained.
 
-Pixels (DDPM, DDIM), classes (DiT, or a UNet2DModel with class embeddings) and prompts (Stable Diffusion, SDXL). The
-pipeline lies in a folder or on the Hub, and only once in memory: a generation is what training changed of it, the LoRA
-adapter or the denoiser's weights, with the SHA-256 of the base that this goes with. diffusers is imported late.
+Pixels (DDPM, DDIM), classes (DiT, or a UNet2DModel with class embeddings) and prompts (Stable Diffusion, SDXL, Flux).
+The pipeline lies in a folder or on the Hub, and only once in memory: a generation is what training changed of it, the
+LoRA adapter or the denoiser's weights, with the SHA-256 of the base that this goes with. diffusers is imported late.
 
-Source: the loss, Ho et al. 2020 (arXiv 2006.11239); LoRA, Hu et al. 2021 (arXiv 2106.09685); guidance, Ho and Salimans
-2022 (arXiv 2207.12598). Settings are named as in diffusers' training scripts.
+Source: the loss, Ho et al. 2020 (arXiv 2006.11239), of Flux Lipman et al. 2022 (arXiv 2210.02747); LoRA, Hu et al. 2021
+(arXiv 2106.09685); guidance, Ho and Salimans 2022 (arXiv 2207.12598). Settings are named as in diffusers' scripts.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ PIPELINES = {
     "DiTPipeline": "classes",
     "StableDiffusionPipeline": "prompts",
     "StableDiffusionXLPipeline": "prompts",
+    "FluxPipeline": "prompts",
 }
 DENOISERS = ("unet", "transformer")
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]  # what diffusers' scripts adapt
@@ -88,6 +89,11 @@ class Base:
         return 0
 
     @property
+    def is_flux(self) -> bool:
+        """True for a rectified flow in a transformer, whose latents are packed: squares of four are one token."""
+        return self.kind == "prompts" and self.part == "transformer"
+
+    @property
     def latent_factor(self) -> int:
         """Pixels of an image to a side of a latent's."""
         return 1 if self.kind == "pixels" else 2 ** (len(self.pipeline.vae.config.block_out_channels) - 1)
@@ -95,6 +101,8 @@ class Base:
     @property
     def guidance(self) -> float:
         """The guidance scale that diffusers has for such a pipeline; 1 for none."""
+        if self.is_flux and not self.network.config.guidance_embeds:
+            return 1.0
         parameter = inspect.signature(type(self.pipeline).__call__).parameters.get("guidance_scale")
         return float(parameter.default) if parameter else 1.0
 
@@ -127,15 +135,15 @@ class Base:
         Raises:
             ValueError: the shape is another.
         """
-        config = self.network.config
-        size = config.sample_size if isinstance(config.sample_size, list | tuple) else [config.sample_size] * 2
-        factor = self.latent_factor
+        config, factor = self.network.config, self.latent_factor
+        size = self.pipeline.default_sample_size if self.is_flux else config.sample_size
+        size = size if isinstance(size, list | tuple) else [size] * 2
         channels = config.in_channels if self.kind == "pixels" else self.pipeline.vae.config.out_channels
-        own = (channels, *(side * factor for side in size))
-        if self.kind == "prompts" and shape[0] == channels and not any(side % factor for side in shape[1:]):
+        own, multiple = (channels, *(side * factor for side in size)), 2 * factor if self.is_flux else factor
+        if self.kind == "prompts" and shape[0] == channels and not any(side % multiple for side in shape[1:]):
             return
         if shape != own:
-            rule = f", or any sides that are multiples of {factor}" if self.kind == "prompts" else ""
+            rule = f", or any sides that are multiples of {multiple}" if self.kind == "prompts" else ""
             raise ValueError(
                 f"{self.file} makes images of {own[2]} x {own[1]} pixels with {own[0]} channels{rule}, and the study's "
                 f"data are of shape {shape} (channels, height, width): set data.size, or choose other data."
@@ -148,9 +156,11 @@ class Base:
             ValueError: diffusers has no such scheduler.
         """
         own = self.pipeline.scheduler
-        scheduler = getattr(libraries(), name, None) if name else type(own)
-        if scheduler is None or not hasattr(scheduler, "add_noise"):
-            raise ValueError(f"sampling.scheduler is '{name}'; name one of diffusers', such as DDIMScheduler.")
+        scheduler: Any = getattr(libraries(), name, None) if name else type(own)
+        fits = hasattr(scheduler, "scale_noise" if self.is_flux else "add_noise")
+        if not fits or (self.is_flux and "sigmas" not in inspect.signature(scheduler.set_timesteps).parameters):
+            example = "FlowMatchEulerDiscreteScheduler, for a flow" if self.is_flux else "DDIMScheduler"
+            raise ValueError(f"sampling.scheduler is '{name}'; name one of diffusers', such as {example}.")
         return scheduler.from_config(own.config)
 
     def labels(self, names: tuple[str, ...]) -> list[int]:
@@ -169,10 +179,15 @@ class Base:
         return labels
 
     def predict(self, x: torch.Tensor, t: torch.Tensor, given: Any) -> torch.Tensor:
-        """The denoiser's output, (n, *latent), under `given`: None, (n,) classes, or what is known of prompts."""
+        """The denoiser's output, (n, *latent), under `given`: None, (n,) classes, or what it is told of prompts."""
+        if self.is_flux:
+            (n, _, height, width), own = x.shape, self.pipeline
+            places = own._prepare_latent_image_ids(n, height // 2, width // 2, x.device, x.dtype)
+            packed = own._pack_latents(x, *x.shape)
+            output = self.network(packed, timestep=t / 1000, img_ids=places, **given, return_dict=False)[0]
+            return own._unpack_latents(output, height, width, 1)
         if self.kind == "prompts":
-            embeddings, added = given
-            return self.network(x, t, embeddings, added_cond_kwargs=added, return_dict=False)[0]
+            return self.network(x, t, **given, return_dict=False)[0]
         classes = {} if given is None else {"class_labels": given}
         return self.network(x, t, **classes, return_dict=False)[0][:, : x.shape[1]]  # without DiT's variances
 
@@ -440,7 +455,8 @@ class DiffusersGenerator:
         if parent is None and self.sha256 is None:
             return replace(self, seed=seed)
         base, train, steps = self.base, self.train, self.train.finetune_steps
-        schedule = libraries().DDPMScheduler.from_config(base.pipeline.scheduler.config)
+        like = libraries().FlowMatchEulerDiscreteScheduler if base.is_flux else libraries().DDPMScheduler
+        schedule = like.from_config(base.pipeline.scheduler.config)
         given = self.known()
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng([device()] if device().type == "cuda" else []):
@@ -510,18 +526,25 @@ class DiffusersGenerator:
                 return torch.where(dropped, base.classes, of) if base.kind == "classes" else of
 
             return classes
+        options = {} if base.is_flux else {"do_classifier_free_guidance": False}
         with torch.no_grad(), autocast(precision_of(self.network_config)):
             embeddings, *others = base.pipeline.encode_prompt(
-                prompt=list(names), device=device(), num_images_per_prompt=1, do_classifier_free_guidance=False
+                prompt=list(names), device=device(), num_images_per_prompt=1, **options
             )
         _, height, width = self.shape
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=device())  # SDXL: whole images, not cut
+        scale = torch.tensor([self.guidance_scale], device=device()) if base.guidance != 1 else None
 
-        def prompts(conditions: torch.Tensor | None, _generator: torch.Generator) -> Any:
+        def prompts(conditions: torch.Tensor | None, _generator: torch.Generator) -> dict[str, Any]:
             of = checked(conditions)
-            if len(others) < 3:
-                return embeddings[of], None
-            return embeddings[of], {"text_embeds": others[1][of], "time_ids": sizes.expand(len(of), -1)}
+            more = {}
+            if base.is_flux:
+                guidance = None if scale is None else scale.expand(len(of))
+                more = {"pooled_projections": others[0][of], "txt_ids": others[1], "guidance": guidance}
+            elif len(others) == 3:  # SDXL
+                added = {"text_embeds": others[1][of], "time_ids": sizes.expand(len(of), -1)}
+                more = {"added_cond_kwargs": added}
+            return {"encoder_hidden_states": embeddings[of], **more}
 
         return prompts
 
@@ -532,7 +555,7 @@ class DiffusersGenerator:
 
         Args:
             x: (n, *shape) images in [-1, 1].
-            t: (n,) int64 steps of the noise.
+            t: (n,) int64 steps of the noise; of a flow numbers of its times.
             given: as `Base.predict` takes it.
             schedule: of the noise, and what is predicted: it, the image, or the velocity.
             generator: of the noise, on the CPU, so that every device has the same.
@@ -543,8 +566,13 @@ class DiffusersGenerator:
             with torch.no_grad():
                 posterior = vae.encode(x.to(vae.dtype)).latent_dist
             spread = torch.randn(posterior.mean.shape, generator=generator).to(device())
-            latents = (posterior.mean + posterior.std * spread).float() * vae.config.scaling_factor
+            latents = (posterior.mean + posterior.std * spread).float() - (vae.config.shift_factor or 0.0)
+            latents = latents * vae.config.scaling_factor
         noise = torch.randn(latents.shape, generator=generator).to(device())
+        if self.base.is_flux:
+            sigma = schedule.sigmas.to(t.device)[t].view(-1, 1, 1, 1)
+            predicted = self.base.predict(torch.lerp(latents, noise, sigma), schedule.timesteps.to(t.device)[t], given)
+            return nn.functional.mse_loss(predicted.float(), noise - latents)
         predicted = self.base.predict(schedule.add_noise(latents, noise, t), t, given)
         target = {"epsilon": noise, "sample": latents}.get(schedule.config.prediction_type)
         if target is None:

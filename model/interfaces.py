@@ -173,7 +173,12 @@ class TrainingSet(TrainingData, Protocol):
 
 
 class Generator(Protocol):
-    """Anything that can be sampled, fitted and saved."""
+    """Anything that can be sampled, fitted and saved.
+
+    The loop calls `build(...).fit(training_set, None, seed)` for generation 0 and `parent.fit(training_set, parent,
+    seed)` for each later one, with None for the parent where `train.restart` is set. It saves what comes back, and
+    draws from what `load` reads, which gets neither shape nor [network]: what it needs of them, `save` has to write.
+    """
 
     @classmethod
     def build(
@@ -204,6 +209,9 @@ class Generator(Protocol):
 
     def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
         """(n, *shape) float32 (texts: int64 tokens) on the CPU from (n,) seeds; a sample depends on its own alone.
+
+        n may be all that an evaluation needs, thousands: what takes memory is done in batches, say of
+        `sampling.batch_size`.
 
         Args:
             seeds: non-negative.

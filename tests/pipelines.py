@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from string import ascii_lowercase
 
 import torch
 
@@ -28,7 +29,7 @@ def save_ddpm(folder: Path, classes: int | None = None, attention: bool = True) 
     return folder
 
 
-def small_vae():
+def small_vae(**settings: float):
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -38,6 +39,7 @@ def small_vae():
         latent_channels=4,
         norm_num_groups=4,
         sample_size=16,
+        **settings,
     )
 
 
@@ -64,24 +66,11 @@ def save_dit(folder: Path, classes: int = 3) -> Path:
     return folder
 
 
-def save_stable_diffusion(folder: Path) -> Path:
-    """A text-to-image pipeline of 16 x 16 pixels with a vocabulary of letters."""
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+def letters(folder: Path):
+    """A tokenizer of CLIP's kind with a vocabulary of letters, and the configuration of a text encoder for it."""
+    from transformers import CLIPTextConfig, CLIPTokenizer
 
-    torch.manual_seed(3)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
-    letters = [*"abcdefghijklmnopqrstuvwxyz"]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    words = ["<|startoftext|>", "<|endoftext|>", *ascii_lowercase, *(f"{letter}</w>" for letter in ascii_lowercase)]
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
@@ -90,28 +79,121 @@ def save_stable_diffusion(folder: Path) -> Path:
         vocab_size=len(words),
         hidden_size=16,
         intermediate_size=16,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=16,
+        projection_dim=16,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,
     )
+    return tokenizer, text
+
+
+def text_unet(**settings: object):
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=2,
+        norm_num_groups=4,
+        **settings,
+    )
+
+
+LATENT_SCHEDULE = {
+    "beta_schedule": "scaled_linear", "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1,
+}  # fmt: skip
+
+
+def save_stable_diffusion(folder: Path) -> Path:
+    """A text-to-image pipeline of 16 x 16 pixels, which predicts the velocity."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(3)
+    tokenizer, text = letters(folder)
     pipeline = StableDiffusionPipeline(
         vae=small_vae(),
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-            prediction_type="v_prediction",
-        ),
+        unet=text_unet(cross_attention_dim=16),
+        scheduler=DDIMScheduler(**LATENT_SCHEDULE, prediction_type="v_prediction"),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def save_sdxl(folder: Path) -> Path:
+    """SDXL in small: two text encoders, and the sizes that its denoiser is told."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(4)
+    tokenizer, text = letters(folder)
+    unet = text_unet(
+        cross_attention_dim=32,  # both encoders' side by side
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16 + 6 * 8,
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+    )
+    pipeline = StableDiffusionXLPipeline(
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(text),
+        text_encoder_2=CLIPTextModelWithProjection(text),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def save_flux(folder: Path) -> Path:
+    """Flux in small: a rectified flow in a transformer that is told the scale of guidance, with CLIP and T5."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
+
+    torch.manual_seed(5)
+    tokenizer, text = letters(folder)
+    words = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((letter, -2.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz"),
+    ]
+    t5 = T5Config(
+        vocab_size=len(words), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
+    )
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    pipeline = FluxPipeline(
+        vae=small_vae(scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModel(text),
+        text_encoder_2=T5EncoderModel(t5),
+        tokenizer=tokenizer,
+        tokenizer_2=T5Tokenizer(words, extra_ids=0),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
     )
     pipeline.save_pretrained(folder)
     return folder

@@ -148,6 +148,24 @@ def test_a_study_learns_from_whole_slates_with_own_learner(example, tmp_path: Pa
         example("own_learner").Tilted.build((1, 8, 8), *[None] * 3)
 
 
+def test_a_generator_that_does_not_meet_the_interface_gets_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = EARLIER + "\n\nclass Half:\n    build = Means.build\n\n"
+    whole += "class Double(Means):\n    def sample(self, seeds):\n        return super().sample(seeds).double() / 0\n"
+    (tmp_path / "halves.py").write_text(whole)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, sentence in (
+        ("Half", "has no `sample`, `fit`, `save`, `load`"),
+        ("Double", r"finite float32 on the CPU for \d+ seeds; it gave \(\d+, 2\) torch.float64 on cpu"),
+    ):
+        settings = [f"network.kind=halves:{name}", "curation.picks=100", "data.n=200", "evaluation.samples=100"]
+        study = Study.create(tmp_path / name, configure("moons", settings, seed=0))
+        with pytest.raises(ValueError, match=sentence):
+            simulate(study, 1, lambda phase, done, total: None)
+        study.store.close()
+
+
 def test_a_generator_of_seeds_alone_goes_on_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "earlier.py").write_text(EARLIER)
     monkeypatch.syspath_prepend(tmp_path)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -116,7 +118,7 @@ def test_conditions_reach_the_command_as_words(tmp_path: Path):
     assert lines == ["index,seed,condition,text", '0,3,1,"a dog, old"', "1,1,0,a cat", '2,3,1,"a dog, old"']
 
 
-def test_a_command_that_cannot_work_is_refused_at_once():
+def test_a_command_that_cannot_work_is_refused_at_once(tmp_path: Path):
     with pytest.raises(ValueError, match=r"network.sample_command needs \{seeds\}, \{out\}"):
         commands("x {data} {out}", "y {model}")
     with pytest.raises(ValueError, match="can't be read"):
@@ -124,22 +126,61 @@ def test_a_command_that_cannot_work_is_refused_at_once():
     with pytest.raises(ValueError, match="these data are points"):
         CommandGenerator.build((2,), own_trainer(), *TABLES)
     with pytest.raises(CommandError, match="can't be started"):
-        run(["no-such-program-here"], "network.train_command", 1.0)
+        run(["no-such-program-here"], "network.train_command", 1.0, tmp_path)
     assert fill("a '{data} b' {out}", {"data": "x y", "out": "z"}, "s") == ["a", "x y b", "z"]
 
 
-def test_ending_the_work_ends_the_command_and_its_children(tmp_path: Path):
-    note = tmp_path / "child"
-    child = f"import os, time; open(r'{note}', 'w').write(str(os.getpid())); time.sleep(60)"
-    (tmp_path / "parent.py").write_text(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])\n")
+STUBBORN = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+note = pathlib.Path(sys.argv[1])
+note.with_suffix(".new").write_text(str(os.getpid()))
+note.with_suffix(".new").rename(note)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def stubborn(tmp_path: Path) -> tuple[list[str], Path]:
+    """A command whose child ignores the request to end, and the file that the child leaves its process id in."""
+    (tmp_path / "child.py").write_text(STUBBORN)
+    (tmp_path / "parent.py").write_text("import subprocess, sys\nsubprocess.run([sys.executable, *sys.argv[1:]])\n")
+    note = tmp_path / "pid"
+    return [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "child.py"), str(note)], note
+
+
+def ends(pid: int) -> bool:
+    """True as soon as a process is gone; an orphan is when init has seen it."""
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_ending_the_work_ends_the_command_and_its_children(stubborn: tuple[list[str], Path], tmp_path: Path):
+    words, note = stubborn
 
     def stop(done: int, total: int) -> None:
-        if note.exists() and note.read_text():
+        if note.exists():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run([sys.executable, str(tmp_path / "parent.py")], "network.train_command", 60.0, stop)
-    with pytest.raises(ProcessLookupError):
-        for _ in range(100):  # it is orphaned, and gone as soon as init has seen it
-            os.kill(int(note.read_text()), 0)
-            time.sleep(0.05)
+        run(words, "network.train_command", 60.0, tmp_path, stop)
+    assert ends(int(note.read_text()))
+
+
+def test_a_killed_process_leaves_neither_its_command_nor_its_folder(stubborn: tuple[list[str], Path], tmp_path: Path):
+    (words, note), place = stubborn, tmp_path / "place"
+    place.mkdir()
+    code = f"from model.command_generator import *\nrun({words}, 's', 60.0, Path({str(place)!r}))"
+    worker = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    while not note.exists():
+        assert worker.poll() is None
+        time.sleep(0.05)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert place.exists()  # until the command has had its time to end
+    assert ends(int(note.read_text())) and not place.exists()

@@ -17,14 +17,15 @@ from loop.study import Study, configure
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.diffusers_generator import DiffusersGenerator
 from model.interfaces import Conditions, Samples
-from tests.pipelines import save_ddpm, save_dit, save_stable_diffusion
+from tests.pipelines import save_ddpm, save_dit, save_flux, save_sdxl, save_stable_diffusion
 
 SEEDS = np.arange(500, 507)
 OF = np.arange(7) % 3
 CLASSES = Conditions(("cat", "dog", "fowl"), (0.5, 0.25, 0.25))
 PROMPTS = Conditions(("a red cat", "dog", "fowl"), (0.5, 0.25, 0.25))
-SHAPES = {"ddpm": (1, 8, 8), "classes": (1, 8, 8), "dit": (3, 16, 16), "sd": (3, 16, 16)}
-CONDITIONS = {"classes": CLASSES, "dit": CLASSES, "sd": PROMPTS}
+SHAPES = {"ddpm": (1, 8, 8), "classes": (1, 8, 8), **dict.fromkeys(("dit", "sd", "sdxl", "flux"), (3, 16, 16))}
+CONDITIONS = {"classes": CLASSES, "dit": CLASSES, **dict.fromkeys(("sd", "sdxl", "flux"), PROMPTS)}
+RANKS = {"ddpm": 0, "classes": 2, "dit": 2}  # the others' is their own
 SAMPLING = {"steps": 4, "batch_size": 4}
 TRAIN = TrainConfig(finetune_steps=4, finetune_lr=1e-2, batch_size=4, ema_decay=0, warmup_steps=0)
 
@@ -37,6 +38,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_ddpm(folder / "classes", classes=3)
     save_dit(folder / "dit")
     save_stable_diffusion(folder / "sd")
+    save_sdxl(folder / "sdxl")
+    save_flux(folder / "flux")
     return folder
 
 
@@ -44,9 +47,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(saved: Path) -> Callable[..., DiffusersGenerator]:
     """A factory: generation 0 of a pipeline by its name."""
 
-    def make(name: str, rank: int | str = "auto", **sampling: object) -> DiffusersGenerator:
+    def make(name: str, rank: int | str = "auto", precision: str = "fp32", **sampling: object) -> DiffusersGenerator:
         network = NetworkConfig.model_validate(
-            {"kind": "diffusers", "file": str(saved / name), "rank": rank, "precision": "fp32"}
+            {"kind": "diffusers", "file": str(saved / name), "rank": rank, "precision": precision}
         )
         how = SamplingConfig.model_validate(SAMPLING | sampling)
         conditions = [CONDITIONS[name]] if name in CONDITIONS else []
@@ -77,7 +80,7 @@ def generators(seeds: np.ndarray) -> list[torch.Generator]:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_generation_is_trained_written_and_read_back(name: str, build: Callable[..., DiffusersGenerator], tmp_path):
-    first = build(name, rank=0 if name == "ddpm" else "auto" if name == "sd" else 2)
+    first = build(name, rank=RANKS.get(name, "auto"))
     x0 = drawn(first)
     assert x0.shape == (7, *SHAPES[name]) and x0.dtype == torch.float32 and x0.abs().max() <= 1
     assert torch.allclose(drawn(first, slice(3, 6)), x0[3:6], atol=1e-5)  # whatever is drawn with it
@@ -103,7 +106,7 @@ def test_a_generation_is_trained_written_and_read_back(name: str, build: Callabl
 
 
 def test_samples_are_those_of_the_pipeline_itself(saved: Path, build: Callable[..., DiffusersGenerator]):
-    from diffusers import DDIMScheduler, DDPMPipeline, DiffusionPipeline, DiTPipeline
+    from diffusers import DDIMScheduler, DDPMPipeline, DiTPipeline
 
     ddpm = DDPMPipeline.from_pretrained(saved / "ddpm")
     images = ddpm(batch_size=7, generator=generators(SEEDS), num_inference_steps=4, output_type="pt").images
@@ -117,26 +120,85 @@ def test_samples_are_those_of_the_pipeline_itself(saved: Path, build: Callable[.
     plain = drawn(build("dit", guidance_scale=1))
     assert torch.allclose(plain, 2 * images - 1, atol=1e-4)
     assert build("dit").guidance_scale == 4 and (drawn(build("dit")) - plain).abs().max() > 1e-3
-    text = DiffusionPipeline.from_pretrained(saved / "sd")
-    prompts = [PROMPTS.names[i] for i in OF]
-    how = {"height": 16, "width": 16, "num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
-    images = text(prompts, generator=generators(SEEDS), **how).images
-    assert torch.allclose(drawn(build("sd", guidance_scale=3.0)), 2 * images - 1, atol=1e-4)
 
 
-def test_an_adapter_is_one_that_diffusers_loads(saved: Path, build: Callable[..., DiffusersGenerator], tmp_path: Path):
+TEXT_KINDS = ("sd", "sdxl", "flux")
+
+
+@pytest.mark.parametrize("name", TEXT_KINDS)
+def test_samples_and_adapters_are_those_of_the_text_pipeline_itself(
+    name: str, saved: Path, build: Callable[..., DiffusersGenerator], tmp_path: Path
+):
     from diffusers import DiffusionPipeline
 
-    parent = build("sd")
-    child = parent.fit(Bright(SHAPES["sd"], True), parent, 3)
+    pipeline = DiffusionPipeline.from_pretrained(saved / name)
+
+    def of_the_pipeline() -> torch.Tensor:
+        prompts = [PROMPTS.names[i] for i in OF]
+        how = {"height": 16, "width": 16, "num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
+        return 2 * pipeline(prompts, generator=generators(SEEDS), **how).images - 1
+
+    parent = build(name, guidance_scale=3.0)
+    assert torch.allclose(drawn(parent), of_the_pipeline(), atol=1e-4)
+    child = parent.fit(Bright(SHAPES[name], True), parent, 3)
     child.save(tmp_path / "000001.safetensors")
-    pipeline = DiffusionPipeline.from_pretrained(saved / "sd")
     pipeline.load_lora_weights(tmp_path, weight_name="000001.safetensors")
-    prompts = [PROMPTS.names[i] for i in OF]
-    images = pipeline(
-        prompts, height=16, width=16, num_inference_steps=4, generator=generators(SEEDS), output_type="pt"
-    ).images
-    assert torch.allclose(drawn(child), 2 * images - 1, atol=1e-4)
+    assert torch.allclose(drawn(child), of_the_pipeline(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TEXT_KINDS)
+def test_a_base_in_half_precision_has_an_adapter_in_full(name: str, build: Callable[..., DiffusersGenerator]):
+    parent = build(name, precision="bf16")
+    child = parent.fit(Bright(SHAPES[name], True), parent, 3)
+    assert next(parent.base.pipeline.vae.parameters()).dtype == torch.bfloat16
+    assert {weight.dtype for weight in child.weights.values()} == {torch.float32}
+    assert drawn(child).isfinite().all() and not torch.equal(drawn(child), drawn(parent))
+
+
+@pytest.mark.parametrize("name", TEXT_KINDS)
+def test_the_loss_under_prompts_is_that_of_diffusers_training_scripts(
+    name: str, saved: Path, build: Callable[..., DiffusersGenerator]
+):
+    from diffusers import DDPMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+
+    generator, own = build(name), DiffusionPipeline.from_pretrained(saved / name)
+    x, of, t = torch.rand(3, 3, 16, 16) * 2 - 1, torch.tensor([0, 2, 1]), torch.tensor([3, 500, 998])
+    like = FlowMatchEulerDiscreteScheduler if name == "flux" else DDPMScheduler
+    schedule, draws = like.from_config(own.scheduler.config), torch.Generator()
+    measured = generator.loss(x, t, generator.known()(of, draws), schedule, draws.manual_seed(1))
+
+    draws.manual_seed(1)
+    prompts, config = [PROMPTS.names[i] for i in of], own.vae.config
+    with torch.no_grad():
+        posterior = own.vae.encode(x).latent_dist
+        latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=draws)
+        latents = (latents - (config.shift_factor or 0)) * config.scaling_factor
+        noise = torch.randn(latents.shape, generator=draws)
+        if name == "flux":  # train_dreambooth_lora_flux.py
+            embeddings, pooled, text_ids = own.encode_prompt(prompts, None)
+            sigmas = schedule.sigmas[t].flatten()[:, None, None, None]
+            noisy = (1.0 - sigmas) * latents + sigmas * noise
+            predicted = own.transformer(
+                hidden_states=own._pack_latents(noisy, 3, 4, 8, 8),
+                timestep=schedule.timesteps[t] / 1000,
+                guidance=torch.full((3,), 3.5),
+                pooled_projections=pooled,
+                encoder_hidden_states=embeddings,
+                txt_ids=text_ids,
+                img_ids=own._prepare_latent_image_ids(3, 4, 4, "cpu", torch.float32),
+            ).sample
+            predicted, target = own._unpack_latents(predicted, 16, 16, 2), noise - latents
+        elif name == "sdxl":  # train_text_to_image_lora_sdxl.py
+            embeddings, _, pooled, _ = own.encode_prompt(prompts, do_classifier_free_guidance=False)
+            added = {"text_embeds": pooled, "time_ids": torch.tensor([[16, 16, 0, 0, 16, 16]] * 3)}
+            noisy = schedule.add_noise(latents, noise, t)
+            predicted, target = own.unet(noisy, t, embeddings, added_cond_kwargs=added).sample, noise
+        else:  # train_text_to_image_lora.py
+            tokens = own.tokenizer(prompts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
+            embeddings = own.text_encoder(tokens.input_ids)[0]
+            predicted = own.unet(schedule.add_noise(latents, noise, t), t, embeddings).sample
+            target = schedule.get_velocity(latents, noise, t)
+    assert measured.item() == pytest.approx((predicted - target).square().mean().item(), rel=1e-4)
 
 
 def test_training_moves_samples_towards_the_training_set(build: Callable[..., DiffusersGenerator]):
@@ -158,6 +220,7 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(
 
     assert "8 x 8 pixels with 1 channels" in refusal("ddpm", (3, 32, 32))
     assert "multiples of 2" in refusal("sd", (3, 15, 15), PROMPTS)
+    assert "multiples of 4" in refusal("flux", (3, 18, 18), PROMPTS)
     assert "name them in study.toml" in refusal("sd", (3, 16, 16))
     assert "draws by class" in refusal("dit", (3, 16, 16))
     assert "can't draw under conditions" in refusal("ddpm", (1, 8, 8), CLASSES)
@@ -170,6 +233,9 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(
             build("ddpm", **sampling)
     with pytest.raises(ValueError, match=r"DDIMScheduler"):
         build("ddpm", scheduler="Euler")
+    for scheduler in ("DDIMScheduler", "FlowMatchHeunDiscreteScheduler"):
+        with pytest.raises(ValueError, match="such as FlowMatchEulerDiscreteScheduler, for a flow"):
+            build("flux", scheduler=scheduler)
     with pytest.raises(ValueError, match="have no conditions"):
         build("dit", 2).fit(Bright(SHAPES["dit"]), build("dit", 2), 1)
 
@@ -181,8 +247,8 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(
     (moved / "model_index.json").write_text(index + "\n")
     with pytest.raises(ValueError, match="isn't the pipeline"):
         DiffusersGenerator.load(tmp_path / "0.safetensors", TRAIN, SamplingConfig())
-    (moved / "model_index.json").write_text(index.replace("DDPMPipeline", "FluxPipeline"))
-    with pytest.raises(ValueError, match="is a FluxPipeline; supported are DDPMPipeline, "):
+    (moved / "model_index.json").write_text(index.replace("DDPMPipeline", "StableDiffusion3Pipeline"))
+    with pytest.raises(ValueError, match="is a StableDiffusion3Pipeline; supported are DDPMPipeline, "):
         DiffusersGenerator.load(tmp_path / "0.safetensors", TRAIN, SamplingConfig())
     (moved / "model_index.json").write_text(index)
     (moved / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
