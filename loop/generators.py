@@ -222,7 +222,15 @@ def train_first(
     own, tables = generator_class(config), (shape, config.network, config.train, config.sampling)
     more: dict[str, Any] = {"vocabulary": vocabulary} if vocabulary and has_parameter(own.build, "vocabulary") else {}
     untrained = own.build(*tables, **more) if conditions is None else own.build(*tables, conditions, **more)
-    data, seed = real_only(real), derive_seed(config.seed, 0, 0xF17)
+    seed = derive_seed(config.seed, 0, 0xF17)
+    if isinstance(untrained, DiffusersGenerator):  # as it is, whether or not real data are of its conditions
+        return replace(untrained, seed=seed).save(path)
+    if not len(real):
+        raise ValueError(
+            "Generation 0 has nothing to be trained on, as no real datum is of any of the study's conditions: name "
+            "[[conditions]] after the data's classes, or give each a label."
+        )
+    data = real_only(real)
     if not isinstance(untrained, Flow):
         return untrained.fit(data, None, seed, on_step).save(path)
 

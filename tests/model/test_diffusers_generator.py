@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from loop.config import ConditionConfig
 from loop.generators import load_generator
 from loop.simulate import simulate
 from loop.study import Study, configure
@@ -257,6 +259,29 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(
 
     monkeypatch.setitem(sys.modules, "peft", None)
     assert "pip install 'curate[diffusers]'" in refusal("classes", (1, 8, 8), CLASSES)
+
+
+def test_prompts_that_are_no_class_of_the_pictures_need_none(saved: Path, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    for i, picture in enumerate(pixels):
+        (tmp_path / "pictures" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png")
+    settings = (
+        f"data.path={tmp_path / 'pictures'}", "data.size=16", f"network.file={saved / 'sd'}", "network.precision=fp32",
+        "train.finetune_steps=2", "train.batch_size=4", "sampling.steps=2", "sampling.batch_size=64",
+        "classifier.width=4", "classifier.epochs=1", "curation.picks=20", "evaluation.samples=100",
+        "curation.extend=none",
+    )  # fmt: skip
+    prompts = [ConditionConfig(name="a fox in the snow"), ConditionConfig(name="a lighthouse")]
+    config = configure("diffusers", settings).model_copy(update={"conditions": tuple(prompts)})
+    study = Study.create(tmp_path / "study", config)
+    simulate(study, 1, lambda phase, done, total: None)
+    assert [row.n_curated for row in study.store.generations()] == [0, 20]
+    study.store.close()
+
+    other = NetworkConfig(kind="resample")
+    with pytest.raises(ValueError, match="Generation 0 has nothing to be trained on"):
+        simulate(Study.create(tmp_path / "other", config.model_copy(update={"network": other})), 1, lambda *step: None)
 
 
 def stopped(phase: str, _done: int, _total: int) -> None:
