@@ -20,6 +20,7 @@ from curate_app.plots.figures import svg_markup, sweep_figures
 from curate_app.processes import worker_threads
 from curate_app.report.files import write_comparison
 from loop.config import plain
+from loop.evidence.retraining import retraining_claims, sentences
 from loop.evidence.schema import Estimate
 from loop.study import ERRORS, OnShare, Study
 from loop.sweep.grid import (
@@ -107,16 +108,16 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
         is_gone = is_new and len(failed) == len(cells) and discard_unbegun(folder, cells)
         with bar_if_slow("comparing the studies", quiet=as_json) as on_share:
             answers = [] if is_gone else responses(folder, cells, sweep.last)
-            files = write_results(folder, sweep, cells, answers, on_share) if answers else []
+            files, outcomes = write_results(folder, sweep, cells, answers, on_share) if answers else ([], [])
         if is_gone:
             remove(folder)
     if as_json:
         seconds = round(time.monotonic() - began, 2)
         values = sweep_values(folder, sweep, cells, failed, answers)
-        values |= {"files": [str(file) for file in files], "seconds": seconds}
+        values |= {"outcomes": outcomes, "files": [str(file) for file in files], "seconds": seconds}
         console.print_json(json.dumps(values, allow_nan=False))
     else:
-        print_results(folder, cells, failed, answers, files)
+        print_results(folder, cells, failed, answers, outcomes, files)
     return not failed
 
 
@@ -240,8 +241,12 @@ def pretraining_cost(cell: Cell, known: set[str]) -> float:
 
 def write_results(
     folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Sequence[Response], on_share: OnShare
-) -> list[Path]:
-    """Writes the figure, and the page that compares the studies that are done; returns the paths."""
+) -> tuple[list[Path], list[str]]:
+    """Writes the figure, and the page that compares the studies that are done.
+
+    Returns:
+        The paths, and sentences on retraining without choice, where that is what they do.
+    """
     figures = sweep_figures(folder, answers)
     done = [folder / cell.name for cell in cells if standing(folder, cell).reaches(sweep.last)]
     studies = [Study.open(path) for path in done]
@@ -249,9 +254,9 @@ def write_results(
         "Marks: measured, with 95% intervals over seeds; dashed: predicted from generation 0 by the exact operator."
     )
     if len(studies) < 2:
-        return figures
+        return figures, []
     try:
-        write_comparison(
+        evidences = write_comparison(
             studies,
             folder / REPORT,
             title=f"Sweep: {describe(sweep)}",
@@ -261,15 +266,22 @@ def write_results(
     finally:
         for study in studies:
             study.store.close()
-    return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")]
+    return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")], sentences(retraining_claims(evidences))
 
 
 def print_results(
-    folder: Path, cells: Sequence[Cell], failed: Mapping[str, str], answers: Sequence[Response], files: Sequence[Path]
+    folder: Path,
+    cells: Sequence[Cell],
+    failed: Mapping[str, str],
+    answers: Sequence[Response],
+    outcomes: Sequence[str],
+    files: Sequence[Path],
 ) -> None:
-    """Prints the table of responses, the files, and why studies failed."""
+    """Prints the table of responses, what came of retraining without choice, the files, and why studies failed."""
     if answers:
         console.print(responses_table(answers))
+    for outcome in outcomes:
+        console.print(outcome, highlight=False, markup=False)
     for file in files:
         if file.suffix in (".html", ".svg"):
             console.print(f"Wrote {file}.", highlight=False, markup=False)

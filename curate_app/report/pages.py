@@ -17,6 +17,7 @@ from curate_app.report import tables
 from curate_app.report.charts import Titled, compared_charts, is_simulated, study_charts
 from curate_app.report.pictures import Gallery, data_address
 from curate_app.report.tables import by_claim, count_of, slate_sizes, tally
+from loop.evidence.retraining import retraining_claims, sentences
 from loop.evidence.schema import Evidence
 from loop.evidence.verdicts import audit_sentences
 
@@ -193,7 +194,7 @@ def comparison_page(
         title: of the page.
         figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
     """
-    studies = list(zip(names, evidences, strict=True))
+    studies, retraining = list(zip(names, evidences, strict=True)), retraining_claims(evidences)
     return render(
         "report_compare.html",
         **frame(title),
@@ -204,6 +205,9 @@ def comparison_page(
         odd=[(name, check) for name, evidence in studies for check in tables.odd_checks(evidence.checks)],
         differences=tables.setting_differences(evidences),
         verdicts=tables.compared_verdicts(evidences),
+        retraining=tables.retraining(retraining),
+        retraining_note=SAY["retraining"],
+        outcomes=sentences(retraining),
         charts=drawn(compared_charts(evidences, names)),
         pairs=first_and_last(galleries, names),
         figures=[
@@ -235,7 +239,9 @@ def first_and_last(galleries: Sequence[Gallery], names: Sequence[str]) -> list[d
 def comparison_json(evidences: Sequence[Evidence]) -> str:
     """The evidence of all studies as one JSON document."""
     studies = [evidence.model_dump(mode="json") for evidence in evidences]
-    return json.dumps({"schema_version": COMPARISON_VERSION, "studies": studies}, indent=1, ensure_ascii=False)
+    retraining = [claim.model_dump(mode="json") for claim in retraining_claims(evidences)]
+    whole = {"schema_version": COMPARISON_VERSION, "studies": studies, "retraining": retraining}
+    return json.dumps(whole, indent=1, ensure_ascii=False)
 
 
 def frame(title: str) -> dict[str, Any]:

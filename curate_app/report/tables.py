@@ -21,6 +21,7 @@ from loop.evidence.schema import (
     Estimate,
     Evidence,
     GenerationEvidence,
+    RetrainingClaim,
     TasteEvidence,
     VerdictWord,
     WinRate,
@@ -578,3 +579,14 @@ def compared_verdicts(evidences: Sequence[Evidence]) -> list[dict[str, Any]]:
                 cells.append({"word": word, "count": how_often(verdicts, word), "why": ""})
         rows.append({"name": name, "statement": any_.statement, "source": any_.source, "cells": cells})
     return sorted(rows, key=lambda row: all(not cell or cell["word"] == "not applicable" for cell in row["cells"]))
+
+
+def retraining(claims: Sequence[RetrainingClaim]) -> list[dict[str, Any]]:
+    """A row for each claim on retraining without choice, with its margin and interval in words."""
+    rows = []
+    for claim in claims:
+        cells = margin_cells(claim.margin) if claim.margin else {"margin": "", "interval": ""}
+        shown = f"{cells['margin']} ({cells['interval']})" if cells["interval"] else cells["margin"]
+        parts = [shown, claim.error, count_of(claim.seeds, "seed"), claim.reason]
+        rows.append({**claim.model_dump(exclude={"margin"}), "why": "; ".join(part for part in parts if part)})
+    return rows

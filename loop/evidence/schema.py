@@ -331,6 +331,24 @@ class CheckResult(_Part):
     t: int | None = Field(default=None, description="the generation whose slates it is about; None for the whole study")
 
 
+class RetrainingClaim(_Part):
+    """A claim on retraining without choice, over the seeds of studies that differ in data policy and seed alone."""
+
+    claim: str = Field(description="its short name")
+    policy: str = Field(description="the data policy that it is about, in words")
+    error: str = Field(description="the error of a generation that is measured")
+    seeds: int = Field(description="that the verdict rests on")
+    statement: str = Field(description="what is claimed")
+    source: str = Field(description="who claims it")
+    verdict: VerdictWord = Field(description="holds where the whole interval of the margin is above 0, fails below it")
+    reason: str = Field(default="", description="why there is no verdict; may be empty")
+    margin: Estimate | None = Field(
+        default=None,
+        description="a generation's change of the error, on the right side of the claim: mean over seeds, with the "
+        "interval of the verdict, which shares 5% of error with the others of the same studies",
+    )
+
+
 class Evidence(_Part):
     """The evidence on one study's loop, as a report holds it."""
 
@@ -398,7 +416,8 @@ PATH = Path(__file__).parents[2] / "docs" / "report-schema.md"
 HEAD = f"""# report.json
 
 `curate report STUDY` writes one JSON object, the **Evidence** below, of schema `{VERSION}`. `curate report A B`
-writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...]}}`. In Python,
+writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...],
+"retraining": [RetrainingClaim, ...]}}`. In Python,
 `loop.evidence.schema.Evidence.model_validate_json(text)` reads it, and
 `Evidence.model_json_schema()` is the same as a JSON Schema. Infinity is written `"inf"`; what isn't known is `null`.
 
@@ -418,7 +437,7 @@ def document() -> str:
 def models() -> list[type[BaseModel]]:
     """Evidence and its parts, in the order in which they are met."""
     ordered: list[type[BaseModel]] = []
-    waiting: list[type[BaseModel]] = [Evidence]
+    waiting: list[type[BaseModel]] = [Evidence, RetrainingClaim]
     while waiting:
         model = waiting.pop(0)
         if model not in ordered:

@@ -1,0 +1,181 @@
+"""Tables and sentences of the documents of `make papers`: each follows from numbers, by the rules written here."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.papers.sections import Arm
+from loop.evidence.retraining import ErrorCurves, judge_family, sentences, student
+from loop.evidence.schema import Estimate, GenerationEvidence, RetrainingClaim
+
+Figure = Callable[[GenerationEvidence], float | None]
+# Test cross-entropy of Gerstgrasser et al.'s GPT-2 of 9 M parameters, by policy, temperature and round
+PAPERS_ENTROPY = {
+    ("first", 1.0, 1): 1.82,
+    ("accumulate", 1.0, 4): 1.74,
+    ("replace", 1.0, 4): 2.39,
+    ("replace_grown", 1.0, 4): 2.18,
+    ("replace", 1.0, 10): 2.91,
+    ("accumulate", 0.3, 4): 1.75,
+    ("replace", 0.3, 4): 5.82,
+    ("replace", 0.3, 10): 9.85,
+}
+
+
+def entropy(generation: GenerationEvidence) -> float | None:
+    """Cross-entropy of held-out text, in nats a token."""
+    by = generation.language
+    return by and by.cross_entropy and by.cross_entropy.value
+
+
+def l1(generation: GenerationEvidence) -> float | None:
+    """Mean L1 distance of next-token laws from those of generation 1."""
+    by = generation.language
+    return by and by.l1_second and by.l1_second.value
+
+
+def rare(generation: GenerationEvidence) -> float | None:
+    """The share of the rarest tenth of tokens."""
+    return generation.language and generation.language.rare_share.value
+
+
+def fd(generation: GenerationEvidence) -> float | None:
+    """The Fréchet distance from the real images."""
+    return generation.distances and generation.distances.fd
+
+
+def recall(generation: GenerationEvidence) -> float | None:
+    """The share of real images that lie among the samples."""
+    return generation.distances and generation.distances.recall
+
+
+def effective_classes(generation: GenerationEvidence) -> float | None:
+    """The exponential of the entropy of the class shares: the number of classes, if all had the same share."""
+    shares = np.array([share.value for share in generation.measured.class_shares])
+    positive = shares[shares > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum())) if len(positive) else None
+
+
+def least_share(generation: GenerationEvidence) -> float | None:
+    """The share of the rarest class."""
+    return min((share.value for share in generation.measured.class_shares), default=None)
+
+
+def by_seed(arm: Arm, figure: Figure, t: int) -> dict[int, float]:
+    """A figure of generation t by seed, of the studies that have it."""
+    values = {study.seed: figure(study.generations[t]) for study in arm.studies if len(study.generations) > t}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def mean(values: Sequence[float]) -> Estimate | None:
+    """The mean over seeds with Student's 95% interval; of one seed without; None of none."""
+    if not values:
+        return None
+    return student(values) if len(values) > 1 else Estimate.of(values[0])
+
+
+def at(arm: Arm, figure: Figure, t: int) -> str:
+    """A figure of generation t over the seeds, as a cell."""
+    return cell(mean(list(by_seed(arm, figure, t).values())))
+
+
+def cell(estimate: Estimate | None, digits: int = 3) -> str:
+    """A value and half of its interval; a dash where there is none."""
+    if estimate is None:
+        return "–"
+    half = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.{digits}f}" + (f" ± {half:.{digits}f}" if half else "")
+
+
+def difference(first: Arm, second: Arm, figure: Figure, t: int) -> str:
+    """The difference of two arms at generation t, paired by seed."""
+    return cell(mean([a - b for a, b in pairs(first, second, figure, t)]))
+
+
+def ratio(first: Arm, second: Arm, figure: Figure, t: int) -> str:
+    """The ratio of two arms at generation t, paired by seed."""
+    return cell(mean([a / b for a, b in pairs(first, second, figure, t) if b]), 2)
+
+
+def pairs(first: Arm, second: Arm, figure: Figure, t: int) -> list[tuple[float, float]]:
+    """A figure of two arms at generation t, of the seeds that both have."""
+    a, b = by_seed(first, figure, t), by_seed(second, figure, t)
+    return [(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())]
+
+
+def growth(arm: Arm, figure: Figure, t: int, start: int = 0) -> str:
+    """A figure of generation t over that of generation `start`, paired by seed."""
+    now, before = by_seed(arm, figure, t), by_seed(arm, figure, start)
+    return cell(mean([now[seed] / before[seed] for seed in sorted(now.keys() & before.keys())]), 2)
+
+
+def last(arms: Sequence[Arm]) -> int:
+    """The last generation that some study of every arm has."""
+    return min(max(len(study.generations) for study in arm.studies) for arm in arms) - 1
+
+
+def claims(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> list[RetrainingClaim]:
+    """The verdicts on arms whose error is a figure, from generation `start` on."""
+    curves = []
+    for arm in arms:
+        rows = {study.seed: [figure(generation) for generation in study.generations[start:]] for study in arm.studies}
+        whole = {
+            seed: np.array(row, dtype=float) for seed, row in rows.items() if row and all(x is not None for x in row)
+        }
+        if whole:
+            curves.append(ErrorCurves(arm.policy, whole))
+    return judge_family(name, curves) if curves else []
+
+
+def outcomes(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> list[str]:
+    """The outcome of each arm in words."""
+    return sentences(claims(arms, figure, name, start))
+
+
+def title(arm: Arm) -> str:
+    """An arm of the experiments on language or images in words."""
+    config, policy = arm.config, arm.policy
+    if config.mix.origin == "generation":
+        share = 1.0 if policy.is_pure else policy.lam / (1 + policy.lam)
+        return f"{share:.0%} synthetic"
+    named = str(policy).replace("_", " ")
+    return f"{named}, T = {config.sampling.temperature:g}" if config.data.is_text else named
+
+
+def papers_entropy(arm: Arm, number: int) -> str:
+    """The paper's cross-entropy at a round as a ratio to its first round's; a dash where it gives none."""
+    value = PAPERS_ENTROPY.get((arm.policy.kind, arm.config.sampling.temperature, number))
+    return f"{value / PAPERS_ENTROPY['first', 1.0, 1]:.2f} ({value})" if value else "–"
+
+
+def band_row(points: Sequence[dict[str, Any]], policy: str, name: str) -> dict[str, Any]:
+    """The points of one policy and quantity: how many lie inside, and the last one."""
+    own = [point for point in points if point["policy"] == policy and point["name"] == name]
+    final = own[-1]
+    off = max(
+        abs(point["measured"] - point["exact"]) / reach
+        for point in own
+        if (reach := (point["high"] - point["low"]) / 2) > 1e-11
+    )
+    return {
+        "policy": policy,
+        "name": name,
+        "inside": sum(point["inside"] for point in own),
+        "points": len(own),
+        "exact": final["exact"],
+        "measured": final["measured"],
+        "reach": (final["high"] - final["low"]) / 2,
+        "off": off,
+    }
+
+
+def scientific(value: float | str | None) -> str:
+    """A bound: plain below 100, else by its power of ten; a dash for none."""
+    if value is None:
+        return "–"
+    number = float(value)
+    if math.isinf(number):
+        return "over 10^300"
+    return f"{number:.3f}" if number < 100 else f"10^{math.floor(math.log10(number))}"
