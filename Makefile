@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
 
-.PHONY: demo test test-slow lint browser calibration learners crowd crowd-disturbed hostile kills pipelines own-images paper-2d starter clean
+.PHONY: demo test test-slow lint browser calibration learners crowd crowd-disturbed hostile kills pipelines own-images paper-2d papers papers-full starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUNS)             ## the flowers study in the browser
@@ -23,6 +23,12 @@ lint: $(READY)            ## ruff and pyright
 
 paper-2d: $(READY)        ## rerun the paper's two-dimensional experiments and write docs/reproduction.md (under 15 minutes)
 	$(BIN)/python -m benchmarks.paper_2d
+
+papers: $(READY)          ## rerun all three papers and write docs/reproduction*.md (under an hour on two cores; ONLY=exact|ngram|2d|vae|gpt for a section)
+	$(BIN)/python -m benchmarks.papers $(if $(ONLY),--only $(ONLY))
+
+papers-full: $(READY)     ## the same at the papers' sizes, for a night or a GPU, into studies/papers-full
+	$(BIN)/python -m benchmarks.papers --full $(if $(ONLY),--only $(ONLY))
 
 learners: $(READY)        ## every learner against its population law, five seeds; writes docs/learners.md (half an hour)
 	$(BIN)/python benchmarks/learners.py

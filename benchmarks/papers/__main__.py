@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="run nothing; write the documents from what is there")
     parser.add_argument("--full", action="store_true", help="the papers' sizes, for a night or a GPU")
     parser.add_argument("--folder", type=Path, help="where the studies are; studies/papers, or studies/papers-full")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the documents are written")
+    parser.add_argument(
+        "--docs", type=Path, help="where the documents are written; docs, or with --full the studies' folder"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--generations", type=int, help="fewer than the papers' of each study, to try it out")
     parser.add_argument("--repetitions", type=int, default=2_000, help="of the toy models")
@@ -47,6 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     options.scale = "full" if options.full else "small"
     options.folder = options.folder or Path("studies/papers-full" if options.full else "studies/papers")
+    options.docs = options.docs or (options.folder if options.full else Path("docs"))
     jobs = options.jobs or worker_threads(beside_app=False)
     options.folder.mkdir(parents=True, exist_ok=True)
     for section in () if options.write else options.only or SECTIONS:
