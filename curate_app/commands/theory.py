@@ -29,6 +29,7 @@ from loop.theory.toy_models import (
     check_range,
     curves,
     largest_z,
+    mixing_grid,
 )
 from loop.theory.toy_tokens import CategoricalModel, ContextModel, CuratedModel, K, curated_curves
 
@@ -222,6 +223,80 @@ def curation(
     """
     request = Request("curation", policy, lam, recent, generations, repetitions, seed, out, force, json_)
     run_model(request, CuratedModel(size, gamma, slate_size(k), rows))
+
+
+@theory.command()
+def mixing(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="linear, gaussian, kde or categorical.")],
+    rows: Annotated[str, typer.Option(help="Numbers of real rows.")] = "20,60,200,600",
+    synthetic: Annotated[str, typer.Option(help="Shares of synthetic rows, 0 to 0.99.")] = "0,0.1,0.5,0.9",
+    generations: Fits = 10,
+    repetitions: Repetitions = 1_000,
+    seed: Seed = 0,
+    json_: Json = False,
+) -> None:
+    """How many real data it takes, and in what share (Kazdan et al. 2024): the error after retraining on a mix.
+
+    Example: `curate theory mixing gaussian --rows 10,100,1000 --synthetic 0.1,0.5,0.9`
+    """
+    if model not in MIXED:
+        raise ValueError(f"There is no model '{model}' to mix for; choose one of {', '.join(MIXED)}.")
+    words, make = MIXED[model]
+    counts, shares = [int(x) for x in numbers("rows", rows)], numbers("synthetic", synthetic)
+    with bar_if_slow(f"simulating {model}", quiet=json_) as report:
+        grid = mixing_grid({n: make(n) for n in counts}, shares, generations, repetitions, seed, report)
+    if json_:
+        cells = [{"share": share} | asdict(cell) for (_, share), cell in grid.items()]
+        sizes = {"generations": generations, "repetitions": repetitions, "seed": seed}
+        console.print_json(json.dumps({"model": model, "error": words} | sizes | {"cells": cells}, allow_nan=False))
+        return
+    table = Table(title=f"{model}: {words}", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("real rows", *(f"{share:.0%} synthetic" for share in shares)):
+        table.add_column(head, justify="right")
+    for n in counts:
+        cells = [grid[n, share] for share in shares]
+        table.add_row(f"{n:,}", *(f"{decimal(cell.simulated)}±{1.96 * cell.se:.4f}" for cell in cells))
+        if any(cell.exact is not None for cell in cells):
+            table.add_row("exact", *(decimal(cell.exact) for cell in cells), style="dim")
+    console.print(table)
+    for line in (
+        f"After {generations} fits, each on the real rows and as many draws of the fit before as make the share; 0%: "
+        "the first fit.",
+        f"{repetitions:,} repetitions, seed {seed}; 95% intervals.",
+    ):
+        console.print(line, highlight=False)
+
+
+def numbers(name: str, text: str) -> list[float]:
+    """Different numbers from the command line, separated by commas."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--{name} takes numbers with commas between them, not '{text}'") from error
+    if len(set(values)) != len(values):
+        raise ValueError(f"--{name} has a number twice: '{text}'")
+    return values
+
+
+def linear_error(rows: int) -> tuple[LinearModel, float, float]:
+    """A regression of ten coefficients; its error is the excess test error, for noise of variance 1."""
+    model = LinearModel(10, rows)
+    return model, 0.0, model.v
+
+
+def categorical_error(rows: int) -> tuple[CategoricalModel, float, float]:
+    """Ten tokens; the error is the share of the diversity that is lost."""
+    model = CategoricalModel(10, rows)
+    diversity = 1 - float((model.support.truth**2).sum())
+    return model, diversity, -1 / diversity
+
+
+MIXED: dict[str, tuple[str, Callable[[int], tuple[Any, float, float]]]] = {
+    "linear": ("excess test error, d = 10", linear_error),
+    "gaussian": ("share of the variance that is lost", lambda rows: (GaussianModel(rows), 1.0, -1.0)),
+    "kde": ("variance gained, over the truth's; bandwidth 0.3", lambda rows: (KernelModel(rows), 1.0, 1.0)),
+    "categorical": ("share of the diversity that is lost", categorical_error),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,66 @@ def curves(
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class MixedError:
+    """The error of the last fit where so many real rows are mixed with a share of synthetic ones.
+
+    Attributes:
+        rows: N real rows.
+        synthetic: rows of the latest fit beside them.
+        exact: expected error; None where no closed form is known.
+        simulated: mean over the repetitions.
+        se: its standard error.
+    """
+
+    rows: int
+    synthetic: int
+    exact: float | None
+    simulated: float
+    se: float
+
+
+def mixing_grid(
+    models: dict[int, tuple[ToyModel, float, float]],
+    shares: Sequence[float],
+    generations: int,
+    repetitions: int,
+    seed: int,
+    on_progress: OnProgress = lambda share: None,
+) -> dict[tuple[int, float], MixedError]:
+    """Errors by the number of real rows and the share of synthetic ones beside them.
+
+    Args:
+        models: by their number of real rows, with the value of their first quantity where there is no error, and the
+            error that one more of it is.
+        shares: of synthetic rows, under 1; 0 is the first fit.
+        generations: number of fits.
+        repetitions: independent repetitions of each.
+        seed: everything random comes from it.
+        on_progress: called with the share of the work that is done.
+
+    Raises:
+        ValueError: sizes or shares out of range.
+
+    Source: Kazdan et al. 2024 (arXiv 2410.16713), on the cardinality and the proportion of real data.
+    """
+    check_sizes(generations, repetitions, seed)
+    for share in shares:
+        if not 0 <= share <= 0.99:
+            raise ValueError(f"a share of synthetic rows is between 0 and 0.99, not {share:g}")
+    result: dict[tuple[int, float], MixedError] = {}
+    for rows, (model, origin, factor) in models.items():
+        for share in shares:
+            policy = DataPolicy("mix", round(share / (1 - share), 9)) if share else DataPolicy("replace")
+            fits, part = generations if share else 1, part_of(on_progress, len(result), len(models) * len(shares))
+            values = simulate_in_blocks(model, policy, fits, repetitions, seed, part)[-1, 0]
+            exact = model.exact(policy, fits)
+            expected = None if exact is None else factor * (float(exact[-1]) - origin)
+            synthetic = policy.asked(rows, fits) if share else 0
+            result[rows, share] = MixedError(rows, synthetic, expected, *mean_and_se(factor * (values - origin)))
+    return result
+
+
 def simulate_in_blocks(
     model: ToyModel, policy: DataPolicy, generations: int, repetitions: int, seed: int, on_progress: OnProgress
 ) -> np.ndarray:

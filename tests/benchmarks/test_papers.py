@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.papers import words
 from benchmarks.papers.exact import ALL_POLICIES, band, control_band
-from benchmarks.papers.sections import EXPERIMENTS, SECTIONS
+from benchmarks.papers.sections import EXPERIMENTS, SECTIONS, Scale
 from loop.policy import POLICY_KINDS, DataPolicy
 from loop.theory.toy_models import simulate_in_blocks
 from loop.theory.toy_tokens import ContextModel
@@ -51,7 +51,7 @@ def test_figures_are_paired_by_seed():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("scale", ["small", "full"])
-def test_every_study_of_a_section_has_settings_that_go_together(name: str, scale: str):
+def test_every_study_of_a_section_has_settings_that_go_together(name: str, scale: Scale):
     cells = EXPERIMENTS[name].sweep(scale, 2, None).cells()
     assert {"small", "full"} == set(EXPERIMENTS[name].generations)
     assert len({cell.name for cell in cells}) == len(cells) >= 4

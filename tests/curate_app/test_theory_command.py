@@ -221,3 +221,26 @@ def test_theorem_3_and_the_times_of_collapse_are_judged(theory: Theory):
 def test_times_of_collapse_are_for_rows_that_nobody_picks(theory: Theory):
     done = theory("categorical", *SMALL, "--k", 2, "--collapse", 100)
     assert done.returncode == 2 and "--collapse is for --k 1" in done.stderr
+
+
+def test_real_rows_and_the_share_of_synthetic_ones_make_a_grid(theory: Theory):
+    options = ("--rows", "20,80", "--synthetic", "0,0.5,0.9", "--generations", 4, "--repetitions", 400)
+    for model in ("linear", "gaussian", "kde", "categorical"):
+        cells = json.loads(theory("mixing", model, *options, "--json").stdout)["cells"]
+        assert [(cell["rows"], cell["synthetic"]) for cell in cells] == [
+            (20, 0),
+            (20, 20),
+            (20, 180),
+            (80, 0),
+            (80, 80),
+            (80, 720),
+        ]
+        known = [cell for cell in cells if cell["exact"] is not None]
+        assert len(known) == 6 and all(abs(cell["simulated"] - cell["exact"]) < 4 * cell["se"] for cell in known)
+        few, many = ([cell["exact"] for cell in cells if cell["rows"] == n] for n in (20, 80))
+        assert model == "kde" or (few == sorted(few) and all(a > b for a, b in zip(few, many, strict=True)))
+    shown = theory("mixing", "gaussian", *options).stdout
+    assert "90% synthetic" in shown and "exact" in shown and max(map(len, shown.splitlines())) <= 80
+    for wrong in (("--rows", "20,x"), ("--synthetic", "1"), ("--rows", "20,20")):
+        assert theory("mixing", "gaussian", *wrong).returncode == 2
+    assert "There is no model 'x' to mix for" in theory("mixing", "x").stderr
