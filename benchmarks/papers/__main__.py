@@ -22,7 +22,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmarks.machine import commit, machine
 from benchmarks.papers import words
 from benchmarks.papers.exact import measure, study_band
-from benchmarks.papers.sections import EXPERIMENTS, SECTIONS, Arm, Scale, minutes
+from benchmarks.papers.figures import Panel, draw
+from benchmarks.papers.sections import EXPERIMENTS, SECTIONS, Arm, Scale
 from curate_app.console import is_debug, out, run
 from curate_app.processes import worker_threads
 from loop.sweep.run import standing
@@ -30,6 +31,22 @@ from loop.sweep.run import standing
 HERE = Path(__file__).parent
 DOCUMENTS = ("reproduction-seddik.md", "reproduction-gerstgrasser.md")
 BAND = "band.json"
+PANELS: dict[str, list[Panel]] = {
+    "gpt-seddik": [
+        ("L1 of next-token laws from t = 1", words.l1, 2),
+        ("cross-entropy of held-out text", words.entropy, 0),
+        ("share of the rarest tenth of tokens", words.rare, 0),
+    ],
+    "gpt-gerstgrasser": [
+        ("cross-entropy of held-out text", words.entropy, 0),
+        ("share of the rarest tenth of tokens", words.rare, 0),
+    ],
+    "vae": [
+        ("Fréchet distance", words.fd, 0),
+        ("recall", words.recall, 0),
+        ("effective classes", words.effective_classes, 0),
+    ],
+}
 
 
 def main() -> None:
@@ -61,6 +78,10 @@ def main() -> None:
     )  # fmt: skip
     environment.filters["commas"] = lambda n: f"{n:,}"
     options.docs.mkdir(parents=True, exist_ok=True)
+    for name, panels in PANELS.items():
+        if content["arms"][name]:
+            path = options.docs / "images" / "reproduction" / f"{name}.png"
+            out.print(f"Wrote {draw(path, content['arms'][name], panels)}.", highlight=False)
     for name in DOCUMENTS:
         path = options.docs / name
         path.write_text(environment.get_template(f"{name}.jinja").render(content))
@@ -103,7 +124,7 @@ def contents(options: argparse.Namespace, jobs: int) -> dict[str, Any]:
     """What the documents are filled with, from the results that are there."""
     scale: Scale = options.scale
     arms: dict[str, Sequence[Arm]] = {}
-    done, times = {}, {}
+    done = {}
     for name, experiment in EXPERIMENTS.items():
         folder = options.folder / name
         sweep = experiment.sweep(scale, options.seeds, options.generations)
@@ -111,13 +132,11 @@ def contents(options: argparse.Namespace, jobs: int) -> dict[str, Any]:
         cells = sweep.cells()
         reached = sum(standing(folder, cell).reaches(sweep.last) for cell in cells)
         done[name] = f"{reached} of {len(cells)} studies to generation {sweep.last}"
-        times[name] = minutes(folder)
     exact, band = options.folder / "exact.json", options.folder / "ngram" / BAND
     return {
         "words": words,
         "arms": arms,
         "done": done,
-        "minutes": times,
         "exact": json.loads(exact.read_text()) if exact.exists() else None,
         "band": json.loads(band.read_text()) if band.exists() else None,
         "scale": scale,

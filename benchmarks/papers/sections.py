@@ -1,8 +1,6 @@
 """The sections of `make papers`: which studies each makes, at the size for two cores and at the papers' own."""
 
-import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +17,6 @@ from loop.sweep.grid import Sweep, combinations, requested_sweep
 from loop.sweep.run import standing
 
 Scale = Literal["small", "full"]
-SECONDS = "seconds.json"  # what the studies took, over all runs that it took to make them
 
 
 @dataclass(frozen=True)
@@ -29,10 +26,12 @@ class Arm:
     Attributes:
         config: of the first.
         studies: their evidence, by seed.
+        seconds: that training and measuring each later generation took, all studies' together.
     """
 
     config: StudyConfig
     studies: Sequence[Evidence]
+    seconds: Sequence[float]
 
     @property
     def policy(self) -> DataPolicy:
@@ -74,31 +73,25 @@ class Experiment:
         )
         cells = requested.cells()
         missing = [cell for cell in cells if not standing(folder, cell).reaches(requested.last)]
-        if not missing:
-            return
-        began, file = time.monotonic(), folder / SECONDS
-        before = json.loads(file.read_text()) if file.exists() else 0.0
-        try:
-            if not run_sweep(folder, requested, jobs, as_json=False):
-                raise RuntimeError(f"Not all studies of {folder} could be made; run this again.")
-        finally:
-            if folder.exists():
-                file.write_text(json.dumps(before + time.monotonic() - began))
+        if missing and not run_sweep(folder, requested, jobs, as_json=False):
+            raise RuntimeError(f"Not all studies of {folder} could be made; run this again.")
 
     def arms(self, folder: Path, sweep: Sweep) -> list[Arm]:
         """The studies that are there, up to their last generation, by arm; arms without any are left out."""
         arms = []
         for together in combinations(sweep.cells()):
-            studies = []
+            studies, seconds = [], []
             for cell in together:
                 if (folder / cell.name).exists():
                     study = Study.open(folder / cell.name)
                     with closing(study.store):
-                        evidence = evidence_of(study)
+                        evidence, generations = evidence_of(study), study.store.generations()
                     if evidence.generations:
                         studies.append(evidence)
+                        taken = [generation.measurements.seconds for generation in generations]
+                        seconds += [some.train + some.evaluate for some in taken if some]
             if studies:
-                arms.append(Arm(together[0].config, studies))
+                arms.append(Arm(together[0].config, studies, seconds))
         return arms
 
 
@@ -161,9 +154,3 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "vae": ("vae",),
     "gpt": ("gpt-seddik", "gpt-gerstgrasser"),
 }
-
-
-def minutes(folder: Path) -> float | None:
-    """What the studies of a folder took, in minutes; None where nothing was timed."""
-    file = folder / SECONDS
-    return json.loads(file.read_text()) / 60 if file.exists() else None

@@ -116,9 +116,19 @@ def last(arms: Sequence[Arm]) -> int:
     return min(max(len(study.generations) for study in arm.studies) for arm in arms) - 1
 
 
+def cost(arms: Sequence[Arm]) -> str:
+    """The number of models that were retrained, and what one took, in words."""
+    seconds = [some for arm in arms for some in arm.seconds]
+    if not seconds:
+        return "none yet"
+    middle = float(np.median(seconds))
+    whole = sum(seconds) / 60
+    return f"{len(seconds):,}, each {middle:.1f} s to train and measure (median), {whole:.0f} minutes in all"
+
+
 def claims(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> list[RetrainingClaim]:
     """The verdicts on arms whose error is a figure, from generation `start` on."""
-    curves = []
+    curves, titles = [], {str(arm.policy): title(arm) for arm in arms}
     for arm in arms:
         rows = {study.seed: [figure(generation) for generation in study.generations[start:]] for study in arm.studies}
         whole = {
@@ -126,7 +136,8 @@ def claims(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> li
         }
         if whole:
             curves.append(ErrorCurves(arm.policy, whole))
-    return judge_family(name, curves) if curves else []
+    judged = judge_family(name, curves) if curves else []
+    return [claim.model_copy(update={"policy": titles[claim.policy]}) for claim in judged]
 
 
 def outcomes(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> list[str]:

@@ -193,5 +193,6 @@ def sentences(claims: Sequence[RetrainingClaim]) -> list[str]:
             outcome = "slows the degradation; whether it stops it the seeds can't tell"
         else:
             outcome = "may or may not slow the degradation"
-        said.append(f"{policy}: it {outcome} ({error}, {next(iter(own.values())).seeds} seeds).")
+        seeds = next(iter(own.values())).seeds
+        said.append(f"{policy}: it {outcome} ({error}, {seeds} seed{'s' * (seeds != 1)}).")
     return said
