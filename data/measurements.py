@@ -130,6 +130,9 @@ class LanguageFigures(Record):
     """
 
     tokens: str = Field(description="what a token is: a character, or a byte pair")
+    vocabulary: Count | None = Field(
+        default=None, description="tokens that laws are over; None where there are no laws"
+    )
     texts: Count = Field(description="fresh texts that the variety is of")
     cross_entropy: Mean | None = Field(
         default=None,

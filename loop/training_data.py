@@ -414,6 +414,8 @@ def curated_count(config: StudyConfig, n_real: int, t: int = 1) -> int:
     Under 'replace_grown' it is the size of the training set that 'accumulate' would have.
     """
     picks = config.curation.picks
+    if config.mix.origin == "generation" and t == 1:  # it stands for the real data
+        return picks or n_real
     if picks and config.policy.kind == "replace_grown":
         return n_real + t * picks
     return picks or config.policy.asked(n_real, t)

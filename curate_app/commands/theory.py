@@ -235,7 +235,7 @@ def mixing(
     seed: Seed = 0,
     json_: Json = False,
 ) -> None:
-    """How many real data it takes, and in what share (Kazdan et al. 2024): the error after retraining on a mix.
+    """The error after retraining on a mix, by the number and the share of real rows (Kazdan et al. 2024).
 
     Example: `curate theory mixing gaussian --rows 10,100,1000 --synthetic 0.1,0.5,0.9`
     """

@@ -4,6 +4,7 @@ Studies with `curation.k = 1` that differ in their data policy and their seed al
 of error. Intervals are Student's, over the seeds; what compares two policies is paired by seed.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from scipy.stats import t as student_t
 from loop.config import StudyConfig
 from loop.evidence.claims import TOLERANCE
 from loop.evidence.intervals import LEVEL
-from loop.evidence.schema import Estimate, Evidence, GenerationEvidence, RetrainingClaim, side_of
+from loop.evidence.schema import Z95, Deviation, Estimate, Evidence, GenerationEvidence, RetrainingClaim, side_of
 from loop.policy import DataPolicy
+from loop.theory.collapse import MeasuredMean, deviation_verdict
+from loop.theory.toy_models import spread
 
 FEWEST = 3  # generations that a slope is fitted to
 DIVERGES = "replace diverges"
@@ -98,7 +101,21 @@ def tv(generation: GenerationEvidence) -> float | None:
     return generation.divergence.tv and generation.divergence.tv.value
 
 
+def cross_entropy(generation: GenerationEvidence) -> float | None:
+    """The cross-entropy of held-out real text."""
+    by = generation.language
+    return by and by.cross_entropy and by.cross_entropy.value
+
+
+def l1(generation: GenerationEvidence) -> float | None:
+    """The mean L1 distance of next-token laws from generation 0's."""
+    by = generation.language
+    return by and by.l1_first and by.l1_first.value
+
+
 ERRORS: dict[str, Callable[[GenerationEvidence], float | None]] = {
+    "cross-entropy": cross_entropy,
+    "L1 of next-token laws": l1,
     "Fréchet distance": fd,
     "KL(p_ref || p_t)": kl_reverse,
     "total variation": tv,
@@ -172,6 +189,33 @@ def student(values: Sequence[float], level: float = LEVEL) -> Estimate:
     se = float(x.std(ddof=1) / np.sqrt(len(x)))
     reach = float(student_t.isf(level / 2, len(x) - 1)) * se
     return Estimate(value=float(x.mean()), se=se, low=float(x.mean()) - reach, high=float(x.mean()) + reach)
+
+
+def theorem_3_of(config: StudyConfig, generations: Sequence[GenerationEvidence]) -> Deviation | None:
+    """Theorem 3 of Seddik et al. at the latest generation of an n-gram control that mixes; None for all else.
+
+    The first law is generation 0's. The derived bound takes all tokens to have mass and S_0 to be 0: it is larger so.
+    """
+    by = generations[-1].language if len(generations) > 1 else None
+    draws, policy = config.network.draws, config.policy
+    if not (by and by.l1_first and by.vocabulary and draws and policy.is_mixed):
+        return None
+    off = spread(policy, draws, len(generations))
+    derived = math.sqrt(by.vocabulary * (1 - off[-1] / off[0]))
+    value, reach = by.l1_first.value, Z95 * by.l1_first.se
+    measured = MeasuredMean(value, value - reach, value + reach)
+    judged = deviation_verdict(measured, derived, draws, policy.asked(draws), by.vocabulary)
+    return Deviation(
+        real=draws,
+        synthetic=judged.synthetic,
+        vocabulary=by.vocabulary,
+        bound="inf" if judged.bound == math.inf else judged.bound,
+        verdict=judged.verdict,
+        measured=Estimate.of(value, by.l1_first.se),
+        derived=derived,
+        derived_verdict=judged.derived_verdict,
+        sentence=str(judged),
+    )
 
 
 def sentences(claims: Sequence[RetrainingClaim]) -> list[str]:

@@ -331,6 +331,24 @@ class CheckResult(_Part):
     t: int | None = Field(default=None, description="the generation whose slates it is about; None for the whole study")
 
 
+class Deviation(_Part):
+    """Theorem 3 of Seddik et al. 2024 (arXiv 2404.05090) against an n-gram control, and a derived bound beside it."""
+
+    real: int = Field(description="N: draws after each context that stand for real data")
+    synthetic: int = Field(description="n: draws after each context from the latest law")
+    vocabulary: int = Field(description="s: tokens")
+    bound: float | Literal["inf"] | None = Field(description="the theorem's; None where its condition isn't met")
+    verdict: Literal["holds", "fails", "can't tell", "vacuous", "condition not met"] = Field(
+        description="vacuous: the bound is over 2, which no L1 distance exceeds"
+    )
+    measured: Estimate = Field(description="mean L1 distance of next-token laws from generation 0's")
+    derived: float = Field(description="this project's bound, for any n")
+    derived_verdict: Literal["holds", "fails", "can't tell", "vacuous", "condition not met"] = Field(
+        description="on it"
+    )
+    sentence: str = Field(description="all of it in words")
+
+
 class RetrainingClaim(_Part):
     """A claim on retraining without choice, over the seeds of studies that differ in data policy and seed alone."""
 
@@ -391,6 +409,7 @@ class Evidence(_Part):
     tastes: list[TasteEvidence] = Field(
         default=[], description="of all raters together, and of those with the most picks; in a written report alone"
     )
+    theorem_3: Deviation | None = Field(default=None, description="of an n-gram control that mixes; None for all else")
     checks: list[CheckResult] = Field(description="of the stored picks and slates")
     summary: list[str] = Field(
         description="sentences: the change of the reward, the transmission, then one for each claim"

@@ -25,6 +25,7 @@ from loop.evidence.claims import KNOWN_GAIN, Loop, ceilings, examine, floors
 from loop.evidence.intervals import CLAIMS, LEVEL, all_pairs, ratio_of
 from loop.evidence.people import ranking, utility_gains, win_rates
 from loop.evidence.prediction import FromStart, Moments, difference_and_se, value_and_se
+from loop.evidence.retraining import theorem_3_of
 from loop.evidence.schema import (
     VERSION,
     CheckResult,
@@ -261,6 +262,7 @@ def assess(
         checks=[],
         summary=[],
         own_picks=history.own_picks,
+        theorem_3=theorem_3_of(config, generations),
     )
     return evidence.model_copy(update={"summary": summary(evidence)})
 

@@ -221,7 +221,7 @@ def test_the_first_generations_texts_stand_for_the_real_data(make_text: Make, ru
                           "curation.picks=0", "evaluation.samples=100"), 3)  # fmt: skip
     of = [row.measurements.training for row in study.store.generations() if row.measurements.training]
     assert [training.shares_asked for training in of] == [(0, 1), pytest.approx((2 / 3, 1 / 3)), of[1].shares_asked]
-    assert [training.rows for training in of] == [(0, 50), (50, 50), (50, 50)]
+    assert [training.rows for training in of] == [(0, 100), (100, 50), (100, 50)]  # N rows stand for the real data
     evidence = evidence_of(study, leave=False)
     assert all(abs(row.transmission.z) < 4 for row in evidence.generations[1:] if row.transmission)
     assert all(row.floors == {} and row.predicted_from_start is None for row in evidence.generations)

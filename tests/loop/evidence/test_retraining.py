@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from data.measurements import LanguageFigures, Mean
 from loop.evidence.retraining import (
     BOUNDED,
     DIVERGES,
@@ -13,8 +14,11 @@ from loop.evidence.retraining import (
     judge_family,
     sentences,
     student,
+    theorem_3_of,
 )
+from loop.evidence.schema import Deviation, GenerationEvidence
 from loop.policy import DataPolicy
+from loop.study import configure
 from loop.theory.toy_models import LinearModel, simulate_in_blocks
 
 REPLACE, ACCUMULATE, MIX = DataPolicy("replace"), DataPolicy("accumulate"), DataPolicy("mix", 1.0)
@@ -100,3 +104,28 @@ def test_the_vaes_exception_is_said_in_words():
     ]
     claims = judge_family("error", [curves_of(REPLACE, t + noise), curves_of(ACCUMULATE, np.minimum(t, 2) + noise)])
     assert sentences(claims)[1] == "accumulate: it stays bounded (error, 3 seeds)."
+
+
+def control(l1: float, *, lam: float = 1.0, draws: int = 100) -> Deviation | None:
+    """Theorem 3 at generation 2 of an n-gram control over 600 tokens, with such a distance from generation 0."""
+    config = configure("text", [f"mix.lam={lam}", f"network.draws={draws}", "network.interpolated=false",
+                                "curation.k=1", "curation.picks=0"])  # fmt: skip
+    figures = LanguageFigures(
+        tokens="character", vocabulary=600, texts=1, l1_first=Mean(value=l1, se=0.001), distinct=(), distinct_n=(),
+        rare_share=Mean(value=0.1), type_lengths=(), types=(), examples=(),
+    )  # fmt: skip
+    generation = GenerationEvidence.model_construct(language=figures)
+    return theorem_3_of(config, [generation] * 3)
+
+
+def test_theorem_3_is_judged_on_an_n_gram_control_that_mixes_and_on_nothing_else():
+    judged = control(0.2)
+    assert judged is not None and judged.verdict == "vacuous" and judged.derived_verdict == "holds"
+    alpha2, b = 0.25, 0.25 * 0.99
+    assert judged.derived == pytest.approx(math.sqrt(600 * alpha2 / 100 * (1 - b**2) / (1 - b)))
+    assert "vacuous: the bound is 7.6e+27" in judged.sentence
+    grown = control(1.9, lam=10)
+    assert grown is not None and grown.synthetic == 1_000 and grown.verdict == "condition not met"
+    assert grown.derived_verdict == "fails"
+    assert control(0.2, lam=math.inf) is None
+    assert theorem_3_of(configure("moons", []), [GenerationEvidence.model_construct(language=None)] * 2) is None
