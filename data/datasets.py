@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from data.config import DataConfig, DatasetName
 from data.designs import dimension, load_designs
-from data.downloads import default_cache
+from data.downloads import DownloadError, default_cache
 from data.text import Vocabulary, load_corpus, vocabulary_of, windows
 
 SIDE = 8  # images are compared at so many pixels a side
@@ -255,12 +255,18 @@ def fashion(config: DataConfig, part: Literal["train", "test"], cache: Path | No
 
     Raises:
         ValueError: the folder hasn't got the files, or they aren't idx files of such images.
-        OSError: the download failed.
+        DownloadError: the download failed.
     """
     if not config.path:
         from torchvision.datasets import FashionMNIST
 
-        downloaded = FashionMNIST(str(cache or default_cache()), train=part == "train", download=True)
+        try:
+            downloaded = FashionMNIST(str(cache or default_cache()), train=part == "train", download=True)
+        except (OSError, RuntimeError) as error:
+            raise DownloadError(
+                f"Fashion-MNIST couldn't be downloaded ({' '.join(str(error).split())}); try again, or set data.path to a "
+                "folder with its four idx files, such as that of Debian's package dataset-fashion-mnist."
+            ) from error
         pixels, labels = downloaded.data.numpy(), downloaded.targets.numpy()
     else:
         name = {"train": "train", "test": "t10k"}[part]

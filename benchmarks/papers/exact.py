@@ -66,7 +66,7 @@ class BandPoint:
     @property
     def is_inside(self) -> bool:
         """True if the mean lies within the band."""
-        return self.low <= self.measured <= self.high
+        return bool(self.low <= self.measured <= self.high)
 
 
 def band(

@@ -173,7 +173,7 @@ def band_row(points: Sequence[dict[str, Any]], policy: str, name: str) -> dict[s
     return {
         "policy": policy,
         "name": name,
-        "inside": sum(point["inside"] for point in own),
+        "inside": int(sum(point["inside"] for point in own)),
         "points": len(own),
         "exact": final["exact"],
         "measured": final["measured"],

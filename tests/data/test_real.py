@@ -17,6 +17,7 @@ from PIL import Image
 
 from data import datasets
 from data.config import DataConfig
+from data.downloads import DownloadError
 
 SHARED_CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.gz"
 
@@ -213,3 +214,26 @@ def test_fashion_mnist_is_read_from_idx_files_gzipped_or_not(tmp_path: Path):
             (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
         with pytest.raises(ValueError, match=message):
             datasets.load(config, 0)
+
+
+def test_fashion_mnist_is_downloaded_once_and_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch):
+    from torchvision.datasets import FashionMNIST
+
+    rng, folder = np.random.default_rng(0), tmp_path / "server"
+    folder.mkdir()
+    for part, n in (("train", 12), ("t10k", 5)):
+        for kind, values in (("images-idx3", rng.integers(256, size=(n, 28, 28))), ("labels-idx1", np.arange(n) % 10)):
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(values)))
+    sums = [(file.name, hashlib.md5(file.read_bytes()).hexdigest()) for file in sorted(folder.iterdir())]  # noqa: S324
+    monkeypatch.setattr(FashionMNIST, "resources", sums)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{http.server_port}/"])
+        config = DataConfig(dataset="fashion")
+        assert len(datasets.load(config, 0, cache=tmp_path / "cache")) == 12
+        http.shutdown()
+    held_out = datasets.load_test(config, cache=tmp_path / "cache")  # the server is gone
+    assert held_out is not None and len(held_out) == 5
+    with pytest.raises(DownloadError, match="set data.path to a folder with its four idx files"):
+        datasets.load(config, 0, cache=tmp_path / "other")
