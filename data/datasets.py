@@ -264,8 +264,8 @@ def fashion(config: DataConfig, part: Literal["train", "test"], cache: Path | No
             downloaded = FashionMNIST(str(cache or default_cache()), train=part == "train", download=True)
         except (OSError, RuntimeError) as error:
             raise DownloadError(
-                f"Fashion-MNIST couldn't be downloaded ({' '.join(str(error).split())}); try again, or set data.path to a "
-                "folder with its four idx files, such as that of Debian's package dataset-fashion-mnist."
+                f"Fashion-MNIST couldn't be downloaded ({' '.join(str(error).split())}); try again, or set data.path "
+                "to a folder with its four idx files, such as that of Debian's package dataset-fashion-mnist."
             ) from error
         pixels, labels = downloaded.data.numpy(), downloaded.targets.numpy()
     else:

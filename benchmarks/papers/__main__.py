@@ -130,8 +130,10 @@ def contents(options: argparse.Namespace, jobs: int) -> dict[str, Any]:
         sweep = experiment.sweep(scale, options.seeds, options.generations)
         arms[name] = experiment.arms(folder, sweep) if folder.exists() else []
         cells = sweep.cells()
-        reached = sum(standing(folder, cell).reaches(sweep.last) for cell in cells)
-        done[name] = f"{reached} of {len(cells)} studies to generation {sweep.last}"
+        states = [standing(folder, cell) for cell in cells]
+        reached, least = sum(state.reaches(sweep.last) for state in states), min(state.t or 0 for state in states)
+        rest = f", the others to generation {least} at least" if reached < len(cells) and least else ""
+        done[name] = f"{reached} of {len(cells)} studies got to generation {sweep.last}{rest}"
     exact, band = options.folder / "exact.json", options.folder / "ngram" / BAND
     return {
         "words": words,

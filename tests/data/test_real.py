@@ -224,7 +224,7 @@ def test_fashion_mnist_is_downloaded_once_and_a_failed_download_says_what_to_do(
     for part, n in (("train", 12), ("t10k", 5)):
         for kind, values in (("images-idx3", rng.integers(256, size=(n, 28, 28))), ("labels-idx1", np.arange(n) % 10)):
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(values)))
-    sums = [(file.name, hashlib.md5(file.read_bytes()).hexdigest()) for file in sorted(folder.iterdir())]  # noqa: S324
+    sums = [(file.name, hashlib.md5(file.read_bytes()).hexdigest()) for file in sorted(folder.iterdir())]
     monkeypatch.setattr(FashionMNIST, "resources", sums)
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
@@ -235,5 +235,5 @@ def test_fashion_mnist_is_downloaded_once_and_a_failed_download_says_what_to_do(
         http.shutdown()
     held_out = datasets.load_test(config, cache=tmp_path / "cache")  # the server is gone
     assert held_out is not None and len(held_out) == 5
-    with pytest.raises(DownloadError, match="set data.path to a folder with its four idx files"):
+    with pytest.raises(DownloadError, match=r"set data\.path to a folder with its four idx files"):
         datasets.load(config, 0, cache=tmp_path / "other")
