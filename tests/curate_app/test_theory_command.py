@@ -238,7 +238,8 @@ def test_real_rows_and_the_share_of_synthetic_ones_make_a_grid(theory: Theory):
         known = [cell for cell in cells if cell["exact"] is not None]
         assert len(known) == 6 and all(abs(cell["simulated"] - cell["exact"]) < 4 * cell["se"] for cell in known)
         few, many = ([cell["exact"] for cell in cells if cell["rows"] == n] for n in (20, 80))
-        assert model == "kde" or (few == sorted(few) and all(a > b for a, b in zip(few, many, strict=True)))
+        if model != "kde":  # real rows help, whatever the share
+            assert all(a > b for a, b in zip(few, many, strict=True))
     shown = theory("mixing", "gaussian", *options).stdout
     assert "90% synthetic" in shown and "exact" in shown and max(map(len, shown.splitlines())) <= 80
     for wrong in (("--rows", "20,x"), ("--synthetic", "1"), ("--rows", "20,20")):
