@@ -145,6 +145,7 @@ EXPERIMENTS = {
         {"small": "vae-digits", "full": "vae-fashion"},
         {"mix.policy": ["replace", "accumulate"]},
         {"small": 10, "full": 20},
+        {"small": ("train.pretrain_steps=300",)},
     ),
 }  # fmt: skip
 SECTIONS: dict[str, tuple[str, ...]] = {

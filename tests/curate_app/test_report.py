@@ -18,7 +18,7 @@ from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.report import tables
 from curate_app.report.charts import study_charts, win_rates, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
-from curate_app.report.pages import lede, page, pretty, setup_sentence
+from curate_app.report.pages import comparison_json, comparison_page, lede, page, pretty, setup_sentence
 from curate_app.report.pictures import Gallery
 from curate_app.report.tables import intervals, preferred
 from data.records import Pick
@@ -442,3 +442,29 @@ def test_the_setup_says_which_data_train(evidence: Evidence, policy: str, lam: f
     )
     unchosen = setup_sentence(changed.model_copy(update={"k": 1}))
     assert "pick the only sample of each slate, which is no choice, and" in unchosen
+
+
+def test_a_comparison_judges_retraining_without_choice_over_seeds(evidence: Evidence):
+    """Studies of one sample a slate that differ in policy and seed alone; no section where people or users choose."""
+    studies = []
+    for kind in ("replace", "accumulate"):
+        for seed in range(3):
+            config = {**evidence.config, "seed": seed, "mix": {**evidence.config["mix"], "policy": kind}}
+            rows = []
+            for row in evidence.generations:
+                assert row.divergence.tv is not None
+                rising = row.divergence.tv.model_copy(
+                    update={"value": (0.1 + 0.01 * seed) * row.t * (kind == "replace")}
+                )
+                divergence = row.divergence.model_copy(update={"density": None, "tv": rising})
+                rows.append(row.model_copy(update={"divergence": divergence}))
+            changes = {"config": config, "seed": seed, "k": 1, "generations": rows, "policy": kind}
+            studies.append(evidence.model_copy(update=changes))
+    galleries, names = [Gallery([])] * 6, [f"s{i}" for i in range(6)]
+    text = comparison_page(studies, galleries, names, title="two policies")
+    assert "replace: it diverges (total variation, 3 seeds)." in text
+    assert "accumulate: it slows the degradation; whether it stops it the seeds can" in text  # too few generations
+    claims = json.loads(comparison_json(studies))["retraining"]
+    assert [(claim["policy"], claim["verdict"]) for claim in claims] == [("replace", "holds"), ("accumulate", "holds")]
+    chosen = [study.model_copy(update={"k": 2}) for study in studies]
+    assert "Retraining without choice" not in comparison_page(chosen, galleries, names, title="chosen")
