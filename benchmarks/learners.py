@@ -1,33 +1,39 @@
 """Each learner against its own population law: moons and gaussians, from one generation 0 a seed; and DPO on digits.
 
-    make learners                                     # five seeds; writes docs/learners.md (half an hour on two cores)
-    python benchmarks/learners.py --seeds 1 --only moons --out t.md
+    make learners                                     # writes docs/learners.md (25 minutes on two cores)
+    python benchmarks/learners.py --only moons --keep runs.json     # in parts: what is kept is joined in the document
 
-All arms of a seed learn from the same generation 0; those with the same K see the same slates and picks. Intervals are
-Student's, over seeds.
+All arms of a seed learn from the same generation 0; those with the same K and number of picks see the same slates and
+picks. Intervals are Student's, over seeds.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import commit, machine
 from scipy.stats import t as student
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "learners.md"
+BEGIN, END = "<!-- written by benchmarks/learners.py -->", "<!-- end of what benchmarks/learners.py writes -->"
+SEEDS = {"moons": 5, "gaussians": 5, "digits": 3}
 GAMMA = 2.0
+FEW = 300  # picks
 POINTS = ("curation.k=4", "curation.picks=5000", "mix.lam=inf", f"reward.gamma={GAMMA}", "evaluation.samples=5000")
 DIGITS = ("curation.k=4", "curation.picks=1200", "mix.lam=inf", "reward.kind=class_prob", "reward.target=7",
           f"reward.gamma={GAMMA}", "evaluation.samples=1000")  # fmt: skip
 PREFERENCE = ("dpo", "luce_dpo")
-LAWS = 2_000  # samples that a divergence from the parent is a mean over
+PLAIN, UNANCHORED = ("learner.reference_steps=0", "learner.anchor=0"), ("learner.anchor=0",)
+LAWS = 1_000  # samples that a divergence from the parent is a mean over
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,30 @@ class Arm:
     settings: tuple[str, ...]
 
 
-ARMS = (
-    Arm("curate", ()),
-    Arm("curate, K = inf", ('curation.k="inf"',)),
-    Arm("reward_weighted, τ = 1", ("learner.kind=reward_weighted",)),
-    Arm("best_of_k, K = 4", ("learner.kind=best_of_k",)),
-    *(
-        Arm(f"{kind}, β = {beta:g}" + (f", {steps:,} steps" if steps != 1_000 else ""),
-            (f"learner.kind={kind}", f"learner.beta={beta}", f"train.finetune_steps={steps}"))
-        for kind in PREFERENCE
-        for beta, steps in ((1.0, 1_000), (2.0, 1_000))
+BOTH = tuple(
+    Arm(f"{kind}, β = {beta:g}", (f"learner.kind={kind}", f"learner.beta={beta}"))
+    for beta in (1.0, 2.0)
+    for kind in PREFERENCE
+)
+ON_FEW = tuple(Arm(f"{kind}, β = 1, {FEW} picks", (f"learner.kind={kind}", f"curation.picks={FEW}"))
+               for kind in PREFERENCE)  # fmt: skip
+LOSS_ALONE = Arm("luce_dpo, β = 1, its loss alone", ("learner.kind=luce_dpo", *PLAIN))
+ARMS = {
+    "gaussians": (
+        Arm("curate", ()),
+        Arm("curate, K = inf", ('curation.k="inf"',)),
+        Arm("reward_weighted, τ = 1", ("learner.kind=reward_weighted",)),
+        Arm("best_of_k, K = 4", ("learner.kind=best_of_k",)),
+        *BOTH,
     ),
-)  # fmt: skip
-ON_DIGITS = (
-    Arm("curate", ()),
-    *(Arm(f"{kind}, β = {beta:g}", (f"learner.kind={kind}", f"learner.beta={beta}"))
-      for kind in PREFERENCE for beta in (1.0, 0.3)),
-)  # fmt: skip
+    "digits": (Arm("curate", ()), *BOTH, *ON_FEW, LOSS_ALONE),
+}
+ARMS["moons"] = (
+    *ARMS["gaussians"],
+    *ON_FEW,
+    Arm("luce_dpo, β = 1, no anchor", ("learner.kind=luce_dpo", *UNANCHORED)),
+    LOSS_ALONE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ class Outcome:
         transmission: of E[w], measured over predicted gain.
         kl: KL(p_1 || p_0), measured from exact densities; NaN for images.
         kl_target: of the population law, on generation 0's samples.
-        fd: Fréchet distance from the real images; NaN for points.
+        fd: Fréchet distance from the real data: of images by their features, of points by their coordinates.
         seconds: of training.
     """
 
@@ -87,23 +100,23 @@ class Outcome:
     seconds: float
 
 
-def run_seed(dataset: str, seed: int) -> list[Outcome]:
-    """All arms of one seed."""
+def run_seed(dataset: str, seed: int) -> dict[str, Any]:
+    """All arms of one seed: the outcomes, and the seconds that they took together."""
     from threadpoolctl import threadpool_limits
 
     from loop.simulate import simulate
     from loop.study import Study, configure
 
-    arms, shared = (ON_DIGITS, DIGITS) if dataset == "digits" else (ARMS, POINTS)
-    outcomes, donor = [], None
+    arms, shared = ARMS[dataset], DIGITS if dataset == "digits" else POINTS
+    outcomes, donor, started = [], None, time.monotonic()
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         for number, arm in enumerate(arms):
             config = configure(dataset, [*shared, *arm.settings], seed=seed)
             study = Study.create(Path(folder) / str(number), config)
             simulate(study, 1, lambda *_: None, donor)
-            outcomes.append(outcome(study))
+            outcomes.append(asdict(outcome(study)))
             donor = donor or study
-    return outcomes
+    return {"outcomes": outcomes, "seconds": time.monotonic() - started}
 
 
 def outcome(study) -> Outcome:
@@ -123,9 +136,22 @@ def outcome(study) -> Outcome:
         ratio.value if ratio else float("nan"),
         kl,
         kl_target,
-        float(distances.fd) if distances and distances.fd is not None else float("nan"),
+        float(distances.fd) if distances and distances.fd is not None else distance_of_points(study),
         seconds.train if seconds else float("nan"),
     )
+
+
+def distance_of_points(study) -> float:
+    """Fréchet distance of generation 1's points from the real ones; NaN where they weren't stored."""
+    import torch
+
+    from model.fidelity import FeatureMoments, frechet_distance
+
+    evaluated = study.store.evaluation(1)
+    if evaluated is None or evaluated.points is None:
+        return float("nan")
+    own = FeatureMoments.of(torch.from_numpy(np.asarray(evaluated.points)).double())
+    return frechet_distance(FeatureMoments.of(torch.from_numpy(np.asarray(study.real.x)).double()), own)
 
 
 def divergences(study) -> tuple[float, float]:
@@ -165,10 +191,9 @@ def interval(values: Sequence[float], digits: int = 2) -> str:
 
 def table(dataset: str, runs: list[list[Outcome]]) -> str:
     """The table of a data set: a row for each arm, means over seeds."""
-    digits = dataset == "digits"
-    arms = ON_DIGITS if digits else ARMS
+    digits, arms = dataset == "digits", ARMS[dataset]
     head = ["learner", "E[r] before", "by its law", "measured", "transmission of E[w]"]
-    head += ["FD"] if digits else ["KL(p₁‖p₀) of its law", "measured"]
+    head += ["FD"] if digits else ["KL(p₁‖p₀) of its law", "measured", "FD"]
     lines = ["| " + " | ".join([*head, "training, s"]) + " |", "|" + "---|" * (len(head) + 1)]
     for number, arm in enumerate(arms):
         of = [run[number] for run in runs]
@@ -178,103 +203,80 @@ def table(dataset: str, runs: list[list[Outcome]]) -> str:
             f"{np.mean([row.predicted for row in of]):.2f}",
             interval([row.measured for row in of]),
             interval([row.transmission for row in of]),
-            *([interval([row.fd for row in of])] if digits else [
-                f"{np.mean([row.kl_target for row in of]):.2f}", interval([row.kl for row in of])
-            ]),
+            *([] if digits else [f"{np.mean([row.kl_target for row in of]):.2f}", interval([row.kl for row in of])]),
+            interval([row.fd for row in of]),
             f"{np.mean([row.seconds for row in of]):.0f}",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def paired(runs: list[list[Outcome]], arms: Sequence[Arm], first: str, second: str) -> str:
-    """E[r] of one arm less another's, paired by seed."""
+def paired(runs: list[list[Outcome]], arms: Sequence[Arm], first: str, second: str, figure: str = "measured") -> str:
+    """A figure of one arm less another's, paired by seed; E[r] unless named."""
     names = [arm.name for arm in arms]
     i, j = names.index(first), names.index(second)
-    return interval([run[i].measured - run[j].measured for run in runs], 3)
+    return interval([getattr(run[i], figure) - getattr(run[j], figure) for run in runs], 3)
 
 
-HEAD = """# Learners: other ways to use the same slates
-
-`learner.kind` says how a round's slates become the next generation. Each has a law that it would reach with unlimited
-slates and a perfect generator, p being the parent's law, so prediction, transmission and verdicts speak of each:
-
-| `learner.kind` | trains on | population law | source |
-|---|---|---|---|
-| `curate` | what was picked | `p H^K` | Ferbach et al. 2024; the same as RAFT, ReST, fine-tuning on the chosen |
-| `reward_weighted` | all samples, by `exp(τ r)` | `p exp(τ r) / Z`; at τ = 1 it is K = ∞ | 2502.06061, for flows |
-| `best_of_k` | the best of each slate | `K p F^(K-1)`, KL at most log K − (K−1)/K | BOND (2407.14622) |
-| `dpo` | the picked one against one other | at its optimum `p exp(r / β) / Z` | Diffusion-DPO (2311.12908) |
-| `luce_dpo` | the picked one against all others | the same | derived for this project (`model/preferences.py`) |
-
-`reward_weighted` and `best_of_k` go by the study's reward where simulated users pick, and by utilities fitted to all
-picks so far where people do. Real data join the first three by λ. `dpo` and `luce_dpo` learn from slates alone
-(`mix.lam = inf`), work for flows, and estimate the log-likelihood ratio by the flow-matching loss weighted by t / (1
-− t), over `learner.draws` pairs of time and noise that the slate's items and both models share. Where users lapse or
-favour a position no law is claimed of them. The theorem's own claims (C1 to C6) are about `curate`.
-
-    curate simulate S --preset moons --set curation.k=4 --set learner.kind=luce_dpo --set learner.beta=1
-    curate replay MY-STUDY --learner dpo --out BY-DPO      # on the picks that there are, people's too
-
-A replay by `dpo` or `luce_dpo` sets mix.lam to inf by itself; `reward_weighted` and `best_of_k` keep the study's.
-Studies of simulated users store the images of what wasn't picked only with another learner than `curate`, so a log of
-images that `curate` made can't be replayed by these; people's can.
-
-## Which did people like best?
-
-A replay says what another learner makes of the same picks, not whether people like it better. Ask them:
-
-    curate audit MY-STUDY BY-DPO BY-BEST-OF-K --out AUDIT --set stop.raters=40
-    curate serve AUDIT
-    curate report AUDIT
-
-AUDIT is a study of its own. Its generations 0, 1, ... are copies of the studies' last generations (`--generation T`
-of all, `STUDY@T` of one; the same study twice, as in `MY-STUDY MY-STUDY@0`, shows what the loop did). All its slates
-are pairs of two studies' samples, each pair of studies equally often and in either order; neither the page nor its
-requests say which is whose. Nothing is ever trained. Pages, reward and data are the first study's, without its panel;
-each generator is sampled with its own study's settings. Change the texts in `study.toml` first where they speak of
-training.
-
-The report has a win rate for each pair, the mean over raters of each one's share of comparisons won. Intervals are
-those of [audit slates in a study](crowd.md#win-rates-while-it-runs): always valid, or for the number of raters that
-`stop.raters` sets before the first pick. A verdict needs the interval at 5% over the number of pairs to exclude one
-half; a study is called best where it is so preferred to each of the others. The theory's claims, predictions and
-transmission are not applicable. Exports have `purpose` audit, and `sample_generation` is the number in AUDIT (`curate
-status` lists which is whose). `curate crowd` rehearses an audit; `curate simulate` and `curate replay` refuse it.
-"""
+def gap(runs: list[list[Outcome]], arms: Sequence[Arm], name: str) -> str:
+    """E[r] of an arm less that of its law, by seed."""
+    i = [arm.name for arm in arms].index(name)
+    return interval([run[i].measured - run[i].predicted for run in runs], 3)
 
 
-def document(results: dict[str, list[list[Outcome]]], seeds: int, took_s: float) -> str:
-    """docs/learners.md."""
-    parts = [HEAD, f"## Measured\n\nOne round from one generation 0, r = {GAMMA:g} times a ball's (points) or "
-             f"a class's probability (digits), K = 4, pure loop, {seeds} seeds (means, 95% intervals of Student over "
-             f"seeds); {machine()}{commit()}, {took_s / 60:.0f} min. Transmission: measured over predicted gain "
-             "of E[w], by the learner's own law."]  # fmt: skip
+def measured(results: dict[str, list[list[Outcome]]], took_s: float) -> str:
+    """What the document says of the runs."""
+    seeds = ", ".join(f"{dataset} {len(runs)}" for dataset, runs in results.items())
+    parts = [
+        f"One round from one generation 0, r = {GAMMA:g} times a ball's (points) or a class's probability (digits), K "
+        f"= 4, 5,000 picks (digits 1,200), pure loop; seeds: {seeds}. Means, with 95% intervals of Student over seeds; "
+        f"{machine()}{commit()}, {took_s / 60:.0f} min on two cores. Transmission: measured over predicted gain of "
+        "E[w], by the learner's own law. FD: Fréchet distance from the real data, of points by their coordinates."
+    ]
     for dataset, runs in results.items():
         parts.append(f"### {dataset}\n\n{table(dataset, runs)}")
-        arms = ON_DIGITS if dataset == "digits" else ARMS
-        difference = paired(runs, arms, "luce_dpo, β = 1", "dpo, β = 1")
-        parts.append(f"On the same picks, E[r] by luce_dpo less that by dpo at β = 1: {difference}.")
+        arms, few = ARMS[dataset], (f", {FEW} picks", f"{FEW} picks")
+        for suffix, picks in (("", "picks"), few) if ON_FEW[0] in arms else (("", "picks"),):
+            names = [f"{kind}, β = 1{suffix}" for kind in ("luce_dpo", "dpo")]
+            reward, distance = (paired(runs, arms, *names, figure=figure) for figure in ("measured", "fd"))
+            parts.append(f"On the same {picks}, luce_dpo less dpo at β = 1: E[r] {reward}; FD {distance}.")
         if dataset != "digits":
             equal = paired(runs, arms, "reward_weighted, τ = 1", "curate, K = inf")
             parts.append(f"E[r] by reward_weighted at τ = 1 less that by curate at K = inf: {equal}.")
+            gaps = (f"{kind} {gap(runs, arms, f'{kind}, β = {beta:g}')} at β = {beta:g}"
+                    for kind in PREFERENCE for beta in (1.0, 2.0))  # fmt: skip
+            parts.append(f"E[r] less that of p exp(r / β): {', '.join(gaps)}.")
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
-    """Runs all seeds and writes the page."""
+    """Runs all seeds and writes the section of the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", default=["moons", "gaussians", "digits"])
+    parser.add_argument("--seeds", type=int, help="of each data set; left out: " + str(SEEDS))
+    parser.add_argument("--only", nargs="*", default=list(SEEDS), choices=list(SEEDS))
+    parser.add_argument("--keep", type=Path, help="a file of results: those in it aren't run again")
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, default=DOCUMENT)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    started, results = time.monotonic(), {}
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        for dataset in options.only:
-            results[dataset] = list(pool.map(run_seed, [dataset] * options.seeds, range(options.seeds)))
-            print(table(dataset, results[dataset]), flush=True)
-    options.out.write_text(document(results, options.seeds, time.monotonic() - started), encoding="utf-8")
+    kept = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        wanted = [(dataset, seed) for dataset in options.only for seed in range(options.seeds or SEEDS[dataset])]
+        missing = [(dataset, seed) for dataset, seed in wanted if f"{dataset} {seed}" not in kept]
+        runs = [pool.submit(run_seed, dataset, seed) for dataset, seed in missing]
+        for (dataset, seed), run in zip(missing, runs, strict=True):
+            kept[f"{dataset} {seed}"] = run.result()
+            print(f"{dataset}, seed {seed}: {kept[f'{dataset} {seed}']['seconds']:.0f} s", flush=True)
+            if options.keep:
+                options.keep.write_text(json.dumps(kept), encoding="utf-8")
+    results: dict[str, list[list[Outcome]]] = {dataset: [] for dataset in SEEDS}
+    for name, run in kept.items():
+        results[name.split()[0]].append([Outcome(**row) for row in run["outcomes"]])
+    text = measured({dataset: runs for dataset, runs in results.items() if runs},
+                    sum(run["seconds"] for run in kept.values()) / 2)  # fmt: skip
+    page = options.out.read_text(encoding="utf-8") if options.out.exists() else f"{BEGIN}\n{END}\n"
+    before, _, rest = page.partition(BEGIN)
+    options.out.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

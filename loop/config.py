@@ -447,12 +447,10 @@ class StudyConfig(_Table):
             raise ValueError("learner.kind 'reward_weighted' is K = infinity itself: set curation.k to a number")
         if self.curation.extend == "proxy":
             raise ValueError(f"learner.kind '{kind}' needs no proxy's picks: set curation.extend = \"none\"")
-        if kind in PREFERENCE_LEARNERS and (self.conditions or self.data.conditions != "none"):
-            raise ValueError(f"learner.kind '{kind}' doesn't learn under conditions yet; use curate, or remove them")
         if kind in PREFERENCE_LEARNERS and not self.policy.is_pure:
             raise ValueError(f"learner.kind '{kind}' learns from slates alone: set mix.lam = inf")
-        if kind in PREFERENCE_LEARNERS and self.network.kind not in ("mlp", "digits", "unet"):
-            raise ValueError(f"learner.kind '{kind}' needs a flow; network.kind is '{self.network.kind}'")
+        if kind in PREFERENCE_LEARNERS and self.network.kind not in ("mlp", "digits", "unet", "diffusers"):
+            raise ValueError(f"learner.kind '{kind}' needs a flow or diffusers; network.kind is '{self.network.kind}'")
         if kind in PREFERENCE_LEARNERS and self.train.restart:
             raise ValueError(f"learner.kind '{kind}' starts from the parent: set train.restart = false")
 

@@ -86,9 +86,11 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     snapshotter = Snapshotter(path.with_suffix(".partial"), training_name)
     resumed = from_main(snapshotter.path.exists)
     on_step = partial(report, "training")
+    learner = config.learner if config.learner.kind in PREFERENCE_LEARNERS else None
     if isinstance(parent, Flow):
-        learner = config.learner if config.learner.kind in PREFERENCE_LEARNERS else None
         child = parent.fit(training, None if config.train.restart else parent, seed, on_step, snapshotter, learner)
+    elif learner is not None:  # settings allow it to diffusers' generators alone
+        child = parent.fit(training, parent, seed, on_step, learner=learner)  # type: ignore[call-arg]
     else:
         child = parent.fit(training, None if config.train.restart else parent, seed, on_step)
     trained = time.monotonic()

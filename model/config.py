@@ -190,7 +190,18 @@ class LearnerConfig(_Table):
         default=1.0, gt=0, description="dpo, luce_dpo: aim at the parent's law times exp(r / beta); small ones go far"
     )
     draws: int = Field(
-        default=8, ge=1, description="dpo, luce_dpo: pairs of time and noise behind each estimate of a log-likelihood"
+        default=8, ge=2, description="dpo, luce_dpo: pairs of time and noise behind each estimate of a log-likelihood"
+    )
+    reference_steps: NonNegativeInt | Literal["auto"] = Field(
+        default="auto",
+        description="dpo, luce_dpo of flows: steps that first fit the reference to independent pairs of noise and the "
+        "parent's samples; auto: as many as train.finetune_steps; 0: the parent as it is",
+    )
+    anchor: float = Field(
+        default=0.2,
+        ge=0,
+        description="dpo, luce_dpo of flows: weight of flow matching on the parent's samples, by the ratio of the laws "
+        "that the log-likelihoods claim; 0: DPO's loss alone",
     )
 
 

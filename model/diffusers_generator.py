@@ -4,8 +4,9 @@ Pixels (DDPM, DDIM), classes (DiT, or a UNet2DModel with class embeddings) and p
 The pipeline lies in a folder or on the Hub, and only once in memory: a generation is what training changed of it, the
 LoRA adapter or the denoiser's weights, with the SHA-256 of the base that this goes with. diffusers is imported late.
 
-Source: the loss, Ho et al. 2020 (arXiv 2006.11239), of Flux Lipman et al. 2022 (arXiv 2210.02747); LoRA, Hu et al. 2021
-(arXiv 2106.09685); guidance, Ho and Salimans 2022 (arXiv 2207.12598). Settings are named as in diffusers' scripts.
+Source: the loss, Ho et al. 2020 (arXiv 2006.11239), of Flux Lipman et al. 2022 (arXiv 2210.02747); DPO, Wallace et al.
+2023 (arXiv 2311.12908); LoRA, Hu et al. 2021 (arXiv 2106.09685); guidance, Ho and Salimans 2022 (arXiv
+2207.12598). Settings are named as in diffusers' scripts.
 """
 
 import hashlib
@@ -25,8 +26,10 @@ from torch import nn
 
 from model import checkpoint
 from model.compute import autocast, device, precision_of, uses_bf16
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.config import LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.interfaces import Conditions, OnStep, TrainingData
+from model.preferences import Preferences, exchanged, slates_of
+from model.sampling import Velocity
 from model.training import REPORT_STEPS, NonFiniteLossError, ahead, ema_decay, learning_rate, mirrored
 
 PIPELINES = {
@@ -41,6 +44,7 @@ DENOISERS = ("unet", "transformer")
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]  # what diffusers' scripts adapt
 TEXT_RANK = 4  # diffusers' train_text_to_image_lora.py
 LABEL_DROPOUT = 0.1  # of training batches: the class that stands for none, which guidance needs
+EARLIEST = 1e-3  # t of the linear path, at the least: a schedule may end in nothing but noise
 BASE_SHA256 = "base_sha256"  # the one tensor of a generation 0, so that its checkpoint is of this base alone
 USED = frozenset({".json", ".safetensors", ".txt", ".model"})
 HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
@@ -190,6 +194,49 @@ class Base:
             return self.network(x, t, **given, return_dict=False)[0]
         classes = {} if given is None else {"class_labels": given}
         return self.network(x, t, **classes, return_dict=False)[0][:, : x.shape[1]]  # without DiT's variances
+
+    def encode(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """(n, *latent) float32 of (n, *shape) images: a draw of the posterior, without a generator its mean."""
+        if self.kind == "pixels":
+            return x
+        vae = self.pipeline.vae
+        with torch.no_grad():
+            posterior = vae.encode(x.to(vae.dtype)).latent_dist
+        latents = posterior.mean
+        if generator is not None:
+            spread = torch.randn(latents.shape, generator=generator).to(device())
+            latents = latents + posterior.std * spread
+        return (latents.float() - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
+
+    def as_flow(self, schedule: Any, known: Callable[[torch.Tensor | None], Any]) -> tuple[Velocity, float]:
+        """The denoiser as the velocity field of the straight path from noise e to data x, and its earliest t.
+
+        The schedule's state `a x + s e` is that of the straight path, `t x + (1 - t) e`, but for its scale, at the same
+        ratio of signal to noise, `a / s = t / (1 - t)`. The number of the step is interpolated between two steps.
+
+        Args:
+            schedule: of the noise, and what is predicted: it, the image, or the velocity.
+            known: the `given` of `predict`, by (n,) conditions.
+        """
+        if self.is_flux:
+            return lambda t, x, *y: -self.predict(x, 1000 * (1 - t), known(*y)).float(), 0.0
+        signal = schedule.alphas_cumprod.double().sqrt()
+        times = (signal / (signal + (1 - signal**2).sqrt())).flip(0).numpy()
+        steps, kind = np.arange(len(times), dtype=np.float64)[::-1], schedule.config.prediction_type
+
+        def velocity(t: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+            norm = (t**2 + (1 - t) ** 2).sqrt()
+            a, s, norm = (value.view(-1, *[1] * (x.ndim - 1)) for value in (t / norm, (1 - t) / norm, norm))
+            state = x / norm
+            step = torch.from_numpy(np.interp(t.cpu().numpy(), times, steps)).to(state)
+            output = self.predict(state, step, known(y)).float()
+            if kind == "epsilon":
+                return (state - s * output) / a - output
+            if kind == "sample":
+                return output - (state - a * output) / s
+            return (a - s) * state - (a + s) * output
+
+        return velocity, max(EARLIEST, float(times[0]))
 
 
 def libraries() -> Any:
@@ -439,7 +486,14 @@ class DiffusersGenerator:
         vae = self.base.pipeline.vae
         return vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
 
-    def fit(self, training_set: TrainingData, parent: Self | None, seed: int, on_step: OnStep | None = None) -> Self:
+    def fit(
+        self,
+        training_set: TrainingData,
+        parent: Self | None,
+        seed: int,
+        on_step: OnStep | None = None,
+        learner: LearnerConfig | None = None,
+    ) -> Self:
         """A new one, by the loss that the base was trained with; from `build`, without a parent, the base as it is.
 
         Args:
@@ -447,9 +501,11 @@ class DiffusersGenerator:
             parent: whose weights it starts from; a later generation without one starts from the base.
             seed: of everything random in it.
             on_step: called now and then with (done, total).
+            learner: one that learns from whole slates; what it starts from is its reference.
 
         Raises:
-            ValueError: the training set's samples have no conditions, and the pipeline needs them.
+            ValueError: the training set's samples have no conditions, and the pipeline needs them; or there are no
+                slates to learn from.
             NonFiniteLossError: training diverged.
         """
         if parent is None and self.sha256 is None:
@@ -457,7 +513,7 @@ class DiffusersGenerator:
         base, train, steps = self.base, self.train, self.train.finetune_steps
         like = libraries().FlowMatchEulerDiscreteScheduler if base.is_flux else libraries().DDPMScheduler
         schedule = like.from_config(base.pipeline.scheduler.config)
-        given = self.known()
+        given = self.known(0.0 if learner else LABEL_DROPOUT)
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng([device()] if device().type == "cuda" else []):
             torch.manual_seed(seed)  # dropout
@@ -478,13 +534,38 @@ class DiffusersGenerator:
                 t = torch.from_numpy(rng.integers(schedule.config.num_train_timesteps, size=len(x)))
                 return x, drawn.conditions, t, torch.Generator().manual_seed(int(rng.integers(2**63)))
 
-            for step, (x, conditions, t, noise) in enumerate(ahead(batch() for _ in range(steps)), start=1):
-                for group in optimiser.param_groups:
-                    group["lr"] = train.finetune_lr * learning_rate(step - 1, steps, train.warmup_steps)
-                with autocast(precision_of(self.network_config)):
+            def learn(drawn: Any) -> torch.Tensor:
+                x, conditions, t, noise = drawn
+                with autocast(precision):
                     loss = self.loss(x.to(device()), t.to(device()), given(conditions, noise), schedule, noise)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
+                return loss
+
+            precision, upcoming = precision_of(self.network_config), ahead(batch() for _ in range(steps))
+            if learner is not None:
+                velocity, earliest = base.as_flow(schedule, lambda of: given(of, torch.Generator()))
+                before = {name: weight.detach().clone() for name, weight in trained.items()}
+
+                def reference(*of: torch.Tensor) -> torch.Tensor:
+                    with exchanged(trained, before):
+                        return velocity(*of)
+
+                channels = self.shape[0] if base.kind == "pixels" else base.pipeline.vae.config.latent_channels
+                latent = channels, *(side // base.latent_factor for side in self.shape[1:])
+                slates = slates_of(training_set, learner)
+                preferences = Preferences(
+                    slates, reference, learner, train, earliest=earliest, latent=latent, encode=base.encode
+                )
+                upcoming = ahead(preferences.batches(steps, rng))
+
+                def learn(drawn: Any) -> torch.Tensor:
+                    return preferences.backward(velocity, drawn, precision, optimiser, 1)[0]
+
+            for step, drawn in enumerate(upcoming, start=1):
+                for group in optimiser.param_groups:
+                    group["lr"] = train.finetune_lr * learning_rate(step - 1, steps, train.warmup_steps)
+                loss = learn(drawn)
                 nn.utils.clip_grad_norm_(trained.values(), train.grad_clip)
                 optimiser.step()
                 with torch.no_grad():
@@ -506,8 +587,12 @@ class DiffusersGenerator:
             for name, zeros in self.base.start.items()
         }
 
-    def known(self) -> Callable[[torch.Tensor | None, torch.Generator], Any]:
-        """The `given` of `Base.predict` as a function of a batch's (n,) conditions and of random numbers."""
+    def known(self, label_dropout: float = LABEL_DROPOUT) -> Callable[[torch.Tensor | None, torch.Generator], Any]:
+        """The `given` of `Base.predict` as a function of a batch's (n,) conditions and of random numbers.
+
+        Args:
+            label_dropout: share of DiT's labels that are replaced by the one for none.
+        """
         if self.conditions is None:
             return lambda _conditions, _generator: None
         base, names = self.base, self.conditions.names
@@ -522,7 +607,7 @@ class DiffusersGenerator:
 
             def classes(conditions: torch.Tensor | None, generator: torch.Generator) -> torch.Tensor:
                 of = labels[checked(conditions)]
-                dropped = torch.rand(len(of), generator=generator).to(device()) < LABEL_DROPOUT
+                dropped = torch.rand(len(of), generator=generator).to(device()) < label_dropout
                 return torch.where(dropped, base.classes, of) if base.kind == "classes" else of
 
             return classes
@@ -560,14 +645,7 @@ class DiffusersGenerator:
             schedule: of the noise, and what is predicted: it, the image, or the velocity.
             generator: of the noise, on the CPU, so that every device has the same.
         """
-        latents = x
-        if self.base.kind != "pixels":
-            vae = self.base.pipeline.vae
-            with torch.no_grad():
-                posterior = vae.encode(x.to(vae.dtype)).latent_dist
-            spread = torch.randn(posterior.mean.shape, generator=generator).to(device())
-            latents = (posterior.mean + posterior.std * spread).float() - (vae.config.shift_factor or 0.0)
-            latents = latents * vae.config.scaling_factor
+        latents = self.base.encode(x, generator)
         noise = torch.randn(latents.shape, generator=generator).to(device())
         if self.base.is_flux:
             sigma = schedule.sigmas.to(t.device)[t].view(-1, 1, 1, 1)

@@ -12,13 +12,14 @@ from torch import nn
 from model import checkpoint
 from model.compute import autocast, device, gathered, precision_of, share, velocity_field
 from model.config import Conditions, LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
-from model.interfaces import OnStep, TrainingData
+from model.interfaces import OnStep, PickedSlates, Rows, TrainingData
 from model.networks import Preconditioned, build_network
-from model.preferences import Preferences
-from model.sampling import Velocity, integrate, noise
+from model.preferences import Preferences, slates_of
+from model.sampling import Velocity, derive_seed, derive_seeds, integrate, noise
 from model.training import Snapshotter, ahead, train
 
 STANDARDISE_DRAWS = 20_000  # data that give the means and variances
+REUSE, MOST_SAMPLES = 16, 20_000  # of the parent's samples, in the fit of a reference: how often each comes up
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,10 @@ class Flow:
         """
         preferences = None
         if learner is not None and parent is not None:
-            slates = getattr(training_set, "slates", None)
-            if slates is None:
-                raise ValueError(f"learner.kind '{learner.kind}' learns from slates, and there are none here.")
-            preferences = Preferences(slates, parent.network.eval(), learner, self.train)
+            slates, first = slates_of(training_set, learner), self.reference_steps(learner)
+            whole, report = first + self.train.finetune_steps, on_step or (lambda done, total: None)
+            preferences, parent = self.preferences(slates, parent, seed, learner, lambda done, _: report(done, whole))
+            on_step = lambda done, _: report(first + done, whole)  # noqa: E731
         devices = [device()] if device().type == "cuda" else []
         with torch.random.fork_rng(devices):  # weights and dropout come from torch's own generator
             torch.manual_seed(seed)
@@ -154,6 +155,34 @@ class Flow:
                 pretraining=parent is None, on_step=on_step, snapshotter=snapshotter, preferences=preferences,
             )  # fmt: skip
         return replace(self, network=average, seed=seed, parent=parent and parent.sha256, sha256=None)
+
+    def preferences(
+        self, slates: PickedSlates, parent: Self, seed: int, learner: LearnerConfig, on_step: OnStep | None
+    ) -> tuple[Preferences, Self]:
+        """The objective of learning from slates, and its reference: the parent's law, by independent pairs.
+
+        Args:
+            slates: to learn from.
+            parent: the flow to start from.
+            seed: of everything random in it.
+            learner: dpo or luce_dpo.
+            on_step: called now and then with (done, total) of the reference's steps.
+        """
+        steps, train = self.reference_steps(learner), self.train
+        n = min(train.finetune_steps * train.batch_size // REUSE, MOST_SAMPLES)
+        seeds, y = derive_seeds(max(n, train.batch_size), seed, 0x5A), None
+        if slates.conditions is not None:
+            y = np.random.default_rng(derive_seed(seed, 0x5B)).choice(slates.conditions, len(seeds))
+        own = Rows(parent.sample(seeds, y).clone(), None if y is None else torch.from_numpy(y))
+        if steps:
+            recipe = train.model_copy(update={"finetune_steps": steps, "pair_size": 1, "flip": False})
+            reference = replace(parent, train=recipe).fit(own, parent, derive_seed(seed, 0x5C), on_step)
+            parent = replace(parent, network=reference.network)
+        return Preferences(slates, parent.network.eval(), learner, train, own if learner.anchor else None), parent
+
+    def reference_steps(self, learner: LearnerConfig) -> int:
+        """Steps that the reference of `preferences` takes."""
+        return self.train.finetune_steps if learner.reference_steps == "auto" else learner.reference_steps
 
     def save(self, path: Path) -> str:
         """Writes the checkpoint and returns its sha256."""

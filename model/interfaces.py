@@ -69,6 +69,10 @@ class Rows:
         conditions = None if self.conditions is None else self.conditions[rows]
         return Rows(self.x[rows], conditions, None if self.weights is None else self.weights[index])
 
+    def draw(self, n: int, rng: np.random.Generator) -> Samples:
+        """Draws n samples with replacement by the rows' weights: rows alone are a training set, too."""
+        return self.take(self.draw_rows(n, rng))
+
     @classmethod
     def joined(cls, parts: Sequence["Rows"], shares: Sequence[float] = ()) -> "Rows":
         """One part of several, with as many rows as all of them.

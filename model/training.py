@@ -103,10 +103,12 @@ def pair(x0: torch.Tensor, x1: torch.Tensor, group: int) -> torch.Tensor:
     Args:
         x0: (n, *shape) noise.
         x1: (n, *shape) data.
-        group: how many are paired with each other; the last group may be smaller.
+        group: how many are paired with each other; the last group may be smaller. Of 1 all pairs stay as they are.
 
     Source: Tong et al. 2024 (arXiv 2302.00482), OT-CFM.
     """
+    if group == 1:
+        return x1
     paired = []
     for noise, data in zip(x0.split(group), x1.split(group), strict=True):
         noise_rows, data_rows = noise.flatten(1), data.flatten(1)

@@ -107,6 +107,7 @@ class Loop:
         ties: whether "both are as good" is an answer, of which one of the two trains: no claim is about that.
         audits: whether the generations come from several studies, so that none is trained on another.
         from_generation: whether generation 1's set stands for the real data (`mix.origin`).
+        optimum: the law at which a learner's loss is least, in words, where it is reached at the optimum alone.
     """
 
     rule: LuceRule
@@ -127,6 +128,7 @@ class Loop:
     ties: bool = False
     audits: bool = False
     from_generation: bool = False
+    optimum: str = ""
 
     def effective_at(self, t: int) -> float:
         """The least effective sample size behind E[w] of generation t and of what it is compared with."""
@@ -252,6 +254,12 @@ def examine(loop: Loop) -> Iterator[Margin | Inapplicable]:
         reasons = [unmet[condition] for condition in claim.conditions if condition in unmet]
         if reasons:
             yield Inapplicable(claim, reasons[0])
+        elif loop.optimum and "prediction" in claim.conditions:
+            gap = (
+                f"the gap to {loop.optimum}, which {loop.learner} reaches at its optimum alone: from finitely many "
+                "picks and steps, and by estimates of log-likelihoods (docs/learners.md has how far it usually gets)"
+            )
+            yield from (replace(margin, note=gap) for margin in margins(loop, claim))
         else:
             yield from margins(loop, claim)
 

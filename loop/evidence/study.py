@@ -443,6 +443,7 @@ def described_loop(analysis: Analysis) -> Loop:
         ties=config.slates.ties,
         audits=history.audits,
         from_generation=config.mix.origin == "generation",
+        optimum=f"p exp(r / {config.learner.beta:g})" if config.learner.kind in PREFERENCE_LEARNERS else "",
     )
 
 

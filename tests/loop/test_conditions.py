@@ -11,7 +11,7 @@ from data.records import Evaluated, Generation
 from loop.conditions import StudyConditions
 from loop.config import build as build_config
 from loop.config import parse
-from loop.evidence.study import History, analyse, build, transmission
+from loop.evidence.study import History, analyse, build, read, transmission
 from loop.generators import generator_class
 from loop.selfcheck.study import self_checks
 from loop.study import Study, configure
@@ -183,3 +183,19 @@ def test_transmission_within_conditions_covers_an_exact_learner():
             row = transmission(part, [1])
             covered.append(row.difference.low <= 0 <= row.difference.high)
     assert 0.90 <= np.mean(covered) <= 0.99
+
+
+def test_dpo_learns_and_is_predicted_within_each_condition(tmp_path, run):
+    settings = ("data.modes=2", "data.conditions=classes", "data.n=600", "reward.center=[0.0,0.0]", "reward.r_min=0",
+                "reward.gamma=4", "curation.k=4", "curation.picks=600", "evaluation.samples=600", "mix.lam=inf",
+                "learner.kind=luce_dpo", "network.width=32", "train.pretrain_steps=200", "train.finetune_steps=150",
+                "sampling.steps=4")  # fmt: skip
+    study = run(Study.create(tmp_path / "study", configure("gaussians", settings, seed=2)), 1)
+    for part in analyse(read(study.store, study.config)).conditions:
+        r = part.history.evaluations[0].rewards[0]
+        predicted = part.steps.moments[1]
+        assert predicted is not None
+        assert predicted.mean_reward[0] == pytest.approx(np.average(r, weights=np.exp(r)), abs=1e-9)
+        assert part.own[1].mean_reward[0] > part.own[0].mean_reward[0] + 0.05
+    assert {check.verdict for check in self_checks(study.store, study.config)} <= {"pass", "not applicable"}
+    study.store.close()

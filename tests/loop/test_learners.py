@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data.store import queries
-from loop.evidence.study import build
+from loop.evidence.claims import Margin, examine
+from loop.evidence.study import analyse, build, described_loop, read
 from loop.learners import curated_set
 from loop.replay import replayed_config
 from loop.selfcheck.study import self_checks
@@ -62,7 +63,10 @@ def test_each_learner_trains_is_predicted_and_passes_the_checks(studies: dict[st
         assert latest.predicted.mean_reward.value > latest.measured.mean_reward.value - 5
         claims = {claim.claim: claim for claim in evidence.claims}
         assert "the learner is" in claims["C1"].reason, kind
-        assert all(check.verdict != "fails" for check in self_checks(study.store, study.config))
+        loop = described_loop(analyse(read(study.store, study.config)))
+        notes = {margin.note for margin in examine(loop) if isinstance(margin, Margin)}
+        assert all(note.startswith("the gap to p exp(r / 1)") == ("dpo" in kind) for note in notes) and notes
+        assert {check.verdict for check in self_checks(study.store, study.config)} <= {"pass", "not applicable"}
 
 
 def test_best_of_k_and_reward_weighting_train_on_what_they_say(studies: dict[str, Study]):

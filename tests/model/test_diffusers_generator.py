@@ -16,8 +16,9 @@ from loop.config import ConditionConfig
 from loop.generators import load_generator
 from loop.simulate import simulate
 from loop.study import Study, configure
-from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.diffusers_generator import DiffusersGenerator
+from model import preferences
+from model.config import LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
+from model.diffusers_generator import Base, DiffusersGenerator
 from model.interfaces import Conditions, Samples
 from tests.pipelines import save_ddpm, save_dit, save_flux, save_sdxl, save_stable_diffusion
 
@@ -209,6 +210,84 @@ def test_training_moves_samples_towards_the_training_set(build: Callable[..., Di
     child = longer.fit(Bright(SHAPES["ddpm"]), parent, 1)
     before, after = ((drawn(generator) - 0.8).square().mean() for generator in (parent, child))
     assert after < 0.6 * before
+
+
+@dataclass(frozen=True)
+class Slates:
+    """Slates of three images under one condition each, of which the brightest was picked; a training set, too."""
+
+    x: torch.Tensor
+    conditions: np.ndarray | None
+    k = 3
+
+    @property
+    def slates(self) -> "Slates":
+        return self
+
+    @property
+    def won(self) -> np.ndarray:
+        return self.x.flatten(2).mean(2).argmax(1).numpy()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def read(self, index: np.ndarray) -> torch.Tensor:
+        return self.x[torch.from_numpy(index)]
+
+
+@pytest.mark.parametrize("name", ["ddpm", "dit", "sd", "flux"])
+def test_dpo_leads_towards_what_was_picked_with_the_parent_as_reference(
+    name: str, build: Callable[..., DiffusersGenerator]
+):
+    parent = build(name, rank=RANKS.get(name, "auto"))
+    of = np.arange(30) % 3 if parent.conditions else None
+    x = parent.sample(np.arange(90), None if of is None else np.repeat(of, 3))
+    slates = Slates(x.unflatten(0, (30, 3)), of)
+    rate = 1e-2 if parent.base.rank else 1e-3
+    steps = TRAIN.model_copy(update={"finetune_steps": 20, "batch_size": 16, "finetune_lr": rate})
+    longer = DiffusersGenerator(**{**vars(parent), "train": steps})
+    seeds, under = np.arange(900, 924), None if of is None else np.arange(24) % 3
+    before = parent.sample(seeds, under)
+    for kind in ("dpo", "luce_dpo"):
+        learner = LearnerConfig.model_validate({"kind": kind, "beta": 0.2, "draws": 2})
+        child = longer.fit(slates, parent, 3, learner=learner)  # type: ignore[arg-type] - it draws from slates alone
+        assert (child.sample(seeds, under) - before).mean() > 0
+    assert torch.equal(parent.sample(seeds, under), before)
+    with pytest.raises(ValueError, match="there are none here"):
+        longer.fit(Bright(SHAPES[name]), parent, 3, learner=LearnerConfig(kind="dpo"))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+def test_a_denoiser_as_a_flow_gives_log_ratios_of_densities(kind: str):
+    from diffusers import DDPMScheduler
+
+    schedule = DDPMScheduler(prediction_type=kind)
+
+    @dataclass(eq=False)
+    class Exact(Base):
+        """The denoiser of a normal law in one dimension."""
+
+        mean: float = 0.0
+        std: float = 1.0
+
+        def predict(self, x: torch.Tensor, t: torch.Tensor, given: object) -> torch.Tensor:
+            low, high = t.floor().long(), t.ceil().long()
+            signal = torch.lerp(*(schedule.alphas_cumprod[i].sqrt() for i in (low, high)), t - low)[:, None]
+            noise = (1 - signal**2).sqrt()
+            clean = self.mean + signal * self.std**2 / ((signal * self.std) ** 2 + noise**2) * (x - signal * self.mean)
+            epsilon = (x - signal * clean) / noise
+            return {"epsilon": epsilon, "sample": clean}.get(kind, signal * epsilon - noise * clean)
+
+    x, n = torch.tensor([-1.5, 0.0, 1.0]), 100_000
+    estimates = []
+    for mean, std in ((0.0, 1.0), (0.5, 0.8)):
+        base = Exact("", "", None, "pixels", 0, {}, mean=mean, std=std)
+        velocity, earliest = base.as_flow(schedule, lambda of: of)
+        t = (earliest + (torch.arange(n) + 0.5) / n * (preferences.LATEST - earliest)).view(1, n)
+        x0 = torch.randn(1, n, 1, generator=torch.Generator().manual_seed(0))
+        estimates.append(preferences.surrogate(velocity, x.view(1, 3, 1), t, x0, earliest=earliest)[0])
+    exact = torch.distributions.Normal(0.5, 0.8).log_prob(x) - torch.distributions.Normal(0.0, 1.0).log_prob(x)
+    torch.testing.assert_close(estimates[0] - estimates[1], exact, atol=0.03, rtol=0)
 
 
 def test_what_does_not_go_together_is_refused_in_one_sentence(
