@@ -30,7 +30,7 @@ papers: $(READY)          ## rerun all three papers and write docs/reproduction*
 papers-full: $(READY)     ## the same at the papers' sizes, for a night or a GPU, into studies/papers-full
 	$(BIN)/python -m benchmarks.papers --full $(if $(ONLY),--only $(ONLY))
 
-learners: $(READY)        ## every learner against its population law, five seeds; writes docs/learners.md (half an hour)
+learners: $(READY)        ## every learner against its population law, writes its section of docs/learners.md (25 minutes)
 	$(BIN)/python benchmarks/learners.py
 
 calibration: $(READY)     ## false alarms, power and coverage of every verdict; writes docs/calibration.md (under 30 minutes)

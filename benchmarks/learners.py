@@ -1,7 +1,7 @@
 """Each learner against its own population law: moons and gaussians, from one generation 0 a seed; and DPO on digits.
 
     make learners                                     # writes docs/learners.md (25 minutes on two cores)
-    python benchmarks/learners.py --only moons --keep runs.json     # in parts: what is kept is joined in the document
+    python benchmarks/learners.py --only moons --keep runs.jsonl     # in parts: what is kept is joined in the document
 
 All arms of a seed learn from the same generation 0; those with the same K and number of picks see the same slates and
 picks. Intervals are Student's, over seeds.
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -100,23 +100,31 @@ class Outcome:
     seconds: float
 
 
-def run_seed(dataset: str, seed: int) -> dict[str, Any]:
-    """All arms of one seed: the outcomes, and the seconds that they took together."""
+def run_seed(dataset: str, seed: int, keep: Path) -> None:
+    """All arms of one seed that aren't in `keep` yet; each is written there as it ends, as a line of JSON."""
     from threadpoolctl import threadpool_limits
 
     from loop.simulate import simulate
     from loop.study import Study, configure
 
-    arms, shared = ARMS[dataset], DIGITS if dataset == "digits" else POINTS
-    outcomes, donor, started = [], None, time.monotonic()
+    done, donor = {row["arm"] for row in rows(keep) if (row["dataset"], row["seed"]) == (dataset, seed)}, None
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        for number, arm in enumerate(arms):
-            config = configure(dataset, [*shared, *arm.settings], seed=seed)
-            study = Study.create(Path(folder) / str(number), config)
+        for number, arm in enumerate(ARMS[dataset]):
+            if arm.name in done:
+                continue
+            started, shared = time.monotonic(), DIGITS if dataset == "digits" else POINTS
+            study = Study.create(Path(folder) / str(number), configure(dataset, [*shared, *arm.settings], seed=seed))
             simulate(study, 1, lambda *_: None, donor)
-            outcomes.append(asdict(outcome(study)))
+            row = {"dataset": dataset, "seed": seed, "arm": arm.name, "took": time.monotonic() - started}
+            with keep.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row | asdict(outcome(study))) + "\n")
+            print(f"{dataset}, seed {seed}, {arm.name}: {row['took']:.0f} s", flush=True)
             donor = donor or study
-    return {"outcomes": outcomes, "seconds": time.monotonic() - started}
+
+
+def rows(keep: Path) -> list[dict[str, Any]]:
+    """What was kept."""
+    return [json.loads(line) for line in keep.read_text(encoding="utf-8").splitlines()] if keep.exists() else []
 
 
 def outcome(study) -> Outcome:
@@ -150,8 +158,8 @@ def distance_of_points(study) -> float:
     evaluated = study.store.evaluation(1)
     if evaluated is None or evaluated.points is None:
         return float("nan")
-    own = FeatureMoments.of(torch.from_numpy(np.asarray(evaluated.points)).double())
-    return frechet_distance(FeatureMoments.of(torch.from_numpy(np.asarray(study.real.x)).double()), own)
+    own = FeatureMoments.of(torch.tensor(evaluated.points, dtype=torch.float64))
+    return frechet_distance(FeatureMoments.of(torch.tensor(study.real.x, dtype=torch.float64)), own)
 
 
 def divergences(study) -> tuple[float, float]:
@@ -254,26 +262,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, help="of each data set; left out: " + str(SEEDS))
     parser.add_argument("--only", nargs="*", default=list(SEEDS), choices=list(SEEDS))
-    parser.add_argument("--keep", type=Path, help="a file of results: those in it aren't run again")
+    parser.add_argument("--keep", type=Path, help="a file of outcomes, a line of JSON each, which are not run again")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, default=DOCUMENT)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    kept = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+    with tempfile.TemporaryDirectory() as folder:
+        keep = options.keep or Path(folder) / "runs.jsonl"
         wanted = [(dataset, seed) for dataset in options.only for seed in range(options.seeds or SEEDS[dataset])]
-        missing = [(dataset, seed) for dataset, seed in wanted if f"{dataset} {seed}" not in kept]
-        runs = [pool.submit(run_seed, dataset, seed) for dataset, seed in missing]
-        for (dataset, seed), run in zip(missing, runs, strict=True):
-            kept[f"{dataset} {seed}"] = run.result()
-            print(f"{dataset}, seed {seed}: {kept[f'{dataset} {seed}']['seconds']:.0f} s", flush=True)
-            if options.keep:
-                options.keep.write_text(json.dumps(kept), encoding="utf-8")
-    results: dict[str, list[list[Outcome]]] = {dataset: [] for dataset in SEEDS}
-    for name, run in kept.items():
-        results[name.split()[0]].append([Outcome(**row) for row in run["outcomes"]])
-    text = measured({dataset: runs for dataset, runs in results.items() if runs},
-                    sum(run["seconds"] for run in kept.values()) / 2)  # fmt: skip
+        with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+            for run in [pool.submit(run_seed, dataset, seed, keep) for dataset, seed in wanted]:
+                run.result()
+        kept = rows(keep)
+    runs: dict[tuple[str, int], dict[str, Outcome]] = {}
+    for row in kept:
+        figures = {field.name: row[field.name] for field in fields(Outcome)}
+        runs.setdefault((row["dataset"], row["seed"]), {})[row["arm"]] = Outcome(**figures)
+    results = {dataset: [[run[arm.name] for arm in arms] for (of, _), run in sorted(runs.items())
+                         if of == dataset and len(run) == len(arms)] for dataset, arms in ARMS.items()}  # fmt: skip
+    took_s = sum(row["took"] for row in kept) / 2
+    text = measured({dataset: results[dataset] for dataset in SEEDS if results[dataset]}, took_s)
     page = options.out.read_text(encoding="utf-8") if options.out.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = page.partition(BEGIN)
     options.out.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
