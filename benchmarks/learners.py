@@ -29,8 +29,8 @@ SEEDS = {"moons": 5, "gaussians": 5, "digits": 3}
 GAMMA = 2.0
 FEW = 300  # picks
 POINTS = ("curation.k=4", "curation.picks=5000", "mix.lam=inf", f"reward.gamma={GAMMA}", "evaluation.samples=5000")
-DIGITS = ("curation.k=4", "curation.picks=1200", "mix.lam=inf", "reward.kind=class_prob", "reward.target=7",
-          f"reward.gamma={GAMMA}", "evaluation.samples=1000")  # fmt: skip
+DIGITS = ("curation.k=4", "curation.picks=1200", "curation.extend=none", "mix.lam=inf", "reward.kind=class_prob",
+          "reward.target=7", f"reward.gamma={GAMMA}", "evaluation.samples=1000")  # fmt: skip
 PREFERENCE = ("dpo", "luce_dpo")
 PLAIN, UNANCHORED = ("learner.reference_steps=0", "learner.anchor=0"), ("learner.anchor=0",)
 LAWS = 1_000  # samples that a divergence from the parent is a mean over

@@ -58,4 +58,5 @@ def test_from_nothing_to_a_result(tmp_path: Path, tiny_moons: tuple[str, ...], t
             trained = study.store.generations()[1]
             assert study.config.learner.kind == "luce_dpo" and trained.n_curated == 6
     assert (studies / "which" / "report.html").exists()
-    assert {"jpg_0", "jpg_1", "label_0"} <= set(pd.read_parquet(tmp_path / "pairs" / "pairs.parquet").columns)
+    (pairs,) = (tmp_path / "pairs").rglob("*.parquet")
+    assert {"jpg_0", "jpg_1", "label_0"} <= set(pd.read_parquet(pairs).columns)
