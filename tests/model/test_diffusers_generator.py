@@ -254,7 +254,7 @@ def log_ratios(child: DiffusersGenerator, parent: DiffusersGenerator, slates: Sl
     return of[0] - of[1]
 
 
-@pytest.mark.parametrize("name", ["ddpm", "dit", "sd", "flux"])
+@pytest.mark.parametrize("name", ["ddpm", "dit", pytest.param("flux", marks=pytest.mark.slow)])
 def test_dpo_leads_towards_what_was_picked_with_the_parent_as_reference(
     name: str, build: Callable[..., DiffusersGenerator]
 ):
