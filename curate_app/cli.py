@@ -33,6 +33,10 @@ VERBS = {  # name: where its function or group is, in curate_app.commands; and t
         "simulate:audit",
         "Let people compare what came out of several studies, blind: makes a study of pairs, to be served.",
     ),
+    "market": (
+        "simulate:market",
+        "Simulate two studies that train on each other's curated samples, too; an interrupted run goes on.",
+    ),
     "sweep": (
         "sweep:sweep",
         "Simulate a study for each combination and seed, side by side; an interrupted sweep goes on with the same "

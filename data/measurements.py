@@ -195,12 +195,30 @@ class TrainingFigures(Record):
     mean_w: float = Field(description="E[w], w = exp(r), over the training set")
 
 
+class ProxyFitGain(Record):
+    """The gain of the proxy's reward r^ by the generation that the fit helped to train; each with its standard error.
+
+    Each law is of `evaluation.samples` fresh samples, scored by this one fit.
+    """
+
+    predicted: Mean = Field(description="gain of E[exp r^] by the exact operator, as if the proxy made all picks")
+    measured: Mean = Field(description="gain of E[exp r^]")
+    ratio: tuple[float, float, float, float] | None = Field(
+        default=None, description="measured over predicted: value, standard error, 95% interval; None for little gain"
+    )
+    score: Mean = Field(description="gain of E[r^]")
+
+
 class ProxyFit(SparseRecord):
     """The fit of the proxy user to people's picks; nothing is given where there was no proxy."""
 
     sha256: str | None = Field(default=None, description="of the utilities: the name of the proxy's rater")
     picks: Count = Field(default=0, description="picks that they were fitted to")
     log_likelihood: float | None = Field(default=None, description="mean log-probability of these; chance is -log K")
+    mean: tuple[float, ...] = Field(default=(), description="of each feature in the picks; older studies lack it ...")
+    scale: tuple[float, ...] = Field(default=(), description="... and what it is divided by ...")
+    coefficients: tuple[float, ...] = Field(default=(), description="... before it counts so much in the utility r^")
+    gain: ProxyFitGain | None = Field(default=None, description="of r^ by the generation that it helped to train")
 
 
 class Turn(Record):

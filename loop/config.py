@@ -426,8 +426,10 @@ class StudyConfig(_Table):
                 raise ValueError(f"{name} '{kind}' is for texts: set data.dataset to text, or choose another reward")
             if kind == "factors" and designs is None:
                 raise ValueError(f"{name} 'factors' is for flowers and other designs with named numbers")
-            if kind == "ball" and self.data.dataset not in POINT_SETS:
-                raise ValueError(f"{name} 'ball' is for points; for images use class_prob, confidence, ink or your own")
+            if kind in ("ball", "linear") and self.data.dataset not in POINT_SETS:
+                raise ValueError(
+                    f"{name} '{kind}' is for points; for images use class_prob, confidence, ink or your own"
+                )
         return self
 
     def check_learner(self) -> None:

@@ -36,7 +36,7 @@ from loop.divergence import (
     total_variation,
 )
 from loop.generators import generator_class, load_generator
-from loop.scoring import WORDS, Scorer, Scores
+from loop.scoring import WORDS, Scorer, Scores, needed_features
 from loop.selfcheck.verdicts import POWER, Check, Finding, judge
 from loop.slates import COLUMNS, STREAMS, Drawn, draw_scored, picture
 from loop.study import DISTANCES, IMPORTED, JUDGED, Study
@@ -252,6 +252,7 @@ class Evaluator:
 
     def __init__(self, study: Study, scorer: Scorer, judge: Scorer | None = None):
         self.study, self.scorer, self.judge = study, scorer, judge
+        self._features: dict[int, np.ndarray] = {}  # of the latest generation's samples, by t
         self.distances = DistancesToReal(study.config, scorer, study.path / DISTANCES) if study.real.is_images else None
         self.language = LanguageMeasure(study, scorer) if study.config.data.is_text else None
 
@@ -367,6 +368,8 @@ class Evaluator:
             asked = None if conditions is None else conditions.allotted(len(seeds), config.seed)
             drawn = draw_scored(generator, self.scorer, t, seeds, asked, on_step)
             x, scores = drawn.x, drawn.scores
+            if scores.features is not None and config.curation.extend == "proxy":
+                self._features = {t: scores.features}
             sheet, record = picture(x, real.x, config.data, scores.texts), to_record(t, x, scores, asked)
         # the classifier's labels, where the data have other classes than it knows
         real_labels = real.labels if real.label_names == names else self.real_scores.labels
@@ -403,6 +406,15 @@ class Evaluator:
             "nn_ratio": nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
             "nn_picks_ratio": None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
         }
+
+    def features(self, generator: Generator, t: int) -> np.ndarray:
+        """(n, d) features of the samples that generation t is measured on; drawn again where they aren't at hand."""
+        if t not in self._features:
+            config, conditions = self.study.config, self.study.conditions
+            seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
+            asked = None if conditions is None else conditions.allotted(len(seeds), config.seed)
+            self._features = {t: needed_features(draw_scored(generator, self.scorer, t, seeds, asked).scores.features)}
+        return self._features[t]
 
     def second_opinion(self, x: torch.Tensor, scores: Scores) -> JudgeFigures | None:
         """Class shares and mean reward by the judge, and the share of images on whose class both agree."""

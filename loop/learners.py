@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from data.measurements import Turn
+from data.measurements import ProxyFit, ProxyFitGain, Turn
 from data.store import queries
-from loop.analysis.log import Slates
+from loop.analysis.log import AnswerFilter, Slates, read_log
 from loop.analysis.logit import Likelihood, as_choices
+from loop.evidence.proxy import HeldOut, proxy_evidence
+from loop.evidence.schema import Estimate, ProxyEvidence, ProxyGain
 from loop.scoring import Scorer, needed_features
 from loop.study import Study
 from loop.training_data import (
@@ -26,6 +28,7 @@ from loop.training_data import (
     stored_samples,
     to_tensor,
 )
+from model.classifier import Classifier
 from model.interfaces import scaled
 
 
@@ -50,6 +53,27 @@ class Utilities:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(n,) utilities of (n, d) features."""
         return ((features - self.mean) / self.scale) @ self.coefficients
+
+    @classmethod
+    def read(cls, fitted: ProxyFit) -> "Utilities | None":
+        """The utilities of a stored fit; None where an older version stored its name alone."""
+        if not fitted.coefficients:
+            return None
+        mean, scale, coefficients = map(np.array, (fitted.mean, fitted.scale, fitted.coefficients))
+        return cls(mean, scale, coefficients, fitted.picks, fitted.log_likelihood or 0.0)
+
+    @property
+    def record(self) -> ProxyFit:
+        """The fit as it is stored with its turn."""
+        mean, scale, coefficients = (tuple(part.tolist()) for part in (self.mean, self.scale, self.coefficients))
+        return ProxyFit(
+            sha256=self.sha256, picks=self.n_picks, log_likelihood=self.log_likelihood,
+            mean=mean, scale=scale, coefficients=coefficients,
+        )  # fmt: skip
+
+    def named(self, gain: ProxyFitGain | None) -> ProxyFit:
+        """The fit as it is stored with its generation, whose turn has the numbers; with the gain of its reward."""
+        return ProxyFit(sha256=self.sha256, picks=self.n_picks, log_likelihood=self.log_likelihood, gain=gain)
 
     @property
     def sha256(self) -> str:
@@ -145,12 +169,7 @@ def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utili
         shown.setdefault(item["slate_id"], []).append(item["point_json" if by_point else "image_sha256"])
     names = sorted({name for names in shown.values() for name in names})
     place = {name: i for i, name in enumerate(names)}
-    if by_point:
-        dtype = torch.int64 if study.config.data.is_text else torch.float32
-        samples = torch.tensor([json.loads(name) for name in names], dtype=dtype)
-    else:
-        samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
-    features = needed_features(scorer.score(samples).features)
+    features = shown_features(study, scorer, names)
     stacked = np.stack([features[[place[name] for name in shown[pick["slate_id"]]]] for pick in picks])
     worst = np.array([-1 if pick["worst"] is None else pick["worst"] for pick in picks])
     tied = np.array([pick["outcome"] == "tie" for pick in picks])
@@ -161,3 +180,59 @@ def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utili
         worst if (worst >= 0).any() else None,
         tied if tied.any() else None,
     )
+
+
+def shown_features(study: Study, scorer: Scorer, names: list[str]) -> np.ndarray:
+    """(n, d) features of samples that were shown, by the sha256 of their images, or by their points as JSON."""
+    data = study.config.data
+    if data.family is not None or data.is_text:
+        dtype = torch.int64 if data.is_text else torch.float32
+        samples = torch.tensor([json.loads(name) for name in names], dtype=dtype)
+    else:
+        samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
+    return needed_features(scorer.score(samples).features)
+
+
+def study_proxy(study: Study) -> ProxyEvidence | None:
+    """The proxy's fits held against people's later picks, for a report; None in a study whose picks no proxy extended.
+
+    The fits are as they were stored; those of an older version are made again from the picks that they rest on.
+    """
+    generations = study.store.generations()
+    turns = [turn for row in generations if (turn := row.measurements.turn) and turn.n_proxy]
+    if not turns:
+        return None
+    family, is_text = study.config.data.family, study.config.data.is_text
+    if family is not None:
+        scorer = Scorer(study.config, None, tuple(family.label_names))
+    elif is_text:
+        scorer = Scorer(study.config, None, study.real.label_names, study.real)
+    else:
+        classifier = Classifier.load(study.classifier_path)
+        scorer = Scorer(study.config, classifier, classifier.label_names)
+    fits = [Utilities.read(turn.fit) or fit_utilities(study, scorer, turn.cut, turn.t) for turn in turns]
+    log = read_log(study.store, AnswerFilter())
+    latest = np.searchsorted([turn.cut for turn in turns], log.answers["pick"]) - 1  # the cut before the pick
+    counted = latest >= 0
+    if log.slates.tied is not None:
+        counted &= ~log.slates.tied
+    slates, rows = log.slates.subset(counted)
+    items, latest = log.items[rows], latest[counted]
+    shown = Slates(slates.sizes, slates.picked, slates.raters)  # worst ones count for nothing here
+    held = HeldOut(shown, np.zeros(len(items)), items["t"], np.array([turns[i].t for i in latest], dtype=np.int64))
+    if len(items):
+        column = 2 if family is not None or is_text else 1  # points and texts, or images
+        details = {row[0]: row[column] for row in queries.sample_details(study.store, ("human",))}
+        names, place = np.unique([details[id_] for id_ in items["sample"].tolist()], return_inverse=True)
+        features = shown_features(study, scorer, names.tolist())
+        scores = np.stack([utilities(features) for utilities in fits])[slates.per_sample(latest), place]
+        held = HeldOut(shown, scores, held.shown, held.fits)
+    judged = {row.t: judge.mean_reward for row in generations if (judge := row.measurements.judge)}
+    gains = []
+    for row in generations:
+        if gain := row.measurements.proxy.gain:
+            means = {name: Estimate.of(part.value, part.se) for name, part in gain if name != "ratio"}
+            ends = dict(zip(("value", "se", "low", "high"), gain.ratio or (), strict=False))
+            gains.append(ProxyGain(t=row.t, ratio=Estimate(**ends) if ends else None, **means))
+    judge = {t: Estimate.of(mean.value, mean.se) for t, mean in judged.items()}
+    return proxy_evidence(held, {turn.t: turn.fit.log_likelihood for turn in turns}, judge, gains)

@@ -4,15 +4,18 @@ A turn is settled and stored before anything is trained, so that a killed worker
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 from data.measurements import CuratedCounts, Measurements, Seconds, Turn
 from data.records import Generation
 from data.store import queries
 from loop.evaluation import Evaluation, Evaluator
+from loop.evidence.proxy import fit_gain
 from loop.evidence.study import store_quick_evidence
 from loop.generators import load_generator
-from loop.learners import curated_set
+from loop.learners import Utilities, curated_set
+from loop.scoring import needed_features
 from loop.study import Study
 from loop.training_data import CuratedSet, read_curated, training_seed, training_set
 from model.compute import describe, from_main, processes
@@ -55,7 +58,14 @@ def latest_cut(study: Study) -> int:
     return latest[1] if latest else 0
 
 
-def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn: Turn, report: Report) -> Generator:
+def next_generation(
+    study: Study,
+    evaluator: Evaluator,
+    parent: Generator,
+    turn: Turn,
+    report: Report,
+    joined: Callable[[CuratedSet], CuratedSet] = lambda own: own,
+) -> Generator:
     """Trains generation `turn.t` from its parent and publishes it; raters get its slates from that commit on.
 
     Killed before the commit, nothing of it counts: the same turn trains the same weights again.
@@ -66,6 +76,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
         parent: generation `turn.t - 1`.
         turn: the picks to train on.
         report: called with the phase and how far it is.
+        joined: gives what trains, from the turn's curated set: the same, but for a study in a market.
 
     Raises:
         ValueError: there are no picks in the turn.
@@ -77,7 +88,7 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     def read(of: Turn) -> CuratedSet:
         return curated_set(study, of, evaluator.scorer) if by_rewards else read_curated(study, of)
 
-    curated = from_main(lambda: read(turn))
+    curated = joined(from_main(lambda: read(turn)))
     training = training_set(study, curated, t, *evaluator.real_rows, turn, read)
     started = time.monotonic()
     seed, path = training_seed(config, t, 0xF17), study.checkpoint_path(t)
@@ -98,13 +109,20 @@ def next_generation(study: Study, evaluator: Evaluator, parent: Generator, turn:
     sha256 = child.save(path)
     snapshotter.remove()
     child = load_generator(study, t)
+    fitted = Utilities.read(turn.fit)
+    before = None if fitted is None else fitted(evaluator.features(parent, t - 1))
     evaluation = evaluator.of(child, t, curated.x, lambda done, total: report("publishing", done, total + 1))
+    proxy = turn.fit.model_copy()
+    if fitted is not None and before is not None:
+        real = fitted(needed_features(evaluator.real_scores.features))
+        gain = fit_gain(before, fitted(evaluator.features(child, t)), real, config, len(curated.x))
+        proxy = fitted.named(gain)
     measurements = evaluation.measurements.extended(
         curated=CuratedCounts(asked=turn.asked, **curated.counts),
         training=training.figures(resumed=resumed),
         turn=turn,
         **evaluator.condition_figures(curated.conditions),
-        proxy=turn.fit,
+        proxy=proxy,
         seconds=Seconds(train=round(trained - started, 2), evaluate=round(time.monotonic() - trained, 2)),
         device=describe(),
         processes=processes(),

@@ -178,6 +178,8 @@ class Scorer:
         if kind == "likelihood" and self.real is not None and self.vocabulary is not None:
             reference = Ngram(len(self.vocabulary), config.order, interpolated=True).fit(self.real.x)
             return lambda x, _probs: likelihood(x.numpy(), reference, config)
+        if kind == "linear":
+            return lambda x, _probs: config.gamma * (x.double().numpy() @ np.array(config.center))
         if kind == "ink":
             return lambda x, _probs: ink(x, config)
         if kind in ("class_prob", "confidence"):

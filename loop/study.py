@@ -33,6 +33,7 @@ UNBEGUN = frozenset({"study.toml", "checkpoints", "worker.lock", ERRORS, NAME, f
 SAMPLES = "samples"  # the folder of pictures from the training of generation 0, and the status that names the latest
 OnShare = Callable[[float], object]
 """Called now and then in long work with the share done, from 0 to 1."""
+MARKET = "market"  # the status of a study that trains on another's picks, too (`loop.market`)
 IMPORTED = "imported"  # a log without its generators
 
 

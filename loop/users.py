@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from data.measurements import ProxyFit, Turn
+from data.measurements import Turn
 from data.records import NewSlate, Sample, tied_position
 from data.store import Store, queries
 from loop.conditions import StudyConditions
@@ -295,8 +295,7 @@ class People:
             return draw_picks(*settings, "proxy", chunk, utilities, conditions=self.study.conditions)
 
         pick_in_chunks(store, [session], drawn, range(done, turn.n_proxy, PROXY_CHUNK), turn.n_proxy, on_step)
-        fitted = ProxyFit(sha256=utilities.sha256, picks=utilities.n_picks, log_likelihood=utilities.log_likelihood)
-        return turn.model_copy(update={"fit": fitted, "proxy_session": session})
+        return turn.model_copy(update={"fit": utilities.record, "proxy_session": session})
 
     def settle(self, t: int) -> Turn:
         """Settles the turn to generation t + 1: the picks that are in train it, but for those that flags keep out."""

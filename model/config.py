@@ -214,12 +214,14 @@ class RewardConfig(_Table):
 
     kind: str = Field(
         default="confidence",
-        description="ball (points), class_prob, confidence, ink (images), factors (flowers), share, word_length, "
-        "likelihood (texts), or your own 'module:function'",
+        description="ball, linear (points), class_prob, confidence, ink (images), factors (flowers), share, "
+        "word_length, likelihood (texts), or your own 'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
     target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
-    center: tuple[float, float] = Field(default=(0.0, 0.0), description="ball: its centre")
+    center: tuple[float, float] = Field(
+        default=(0.0, 0.0), description="ball: its centre; linear: the reward is gamma <center, x>"
+    )
     r_min: float = Field(default=1.0, ge=0, description="ball: its radius; inside it the reward is 0, the highest")
     weights: tuple[str, ...] = Field(default=(), description="factors: NAME=WEIGHT; on a circle NAME@VALUE=WEIGHT")
     word: str = Field(

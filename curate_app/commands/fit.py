@@ -23,7 +23,9 @@ from loop.analysis.plan import Plan, Setting, raters_needed, smallest_effect, wa
 from loop.analysis.plan import power as power_of
 from loop.analysis.report import ChoiceReport, FitOptions, Items, Part, choice_report
 from loop.config import FLAGS
-from loop.evidence.intervals import WIN_RATES, error_level
+from loop.evidence.intervals import LEVEL, WIN_RATES, error_level
+from loop.registration import FILE as REGISTRATION
+from loop.registration import exclusion_words, register, stopping_words
 from loop.study import Study
 
 SUFFIXES = (".json", ".png", ".svg", ".pdf")
@@ -289,11 +291,28 @@ def plan(
     ] = 0.1,
     k: Annotated[int, typer.Option(help="Samples in an audit slate; in larger ones than 2 no verdict is given.")] = 2,
     generations: Annotated[
-        int, typer.Option(help="The latest generation t; audit slates show it beside 0 and t - 1 in turn.")
-    ] = 1,
+        int | None,
+        typer.Option(help="The latest generation t; audit slates show it beside 0 and t - 1 in turn. 1 if left out."),
+    ] = None,
     level: Annotated[
         float | None,
         typer.Option(help="Error level of the test. Left out: that of the report's verdict on t against 0."),
+    ] = None,
+    register_: Annotated[
+        Path | None,
+        typer.Option(
+            "--register",
+            metavar="STUDY_DIR",
+            help="Pre-register this study, before its first pick: hypotheses, stopping rule, exclusions, analysis.",
+        ),
+    ] = None,
+    hypothesis: Annotated[
+        list[str] | None,
+        typer.Option(help="With --register: a hypothesis in words; may be given again. Left out: those of the report."),
+    ] = None,
+    picks: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --register: the study ends after so many picks in all. Left out: not by picks."),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -302,10 +321,25 @@ def plan(
     Two numbers: for a number of raters that is set in advance (`stop.raters`, with `stop.generations`), and for a study
     that is left open and looked at after each rater, whose intervals are always valid and wider.
 
+    With --register nothing of it can be changed later: reports print it, and every departure. The stopping rule and the
+    exclusions are those of study.toml.
+
     Example: `curate plan --effect 0.6 --power 0.8 --picks-per-rater 40`
 
     Example: `curate plan --effect 0.6 --raters 30 --picks-per-rater 40 --icc 0.05`
+
+    Example: `curate plan --register my-study --hypothesis "People prefer generation 3 to generation 0."`
     """
+    if register_ is not None:
+        asked = {"stop.raters": raters, "stop.generations": generations}
+        setting = Setting(icc, k, generations or 1, level or LEVEL)
+        register_study(
+            Study.open(register_), asked, hypothesis or [], picks, (effect, power, picks_per_rater), setting, json_
+        )
+        return
+    if hypothesis or picks:
+        raise ValueError("--hypothesis and --picks belong to a pre-registration: add --register STUDY_DIR.")
+    generations = 1 if generations is None else generations
     levels = [error_level(max(1, generations), 0, WIN_RATES, last) for last in (generations, 0)]
     fixed, watched = (Setting(icc, k, generations, level or default) for default in levels)
     counts = PICKS if picks_per_rater is None else (picks_per_rater,)
@@ -324,6 +358,59 @@ def plan(
         typer.echo(json.dumps(values, indent=1, allow_nan=False))
         return
     print_plans(plans, open_ended, smallest, (fixed, watched), power)
+
+
+def register_study(
+    study: Study,
+    asked: dict[str, int | None],
+    hypotheses: list[str],
+    picks: int | None,
+    plan: tuple[float, float, float | None],
+    setting: Setting,
+    as_json: bool,
+) -> None:
+    """Pre-registers a study, and prints what was registered.
+
+    Args:
+        study: of which nothing was picked yet.
+        asked: numbers of the command line by the setting of study.toml that they must agree with; None where left out.
+        hypotheses: in words; empty for those of the report.
+        picks: in all, after which the study ends; None for no such rule.
+        plan: the win rate to be shown, the power wanted, and audit picks of one rater where they are known.
+        setting: of the power of that plan; its generations and K are the study's.
+        as_json: prints JSON.
+
+    Raises:
+        ValueError: a number isn't the study's, or it can't be registered any more.
+    """
+    config, stop = study.config, dict(study.config.stop)
+    for key, number in asked.items():
+        own = stop[key.partition(".")[2]]
+        if number is not None and number != own:
+            raise ValueError(
+                f"The stopping rule is that of study.toml, where {key} is {own}, not {number}: set it there first "
+                f"({study.path / 'study.toml'}), then register."
+            )
+    (effect, wanted, each), power = plan, {}
+    if config.stop.raters and each is not None:
+        last = config.stop.generations or 1
+        level = setting.level if setting.level != LEVEL else error_level(last, 0, WIN_RATES, config.stop.generations)
+        own = Setting(setting.icc, config.pool.audit_k, last, level)
+        power = {"wanted": wanted, "level": level, **asdict(power_of(config.stop.raters, each, effect, own))}
+    registration = register(study, hypotheses, picks, power)
+    if as_json:
+        typer.echo(json.dumps({**registration.model_dump(mode="json"), "sha256": registration.sha256}, indent=1))
+        return
+    say(f"[bold]{escape(str(study.path))}[/bold] is registered; nothing of this can be changed any more.")
+    for number, text in enumerate(registration.hypotheses, start=1):
+        say(escape(f"H{number}: {text}"))
+    say(escape(stopping_words(registration)))
+    say(escape(exclusion_words(registration.exclusions)))
+    say(escape(f"{registration.analysis} Its code has the hash {registration.analysis_sha256[:12]}."))
+    if power:
+        raters, chance = f"{power['raters']:,} raters of {each:g} audit picks", f"{power['power']:.0%}"
+        say(f"Power for a win rate of {effect:g} with {raters}: {chance}.")
+    say(f"SHA-256 of all of it, to be deposited with {escape(REGISTRATION)}: {registration.sha256}")
 
 
 def print_plans(

@@ -12,7 +12,7 @@ from curate_app.commands.options import Json
 from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from curate_app.report.files import check_replaceable, read, write_comparison, write_report
-from curate_app.report.pages import comparison_json, lede
+from curate_app.report.pages import comparison_json, lede, registered_sentence
 from curate_app.report.tables import audit_pairs, by_claim, how_often, odd_checks, ranks, word_of
 from loop.evidence.schema import Evidence
 from loop.study import OnShare, Study
@@ -91,6 +91,11 @@ def write_reports(studies: Sequence[Study], html: Path | None, on_share: OnShare
 def print_summary(evidence: Evidence) -> None:
     """Prints a study's first sentences, the self-checks that didn't pass, and a verdict for each claim."""
     console.print(f"[bold]{escape(evidence.study)}[/bold]  {escape(' '.join(lede(evidence)))}", highlight=False)
+    console.print(registered_sentence(evidence), highlight=False, markup=False)
+    for departure in evidence.registration.departures if evidence.registration else ():
+        console.print(
+            f"[bold red]Departure[/bold red], {departure.kind}: {escape(departure.sentence)}", highlight=False
+        )
     odd = odd_checks(evidence.checks)
     for check in odd[:MOST_CHECKS]:
         console.print(f"[bold red]Self-check {check.verdict}[/bold red]: {escape(check.sentence)}", highlight=False)

@@ -1,9 +1,13 @@
-"""`curate new`, `simulate`, `replay` and `audit`: studies made, run by simulated users, trained anew, and compared."""
+"""`curate new`, `simulate`, `market`, `replay` and `audit`: studies made, simulated, trained anew, and compared."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from curate_app.commands.options import (
     PRESETS,
@@ -26,6 +30,7 @@ from curate_app.processes import use_threads
 from loop.config import FLAGS
 from loop.study import Study, configure, open_or_create
 
+SMALL = ("mlp", "gaussian", "kde", "resample")
 LONG = ("cifar10", "fashion", "folder")  # data whose preparation takes over a minute on most devices
 
 
@@ -98,6 +103,65 @@ def simulate(
         raise
     if is_main():
         print_status(opened, as_json=json_)
+
+
+def market(
+    first: Annotated[Path, typer.Argument(help="A study's folder; nothing was trained in it yet.")],
+    second: Annotated[Path, typer.Argument(help="Another one's, of the same kind of data.")],
+    exchange: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the other's curated samples among those that train each.")
+    ] = 0.3,
+    generations: Annotated[
+        int | None, typer.Option(min=1, help="The last generation; left out: the first study's.")
+    ] = None,
+    device: Device = None,
+    json_: Json = False,
+) -> None:
+    """Simulate two studies that train on each other's curated samples, too; an interrupted run goes on.
+
+    Beside both rewards stand the exact ones where the generators are Gaussians (network.kind), rewards linear and
+    curation.k "inf".
+
+    Example: `curate market a b --exchange 0.3 --generations 5`
+    """
+    studies = Study.open(first), Study.open(second)
+    last = generations if generations is not None else studies[0].config.generations
+    use_threads(beside_app=False, small=all(study.config.network.kind in SMALL for study in studies))
+    use_device(studies[0].config, device, quiet=json_)
+    from loop.market import result, run
+
+    done = min((latest[0] if (latest := study.store.latest_cut()) else 0) for study in studies)
+    with turn_progress(last, done, quiet=json_) as report:
+        run(*studies, exchange, last, report)
+    outcome = result(*studies, exchange)
+    if json_:
+        names = [study.path.name for study in studies]
+        console.print_json(json.dumps({"studies": names, "exchange": exchange, **asdict(outcome)}, allow_nan=False))
+        return
+    table = Table(title=f"Mean reward of each by its own user; exchange {exchange:g}", title_justify="left")
+    table.add_column("t", justify="right")
+    for study in studies:
+        heads = (study.path.name, "±", *(("exact", "z") if not outcome.no_oracle else ()))
+        for head in heads:
+            table.add_column(escape(head), justify="right")
+    for row in outcome.rounds:
+        cells = [str(row.t)]
+        for i in range(2):
+            cells += [f"{row.rewards[i]:.4f}", f"{1.96 * row.errors[i]:.2g}"]
+            if row.exact and row.z:
+                cells += [f"{row.exact[i]:.4f}", f"{row.z[i]:+.2f}"]
+        table.add_row(*cells)
+    console.print(table)
+    if outcome.no_oracle:
+        console.print(f"No exact rewards beside these: {outcome.no_oracle}.", highlight=False)
+    for study, change in zip(studies, outcome.backfires or (), strict=False):
+        word = "lowers" if change < 0 else "raises"
+        console.print(
+            f"Exactly: if the user of {study.path.name} curated by a tenth more strongly, that {word} its reward by "
+            f"{abs(change):.3g} at t = {last}{' (it backfires)' if change < 0 else ''}.",
+            highlight=False,
+            markup=False,
+        )
 
 
 def replay(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from curate_app.console import out as console
 from curate_app.plots.figures import svg_markup, sweep_figures
 from curate_app.processes import worker_threads
 from curate_app.report.files import write_comparison
+from curate_app.report.pages import CONTRAST_HEADS
 from loop.config import plain
 from loop.evidence.retraining import retraining_claims, sentences
 from loop.evidence.schema import Estimate
@@ -36,7 +38,7 @@ from loop.sweep.grid import (
     short_names,
     write,
 )
-from loop.sweep.results import Response, responses
+from loop.sweep.results import Contrast, Response, contrasts, responses
 from loop.sweep.run import Ended, OnEvent, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
 
 WINDOW_S = 120.0  # over which the speed is taken
@@ -60,6 +62,13 @@ def sweep(
         list[str] | None, typer.Option("--set", help="A setting of every study as a.b=value; may be given again.")
     ] = None,
     generations: Annotated[int | None, typer.Option(min=1, help="The last generation of each study.")] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Beside each combination, on the same seeds: K = 1, which has no choice, and a generator that copies.",
+        ),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Studies at a time; left out: as many as the cores hold.")
     ] = None,
@@ -67,11 +76,14 @@ def sweep(
 ) -> None:
     """Simulate a study for each combination and seed, side by side; an interrupted sweep goes on with the same command.
 
-    More values or seeds extend a sweep. Each study is a folder of its own, for `curate status` and the other verbs.
+    More values, seeds or controls extend a sweep. Each study is a folder of its own, for `curate status` and other
+    verbs.
 
     Example: `curate sweep s --preset moons --grid curation.k=2,4,8 --grid mix.lam=inf,1 --seeds 3`
+
+    Example: `curate sweep s --preset moons --grid curation.k=2,4 --seeds 3 --controls`
     """
-    requested = requested_sweep(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations)
+    requested = requested_sweep(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations, controls)
     if not run_sweep(folder, requested, jobs, as_json=json_):
         raise typer.Exit(1)
 
@@ -108,16 +120,19 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
         is_gone = is_new and len(failed) == len(cells) and discard_unbegun(folder, cells)
         with bar_if_slow("comparing the studies", quiet=as_json) as on_share:
             answers = [] if is_gone else responses(folder, cells, sweep.last)
-            files, outcomes = write_results(folder, sweep, cells, answers, on_share) if answers else ([], [])
+            beside = contrasts(folder, cells, sweep.last) if answers and sweep.controls else []
+            files, outcomes = write_results(folder, sweep, cells, answers, beside, on_share) if answers else ([], [])
         if is_gone:
             remove(folder)
     if as_json:
         seconds = round(time.monotonic() - began, 2)
         values = sweep_values(folder, sweep, cells, failed, answers)
+        if sweep.controls:
+            values["contrasts"] = [contrast_values(contrast) for contrast in beside]
         values |= {"outcomes": outcomes, "files": [str(file) for file in files], "seconds": seconds}
         console.print_json(json.dumps(values, allow_nan=False))
     else:
-        print_results(folder, cells, failed, answers, outcomes, files)
+        print_results(folder, cells, failed, answers, beside, outcomes, files)
     return not failed
 
 
@@ -240,14 +255,20 @@ def pretraining_cost(cell: Cell, known: set[str]) -> float:
 
 
 def write_results(
-    folder: Path, sweep: Sweep, cells: Sequence[Cell], answers: Sequence[Response], on_share: OnShare
+    folder: Path,
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    answers: Sequence[Response],
+    beside: Sequence[Contrast],
+    on_share: OnShare,
 ) -> tuple[list[Path], list[str]]:
     """Writes the figure, and the page that compares the studies that are done.
 
     Returns:
         The paths, and sentences on retraining without choice, where that is what they do.
     """
-    figures = sweep_figures(folder, answers)
+    doses = [answer for answer in answers if not answer.control]
+    figures = sweep_figures(folder, doses) if doses else []
     done = [folder / cell.name for cell in cells if standing(folder, cell).reaches(sweep.last)]
     studies = [Study.open(path) for path in done]
     caption = (
@@ -260,7 +281,8 @@ def write_results(
             studies,
             folder / REPORT,
             title=f"Sweep: {describe(sweep)}",
-            figures=[("Dose and response", caption, svg_markup(figures[0]))],
+            figures=[("Dose and response", caption, svg_markup(figures[0]))] if figures else [],
+            controls=[(contrast_cells(contrast), contrast_values(contrast)) for contrast in beside],
             on_share=on_share,
         )
     finally:
@@ -269,17 +291,39 @@ def write_results(
     return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")], sentences(retraining_claims(evidences))
 
 
+def contrast_values(contrast: Contrast) -> dict[str, Any]:
+    """A combination beside one of its controls in plain values."""
+    values = {key: getattr(contrast, key) for key in asdict(contrast)}
+    return {key: value.model_dump() if isinstance(value, Estimate) else value for key, value in values.items()}
+
+
+def contrast_cells(contrast: Contrast) -> list[str]:
+    """The same as cells of a table: combination, control, seeds, both gains, and the difference."""
+    own, its, beyond = contrast.gain, contrast.control_gain, contrast.beyond
+    difference = f"{beyond.value:.4g} ({beyond.low:.3g} to {beyond.high:.3g})".replace("-", "−")
+    gains = (plus_minus(some).replace("-", "−") for some in (own, its))
+    return [contrast.name, contrast.control, str(contrast.seeds), *gains, difference]
+
+
 def print_results(
     folder: Path,
     cells: Sequence[Cell],
     failed: Mapping[str, str],
     answers: Sequence[Response],
+    beside: Sequence[Contrast],
     outcomes: Sequence[str],
     files: Sequence[Path],
 ) -> None:
-    """Prints the table of responses, what came of retraining without choice, the files, and why studies failed."""
+    """Prints the responses, the controls, what came of retraining without choice, the files, and why studies failed."""
     if answers:
         console.print(responses_table(answers))
+    if beside:
+        table = Table(title="Gain of E\\[w] beside the controls, on the same seeds; 95%")
+        for head in CONTRAST_HEADS:
+            table.add_column(escape(head), justify="right")
+        for contrast in beside:
+            table.add_row(*map(escape, contrast_cells(contrast)))
+        console.print(table)
     for outcome in outcomes:
         console.print(outcome, highlight=False, markup=False)
     for file in files:
@@ -298,12 +342,14 @@ def responses_table(answers: Sequence[Response]) -> Table:
     names = short_names(list(answers[0].values))
     table = Table(title=f"Generation {answers[0].t}; 95% intervals over seeds; predicted from generation 0")
     figures = [name for name in answers[0].language if all(name in answer.language for answer in answers)]
+    named = any(answer.control for answer in answers)
     heads = ("seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission")
-    for name in (*names.values(), *heads, *figures):
+    for name in (*names.values(), *["control"] * named, *heads, *figures):
         table.add_column(name, justify="right")
     for answer in answers:
         table.add_row(
             *(label(value) for value in answer.values.values()),
+            *[answer.control] * named,
             str(answer.seeds),
             plus_minus(answer.mean_reward),
             "" if answer.mean_reward_predicted is None else f"{answer.mean_reward_predicted:.4g}",
@@ -329,6 +375,7 @@ def sweep_values(
             "study": cell.name,
             "path": str(folder / cell.name),
             "values": plain(dict(cell.values)),
+            **({"control": cell.control} if sweep.controls else {}),
             "seed": cell.config.seed,
             "generation": standing(folder, cell).t,
             "error": failed.get(cell.name),

@@ -19,6 +19,8 @@ from curate_app.console import out as console
 from curate_app.plots.figures import ToyModel, theory_figure
 from loop.policy import POLICY_KINDS, DataPolicy, PolicyKind
 from loop.theory.collapse import CollapseTimes, DeviationVerdict, MeasuredMean, deviation_verdict, simulate_collapse
+from loop.theory.toy_loops import CoevolvingModel, locks_in
+from loop.theory.toy_loops import coevolve as simulate_coevolution
 from loop.theory.toy_models import (
     ACCUMULATE_BOUND,
     Curve,
@@ -297,6 +299,53 @@ MIXED: dict[str, tuple[str, Callable[[int], tuple[Any, float, float]]]] = {
     "kde": ("variance gained, over the truth's; bandwidth 0.3", lambda rows: (KernelModel(rows), 1.0, 1.0)),
     "categorical": ("share of the diversity that is lost", categorical_error),
 }
+
+
+@theory.command()
+def coevolve(
+    items: Annotated[int, typer.Option(help="Items that may be shown, 2 to 200; the first is liked best.")] = 8,
+    dimension: Annotated[int, typer.Option(help="Of the items' directions, 2 to 100.")] = 4,
+    k: Slate = "2",
+    tau: Annotated[float, typer.Option(help="Scale of the reward, 0 to 10.")] = 2.0,
+    beta: Annotated[float, typer.Option(help="Share of the taste that follows what is shown, 0 to 1.")] = 0.2,
+    rows: Annotated[int, typer.Option(help="Picks a generation, 10 to 100,000.")] = 1_000,
+    generations: Annotated[int, typer.Option(help="The last generation, 1 to 500.")] = 20,
+    repetitions: Annotated[int, typer.Option(help="Independent repetitions of the whole loop, 10 or more.")] = 50,
+    seed: Seed = 0,
+    json_: Json = False,
+) -> None:
+    """A user whose taste follows what is shown (arXiv 2610.09415): how fast the loop locks in on the winner.
+
+    Example: `curate theory coevolve --k 4 --beta 0.5 --generations 30`
+    """
+    model = CoevolvingModel(items, dimension, slate_size(k), tau, beta, rows)
+    with bar_if_slow("simulating coevolve", quiet=json_) as report:
+        points = simulate_coevolution(model, generations, repetitions, seed, report)
+    half, limit = points[0].margin / 2, model.limit(model.start(seed)[0])
+    bound = model.bound(half)
+    if json_:
+        values = {"model": "coevolve", "settings": asdict(model), "repetitions": repetitions, "seed": seed}
+        values |= {"rate_bound": bound, "half_margin": half, "limit_rate": limit, "locks_in": locks_in(model, points)}
+        console.print_json(json.dumps({**values, "points": [asdict(point) for point in points]}, allow_nan=False))
+        return
+    table = Table(title="coevolve: share of the winner", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("t", "endless picks", "simulated", "SE", "z", "margin", "rate", "simulated rate (95%)"):
+        table.add_column(head, justify="right")
+    for point in points:
+        rate = "" if point.rate is None else f"{point.rate:.4f}"
+        own = "" if point.simulated_rate is None else "{:.4f} ({:.4f} to {:.4f})".format(*point.simulated_rate)
+        z = "" if point.z is None else f"{point.z:+.2f}"
+        table.add_row(
+            str(point.t), f"{point.winner:.4f}", f"{point.simulated:.4f}", f"{point.se:.4f}", z, f"{point.margin:.3f}",
+            rate, own,
+        )  # fmt: skip
+    console.print(table)
+    say = "held" if locks_in(model, points) else "did NOT hold"
+    console.print(
+        f"Rate: the others' odds against the winner over those of the generation before. Bound at half the first lead "
+        f"({half:.3f}): {bound:.4f}; it {say} at every generation with endless picks. Rate at last: {limit:.4f}.",
+        highlight=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ Look = Literal["line", "dashed", "rings", "bound", "marks"]
 class Point:
     """A value at a generation, with its standard error or its interval where it has one."""
 
-    t: int
+    t: float
     value: float
     se: float = 0.0
     interval: tuple[float, float] | None = None
@@ -97,6 +97,8 @@ class Chart:
         reference: a horizontal dotted line, such as the real data's value.
         form: how a value of the vertical axis is written; as a rule with the decimals that its steps need.
         floor: the axis never goes lower.
+        x_label: what the horizontal axis shows.
+        x_form: how its values are written, where they aren't generations.
     """
 
     y_label: str
@@ -106,6 +108,8 @@ class Chart:
     reference_name: str = ""
     form: Callable[[float], str] | None = None
     floor: float = -math.inf
+    x_label: str = "generation t"
+    x_form: Callable[[float], str] | None = None
 
 
 def draw(chart: Chart) -> Markup:
@@ -193,7 +197,7 @@ class Picture:
         self.marks = [mark for mark in ticks(max(chart.floor, min(reach)), max(reach)) if mark >= chart.floor]
         self.texts = [chart.form(mark) for mark in self.marks] if chart.form else tick_labels(self.marks)
         self.left = round(max(LEFT, 30 + 6.8 * max(map(len, self.texts))), 1)
-        self.first, self.last = min(point.t for point in points), max(point.t for point in points)
+        self.first, self.last = (math.floor(min(p.t for p in points)), math.ceil(max(p.t for p in points)))
 
     def values(self) -> dict:
         """Everything the template needs."""
@@ -208,12 +212,18 @@ class Picture:
             "bottom": HEIGHT - BOTTOM,
             "middle": round((self.left + self.right) / 2, 1),
             "y_marks": [(self.y(mark), text) for mark, text in zip(self.marks, self.texts, strict=True)],
-            "x_marks": [(self.x(t), t) for t in range(self.first, self.last + 1, step)],
+            "x_marks": [(self.x(t), text) for t, text in self.x_marks(step)],
             "bands": [band for line in loud_last if (band := self.band(line))],
             "lines": [self.line(line) for line in loud_last],
             "labels": self.labels(),
             "reference": None if self.chart.reference is None else self.y(self.chart.reference),
         }
+
+    def x_marks(self, step: int) -> list[tuple[float, object]]:
+        """The marked values of the horizontal axis, every `step`-th generation as a rule, and their texts."""
+        if form := self.chart.x_form:
+            return [(mark, form(mark)) for mark in ticks(self.first, self.last) if self.first <= mark <= self.last]
+        return [(t, t) for t in range(self.first, self.last + 1, step)]
 
     def x(self, t: float) -> float:
         """The pixel of a generation."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from curate_app.plots.svg import Chart, Line, Look, Point, number
 from data.measurements import DensityDivergence, Divergence, LanguageFigures
-from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, WinRate
+from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, ProxyEvidence, WinRate
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
 MEASURED, ONE_STEP, FROM_START = "measured, with its 95% interval", "predicted, one step", "predicted from t = 0"
@@ -35,6 +35,9 @@ def study_charts(evidence: Evidence) -> list[Titled]:
         return []
     charts = [
         win_rates(evidence.win_rates),
+        proxy_and_people(evidence.proxy),
+        reliability(evidence.proxy),
+        proxy_transmission(evidence.proxy),
         mean_w(evidence),
         mean_reward(evidence),
         variance(evidence),
@@ -345,6 +348,72 @@ def win_rates(measured: Sequence[WinRate]) -> Titled | None:
     line = {"reference": 0.5, "reference_name": "indifference"} if pairs else {}
     chart = Chart("share of comparisons", spoken, lines, form="{:.0%}".format, **line)
     return Titled("How often people preferred each generation", chart, f"Intervals: {measured[-1].interval_kind}.")
+
+
+def proxy_and_people(proxy: ProxyEvidence | None) -> Titled | None:
+    """Each generation against generation 0 in audit pairs: by the proxy's score, by the judge, and as people chose."""
+    if proxy is None or not proxy.audits:
+        return None
+    sides = [
+        ("proxy", "expected by the proxy's score", 1, [(row.t, row.proxy) for row in proxy.audits]),
+        ("judge", "by the judge's mean reward", 2, [(row.t, row.judge) for row in proxy.audits if row.judge]),
+        ("people", "chosen by people, 95% interval", 0, [(row.t, row.people) for row in proxy.audits]),
+    ]
+    lines = []
+    for index, (name, legend, hue, rows) in enumerate(sides):
+        points = [Point(t, e.value, interval=(e.low, e.high)) for t, e in rows]
+        lines.append(Line(name, points, True, "marks", hue, legend, named=False, aside=8.0 * (index - 1)))
+    last = proxy.audits[-1]
+    spoken = (
+        f"Of {last.n:,} pairs with generation 0, generation {last.t} is expected to win {last.proxy.value:.0%} by its "
+        f"proxy score and won {last.people.value:.0%} by people's choice."
+    )
+    line = {"reference": 0.5, "reference_name": "indifference"}
+    chart = Chart("share of pairs won against t = 0", spoken, lines, form="{:.0%}".format, **line)
+    return Titled("The proxy, and the people it was fitted to", chart, proxy.sentence)
+
+
+def reliability(proxy: ProxyEvidence | None) -> Titled | None:
+    """The reliability diagram: how often samples of each predicted probability were picked."""
+    if proxy is None or len(proxy.reliability) < 2:
+        return None
+    bins = [(100 * row.predicted, row) for row in proxy.reliability]
+    observed = [Point(x, row.observed.value, interval=(row.observed.low, row.observed.high)) for x, row in bins]
+    ideal = [Point(x, row.predicted) for x, row in bins]
+    lines = [
+        Line("as predicted", ideal, look="dashed", legend="as predicted", named=False),
+        Line("people", observed, True, "marks", 0, "people's later picks, 95% interval", named=False),
+    ]
+    n = sum(row.n for row in proxy.calibrations)
+    gain = sum(row.n * row.gain.value for row in proxy.calibrations) / n
+    over = f"{gain:+.3f}".replace("-", "−")
+    spoken = f"In {n:,} picks made after its fit the proxy's log-likelihood is {over} a pick over chance's."
+    note = ""
+    if proxy.slope:
+        note = (
+            f"Its scores count {proxy.slope.value:.2f} times (95%: {proxy.slope.low:.2f} to {proxy.slope.high:.2f}) "
+            "what they say: 1 is calibrated, less is too sure."
+        )
+    chart = Chart(
+        "share picked", spoken, lines, form="{:.0%}".format, floor=0.0,
+        x_label="probability by the proxy", x_form="{:.0f}%".format,
+    )  # fmt: skip
+    return Titled("Does the proxy know what people pick next?", chart, note.replace("-", "−"))
+
+
+def proxy_transmission(proxy: ProxyEvidence | None) -> Titled | None:
+    """Measured over predicted gain of the proxy's own reward, by generation."""
+    points = [
+        Point(gain.t, gain.ratio.value, interval=(gain.ratio.low, gain.ratio.high))
+        for gain in (proxy.gains if proxy else ())
+        if gain.ratio
+    ]
+    if not points:
+        return None
+    line = Line("transmission", points, loud=True, look="marks", legend="transmission, 95% interval", named=False)
+    ratios = ", ".join(f"{point.value:.2f} at generation {point.t}" for point in points)
+    chart = Chart("measured / predicted gain", f"Transmission for the proxy: {ratios}.", [line], 1.0, "all of it")
+    return Titled("Transmission of the proxy's own reward, which is known exactly", chart)
 
 
 def is_simulated(evidence: Evidence) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -13,9 +14,11 @@ from curate_app.plots.way import study_way
 from curate_app.report.pages import comparison_json, comparison_page, own_version, page
 from curate_app.report.pictures import Gallery, gather
 from curate_app.report.tables import taste_evidence
+from loop.analysis.drift import study_drift
 from loop.analysis.taste import read_tastes
-from loop.evidence.schema import CheckResult, Evidence
+from loop.evidence.schema import CheckResult, Evidence, ProxyEvidence
 from loop.evidence.study import evidence_of
+from loop.registration import stored as stored_registration
 from loop.selfcheck import Check, self_checks
 from loop.study import OnShare, Study
 
@@ -52,12 +55,24 @@ def read(study: Study, *, compared: bool = False, on_share: OnShare = lambda sha
         more = {
             "checks": checks,
             "tastes": [taste_evidence(some) for some in tastes],
+            "drift": [] if compared else study_drift(study.store, study.config),
+            "registration": stored_registration(study),
+            "proxy": proxy_of(study),
             "unmeasured": missing,
             "software": software(),
         }
         evidence = evidence.model_copy(update=more)
         way = None if compared or evidence.sources else study_way(study)
         return Material(evidence, gather(study.store, evidence), way)
+
+
+def proxy_of(study: Study) -> ProxyEvidence | None:
+    """The proxy held against people's later picks; None, and torch isn't loaded, where no proxy ever picked."""
+    if not any(row.measurements.proxy.sha256 for row in study.store.generations()):
+        return None
+    from loop.learners import study_proxy  # loads torch
+
+    return study_proxy(study)
 
 
 def write_report(study: Study, html: Path, on_share: OnShare = lambda share: None) -> Evidence:
@@ -80,6 +95,7 @@ def write_comparison(
     *,
     title: str,
     figures: Sequence[tuple[str, str, bytes | Markup]] = (),
+    controls: Sequence[tuple[list[str], dict[str, Any]]] = (),
     on_share: OnShare = lambda share: None,
 ) -> list[Evidence]:
     """Writes one page that compares studies, and beside it their evidence as JSON.
@@ -89,6 +105,7 @@ def write_comparison(
         html: the page; the JSON has its name with .json.
         title: of the page.
         figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
+        controls: combinations of a sweep beside their controls, as cells of a table and in plain values.
         on_share: called with the share done.
     """
     materials = []
@@ -98,8 +115,9 @@ def write_comparison(
         )
     evidences, galleries = [some.evidence for some in materials], [some.gallery for some in materials]
     names = distinct([study.path for study in studies])
-    text = comparison_page(evidences, galleries, names, title=title, figures=figures)
-    replace_files(html, text, comparison_json(evidences))
+    rows, values = [cells for cells, _ in controls], [plain for _, plain in controls]
+    text = comparison_page(evidences, galleries, names, title=title, figures=figures, controls=rows)
+    replace_files(html, text, comparison_json(evidences, values))
     return evidences
 
 

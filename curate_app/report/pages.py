@@ -6,7 +6,6 @@ Each is one file: no scripts, nothing external.
 import json
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -20,8 +19,10 @@ from curate_app.report.tables import by_claim, count_of, slate_sizes, tally
 from loop.evidence.retraining import retraining_claims, sentences
 from loop.evidence.schema import Evidence
 from loop.evidence.verdicts import audit_sentences
+from loop.registration import own_version
 
 SAY = TEXT["report"]
+CONTRAST_HEADS = ("studies", "control", "seeds", "gain of E[w]", "control's gain", "beyond the control (95%)")
 COMPARISON_VERSION = "curate-comparison/1"
 SIGNS = {
     r"\blam\s?=\s?": "λ = ", r"\blam\b": "λ", r"\bbeta\b": "β", r"\|\|": "‖", r"\binf\b": "∞",
@@ -51,6 +52,8 @@ def lede(evidence: Evidence) -> list[str]:
     if evidence.replay_of:
         key = "replay" if evidence.own_picks else "counterfactual"
         sentences.append(SAY[key].format(study=evidence.replay_of))
+    if evidence.market:
+        sentences.append(SAY["market"].format(study=evidence.market))
     sentences += findings(evidence)
     if len(evidence.generations) == 1:
         sentences.append(SAY["only_first"])
@@ -73,6 +76,18 @@ def setup_sentence(evidence: Evidence) -> str:
     )
 
 
+def registered_sentence(evidence: Evidence) -> str:
+    """The pre-registration in a sentence: since when there is one, and how many departures; or that there is none."""
+    registration = evidence.registration
+    if registration is None:
+        return SAY["unregistered"]
+    n = len(registration.departures)
+    moment = registration.registered_at[:16].replace("T", " ")
+    return SAY["registered"].format(
+        at=moment, departures=SAY["no_departures"] if not n else SAY["departures"].format(n=count_of(n, "departure"))
+    )
+
+
 def findings(evidence: Evidence) -> list[str]:
     """The findings, without the claims one by one."""
     if evidence.sources:
@@ -81,7 +96,8 @@ def findings(evidence: Evidence) -> list[str]:
     if is_simulated(evidence):
         return [*moved, *preference_sentences(evidence), *counted(evidence)]
     by_reward = [SAY["by_reward"].format(sentence=sentence) for sentence in moved]
-    return [*preference_sentences(evidence), *by_reward, *counted(evidence)]
+    exploited = [evidence.proxy.sentence] if evidence.proxy and evidence.proxy.verdict == "found" else []
+    return [*preference_sentences(evidence), *exploited, *by_reward, *counted(evidence)]
 
 
 def preference_sentences(evidence: Evidence) -> list[str]:
@@ -147,6 +163,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         simulated=is_simulated(evidence),
         odd=tables.odd_checks(evidence.checks),
         odd_shown=tables.ODD_SHOWN,
+        registered=registered_sentence(evidence),
         checks=tables.check_rows(evidence.checks),
         checks_sentence=SAY["checks_pass"].format(n=passed) if passed else SAY["checks_none"],
         blocks=tables.verdict_blocks(evidence) if judged else [],
@@ -161,6 +178,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         way=data_address(way) if way and judged else "",
         tastes=[tables.taste_view(some) for some in evidence.tastes if some.leanings or not some.by_rater],
         taste_note=tables.taste_note(evidence.tastes),
+        drift=tables.drift_sentences(evidence),
         figures={"heads": heads, "rows": rows},
         types=dict(zip(("heads", "rows"), tables.types(evidence), strict=True)),
         gains=tables.gains(evidence),
@@ -184,6 +202,7 @@ def comparison_page(
     *,
     title: str,
     figures: Sequence[Figure] = (),
+    controls: Sequence[Sequence[str]] = (),
 ) -> str:
     """The comparison of several studies as a whole HTML document.
 
@@ -193,6 +212,7 @@ def comparison_page(
         names: of the studies.
         title: of the page.
         figures: to stand on top: heading, caption, and a PNG or markup that is known to be safe.
+        controls: combinations of a sweep beside their controls, in the columns of `CONTRAST_HEADS`.
     """
     studies, retraining = list(zip(names, evidences, strict=True)), retraining_claims(evidences)
     return render(
@@ -201,9 +221,14 @@ def comparison_page(
         lede=SAY["comparison"].format(n=len(evidences)),
         names=names,
         hues=[index % HUES for index in range(len(names))],
-        summaries=[" ".join(findings(evidence) or lede(evidence)) for evidence in evidences],
+        summaries=[
+            " ".join([*(findings(evidence) or lede(evidence)), registered_sentence(evidence)]) for evidence in evidences
+        ],
         odd=[(name, check) for name, evidence in studies for check in tables.odd_checks(evidence.checks)],
         differences=tables.setting_differences(evidences),
+        controls=controls,
+        contrast_heads=CONTRAST_HEADS,
+        controls_note=SAY["controls_note"],
         verdicts=tables.compared_verdicts(evidences),
         retraining=tables.retraining(retraining),
         retraining_note=SAY["retraining"],
@@ -236,11 +261,13 @@ def first_and_last(galleries: Sequence[Gallery], names: Sequence[str]) -> list[d
     return pairs
 
 
-def comparison_json(evidences: Sequence[Evidence]) -> str:
-    """The evidence of all studies as one JSON document."""
+def comparison_json(evidences: Sequence[Evidence], controls: Sequence[dict[str, Any]] = ()) -> str:
+    """The evidence of all studies as one JSON document, with the combinations of a sweep beside their controls."""
     studies = [evidence.model_dump(mode="json") for evidence in evidences]
     retraining = [claim.model_dump(mode="json") for claim in retraining_claims(evidences)]
     whole = {"schema_version": COMPARISON_VERSION, "studies": studies, "retraining": retraining}
+    if controls:
+        whole["controls"] = list(controls)
     return json.dumps(whole, indent=1, ensure_ascii=False)
 
 
@@ -256,11 +283,3 @@ def drawn(charts: Sequence[Titled]) -> list[dict[str, Any]]:
         {"title": titled.title, "note": titled.note, "spoken": titled.chart.spoken, "picture": draw(titled.chart)}
         for titled in charts
     ]
-
-
-def own_version() -> str:
-    """The version of this package; 'unknown' where it runs without being installed."""
-    try:
-        return version("curate")
-    except PackageNotFoundError:
-        return "unknown"

@@ -58,6 +58,20 @@ def taste_note(tastes: Sequence[TasteEvidence]) -> str:
     return ""
 
 
+def drift_sentences(evidence: Evidence) -> list[tuple[str, str]]:
+    """The tests whether people's tastes moved toward what the generator shows: verdict and sentence."""
+    say, rows = SAY_TASTE, []
+    for test in evidence.drift:
+        who = say[f"drift_{test.of}"]
+        if test.p is None or test.slope is None:
+            rows.append((test.verdict, say["drift_unknown"].format(who=who, reason=test.reason)))
+            continue
+        counts = f"{count_of(test.picks, 'pick')} of {count_of(test.raters, 'rater')}"
+        slope = f"{test.slope:+.2f}".replace("-", "−")
+        rows.append((test.verdict, say["drift_tested"].format(who=who, slope=slope, p=f"{test.p:.2g}", counts=counts)))
+    return rows
+
+
 def taste_view(taste: TasteEvidence) -> dict[str, Any]:
     """A taste as the templates show it: sentences, and for each leaning its words and a bar in percent of the width.
 

@@ -573,8 +573,7 @@ def answered_slates(
     Each is (slate id, K or 0 for infinite, generation of the slate, purpose as an index into `PURPOSES`, outcome as
     an index into `OUTCOMES`, picked position or -1, the position picked as the worst or -1, rater id, id of the slate
     that this one is a copy of or 0, whether that one was for curation, whether the session withdrew, whether the answer
-    has one of the flags `picks`
-    or its rater one of the flags `raters`).
+    has one of the flags `picks` or its rater one of the flags `raters`, id of the answer).
     """
     flagged = [
         *(("json_extract(pick.flags_json, ?) IS NOT NULL", flag) for flag in picks),
@@ -585,7 +584,7 @@ def answered_slates(
         {_index("outcome", OUTCOMES)}, coalesce(pick.position, -1), coalesce(worst, -1), rater.id,
         coalesce(slate.copy_of, 0),
         coalesce(source.purpose = 'curation', 0), session.withdrawn_at IS NOT NULL,
-        {" OR ".join(sql for sql, _ in flagged) or "0"}
+        {" OR ".join(sql for sql, _ in flagged) or "0"}, pick.id
         FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
         JOIN rater ON rater.id = session.rater_id LEFT JOIN slate AS source ON source.id = slate.copy_of
         WHERE pick.undone_at IS NULL AND rater.kind IN ({_marks(kinds)}) ORDER BY slate.id""",

@@ -6,7 +6,7 @@ follow the assumption; its verdict is 'found' where that is under 5%.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr
@@ -15,10 +15,10 @@ from loop.analysis.design import NotIdentifiedError, class_name, estimable
 from loop.analysis.log import Repeats, Slates
 from loop.analysis.logit import Fit, fit, wald
 from loop.evidence.people import clustered_share
+from loop.evidence.schema import TestVerdict
 
 LEVEL = 0.05  # share of studies without an effect in which a test finds one
 DETECTABLE = 2.8  # standard errors from zero of an effect that is found in 80% of studies: 1.96 + 0.84
-TestVerdict = Literal["found", "not found", "can't tell"]
 POSITION = "position bias"
 CONTEXT = "dependence on the slate (IIA)"
 WORDS = {

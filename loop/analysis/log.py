@@ -11,7 +11,8 @@ from model.luce import log_probabilities
 
 ANSWER = np.dtype(
     [("slate", "i8"), ("k", "i4"), ("t", "i4"), ("purpose", "i1"), ("outcome", "i1"), ("position", "i4"),
-     ("worst", "i4"), ("rater", "i8"), ("copy_of", "i8"), ("repeats", "?"), ("withdrawn", "?"), ("flagged", "?")]
+     ("worst", "i4"), ("rater", "i8"), ("copy_of", "i8"), ("repeats", "?"), ("withdrawn", "?"), ("flagged", "?"),
+     ("pick", "i8")]
 )  # fmt: skip
 ITEM = np.dtype(
     [("slate", "i8"), ("position", "i4"), ("sample", "i8"), ("t", "i4"), ("label", "i4"), ("reward", "f8"),

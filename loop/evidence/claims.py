@@ -140,8 +140,8 @@ class Loop:
         reasons: dict[Condition, str] = {}
         if not self.own_picks:
             reasons["own picks"] = (
-                "it speaks of picks from each generation's own samples; from generation 2 on those of this replay were "
-                "made from samples of another study's generators"
+                "it speaks of picks from each generation's own samples; those of a market, and of a "
+                "replay from generation 2 on, were made from samples of another study's generators"
             )
         if policy.is_mixed and self.real is None:
             reasons["real data"] = "the real data's rewards weren't stored"

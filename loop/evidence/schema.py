@@ -1,5 +1,6 @@
 """The schema of a report: report.json is this, as JSON. docs/report-schema.md is written from here."""
 
+import hashlib
 import inspect
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from loop.selfcheck.verdicts import CheckVerdict
 VERSION = "curate-report/2"
 Z95 = 1.959964
 VerdictWord = Literal["holds", "not refuted", "fails", "can't tell", "not applicable"]
+TestVerdict = Literal["found", "not found", "can't tell"]
 IntervalKind = Literal["always valid", "always valid in large numbers", "fixed n"]
 COMPARISON = "curate-comparison/1"
 
@@ -367,6 +369,148 @@ class RetrainingClaim(_Part):
     )
 
 
+class ProxyCalibration(_Part):
+    """A fit of the proxy, held against people's picks that came after it."""
+
+    t: int = Field(description="the generation that the fit helped to train")
+    n: int = Field(description="later picks, up to the next fit")
+    raters: int = Field(description="who made them")
+    log_likelihood: Estimate = Field(description="mean log-probability of these, clustered by rater")
+    gain: Estimate = Field(description="the same over chance's; above 0 where the fit predicts better than guesses")
+    chance: float = Field(description="-log K, in the mean")
+    own_picks: float | None = Field(description="mean log-probability of the picks that it was fitted to")
+
+
+class ReliabilityBin(_Part):
+    """Samples to which the proxy gave about the same probability: one point of the reliability diagram."""
+
+    predicted: float = Field(description="mean probability by the proxy that the sample is picked")
+    observed: Estimate = Field(description="share of them that were picked, clustered by rater")
+    n: int = Field(description="samples")
+
+
+class ProxyAudit(_Part):
+    """A generation against generation 0 in audit pairs that people answered after a fit."""
+
+    t: int = Field(description="the generation")
+    n: int = Field(description="pairs")
+    raters: int = Field(description="who answered them")
+    proxy: Estimate = Field(description="share that the latest fit before each answer expects it to win")
+    people: Estimate = Field(description="share that it won, a mean over raters")
+    judge: Estimate | None = Field(
+        default=None, description="share by the judge: of its mean reward's gain, as log-odds; None without a judge"
+    )
+    gap: Estimate = Field(description="people's choices less the proxy's expectation, pair by pair")
+    beyond: Estimate | None = Field(
+        default=None,
+        description="utility of the generation beyond its score, where the score counts as much as it does within "
+        "slates; None where it isn't determined",
+    )
+    p: float | None = Field(
+        default=None,
+        description="one-sided, of so low a utility beyond the score, less a tenth of the promised gain, by chance",
+    )
+
+
+class ProxyGain(_Part):
+    """The gain of the proxy's own reward, r^, from one generation to the next: it is known exactly."""
+
+    t: int = Field(description="the generation")
+    predicted: Estimate = Field(description="gain of E[exp r^] by the exact operator, as if the proxy made all picks")
+    measured: Estimate = Field(description="gain of E[exp r^] on fresh samples, by the fit that trained it")
+    ratio: Estimate | None = Field(
+        description="measured over predicted: transmission for r^; None where the predicted gain is under three "
+        "standard errors"
+    )
+    score: Estimate = Field(description="measured gain of E[r^]")
+
+
+class ProxyEvidence(_Part):
+    """The fitted user (the proxy) held against people's later picks, and whether the loop exploits it."""
+
+    calibrations: list[ProxyCalibration] = Field(description="by fit")
+    reliability: list[ReliabilityBin] = Field(description="by predicted probability, of all later picks")
+    slope: Estimate | None = Field(
+        description="factor by which scores count in people's picks: 1 calibrated, less where it is too sure"
+    )
+    audits: list[ProxyAudit] = Field(description="by generation")
+    gains: list[ProxyGain] = Field(default=[], description="of r^, by generation; an older version stored none")
+    verdict: TestVerdict = Field(description="whether the loop exploits the proxy, by a test at 5%")
+    since: int | None = Field(default=None, description="the first generation that is named")
+    sentence: str = Field(description="the verdict in words")
+
+
+DepartureKind = Literal["settings", "stopping rule", "exclusions", "analysis", "registration"]
+
+
+class DriftEvidence(_Part):
+    """A test whether people's tastes moved toward what the generator has come to show."""
+
+    of: Literal["raters", "picks"] = Field(description="later raters beside earlier ones, or each one's later picks")
+    verdict: TestVerdict = Field(description="by a one-sided permutation test at 5%")
+    p: float | None = Field(description="of so strong a move by chance; None without a test")
+    slope: float | None = Field(
+        description="utility along the generator's way, for each step as long as that to generation 1"
+    )
+    picks: int = Field(description="that it rests on: those under generation 1 and later ones")
+    raters: int = Field(description="who made them")
+    reason: str = Field(default="", description="why there is no verdict")
+
+
+class StoppingRule(_Part):
+    """The end of a study, as it was registered; None where a number was left open."""
+
+    raters: int | None = Field(default=None, description="people who finish (`stop.raters`)")
+    picks_per_rater: int | None = Field(default=None, description="slates that each of them answers (`journey.picks`)")
+    generations: int | None = Field(default=None, description="the last generation of people's picks")
+    picks: int | None = Field(default=None, description="picks in all, of people or else of simulated users")
+    simulated_generations: int = Field(description="the last generation where simulated users alone pick")
+
+
+class Registration(_Part):
+    """A pre-registration: set before the first pick, and never changed."""
+
+    registered_at: str = Field(description="UTC")
+    hypotheses: list[str] = Field(description="in words")
+    stopping_rule: StoppingRule = Field(description="when the study ends")
+    exclusions: dict[str, Any] = Field(description="the [quality] settings: flags, and which keep picks out")
+    analysis: str = Field(description="the analysis in words")
+    analysis_sha256: str = Field(description="of its code")
+    software: str = Field(description="the version of curate")
+    settings: dict[str, Any] = Field(description="all others, as in study.toml, but for those of pages and panels")
+    power: dict[str, Any] = Field(default={}, description="of the plan: effect, power, raters, picks of each")
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all of it, to be deposited elsewhere."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Departure(_Part):
+    """A departure of the study, or of its report, from what was registered."""
+
+    kind: DepartureKind = Field(description="from which part of the registration")
+    sentence: str = Field(description="what differs, and what was registered")
+
+
+class RegistrationEvidence(_Part):
+    """A study's pre-registration and every departure from it."""
+
+    registered_at: str = Field(description="UTC, before the first pick")
+    sha256: str = Field(description="of all that was registered; the same as in registration.json")
+    hypotheses: list[str] = Field(description="in words")
+    stopping_rule: StoppingRule = Field(description="when the study ends")
+    stopping_words: str = Field(description="the same in words")
+    exclusions: dict[str, Any] = Field(description="the registered [quality] settings")
+    exclusion_words: str = Field(description="which answers they keep out, in words")
+    analysis: str = Field(description="the registered analysis in words")
+    analysis_sha256: str = Field(description="of its code")
+    software: str = Field(description="the version of curate that registered it")
+    power: dict[str, Any] = Field(default={}, description="of the plan, where it was registered with one")
+    departures: list[Departure] = Field(description="empty where there are none")
+
+
 class Evidence(_Part):
     """The evidence on one study's loop, as a report holds it."""
 
@@ -415,6 +559,9 @@ class Evidence(_Part):
         description="sentences: the change of the reward, the transmission, then one for each claim"
     )
     replay_of: str = Field(default="", description="of a replay: the study whose log trained its generations")
+    market: str = Field(
+        default="", description="of a study in a market: whose picks train it, too, and by which share, in words"
+    )
     sources: list[str] = Field(
         default=[],
         description="of an audit of several studies: which study and generation stands for generation 0, 1, ...",
@@ -424,6 +571,15 @@ class Evidence(_Part):
         default=True,
         description="whether every generation was trained on picks from samples of the one before; not so in a replay "
         "with other settings, and then what assumes it isn't claimed",
+    )
+    registration: RegistrationEvidence | None = Field(
+        default=None, description="the pre-registration; None for a study that was begun without one"
+    )
+    drift: list[DriftEvidence] = Field(
+        default=[], description="whether people's tastes moved; in a written report of a study with people alone"
+    )
+    proxy: ProxyEvidence | None = Field(
+        default=None, description="the fitted user against people's later picks; in a written report alone"
     )
     unmeasured: int = Field(
         default=0, description="published generations that aren't in here: an older version stored no samples of them"

@@ -41,7 +41,7 @@ from loop.evidence.schema import (
 )
 from loop.evidence.verdicts import count_verdicts, judge, summary
 from loop.policy import DataPolicy
-from loop.study import OnShare, Study
+from loop.study import MARKET, OnShare, Study
 from loop.user_types import are_alike, luce_rule, target, user_types
 from model.config import LARGEST_REWARD, PREFERENCE_LEARNERS, SINGLE_PRECISION
 
@@ -183,6 +183,7 @@ def build(
         update={
             "study": study.path.resolve().name,
             "replay_of": study.replay_of,
+            "market": market_words(study),
             "checks": checks or [],
             "sources": sources,
             "real_language": real.language,
@@ -190,6 +191,12 @@ def build(
         }
     )
     return evidence.model_copy(update={"summary": summary(evidence)}) if sources else evidence
+
+
+def market_words(study: Study) -> str:
+    """The study whose picks train this one, too, and their share; empty where it trains on its own alone."""
+    status = study.store.status(MARKET)
+    return f"{Path(status['with']).name}, by a share of {status['exchange']:g}" if status else ""
 
 
 def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
@@ -212,7 +219,8 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
     generations = generations[: len(evaluations)]
     own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
     audits = bool(store.status("audit"))
-    return History(config, generations, evaluations, store.evaluation(None), own_picks and not audits, audits)
+    alone = own_picks and not audits and not store.status(MARKET)
+    return History(config, generations, evaluations, store.evaluation(None), alone, audits)
 
 
 def assess(

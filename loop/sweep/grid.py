@@ -23,6 +23,16 @@ OTHERWISE = {"seed": "--seeds", "generations": "--generations", "preset": "--pre
 MOST_STUDIES = 10_000
 LONGEST_NAME = 40  # of one value in a folder's name
 FILE, LOCK = "sweep.toml", "sweep.lock"
+CONTROLS: Mapping[str, Mapping[str, Any]] = {  # settings of each control
+    "K = 1": {
+        "curation.k": 1,
+        "curation.position_bias": (),
+        "slates.kind": "best",
+        "slates.ties": False,
+        "learner.kind": "curate",
+    },
+    "resampler": {"network.kind": "resample", "network.file": "", "learner.kind": "curate"},
+}
 HEAD = "What `curate sweep` runs here. To add values or seeds, run it again with all of them."
 
 
@@ -34,11 +44,13 @@ class Cell:
         name: of its folder, such as 'k=2,lam=inf,seed=0'.
         values: the swept settings by full name, as the configuration holds them.
         config: all its settings.
+        control: which of the controls it is; empty for one of the combinations.
     """
 
     name: str
     values: Mapping[str, Any]
     config: StudyConfig
+    control: str = ""
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -56,6 +68,7 @@ class Sweep:
         seeds: studies of each combination, with seeds 0 .. seeds - 1.
         settings: of every study, as for `--set`.
         generations: the last t of every study; None for the preset's.
+        controls: each combination has its controls beside it, on the same seeds.
     """
 
     preset: str
@@ -63,6 +76,7 @@ class Sweep:
     seeds: int = 1
     settings: tuple[str, ...] = ()
     generations: int | None = None
+    controls: bool = False
 
     @property
     def base(self) -> dict[str, Any]:
@@ -78,7 +92,7 @@ class Sweep:
         return int(self.base.get("generations", StudyConfig().generations))
 
     def cells(self) -> list[Cell]:
-        """The studies, all combinations of the first seed before those of the second.
+        """The studies, all combinations of the first seed and their controls before those of the second.
 
         Raises:
             ValueError: an unknown or doubly given setting, no values, two that are the same, a combination that
@@ -91,12 +105,16 @@ class Sweep:
             option = " ".join(f"{key}={as_toml(value)}" for key, value in given.items())
             combined.append(build(put(self.base, given, "--grid"), f"--grid {option}"))
         self.check_distinct(combined)
-        short = short_names(self.grid)
+        short, arms = short_names(self.grid), [("", config) for config in combined]
+        if self.controls:
+            arms += distinct_controls(combined)
         cells = []
-        for seed, config in itertools.product(range(self.seeds), combined):
+        for seed, (control, config) in itertools.product(range(self.seeds), arms):
             values = {key: setting_of(config, key) for key in self.grid}
-            words = [*(f"{short[key]}={label(value)}" for key, value in values.items()), f"seed={seed}"]
-            cells.append(Cell(",".join(words), values, config.model_copy(update={"seed": seed})))
+            words = [f"{short[key]}={label(value)}" for key, value in values.items()]
+            words += [f"control={control.replace(' = ', '-')}"] * bool(control)
+            name = ",".join([*words, f"seed={seed}"])
+            cells.append(Cell(name, values, config.model_copy(update={"seed": seed}), control))
         return cells
 
     def check(self) -> None:
@@ -115,7 +133,7 @@ class Sweep:
                 raise ValueError(f"{key} is both in --grid and in --set; leave one of them out.")
             if not values:
                 raise ValueError(f"--grid {key} has no values; give some, for example --grid curation.k=2,4,8")
-        n = math.prod(map(len, self.grid.values())) * self.seeds
+        n = math.prod(map(len, self.grid.values())) * self.seeds * (1 + len(CONTROLS) * self.controls)
         if n > MOST_STUDIES:
             raise ValueError(f"That would be {n:,} studies; a sweep has {MOST_STUDIES:,} at the most.")
 
@@ -132,6 +150,27 @@ class Sweep:
                         f"--grid {key}: {as_toml(seen[resolved])} and {as_toml(value)} are the same value."
                     )
                 seen[resolved] = value
+
+
+def controlled(config: StudyConfig, control: str) -> StudyConfig:
+    """The settings of a control: the same study without choice (K = 1), or with a generator that copies (resampler).
+
+    Raises:
+        ValueError: such a study isn't possible.
+    """
+    return build(put(config.model_dump(), CONTROLS[control], "--controls"), f"--controls ({control})")
+
+
+def distinct_controls(combined: Sequence[StudyConfig]) -> list[tuple[str, StudyConfig]]:
+    """The controls of all combinations, each once, and none that is among the combinations."""
+    known, controls = set(combined), []
+    for control in CONTROLS:
+        for config in combined:
+            arm = controlled(config, control)
+            if arm not in known:
+                known.add(arm)
+                controls.append((control, arm))
+    return controls
 
 
 def parse_grid(options: Sequence[str]) -> dict[str, list[Any]]:
@@ -172,7 +211,8 @@ def label(value: Any) -> str:
 def describe(sweep: Sweep) -> str:
     """The swept settings, in words: 'curation.k (3) x mix.lam (2) x 3 seeds'."""
     seeds = f"{sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}"
-    return " x ".join([*(f"{key} ({len(values)})" for key, values in sweep.grid.items()), seeds])
+    combined = " x ".join([*(f"{key} ({len(values)})" for key, values in sweep.grid.items()), seeds])
+    return f"{combined}, with controls" if sweep.controls else combined
 
 
 def _plain(value: Any) -> str:
@@ -219,7 +259,7 @@ def combinations(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
     """Groups of the cells that differ only in their seed."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(tuple(cell.labels.values()), []).append(cell)
+        groups.setdefault((cell.control, *cell.labels.values()), []).append(cell)
     yield from groups.values()
 
 
@@ -244,6 +284,7 @@ def read(folder: Path) -> Sweep | None:
             seeds=int(values["seeds"]),
             settings=tuple(values["settings"]),
             generations=values.get("generations"),
+            controls=bool(values.get("controls", False)),
         )
     except (ParseError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} can't be read ({error}); restore it, or choose another folder.") from error
@@ -257,6 +298,8 @@ def write(folder: Path, sweep: Sweep) -> None:
     document.add("seeds", tomlkit.item(sweep.seeds))
     if sweep.generations is not None:
         document.add("generations", tomlkit.item(sweep.generations))
+    if sweep.controls:
+        document.add("controls", tomlkit.item(True))
     document.add("settings", tomlkit.item(list(sweep.settings)))
     table = tomlkit.table()
     for key, values in sweep.grid.items():
@@ -296,10 +339,11 @@ def requested_sweep(
     seeds: int | None,
     settings: Sequence[str],
     generations: int | None,
+    controls: bool = False,
 ) -> Sweep:
     """The sweep that a command requests in a folder; options that are left out are as recorded there.
 
-    It may extend the recorded one by values, seeds and generations, and is otherwise the same.
+    It may extend the recorded one by values, seeds, generations and controls, and is otherwise the same.
 
     Raises:
         ValueError: something else is at the folder, there is nothing to go on with, or another sweep is recorded.
@@ -311,13 +355,14 @@ def requested_sweep(
     if recorded is None:
         if preset is None:
             raise ValueError(f"There is no sweep at {folder}; name a preset to begin one, such as --preset moons.")
-        return Sweep(preset, grid, seeds if seeds is not None else 1, tuple(settings), generations)
+        return Sweep(preset, grid, seeds if seeds is not None else 1, tuple(settings), generations, controls)
     requested = Sweep(
         preset or recorded.preset,
         grid or recorded.grid,
         seeds if seeds is not None else recorded.seeds,
         tuple(settings) or recorded.settings,
         generations if generations is not None else recorded.generations,
+        controls or recorded.controls,
     )
     conflict = conflict_with(recorded, requested)
     if conflict:

@@ -189,6 +189,12 @@ def test_a_study_of_people_shows_what_they_prefer_and_judges_no_reward(people: S
     assert f"Generation 1 over 0: {escape(found.utility_gains[0].reason)}" in html and found.utility_gains[0].reason
     assert "By the simulated reward (not people's preferences): " in text
     assert "The gains of E[r] and E[w] are of the simulated reward, not of people's preferences." in text
+    proxy = found.proxy
+    assert proxy and [(row.t, row.n, row.raters) for row in proxy.calibrations] == [(1, 8, 2)]
+    assert proxy.verdict == "can't tell" and proxy.audits[0].n == 8 and "Too few audit pairs" in html
+    assert [gain.t for gain in proxy.gains] == [1] and proxy.calibrations[0].own_picks is not None
+    assert "The proxy, and the people it was fitted to" in html
+    assert [test.verdict for test in found.drift] == ["can't tell", "can't tell"] and "two generations or more" in html
     reads_aloud(is_alone(html))
 
 

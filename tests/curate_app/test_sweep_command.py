@@ -171,3 +171,20 @@ def test_a_generation_0_that_was_there_already_is_no_work():
     assert work.total > COPYING + 2
     work.report(cell, Step(1, "training", 0.5))
     assert work.total == pytest.approx(COPYING + 2) and work.completed < 0.5 * work.total
+
+
+def test_controls_are_compared_with_each_combination_in_json_and_in_the_report(tmp_path: Path, tiny_moons):
+    settings = [part for setting in tiny_moons for part in ("--set", setting)]
+    grid = ["--grid", "curation.k=4", "--generations", 1, "--controls", "--seeds", 1]
+    done = curate("sweep", "s", "--preset", "moons", *grid, *settings, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert [row["control"] for row in values["studies"]] == ["", "K = 1", "resampler"]
+    assert [row["control"] for row in values["responses"]] == ["", "K = 1", "resampler"]
+    assert [row["control"] for row in values["contrasts"]] == ["K = 1", "resampler"]
+    for row in values["contrasts"]:
+        assert row["name"] == "k=4" and row["seeds"] == 1
+        assert row["beyond"]["value"] == pytest.approx(row["gain"]["value"] - row["control_gain"]["value"])
+    html, plain = (tmp_path / "s" / f"report.{kind}" for kind in ("html", "json"))
+    assert "Gain of E[w] beside that of the controls" in html.read_text()
+    assert [row["control"] for row in json.loads(plain.read_text())["controls"]] == ["K = 1", "resampler"]

@@ -396,3 +396,43 @@ def die_in_the_second_turn(folder: Path, settings: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     die_in_the_second_turn(Path(sys.argv[1]), tuple(sys.argv[2:]))
+
+
+def test_controls_stand_beside_every_combination_on_the_same_seeds_each_once():
+    cells = sweep(controls=True).cells()
+    controls = [cell for cell in cells if cell.control]
+    assert [cell.name for cell in controls[:6]] == [
+        "k=1,lam=inf,control=K-1,seed=0",
+        "k=1,lam=1,control=K-1,seed=0",
+        "k=2,lam=inf,control=resampler,seed=0",
+        "k=2,lam=1,control=resampler,seed=0",
+        "k=4,lam=inf,control=resampler,seed=0",
+        "k=4,lam=1,control=resampler,seed=0",
+    ]
+    assert [cell.config.seed for cell in controls] == [0] * 6 + [1] * 6
+    for cell in controls:
+        kinds = cell.config.curation.k, cell.config.network.kind
+        assert kinds[0] == 1 if cell.control == "K = 1" else kinds[1] == "resample"
+    assert controls[0].config.pretraining == cells[0].config.pretraining  # so that generation 0 is shared
+
+
+def test_a_combination_that_is_its_own_control_has_no_second_study():
+    cells = sweep(grid={"curation.k": [1, 2]}, settings=("network.kind=resample",), controls=True).cells()
+    assert not [cell for cell in cells if cell.control]
+
+
+def test_a_control_drops_the_settings_that_need_a_choice():
+    more = ("curation.position_bias=[0.5,0.0]", "learner.kind=dpo", "mix.lam=inf")
+    cells = sweep(grid={"curation.k": [2]}, settings=more, controls=True, seeds=1).cells()
+    assert [(cell.control, cell.config.learner.kind) for cell in cells] == [
+        ("", "dpo"), ("K = 1", "curate"), ("resampler", "curate"),
+    ]  # fmt: skip
+
+
+def test_controls_are_remembered_and_can_be_added_to_a_sweep(tmp_path: Path):
+    write(tmp_path, sweep())
+    assert read(tmp_path) == sweep()
+    extended = requested_sweep(tmp_path, None, {}, None, (), None, controls=True)
+    write(tmp_path, extended)
+    assert read(tmp_path) == sweep(controls=True)
+    assert requested_sweep(tmp_path, None, {}, None, (), None).controls

@@ -1,0 +1,174 @@
+"""Drifting tastes: do later raters, or the later picks of each, lean toward what the generator has come to show?
+
+The direction is that in which generation 1 differs from generation 0, set by the picks before it; so picks from
+generation 1 on are held against each other, and no noise that moved the generator is counted again. Each test is
+against its permutation null: raters, or the picks of each rater, in another order (theory.md, section 6).
+"""
+
+import json
+from typing import Literal
+
+import numpy as np
+
+from data.store import Store, queries
+from loop.analysis.log import AnswerFilter, Slates, read_log
+from loop.analysis.logit import Likelihood
+from loop.analysis.taste import study_traits
+from loop.config import StudyConfig
+from loop.evidence.schema import DriftEvidence
+
+LEVEL = 0.05
+PERMUTATIONS = 999
+LEAST_RATERS = 6  # so that there are enough orders of them
+LEAST_PICKS = 20  # in all raters' sequences together, from generation 1 on
+PRECISION = 1.0  # of the prior of utilities, per standard deviation within slates; it hardly matters beside many picks
+ITERATIONS = 25
+Series = Literal["raters", "picks"]
+
+
+def drift_tests(slates: Slates, x: np.ndarray, shown: np.ndarray, at: np.ndarray, seed: int = 0) -> list[DriftEvidence]:
+    """Both tests: of raters, and of each rater's picks.
+
+    Args:
+        slates: n picks of people.
+        x: (rows, d) features of the samples in them.
+        shown: (rows,) generations of these samples.
+        at: (n,) the latest generation when each pick was made.
+        seed: of the permutations.
+    """
+    late = at >= 1
+    raters = len(np.unique(slates.raters[late]))
+    reason, known = "", sorted({int(t) for t in np.unique(shown)})
+    if not {0, 1} <= set(known) or len(np.unique(at[late])) < 2:
+        reason = "there are no picks under two generations or more after the first, so that nothing could drift"
+    elif late.sum() < LEAST_PICKS:
+        reason = f"there are {int(late.sum())} picks after generation 1 was published; {LEAST_PICKS} are needed"
+    if reason:
+        return [without_verdict(of, int(late.sum()), raters, reason) for of in ("raters", "picks")]
+    z = slates.centred(x)
+    spread = np.sqrt((z**2).mean(axis=0))
+    varies = spread > 1e-9
+    z, y = z[:, varies] / spread[varies], x[:, varies] / spread[varies]
+    means = {t: y[shown == t].mean(axis=0) for t in known}
+    step = means[1] - means[0]
+    if not (step @ step) > 0:
+        why = "generation 1 shows the same as generation 0"
+        return [without_verdict(of, int(late.sum()), raters, why) for of in ("raters", "picks")]
+    along = z @ step / np.sqrt(step @ step)
+    moved = np.array([(means.get(int(t), means[known[-1]]) - means[0]) @ step / (step @ step) for t in at])
+    pooled = Likelihood(slates, z, np.full(z.shape[1], PRECISION))
+    base = z @ pooled.maximum()
+    own, rows = slates.subset(late)
+    rng = np.random.default_rng(seed)
+    return [
+        raters_test(own, base[rows], along[rows], moved[late], rng),
+        picks_test(own, base[rows], along[rows], moved[late], rng),
+    ]
+
+
+def residuals(slates: Slates, base: np.ndarray, along: np.ndarray, lean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) scores of the picks along a direction, and (n,) information on it, at utilities `base + lean * along`.
+
+    Args:
+        slates: n picks.
+        base: (rows,) utilities.
+        along: (rows,) coordinates along the direction.
+        lean: (n,) what more of it is worth in each slate.
+    """
+    p = np.exp(slates.log_probabilities(base + slates.per_sample(lean) * along))
+    mean = slates.total(p * along)
+    return along[slates.rows] - mean, slates.total(p * along**2) - mean**2
+
+
+def raters_test(
+    slates: Slates, base: np.ndarray, along: np.ndarray, moved: np.ndarray, rng: np.random.Generator
+) -> DriftEvidence:
+    """Do raters who came when the generator had moved farther lean more toward where it went?
+
+    Each rater's score and information, at the utilities that all have in common, go together in another order of
+    raters. Arguments as in `drift_tests`, of late picks alone; `moved` in steps of generation 1's.
+    """
+    ids, cluster = np.unique(slates.raters, return_inverse=True)
+    n, g = len(slates), len(ids)
+    score, information = residuals(slates, base, along, np.zeros(n))
+    sums, weights = np.bincount(cluster, score, g), np.bincount(cluster, information, g)
+    place = np.bincount(cluster, moved, g) / np.bincount(cluster, minlength=g)
+    if g < LEAST_RATERS or np.ptp(place) < 1e-9:
+        few = g < LEAST_RATERS
+        why = f"{g} raters are too few" if few else "all raters picked under the same generations"
+        return without_verdict("raters", n, g, why)
+    orders = np.stack([np.arange(g), *(rng.permutation(g) for _ in range(PERMUTATIONS))])
+    s, v = sums[orders], weights[orders]
+    centred = place - (v @ place / v.sum(axis=1))[:, None]
+    statistic = (centred * s).sum(axis=1) / np.sqrt(np.maximum((centred**2 * s**2).sum(axis=1), 1e-12))
+    first = centred[0]
+    slope = float(first @ sums / max(float(first**2 @ weights), 1e-12))
+    return judged("raters", statistic, slope, n, g)
+
+
+def picks_test(
+    slates: Slates, base: np.ndarray, along: np.ndarray, moved: np.ndarray, rng: np.random.Generator
+) -> DriftEvidence:
+    """Do a rater's later picks, when the generator had moved farther, lean more toward where it went?
+
+    Scores are at each rater's own leaning, and go in another order within the rater. Arguments as in `raters_test`.
+    """
+    _, cluster = np.unique(slates.raters, return_inverse=True)
+    n, g = len(slates), int(cluster.max()) + 1
+    lean = np.zeros(g)
+    for _ in range(ITERATIONS):
+        score, information = residuals(slates, base, along, lean[cluster])
+        gradient = np.bincount(cluster, score, g) - PRECISION * lean
+        lean += np.clip(gradient / (np.bincount(cluster, information, g) + PRECISION), -1, 1)
+    score, information = residuals(slates, base, along, lean[cluster])
+    weights = np.maximum(np.bincount(cluster, information, g), 1e-12)
+    centred = moved - (np.bincount(cluster, information * moved, g) / weights)[cluster]
+    if float(centred**2 @ information) < 1e-9:
+        return without_verdict("picks", n, g, "each rater picked under one generation alone")
+    statistic = np.empty(PERMUTATIONS + 1)
+    for i in range(PERMUTATIONS + 1):
+        order = np.arange(n) if i == 0 else np.lexsort((rng.random(n), cluster))
+        if i == 0:
+            own = score
+        else:
+            own = np.empty(n)
+            own[np.lexsort((np.arange(n), cluster))] = score[order]
+        statistic[i] = centred @ own / np.sqrt(max(float(centred**2 @ own**2), 1e-12))
+    slope = float(centred @ score / max(float(centred**2 @ information), 1e-12))
+    return judged("picks", statistic, slope, n, g)
+
+
+def without_verdict(of: Series, picks: int, raters: int, reason: str) -> DriftEvidence:
+    """A test that can't be made, and why."""
+    return DriftEvidence(of=of, verdict="can't tell", p=None, slope=None, picks=picks, raters=raters, reason=reason)
+
+
+def judged(of: Series, statistic: np.ndarray, slope: float, picks: int, raters: int) -> DriftEvidence:
+    """The test from its statistic: the observed one first, then those of other orders."""
+    p = float((statistic >= statistic[0] - 1e-12).sum() / len(statistic))
+    verdict = "found" if p <= LEVEL else "not found"
+    return DriftEvidence(of=of, verdict=verdict, p=p, slope=slope, picks=picks, raters=raters)
+
+
+def study_drift(store: Store, config: StudyConfig) -> list[DriftEvidence]:
+    """Both tests of a study's people; empty where nobody picked, or nothing has named numbers or classes."""
+    log, traits = read_log(store, AnswerFilter()), study_traits(store, config)
+    if traits is None or not len(log.slates):
+        return []
+    column = 3 if traits.of_classes else 2
+    details = {row[0]: row[column] for row in queries.sample_details(store, ("human",))}
+    values = {}
+    for id_, text in details.items():
+        number = json.loads(text) if text else None
+        values[id_] = number.get("probs") if traits.of_classes and number else number
+    ids = log.items["sample"].tolist()
+    known = np.array([values[id_] is not None for id_ in ids], dtype=bool)
+    counted = log.slates.total((~known).astype(float)) == 0
+    if log.slates.tied is not None:
+        counted &= ~log.slates.tied
+    slates, rows = log.slates.subset(counted)
+    if not len(slates):
+        return []
+    x = np.array([values[id_] for id_, row in zip(ids, rows, strict=True) if row], dtype=np.float64)
+    best = Slates(slates.sizes, slates.picked, slates.raters)
+    return drift_tests(best, x, log.items["t"][rows], log.answers["t"][counted])

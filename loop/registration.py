@@ -1,0 +1,257 @@
+"""Pre-registration: what a study is to show, when it ends, what it leaves out and by which analysis, set beforehand.
+
+`curate plan --register` stores it before the first pick, once and for good. A report prints it and every departure.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import loop
+import model
+from data.records import timestamp
+from data.secret_file import replace_file
+from data.store import queries
+from loop.config import POINT_SETS, StudyConfig, plain
+from loop.evidence.intervals import LEVEL
+from loop.evidence.people import raters_of
+from loop.evidence.schema import VERSION, Departure, DepartureKind, Registration, RegistrationEvidence, StoppingRule
+from loop.study import Study
+
+FILE = "registration.json"  # a copy, to be deposited elsewhere; what counts is in the database
+STATUS = "registration"
+ANALYSIS = ("analysis", "evidence", "theory")  # of the loop package: the code that the verdicts follow from
+FREE = ("compute", "generations", "preset")  # settings that change no result, or that the stopping rule has
+MOST_NAMED = 3  # generations named in a sentence
+
+
+class RegistrationError(ValueError):
+    """The study can't be registered any more, or not so."""
+
+
+@cache
+def analysis_sha256() -> str:
+    """The sha256 of the code of the analysis: every file that verdicts, fits and predictions follow from."""
+    root = Path(loop.__file__).parent
+    files = sorted(file for part in ANALYSIS for file in (root / part).rglob("*.py"))
+    files.append(Path(model.__file__).parent / "luce.py")
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def register(
+    study: Study, hypotheses: list[str], picks: int | None = None, power: dict[str, Any] | None = None
+) -> Registration:
+    """Registers a study before its first pick, and leaves registration.json in its folder.
+
+    Args:
+        study: the study, of which nothing was picked yet.
+        hypotheses: in words; empty for those that the report's verdicts are on.
+        picks: in all, after which the study ends; None where the stopping rule counts none.
+        power: of the plan, in plain values.
+
+    Raises:
+        RegistrationError: something was picked, or it is registered already.
+    """
+    config = study.config
+    rule = StoppingRule(
+        raters=config.stop.raters or None,
+        picks_per_rater=config.journey.picks or None,
+        generations=config.stop.generations or None,
+        picks=picks,
+        simulated_generations=config.generations,
+    )
+    registration = Registration(
+        registered_at=timestamp(),
+        hypotheses=hypotheses or default_hypotheses(study, rule),
+        stopping_rule=rule,
+        exclusions=plain(config.quality.model_dump()),
+        analysis=about_analysis(rule),
+        analysis_sha256=analysis_sha256(),
+        software=f"curate {own_version()}",
+        settings=settings_of(config),
+        power=power or {},
+    )
+    with study.store.write():  # a pick that comes meanwhile waits, and is the first one after
+        if study.store.status(STATUS):
+            raise RegistrationError(
+                f"{study.path} is registered already, which can't be changed; `curate report` has it."
+            )
+        if study.store.last_pick():
+            raise RegistrationError(
+                f"Picks were made in {study.path} already, and a study is registered before the first one. Make a new "
+                "study and register that."
+            )
+        study.store.set_status(STATUS, text=registration.model_dump_json(), sha256=registration.sha256)
+        study.store.log("curate", "registered", sha256=registration.sha256)
+    content = {**registration.model_dump(mode="json"), "sha256": registration.sha256}
+    replace_file(study.path / FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return registration
+
+
+def own_version() -> str:
+    """The version of this package; 'unknown' where it runs without being installed."""
+    try:
+        return version("curate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def settings_of(config: StudyConfig) -> dict[str, Any]:
+    """All settings that raters or results depend on, as plain values; no password is among them."""
+    return {**config.as_json(), "journey": plain(config.journey.model_dump())}
+
+
+def default_hypotheses(study: Study, rule: StoppingRule) -> list[str]:
+    """The hypotheses that the verdicts of a report are on, in words."""
+    if study.sources:
+        return ["One of the generations is preferred to all others: each of its win rates lies above 1/2."]
+    if study.config.data.dataset in POINT_SETS:
+        return ["Every claim of the report that applies to this study holds at every generation."]
+    last = f"generation {rule.generations}" if rule.generations else "the last generation"
+    return [
+        f"People prefer {last} to generation 0: the mean over raters of each one's share of audit pairs that it wins "
+        "lies above 1/2.",
+        "Where simulated users pick alone: every claim of the report that applies to this study holds.",
+    ]
+
+
+def about_analysis(rule: StoppingRule) -> str:
+    """The analysis in words."""
+    if rule.raters:
+        interval = f"once {rule.raters:,} raters have finished, for this number of raters"
+    else:
+        interval = "valid at every look"
+    return (
+        f"The verdicts of a report (schema {VERSION}): all of them share an error of {LEVEL:.0%}. Win rates in "
+        f"audit pairs and gains of fitted utilities, each rater a cluster, with intervals that are {interval}; claims "
+        "on E[w] with the exact operator's predictions. Withdrawn sessions count nowhere."
+    )
+
+
+def stored(study: Study) -> RegistrationEvidence | None:
+    """The registration of a study with every departure from it; None for a study that was begun without."""
+    status = study.store.status(STATUS)
+    if not status:
+        return None
+    registration = Registration.model_validate_json(status["text"])
+    departures = list(_departures(study, registration, status["sha256"]))
+    return RegistrationEvidence(
+        **registration.model_dump(exclude={"settings"}),
+        sha256=status["sha256"],
+        stopping_words=stopping_words(registration),
+        exclusion_words=exclusion_words(registration.exclusions),
+        departures=departures,
+    )
+
+
+def stopping_words(registration: Registration) -> str:
+    """The stopping rule in words."""
+    rule, parts = registration.stopping_rule, []
+    simulated = f"With simulated users alone the study ends at generation {rule.simulated_generations}."
+    if registration.settings["data"]["dataset"] in POINT_SETS and not rule.picks:
+        return simulated  # people can't be shown points
+    if rule.raters:
+        parts.append(f"{rule.raters:,} raters have finished")
+    if rule.picks:
+        parts.append(f"{rule.picks:,} picks are in")
+    if rule.generations:
+        parts.append(f"generation {rule.generations} is published")
+    each = f" Each rater answers {rule.picks_per_rater:,} slates." if rule.picks_per_rater else ""
+    if not parts:
+        return f"People may come for any length of time; intervals are valid at every look.{each} {simulated}"
+    return f"The study ends when {' and '.join(parts)}.{each} {simulated}"
+
+
+def exclusion_words(exclusions: dict[str, Any]) -> str:
+    """The registered exclusions in words."""
+    picks, raters = (", ".join(exclusions.get(key) or ()) for key in ("exclude_picks", "exclude_raters"))
+    parts = [f"picks flagged {picks}"] if picks else []
+    parts += [f"all picks of raters flagged {raters}"] if raters else []
+    return f"Left out of training: {', and '.join(parts)}." if parts else "No flag keeps a pick out."
+
+
+def _departures(study: Study, registration: Registration, sha256: str) -> Iterator[Departure]:
+    if registration.sha256 != sha256:
+        yield _departure("registration", "The registration isn't what was registered: its hash differs.")
+    yield from settings_departures(study, registration)
+    yield from stopping_departures(study, registration.stopping_rule)
+    declared = {*registration.exclusions["exclude_picks"], *registration.exclusions["exclude_raters"]}
+    for generation in study.store.generations():
+        turn = generation.measurements.turn
+        for flag, n in (turn.excluded if turn else {}).items():
+            if n and flag not in declared:
+                yield _departure(
+                    "exclusions",
+                    f"{n:,} picks flagged {flag} were kept out of generation {generation.t}, unregistered.",
+                )
+    if registration.analysis_sha256 != analysis_sha256():
+        yield _departure(
+            "analysis",
+            f"The analysis isn't the registered one: its code has the hash {analysis_sha256()[:12]}, registered was "
+            f"{registration.analysis_sha256[:12]} ({registration.software}; now curate {own_version()}).",
+        )
+
+
+def settings_departures(study: Study, registration: Registration) -> Iterator[Departure]:
+    """The settings that aren't the registered ones, now or when a generation was published."""
+    before = flat(registration.settings)
+    places: dict[tuple[str, str], list[str]] = {}
+    states = [(f"generation {row.t}", row.config) for row in study.store.generations()]
+    for place, config in [*states, ("study.toml", settings_of(study.config))]:
+        if not config or (place.startswith("generation") and study.sources):  # an audit's come from elsewhere
+            continue
+        for key, value in flat(config).items():
+            if key.split(".")[0] not in FREE and key in before and value != before[key]:
+                places.setdefault((key, value), []).append(place)
+    for (key, value), where in places.items():
+        kind: DepartureKind = "settings"
+        if key.startswith("quality."):
+            kind = "exclusions"
+        elif key.startswith("stop.") or key == "journey.picks":
+            kind = "stopping rule"
+        more = f" and {len(where) - MOST_NAMED} more" if len(where) > MOST_NAMED else ""
+        at = f"{', '.join(where[:MOST_NAMED])}{more}"
+        yield _departure(kind, f"{key} is {value} ({at}); registered was {before[key]}.")
+
+
+def stopping_departures(study: Study, rule: StoppingRule) -> Iterator[Departure]:
+    """The numbers of raters, picks and generations that are more or fewer than the stopping rule says."""
+    store, latest = study.store, study.store.latest_cut()
+    by_kind: dict[str, int] = {}
+    for row in queries.tally(store):
+        if row["outcome"] in ("pick", "tie") and row["purpose"] in ("curation", "audit"):
+            by_kind[row["kind"]] = by_kind.get(row["kind"], 0) + row["n"]
+    people = by_kind.get("human", 0)
+    counts = [("picks", people or by_kind.get("sim", 0), rule.picks)]
+    last = latest[0] if latest else 0
+    if people or not by_kind:
+        counts += [
+            ("raters", raters_of(store, study.config).finished, rule.raters),
+            ("generations", last, rule.generations),
+        ]
+    else:
+        counts.append(("generations", last, rule.simulated_generations))
+    for noun, n, registered in counts:
+        if registered and n != registered:
+            word = "more" if n > registered else "fewer"
+            yield _departure("stopping rule", f"{n:,} {noun}, {word} than the {registered:,} registered.")
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings as a.b: the value as text."""
+    pairs: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            pairs |= flat(value, f"{prefix}{key}.")
+        else:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            pairs[f"{prefix}{key}"] = f"{value:g}" if number else json.dumps(plain(value), ensure_ascii=False)
+    return pairs
+
+
+def _departure(kind: DepartureKind, sentence: str) -> Departure:
+    return Departure(kind=kind, sentence=sentence)
