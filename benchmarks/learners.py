@@ -57,6 +57,7 @@ BOTH = tuple(
 ON_FEW = tuple(Arm(f"{kind}, β = 1, {FEW} picks", (f"learner.kind={kind}", f"curation.picks={FEW}"))
                for kind in PREFERENCE)  # fmt: skip
 LOSS_ALONE = Arm("luce_dpo, β = 1, its loss alone", ("learner.kind=luce_dpo", *PLAIN))
+NO_ANCHOR = Arm("luce_dpo, β = 1, no anchor", ("learner.kind=luce_dpo", *UNANCHORED))
 ARMS = {
     "gaussians": (
         Arm("curate", ()),
@@ -65,13 +66,13 @@ ARMS = {
         Arm("best_of_k, K = 4", ("learner.kind=best_of_k",)),
         *BOTH,
     ),
-    "digits": (Arm("curate", ()), *BOTH, *ON_FEW, LOSS_ALONE),
+    "digits": (Arm("curate", ()), *BOTH[:2], NO_ANCHOR, LOSS_ALONE, *ON_FEW),
 }
 ARMS["moons"] = (
     *ARMS["gaussians"],
-    *ON_FEW,
-    Arm("luce_dpo, β = 1, no anchor", ("learner.kind=luce_dpo", *UNANCHORED)),
+    NO_ANCHOR,
     LOSS_ALONE,
+    *ON_FEW,
 )
 
 
