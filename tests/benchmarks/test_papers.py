@@ -80,7 +80,7 @@ def test_sections_run_alone_once_and_are_written(tmp_path: Path):
     run = ("--seeds", "2", "--generations", "3", "--repetitions", "100", "--only", "exact", "--only", "ngram")
     for number in range(2):
         output = papers(tmp_path, *run)
-        assert ("8 of 8 studies" in output) is (number == 0)
+        assert ("done in" in output) is (number == 0)
     text = (tmp_path / "d" / "reproduction-seddik.md").read_text()
     assert "| 10 | 10^4 | vacuous |" in text and "condition not met" in text
     assert "32 of 32 points lie inside" in text or "31 of 32 points lie inside" in text
