@@ -5,7 +5,8 @@
 Starts `curate demo` on a new study and picks by keyboard until so many generations are published. Prints, for each
 generation, the mean distance of the hue to blue (in turns) and the seconds from its turn's start to its publication;
 the milliseconds that picks took; what the page says the rater likes after 24 picks; and the first slate's seconds. With
---images it writes bluest.png (the way so far), before-after.webp (the page's sections) and demo.webp (the run).
+--images it writes bluest.png (the way so far), before-after.webp (the page's section), demo.webp (the run) and
+admin.png (the researcher's page at the end).
 """
 
 import argparse
@@ -29,7 +30,7 @@ from data.store import Store
 
 BLUE = 0.62
 HUE = slice(5, 7)  # of a point: the cosine and the sine of the hue
-READY = "document.querySelector('.rater').dataset.state === 'ready'"
+READY = "document.querySelector('.rater')?.dataset.state === 'ready'"
 PANEL_AT = 24  # picks after which the page's estimate is printed
 WIDTH, HEIGHT = 1280, 860
 FILM = (720, 484)
@@ -70,12 +71,14 @@ def rate(args: argparse.Namespace, path: Path, began: float) -> None:
         chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        opened = time.monotonic()
         took: list[float] = []
         page.on("requestfinished", lambda r: took.append(r.timing["responseEnd"]) if "/api/pick" in r.url else None)
         page.goto(url)
         page.wait_for_function(READY)
-        first = time.monotonic() - began
-        print(f"the page answers {answers:.1f} s after the command; the first slate is there after {first:.1f} s")
+        first = time.monotonic()
+        print(f"the page answers {answers:.1f} s after the command")
+        print(f"the first slate: {first - began:.1f} s after it, {first - opened:.1f} s after the page was opened")
         store = Store(path / "study.db")
         film = pick(page, store, args)
         distances = report(store, took)
@@ -90,7 +93,7 @@ def rate(args: argparse.Namespace, path: Path, began: float) -> None:
 def pick(page: Page, store: Store, args: argparse.Namespace) -> list[Image.Image]:
     """Picks the bluest of each slate until the last generation is there; the film's frames."""
     film: list[Image.Image] = []
-    n = 0
+    n, panel = 0, False
     while latest(store) < args.rounds:
         page.wait_for_function(READY)
         images = page.eval_on_selector_all(".slate img", "all => all.map(image => image.src)")
@@ -98,7 +101,8 @@ def pick(page: Page, store: Store, args: argparse.Namespace) -> list[Image.Image
         page.wait_for_timeout(1000 * args.pause)
         page.keyboard.press(str(bluest + 1))
         n += 1
-        filmed = args.images and (n <= 3 or n % 8 == 0)
+        idle = store.status("worker").get("phase") == "idle"  # a screenshot takes time from a training
+        filmed = args.images and idle and (n <= 3 or n % 4 == 0)
         if filmed:
             film.append(shot(page))
         page.wait_for_function(
@@ -114,10 +118,12 @@ def pick(page: Page, store: Store, args: argparse.Namespace) -> list[Image.Image
             taste = page.evaluate("fetch('api/taste').then(answer => answer.json())")
             (blue, *_) = [one for one in taste["leanings"] if one["words"] == "blue"] or [None]
             print(f"after {taste['picks']} picks the page says: {page.text_content('.likes')} {json.dumps(blue)}")
-            if args.images:
-                page.locator(".taste").scroll_into_view_if_needed()
-                film.append(shot(page))
-                page.evaluate("scrollTo(0, 0)")
+            panel = bool(args.images)
+        if panel and idle and n > PANEL_AT:
+            page.locator(".taste").scroll_into_view_if_needed()
+            film.append(shot(page))
+            page.evaluate("scrollTo(0, 0)")
+            panel = False
     page.wait_for_timeout(1500)
     return film
 
@@ -171,11 +177,11 @@ def shot(page: Page) -> Image.Image:
 
 
 def draw(page: Page, folder: Path, film: list[Image.Image], rounds: int) -> None:
-    """Writes the three pictures."""
+    """Writes the pictures."""
     way = page.request.get(page.url.split("?")[0] + "api/way.png").body()
     (folder / "bluest.png").write_bytes(way)
     for section in (".taste", ".reveal"):
-        page.locator(section).scroll_into_view_if_needed()
+        page.locator(section).evaluate("section => section.scrollIntoView({block: 'start'})")
         page.wait_for_timeout(400)
         film.append(shot(page))
     slider = page.locator(".fading input")
@@ -201,7 +207,11 @@ def draw(page: Page, folder: Path, film: list[Image.Image], rounds: int) -> None
         folder / "demo.webp", save_all=True, append_images=film[1:], loop=0, quality=60, method=6,
         duration=[260] * quick + [1_600, 900] + [500] * 4 + [1_800],
     )  # fmt: skip
-    print(f"wrote bluest.png, before-after.webp and demo.webp ({len(film)} frames, {rounds} rounds) to {folder}")
+    page.set_viewport_size({"width": 1280, "height": 1800})
+    page.goto(page.url.split("?")[0] + "admin/")
+    page.wait_for_timeout(4_000)
+    page.screenshot(path=folder / "admin.png")
+    print(f"wrote four pictures ({len(film)} frames, {rounds} rounds) to {folder}")
 
 
 if __name__ == "__main__":
