@@ -5,8 +5,8 @@
 Starts `curate demo` on a new study and picks by keyboard until so many generations are published. Prints, for each
 generation, the mean distance of the hue to blue (in turns) and the seconds from its turn's start to its publication;
 the milliseconds that picks took; what the page says the rater likes after 24 picks; and the first slate's seconds. With
---images it writes bluest.png (the way so far), before-after.webp (the page's section), demo.webp (the run) and
-admin.png (the researcher's page at the end).
+--images it writes bluest.png (the way so far), before-after.webp (the page's section) and demo.webp (the
+run).
 """
 
 import argparse
@@ -207,11 +207,7 @@ def draw(page: Page, folder: Path, film: list[Image.Image], rounds: int) -> None
         folder / "demo.webp", save_all=True, append_images=film[1:], loop=0, quality=60, method=6,
         duration=[260] * quick + [1_600, 900] + [500] * 4 + [1_800],
     )  # fmt: skip
-    page.set_viewport_size({"width": 1280, "height": 1800})
-    page.goto(page.url.split("?")[0] + "admin/")
-    page.wait_for_timeout(4_000)
-    page.screenshot(path=folder / "admin.png")
-    print(f"wrote four pictures ({len(film)} frames, {rounds} rounds) to {folder}")
+    print(f"wrote three pictures ({len(film)} frames, {rounds} rounds) to {folder}")
 
 
 if __name__ == "__main__":
