@@ -57,12 +57,15 @@ def crowd(
     weights = parse_weights(taste or ["reward=1"])
     utility = UtilityOfImages(opened, weights)
     habits = Habits(picks, seconds, lapse, fatigue)
-    expected = habits.expected_s
-    if not json_ and expected >= SHORT_S:
-        err.print(f"About {duration(expected)}: {raters} raters, {picks} slates each, {seconds:g} s a slate.")
+    about = f"About {duration(habits.expected_s)}: {raters} raters, {picks} slates each, {seconds:g} s a slate."
+    began = json_ or habits.expected_s < SHORT_S
     with phase_bars(quiet=json_) as report:
 
         def on_pick(answers: int) -> None:
+            nonlocal began
+            if not began:  # the server answers
+                err.print(about, markup=False)
+            began = True
             report("rehearsing", answers, raters * picks)
 
         done = asyncio.run(rehearse(url, opened.config, raters, habits, utility, seed, on_pick))
