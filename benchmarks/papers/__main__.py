@@ -132,8 +132,8 @@ def contents(options: argparse.Namespace, jobs: int) -> dict[str, Any]:
         cells = sweep.cells()
         states = [standing(folder, cell) for cell in cells]
         reached, least = sum(state.reaches(sweep.last) for state in states), min(state.t or 0 for state in states)
-        rest = f", the others to generation {least} at least" if reached < len(cells) and least else ""
-        done[name] = f"{reached} of {len(cells)} studies got to generation {sweep.last}{rest}"
+        rest = f"; all have got to generation {least}" if reached < len(cells) and least else ""
+        done[name] = f"{reached} of {len(cells)} studies have got to generation {sweep.last}{rest}"
     exact, band = options.folder / "exact.json", options.folder / "ngram" / BAND
     return {
         "words": words,

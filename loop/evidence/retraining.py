@@ -137,15 +137,22 @@ def error_curves(family: Sequence[Evidence]) -> tuple[str, list[ErrorCurves]] | 
 
 
 def judge_family(error: str, curves: Sequence[ErrorCurves]) -> list[RetrainingClaim]:
-    """The verdicts on one family, whose intervals share 5% of error.
+    """The verdicts on one family, whose intervals share 5% of error, up to the last generation that all have.
+
+    Studies with fewer generations than a slope takes are left out.
 
     Args:
         error: its name.
         curves: of each policy.
     """
-    length = min(some.length for some in curves)
-    if length < FEWEST:
+    long = [
+        ErrorCurves(some.policy, {seed: row for seed, row in some.by_seed.items() if len(row) >= FEWEST})
+        for some in curves
+    ]
+    curves = [some for some in long if some.by_seed]
+    if not curves:
         return []
+    length = min(some.length for some in curves)
     curves = [ErrorCurves(some.policy, {seed: v[:length] for seed, v in some.by_seed.items()}) for some in curves]
     pure = [some for some in curves if some.policy.is_pure]
     baseline = next((some for some in pure if some.policy.kind != "replace_grown"), pure[0] if pure else None)

@@ -91,6 +91,8 @@ def test_one_seed_and_too_few_generations_give_no_verdict():
     (alone,) = judge_family("error", [ErrorCurves(REPLACE, {0: np.arange(5.0)})])
     assert alone.verdict == "can't tell" and "two or more" in alone.reason and alone.margin is None
     assert judge_family("error", [ErrorCurves(REPLACE, {0: np.arange(2.0), 1: np.arange(2.0)})]) == []
+    begun = ErrorCurves(REPLACE, {0: np.arange(5.0), 1: np.arange(5.0) + 1, 2: np.arange(2.0)})
+    assert [claim.seeds for claim in judge_family("error", [begun])] == [2]
     assert judge_family("error", [ErrorCurves(ACCUMULATE, {0: np.arange(5.0), 1: np.arange(5.0)})]) == []
 
 
