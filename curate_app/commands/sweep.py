@@ -317,6 +317,8 @@ def print_results(
     """Prints the responses, the controls, what came of retraining without choice, the files, and why studies failed."""
     if answers:
         console.print(responses_table(answers))
+        if any(answer.language for answer in answers):
+            console.print(language_table(answers))
     if beside:
         table = Table(title="Gain of E\\[w] beside the controls, on the same seeds; 95%")
         for head in CONTRAST_HEADS:
@@ -341,10 +343,9 @@ def responses_table(answers: Sequence[Response]) -> Table:
     """A row per combination: measured over seeds, and predicted."""
     names = short_names(list(answers[0].values))
     table = Table(title=f"Generation {answers[0].t}; 95% intervals over seeds; predicted from generation 0")
-    figures = [name for name in answers[0].language if all(name in answer.language for answer in answers)]
     named = any(answer.control for answer in answers)
     heads = ("seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission")
-    for name in (*names.values(), *["control"] * named, *heads, *figures):
+    for name in (*names.values(), *["control"] * named, *heads):
         table.add_column(name, justify="right")
     for answer in answers:
         table.add_row(
@@ -356,7 +357,24 @@ def responses_table(answers: Sequence[Response]) -> Table:
             plus_minus(answer.gain),
             "" if answer.gain_predicted is None else f"{answer.gain_predicted:.4g}",
             plus_minus(answer.transmission) if answer.transmission else "",
-            *(plus_minus(answer.language[name]) for name in figures),
+        )
+    return table
+
+
+def language_table(answers: Sequence[Response]) -> Table:
+    """A row per combination with the figures of texts, over seeds."""
+    names = short_names(list(answers[0].values))
+    table = Table(title=f"Texts of generation {answers[0].t}; 95% intervals over seeds")
+    figures = list(dict.fromkeys(name for answer in answers for name in answer.language))
+    named = any(answer.control for answer in answers)
+    for name in (*names.values(), *["control"] * named, *figures):
+        table.add_column(name, justify="right")
+    for answer in answers:
+        measured = [answer.language.get(name) for name in figures]
+        table.add_row(
+            *(label(value) for value in answer.values.values()),
+            *[answer.control] * named,
+            *(plus_minus(x) if x else "" for x in measured),
         )
     return table
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from curate_app.commands.sweep import language_table
 from data.config import DataConfig
 from data.datasets import count, load, load_test
 from data.store import queries
@@ -23,6 +24,7 @@ from loop.scoring import Scorer
 from loop.selfcheck import self_checks
 from loop.slates import draw_scored
 from loop.study import Study, configure, faults
+from loop.sweep.results import LANGUAGE, response
 from loop.training_data import Mixture, read_curated, real_only
 from loop.worker import Worker
 from model.checkpoint import load as load_checkpoint
@@ -110,6 +112,16 @@ def test_every_generation_has_the_figures_of_language(written: Study):
     figures = [generation.measurements.language for generation in written.store.generations()]
     first, second = (by.cross_entropy for by in figures[:2] if by)
     assert first and second and second.value > first.value  # of text that the picks are no sample of
+
+
+def test_a_sweep_has_intervals_of_the_figures_of_language_over_seeds(written: Study):
+    evidence = evidence_of(written, leave=False)
+    by, answer = evidence.generations[2].language, response({}, [evidence, evidence], 2)
+    assert by is not None and by.cross_entropy is not None and list(answer.language) == list(LANGUAGE)
+    both = answer.language["cross-entropy"]
+    assert both.each == (by.cross_entropy.value,) * 2 and both.low == both.high == by.cross_entropy.value
+    table = language_table([answer])
+    assert [column.header for column in table.columns] == list(LANGUAGE) and table.row_count == 1
 
 
 def test_a_text_depends_on_its_own_seed_alone(written: Study):
