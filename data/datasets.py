@@ -294,10 +294,11 @@ def text(
     """
     corpus = load_corpus(config.path, config.characters, cache, on_read)
     vocabulary = vocabulary_of(corpus, config.tokenizer, config.vocabulary)
-    try:
-        x = windows(vocabulary.encode(corpus.train if part == "train" else corpus.held_out), config.length)
+    texts = {"train": corpus.train, "test": corpus.held_out}
+    try:  # both, so that too short a text is refused before anything is trained
+        x = {name: windows(vocabulary.encode(some), config.length) for name, some in texts.items()}[part]
     except ValueError as error:
-        raise ValueError(f"data.length is {config.length}: {error} ({corpus.name}, {part}).") from None
+        raise ValueError(f"{corpus.name} is too short for data.length = {config.length}: {error}.") from None
     return RealData("text", x, np.zeros(len(x), dtype=np.int64), ("text",), vocabulary)
 
 

@@ -15,7 +15,7 @@ from data.designs import factor_utility, parse_weights, to_designs, to_points, w
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
-from model.config import LARGEST_REWARD, SINGLE_PRECISION, RewardConfig
+from model.config import LARGEST_REWARD, REWARD_LEARNERS, SINGLE_PRECISION, RewardConfig
 from model.interfaces import OnStep, import_named
 from model.language import Ngram
 
@@ -83,7 +83,7 @@ class Scores:
         labels: (n,) int64.
         probs: (n, classes) class probabilities; None for points and texts.
         features: (n, d) what the proxy's utilities are fitted on: by the classifier, the coordinates of designs, or
-            the shares of tokens in a text; None for points of the plane.
+            the shares of tokens in a text; None for points of the plane, and of texts where none is to be fitted.
         texts: n of them, as people read them; None for all else.
     """
 
@@ -124,9 +124,10 @@ class Scorer:
     def score(self, x: torch.Tensor, on_step: OnStep | None = None) -> Scores:
         """Rewards and labels of (n, *shape) samples; `on_step` is called now and then with (done, total) images."""
         if self.vocabulary is not None:
-            tokens, size = x.numpy(), len(self.vocabulary)
-            counts = np.zeros((len(tokens), size))
-            np.add.at(counts, (np.arange(len(tokens))[:, None], tokens), 1 / tokens.shape[1])
+            tokens, counts = x.numpy(), None
+            if self.config.curation.extend == "proxy" or self.config.learner.kind in REWARD_LEARNERS:
+                counts = np.zeros((len(tokens), len(self.vocabulary)))
+                np.add.at(counts, (np.arange(len(tokens))[:, None], tokens), 1 / tokens.shape[1])
             rewards, labels = self._rewards(x, np.empty((0, 0))), np.zeros(len(tokens), dtype=np.int64)
             return Scores(*rewards, labels, features=counts, texts=self.read(x))
         if self.classifier is None:

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from model import checkpoint
 
 LARGEST_KEY = 2**62  # of a context, as a number to the base of the vocabulary
+NUMBERS_AT_ONCE = 4_000_000  # of laws
 
 
 class LanguageModel(Protocol):
@@ -165,10 +166,11 @@ class Ngram:
     def log_likelihood(self, tokens: np.ndarray) -> np.ndarray:
         """(n, length) log-probability, in nats, of each token given those before it; -inf where it has no mass."""
         logs = np.empty(tokens.shape)
-        for i in range(tokens.shape[1]):
-            laws = self.next_laws(tokens[:, max(0, i - self.order + 1) : i])
-            with np.errstate(divide="ignore"):
-                logs[:, i] = np.log(np.take_along_axis(laws, tokens[:, i : i + 1], axis=1)[:, 0])
+        for lot in self._lots(len(tokens)):
+            for i in range(tokens.shape[1]):
+                laws = self.next_laws(tokens[lot, max(0, i - self.order + 1) : i])
+                with np.errstate(divide="ignore"):
+                    logs[lot, i] = np.log(np.take_along_axis(laws, tokens[lot, i : i + 1], axis=1)[:, 0])
         return logs
 
     def sample(self, seeds: np.ndarray, length: int, temperature: float = 1.0) -> np.ndarray:
@@ -179,10 +181,16 @@ class Ngram:
         """
         u = uniforms(seeds, length)
         tokens = np.zeros((len(seeds), length), dtype=np.int64)
-        for i in range(length):
-            laws = self.next_laws(tokens[:, max(0, i - self.order + 1) : i])
-            tokens[:, i] = draw_tokens(laws, u[:, i], temperature)
+        for lot in self._lots(len(seeds)):
+            for i in range(length):
+                laws = self.next_laws(tokens[lot, max(0, i - self.order + 1) : i])
+                tokens[lot, i] = draw_tokens(laws, u[lot, i], temperature)
         return tokens
+
+    def _lots(self, n: int) -> list[slice]:
+        """The parts of n texts whose laws are held in memory at once."""
+        size = max(1, NUMBERS_AT_ONCE // self.vocabulary)
+        return [slice(start, start + size) for start in range(0, n, size)]
 
     def resampled(self, n: int, rng: np.random.Generator) -> Self:
         """The model of n draws from the law after each context that it knows: a categorical model for each.

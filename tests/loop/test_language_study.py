@@ -132,7 +132,9 @@ def test_a_text_depends_on_its_own_seed_alone(written: Study):
     scorer = Scorer(written.config, None, ("text",), written.real)
     drawn = draw_scored(generator, scorer, 2, seeds)
     assert drawn.scores.texts is not None and len(drawn.scores.texts[0]) == 32
-    assert drawn.scores.features is not None and drawn.scores.features.sum(axis=1) == pytest.approx(1)
+    proxied = configure("text", [*TINY, "curation.extend=proxy"])
+    features = Scorer(proxied, None, ("text",), written.real).score(drawn.x).features
+    assert features is not None and features.sum(axis=1) == pytest.approx(1)
 
 
 def test_a_study_of_texts_passes_its_checks_and_draws_its_evaluation_again(written: Study):
@@ -285,8 +287,8 @@ def test_real_texts_are_windows_of_a_file_and_its_end_is_held_out(tmp_path: Path
     real, test = load(config, 0), load_test(config)
     assert test is not None and (len(real), len(test), count(config)) == (90, 10, 90)
     assert real.vocabulary is not None and {real.vocabulary.decode(row) for row in real.x} == {"abcdefghij"}
-    with pytest.raises(ValueError, match=r"data\.length is 200"):
-        load_test(config.model_copy(update={"length": 200}))
+    with pytest.raises(ValueError, match=r"too short for data\.length = 200"):
+        load(config.model_copy(update={"length": 200}), 0)
     with pytest.raises(ValueError, match="There is no text at"):
         load(config.model_copy(update={"path": str(tmp_path / "none.txt")}), 0)
 
