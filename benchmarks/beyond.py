@@ -80,7 +80,7 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     lines = [
         "# False alarms and power of the tests on a loop with people", "",
-        f"Simulated studies of known truth, {n} a row. Written by `make beyond` ({minutes:.0f} minutes, {machine()} at "
+        f"Simulated studies of known truth, {n} a row. Written by `make beyond` (in {minutes:.1f} minutes, {machine()}"
         f"{commit()}); don't edit it. Shares are in per cent with exact 95% limits. What the tests are: "
         "[beyond.md](beyond.md).", "",
         "## Is the proxy being exploited?", "",
