@@ -65,7 +65,7 @@ VERBS = {  # name: where its function or group is, in curate_app.commands; and t
     "export": ("export:export", "Write the choice log for other tools."),
     "import": (
         "export:import_",
-        "Make a study of a long table, or of pairs from elsewhere, to be analysed. It is checked row by row first.",
+        "Make a study of a long table, or of pairs from elsewhere, to analyse or train on, checked row by row first.",
     ),
     "browse": (
         "browse:browse",

@@ -17,7 +17,7 @@ from loop.evaluation import Evaluator
 from loop.evidence.study import store_quick_evidence
 from loop.generators import load_generator
 from loop.setup import copy_checkpoint, prepare_evaluator
-from loop.study import IMPORTED, AuditSource, Study, StudyExistsError
+from loop.study import AuditSource, Study, StudyExistsError
 from model.checkpoint import load as load_checkpoint
 from model.compute import describe
 from model.config import LearnerConfig
@@ -104,8 +104,11 @@ def check_auditable(study: Study) -> None:
     """
     if study.sources:
         raise ValueError(f"{study.path} is an audit itself; name the studies that it compares.")
-    if any(generation.policy == IMPORTED for generation in study.store.generations()):
-        raise ValueError(f"{study.path} is an imported log without generators; name the study that it came from.")
+    if study.is_log:
+        raise ValueError(
+            f"{study.path} is an imported log without generators; name the study that it came from, or one that "
+            "`curate replay` made from it."
+        )
     shape = sample_shape(study.config.data)
     if len(shape) != 3 and study.config.data.family is None and not study.config.data.is_text:
         raise ValueError(f"{study.config.data.dataset} are points, which people can't be shown, in {study.path}.")

@@ -390,6 +390,7 @@ class StudyConfig(_Table):
                 f"(a whole number), not {k}"
             )
         self.check_learner()
+        self.check_conditions()
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         designs = self.data.family
@@ -431,6 +432,17 @@ class StudyConfig(_Table):
                     f"{name} '{kind}' is for points; for images use class_prob, confidence, ink or your own"
                 )
         return self
+
+    def check_conditions(self) -> None:
+        """Refuses a reward that goes by conditions where there are none.
+
+        Raises:
+            ValueError: it does.
+        """
+        tables = [("reward", self.reward), *((f"population '{type_.name}'", type_) for type_ in self.population)]
+        for name, table in (*tables, ("adversary", self.adversary)):
+            if table.target == "condition" and not self.conditions and self.data.conditions == "none":
+                raise ValueError(f"{name}: target 'condition' needs conditions: set data.conditions to classes, say")
 
     def check_learner(self) -> None:
         """Refuses settings that the learner can't go with.

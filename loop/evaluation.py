@@ -1,6 +1,7 @@
 """Measurements of every generation on fresh samples; the same seeds each time, so only the loop changes them."""
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from data.measurements import (
     Measurements,
 )
 from data.records import Evaluated, Generation
+from data.store import queries
 from loop.config import StudyConfig, build
 from loop.divergence import (
     DENSITY_SAMPLES,
@@ -60,7 +62,7 @@ WORTH_KEEPING = 10_000  # real images from which judging them takes seconds
 CONTEXTS = 300  # after which laws are compared, as in Seddik et al. 2024 (arXiv 2404.05090), Section 4.1
 HELD_OUT_TEXTS = 500  # windows of held-out text at the most
 DISTINCT, EXAMPLES = (2, 3, 4), 3
-NAME, FIGURES = "redrawn evaluation", "evaluation figures"
+NAME, SLATES, FIGURES = "redrawn evaluation", "redrawn slates", "evaluation figures"
 POINTS, IMAGES = 500, 32  # samples that are drawn again; images take far longer
 CLOSE = {"points": 1e-3, "images": 0.05}  # standard deviations by which another device or batch may move a reward
 STRAY = 0.1  # share of images that may come out otherwise: a flipped pixel can tip a classifier that wavers
@@ -310,7 +312,7 @@ class Evaluator:
         """
         real, classifier = self.real, self.scorer.classifier
         if classifier is None or classifier.sha256 is None or len(real) < WORTH_KEEPING:
-            scores = self.scorer.score(real, on_step)
+            scores = self.scorer.score(real, on_step, self.real_conditions)
         else:
 
             def compute() -> dict[str, torch.Tensor]:
@@ -319,7 +321,8 @@ class Evaluator:
 
             about = f"{classifier.sha256}, {device().type}, "
             judged = remembered(self.study.path / JUDGED, about, self.real_bytes, compute)
-            scores = self.scorer.score_judged(real, Judgement(judged["probs"].numpy(), judged["features"].numpy()))
+            judgement = Judgement(judged["probs"].numpy(), judged["features"].numpy())
+            scores = self.scorer.score_judged(real, judgement, self.real_conditions)
         self.__dict__["real_scores"] = scores
         return scores
 
@@ -337,13 +340,14 @@ class Evaluator:
 
     def of_real(self) -> Measurements:
         """The same figures for the real data: what generation 0 should resemble."""
-        scores = self.real_scores
+        scores, of = self.real_scores, self.real_conditions
+        rewards = scores.reward if of is None or not (of >= 0).any() else scores.reward[of >= 0]
         return Measurements(
             n=len(self.real_bytes),
-            **reward_figures(scores.reward),
+            **reward_figures(rewards),
             class_shares=class_shares(scores.labels, self.scorer.label_names),
             class_names=self.scorer.label_names,
-            judge=self.second_opinion(self.real, scores),
+            judge=self.second_opinion(self.real, scores, self.real_conditions),
             language=self.language.of_real() if self.language else None,
         )
 
@@ -378,7 +382,7 @@ class Evaluator:
         beside_real: dict[str, Any] = (
             {"language": self.language.of(generator, t, x.numpy(), scores.texts or ())}
             if self.language
-            else self.fidelity(x, scores, record, real_shares, picks, density)
+            else self.fidelity(x, scores, record, real_shares, picks, density, asked)
         )
         known = Conditions((), ()) if conditions is None else conditions.asked
         measurements = Measurements(
@@ -395,12 +399,12 @@ class Evaluator:
 
     def fidelity(
         self, x: torch.Tensor, scores: Scores, record: Evaluated, real_shares: np.ndarray, picks: torch.Tensor | None,
-        density: DensityDivergence | str,
+        density: DensityDivergence | str, conditions: np.ndarray | None,
     ) -> dict[str, Any]:  # fmt: skip
         """Of `Measurements`: images or points beside the real ones; arguments as they come up in `of`."""
         return {
             "tv_real": total_variation(scores.labels, real_shares),
-            "judge": self.second_opinion(x, scores),
+            "judge": self.second_opinion(x, scores, conditions),
             "divergence": divergence(self.cells, record, density),
             "distances": self.distances.of(x, scores, self.real_bytes, self.real_scores) if self.distances else None,
             "nn_ratio": nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
@@ -416,11 +420,11 @@ class Evaluator:
             self._features = {t: needed_features(draw_scored(generator, self.scorer, t, seeds, asked).scores.features)}
         return self._features[t]
 
-    def second_opinion(self, x: torch.Tensor, scores: Scores) -> JudgeFigures | None:
+    def second_opinion(self, x: torch.Tensor, scores: Scores, conditions: np.ndarray | None) -> JudgeFigures | None:
         """Class shares and mean reward by the judge, and the share of images on whose class both agree."""
         if self.judge is None:
             return None
-        second = self.judge.score(x)
+        second = self.judge.score(x, None, conditions)
         return JudgeFigures(
             class_shares=class_shares(second.labels, self.scorer.label_names),
             mean_reward=mean_of(second.reward),
@@ -476,15 +480,16 @@ def reward_figures(reward: np.ndarray) -> dict[str, Any]:
     return {"mean_reward": mean_of(reward), "mean_w": mean_of(w), "var_w": float(w.var(ddof=1))}
 
 
-def redrawn_evaluation(study: Study, rng: np.random.Generator) -> list[Check]:
-    """Draws some samples of the last generation's evaluation again, and compares rewards, classes and points.
+def redrawn(study: Study, rng: np.random.Generator) -> list[Check]:
+    """Draws some samples again by their seeds, under their conditions, and compares rewards, classes and points.
 
     Args:
         study: the study; its checkpoints are read.
-        rng: chooses the samples.
+        rng: chooses the samples, and the generation of those in slates.
 
     Returns:
-        A check of the samples, and one that the figures of all generations are those of their stored samples.
+        A check of samples of the last evaluation, one of samples in slates where there are any, and one that the
+        figures of all generations are those of their stored samples.
     """
     generations = [generation for generation in study.store.generations() if generation.policy != IMPORTED]
     if not generations:
@@ -494,54 +499,98 @@ def redrawn_evaluation(study: Study, rng: np.random.Generator) -> list[Check]:
     compared = f"Samples of generation {last.t}'s evaluation drawn again from its checkpoint"
     if stored is None:
         return judge([Finding(NAME, None, 0, compared, "this study's version kept no evaluation")])
-    figures = check_figures(study, generations)
+    n = len(stored.labels)
+    rows = np.sort(rng.choice(n, size=min(n, IMAGES if stored.points is None else POINTS), replace=False))
+    held = Evaluated(
+        last.t,
+        stored.rewards[:, rows],
+        stored.labels[rows],
+        None if stored.points is None else stored.points[rows],
+        None if stored.conditions is None else stored.conditions[rows],
+    )
+    seeds = derive_seeds(n, settings_of(study, last).seed, STREAMS["evaluation"])[rows]
+    words = f"the {n:,} samples of generation {last.t}'s evaluation"
+    findings = [compare_redrawn(study, last, seeds, held, stored, NAME, words), check_figures(study, generations)]
+    return judge([*findings, *redrawn_slates(study, generations, rng)])
+
+
+def redrawn_slates(study: Study, generations: Sequence[Generation], rng: np.random.Generator) -> list[Finding]:
+    """The finding on samples of curation and audit slates, of one generation that has some and was drawn here."""
+    foreign = queries.foreign_generations(study.store)
+    own = {generation.t: generation for generation in generations if generation.t not in foreign}
+    samples = np.array(queries.drawn_samples(study.store), dtype=np.int64).reshape(-1, 2)
+    ts = [t for t in np.unique(samples[:, 0]).tolist() if t in own]
+    t = int(rng.choice(ts)) if ts else -1
+    stored, ids = study.store.evaluation(t) if ts else None, samples[samples[:, 0] == t, 1]
+    if stored is None:
+        return []
+    chosen = rng.choice(ids, size=min(len(ids), IMAGES if stored.points is None else POINTS), replace=False)
+    rows = queries.samples_by_id(study.store, chosen.tolist())
+    conditions = study.conditions
+    held = Evaluated(
+        t,
+        np.array([[row["reward"] for row in rows]]),
+        np.array([row["label"] for row in rows]),
+        None if stored.points is None else np.array([json.loads(row["point_json"]) for row in rows]),
+        None if conditions is None else conditions.of_names([row["condition"] for row in rows]),
+    )
+    seeds = np.array([row["seed"] for row in rows], dtype=np.int64)
+    words = f"the {len(ids):,} samples of generation {t} in slates"
+    return [compare_redrawn(study, own[t], seeds, held, stored, SLATES, words)]
+
+
+def settings_of(study: Study, generation: Generation) -> StudyConfig:
+    """The settings under which a generation was measured; study.toml may have been changed since."""
     try:
-        drawn, rows = redraw(study, last, stored, rng)
-    except (OSError, RuntimeError, ValueError) as error:
-        return judge([Finding(NAME, None, 0, compared, f"it can't be done: {error}".rstrip(".")), figures])
-    return judge([compare_redrawn(drawn, stored, rows, last.t), figures])
+        return build({**study.config.model_dump(), **generation.config})
+    except ValueError:  # an older version, with other settings
+        return study.config
 
 
-def redraw(study: Study, last: Generation, stored: Evaluated, rng: np.random.Generator) -> tuple[Drawn, np.ndarray]:
-    """Samples drawn again under the settings of their generation, and which rows of the stored ones they are.
+def redraw(study: Study, generation: Generation, seeds: np.ndarray, held: Evaluated) -> Drawn:
+    """Samples of a generation drawn again under its settings, by their (n,) seeds and under the conditions held."""
+    t, config, classifier = generation.t, settings_of(study, generation), None
+    if held.points is None:
+        classifier = Classifier.load(study.weights_path("classifier"))
+    names = generation.measurements.class_names if classifier is None else classifier.label_names
+    own = study.config_of(t) if study.sources else config
+    generator = generator_class(own).load(study.checkpoint_path(t), own.train, own.sampling)
+    conditions = None if held.conditions is None else held.conditions.astype(np.int64)
+    scorer = Scorer(config, classifier, names, study.real if config.data.is_text else None)
+    return draw_scored(generator, scorer, t, seeds, conditions)
+
+
+def compare_redrawn(
+    study: Study, generation: Generation, seeds: np.ndarray, held: Evaluated, like: Evaluated, name: str, of: str
+) -> Finding:
+    """The finding on samples that are drawn again, beside what is stored of them.
 
     Args:
         study: the study.
-        last: the generation.
-        stored: its evaluation.
-        rng: chooses the rows.
+        generation: that drew them.
+        seeds: (n,) theirs.
+        held: what is stored of them.
+        like: the generation's evaluation, whose rewards say what a standard deviation is.
+        name: of the check.
+        of: what they were chosen from, in words.
     """
+    n, images = len(seeds), held.points is None
     try:
-        config = build({**study.config.model_dump(), **last.config})  # study.toml may have been changed since
-    except ValueError:  # an older version, with other settings
-        config = study.config
-    classifier = None
-    if stored.points is None:
-        classifier = Classifier.load(study.weights_path("classifier"))
-    names = last.measurements.class_names if classifier is None else classifier.label_names
-    generator = generator_class(config).load(study.checkpoint_path(last.t), config.train, config.sampling)
-    n = len(stored.labels)
-    seeds = derive_seeds(n, config.seed, STREAMS["evaluation"])
-    rows = np.sort(rng.choice(n, size=min(n, IMAGES if classifier else POINTS), replace=False))
-    asked = None if stored.conditions is None else stored.conditions[rows].astype(np.int64)
-    scorer = Scorer(config, classifier, names, study.real if config.data.is_text else None)
-    return draw_scored(generator, scorer, last.t, seeds[rows], asked), rows
-
-
-def compare_redrawn(drawn: Drawn, stored: Evaluated, rows: np.ndarray, t: int) -> Finding:
-    """The finding on samples of generation t that were drawn again, beside those rows of the stored ones."""
-    n, images = len(rows), stored.points is None
+        drawn = redraw(study, generation, seeds, held)
+    except (OSError, RuntimeError, ValueError) as error:
+        compared = f"Some of {of} drawn again from its checkpoint"
+        return Finding(name, None, 0, compared, f"it can't be done: {error}".rstrip("."))
     close = CLOSE["images" if images else "points"]
     rewards = drawn.scores.reward[None]
-    if len(stored.rewards) > 1:
+    if len(held.rewards) > 1:
         rewards = np.concatenate([rewards, drawn.scores.operative])
-    held = stored.rewards[:, rows]
-    spread = np.maximum(stored.rewards.std(axis=1, keepdims=True), 1e-6)
-    apart = (np.abs(rewards - held) / spread).max(axis=0) if rewards.shape == held.shape else np.full(n, math.inf)
-    other = ~(apart <= close) | (drawn.scores.labels != stored.labels[rows])
-    if stored.points is not None:
-        size = max(float(stored.points.std()), 1e-6)
-        other |= ~(np.abs(drawn.x.numpy() - stored.points[rows]).max(axis=1) <= close * size)
+    spread = np.maximum(like.rewards[: len(held.rewards)].std(axis=1, keepdims=True), 1e-6)
+    same_shape = rewards.shape == held.rewards.shape
+    apart = (np.abs(rewards - held.rewards) / spread).max(axis=0) if same_shape else np.full(n, math.inf)
+    other = ~(apart <= close) | (drawn.scores.labels != held.labels)
+    if held.points is not None and like.points is not None:
+        size = max(float(like.points.std()), 1e-6)
+        other |= ~(np.abs(drawn.x.numpy() - held.points).max(axis=1) <= close * size)
     differing, allowed = int(other.sum()), math.floor(STRAY * n) if images else max(1, n // 100)
     kinds = (
         "rewards and classes"
@@ -553,14 +602,13 @@ def compare_redrawn(drawn: Drawn, stored: Evaluated, rows: np.ndarray, t: int) -
     # more than `allowed` of this share of changed samples are among n in 80% of draws
     share = float(betaincinv(allowed + 1, n - allowed, POWER)) if n > allowed else 1.0
     return Finding(
-        NAME,
+        name,
         None,
         n,
-        f"{n:,} of the {len(stored.labels):,} samples of generation {t}'s evaluation drawn again from its checkpoint, "
-        f"{kinds} compared",
+        f"{n:,} of {of} drawn again from its checkpoint, {kinds} compared",
         f"{differing:,} differ by more than {close:g} standard deviations ({allowed} may, on another device); in "
         f"{POWER:.0%} of studies a share of {share:.1%} changed by more than that would have been found",
-        "The stored evaluation isn't what the checkpoint draws: it was changed, or it is another generator's.",
+        "What is stored isn't what the checkpoint draws: it was changed, or it is another generator's.",
         broken=differing > allowed,
         figures={"differing": differing, "allowed": allowed, "detectable_share": share},
     )

@@ -1,6 +1,5 @@
 """Generators as study.toml names them: untrained, pretrained or from a file as generation 0, and read back."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +24,7 @@ from model.config import Conditions, SamplingConfig, TrainConfig
 from model.diffusers_generator import DiffusersGenerator, open_base
 from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
-from model.interfaces import Generator, OnStep, Rows, TrainingSet, import_named
+from model.interfaces import Generator, OnStep, Rows, TrainingSet, has_parameter, import_named
 from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
 from model.text_generators import GptGenerator, NgramGenerator
@@ -179,12 +178,6 @@ def generator_class(config: StudyConfig) -> type[Generator]:
 def has_conditions(config: StudyConfig) -> bool:
     """True if the study has conditions."""
     return bool(config.conditions) or config.data.conditions != "none"
-
-
-def has_parameter(method: Any, name: str) -> bool:
-    """True if a method has a parameter of this name, or takes any."""
-    parameters = inspect.signature(method).parameters.values()
-    return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def load_generator(study: Study, t: int) -> Generator:

@@ -134,7 +134,7 @@ def curated_set(study: Study, turn: Turn, scorer: Scorer) -> CuratedSet:
     """
     learner, picked = study.config.learner, read_curated(study, turn)
     slates = StoredSlates.of(study, turn)
-    assert slates is not None  # K is finite, or the settings were refused
+    assert slates is not None  # all are of K, or the settings were refused
     by_slate: dict[int, list[dict]] = {}
     ids = slates.ids.tolist()
     for row in queries.slate_samples(study.store, ids):
@@ -142,7 +142,8 @@ def curated_set(study: Study, turn: Turn, scorer: Scorer) -> CuratedSet:
     rows = [row for id_ in ids for row in by_slate[id_]]
     rewards = np.array([row["reward"] for row in rows], dtype=np.float64)
     x = stored_samples(study, rows)
-    liked = utilities(study, turn, scorer, x) if (slates.kinds != "sim").any() else rewards
+    unknown = (slates.kinds != "sim").any() or np.isnan(rewards).any()
+    liked = utilities(study, turn, scorer, x) if unknown else rewards
     if learner.kind == "best_of_k":
         best = np.arange(len(ids)) * slates.k + liked.reshape(-1, slates.k).argmax(axis=1)
         return CuratedSet(x[torch.from_numpy(best)], rewards[best], picked.counts, conditions=slates.conditions)
@@ -154,7 +155,7 @@ def curated_set(study: Study, turn: Turn, scorer: Scorer) -> CuratedSet:
 def utilities(study: Study, turn: Turn, scorer: Scorer, x: torch.Tensor) -> np.ndarray:
     """(n,) utilities, fitted to all picks up to the turn, of (n, *shape) stored samples."""
     fitted = fit_utilities(study, scorer, turn.cut, turn.t)
-    return fitted(needed_features(scorer.score(scaled(x)).features))
+    return fitted(needed_features(scorer.features(scaled(x))))
 
 
 def fit_utilities(study: Study, scorer: Scorer, until: int, t: int = 0) -> Utilities:
@@ -190,7 +191,7 @@ def shown_features(study: Study, scorer: Scorer, names: list[str]) -> np.ndarray
         samples = torch.tensor([json.loads(name) for name in names], dtype=dtype)
     else:
         samples = to_tensor(np.stack([stored_pixels(study, name) for name in names]))
-    return needed_features(scorer.score(samples).features)
+    return needed_features(scorer.features(samples))
 
 
 def study_proxy(study: Study) -> ProxyEvidence | None:

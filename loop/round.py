@@ -5,7 +5,10 @@ A turn is settled and stored before anything is trained, so that a killed worker
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+
+import numpy as np
 
 from data.measurements import CuratedCounts, Measurements, Seconds, Turn
 from data.records import Generation
@@ -21,7 +24,7 @@ from loop.training_data import CuratedSet, read_curated, training_seed, training
 from model.compute import describe, from_main, processes
 from model.config import PREFERENCE_LEARNERS, REWARD_LEARNERS, LearnerConfig
 from model.flow import Flow
-from model.interfaces import Generator, Report
+from model.interfaces import Generator, Report, scaled
 from model.training import Snapshotter
 
 
@@ -86,7 +89,11 @@ def next_generation(
     by_rewards = config.learner.kind in REWARD_LEARNERS
 
     def read(of: Turn) -> CuratedSet:
-        return curated_set(study, of, evaluator.scorer) if by_rewards else read_curated(study, of)
+        curated = curated_set(study, of, evaluator.scorer) if by_rewards else read_curated(study, of)
+        if not np.isnan(curated.rewards).any():
+            return curated
+        scores = evaluator.scorer.score(scaled(curated.x), None, curated.conditions)  # an imported log's have none
+        return replace(curated, rewards=scores.reward)
 
     curated = joined(from_main(lambda: read(turn)))
     training = training_set(study, curated, t, *evaluator.real_rows, turn, read)

@@ -3,6 +3,7 @@
 A reward is what a simulated user likes. The scale gamma is in it, and nothing else divides it later.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ import torch
 
 from data.datasets import RealData, nearest_mode
 from data.designs import factor_utility, parse_weights, to_designs, to_points, weights_on_points
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.user_types import user_types
 from model.classifier import Classifier, Judgement
 from model.config import LARGEST_REWARD, REWARD_LEARNERS, SINGLE_PRECISION, RewardConfig
-from model.interfaces import OnStep, import_named
+from model.interfaces import OnStep, has_parameter, import_named
 from model.language import Ngram
 
 WORDS = re.compile(r"\w+")
+RewardFunction = Callable[[torch.Tensor, np.ndarray, np.ndarray | None], np.ndarray]
+"""From samples, class probabilities, and the conditions asked for."""
 
 
 def ball(points: torch.Tensor, config: RewardConfig) -> np.ndarray:
@@ -32,16 +36,22 @@ def ball(points: torch.Tensor, config: RewardConfig) -> np.ndarray:
 
 
 def class_prob(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
-    """(n,) `r(x) = gamma q_target(x)` from (n, classes) probabilities q.
+    """(n,) `r(x) = gamma q_target(x)` from (n, classes) probabilities q; the target is a class.
 
     Raises:
         ValueError: no such class.
 
     Source: Ferbach et al. 2024, Section 4, CIFAR-10.
     """
+    assert isinstance(config.target, int)
     if config.target >= probs.shape[1]:
         raise ValueError(f"reward.target is {config.target}, but the classes go from 0 to {probs.shape[1] - 1}")
     return config.gamma * probs[:, config.target].astype(np.float64)
+
+
+def asked_prob(probs: np.ndarray, labels: np.ndarray, config: RewardConfig) -> np.ndarray:
+    """(n,) `r(x) = gamma q_y(x)` from (n, classes) probabilities q and (n,) classes y asked for; 0 where y is -1."""
+    return config.gamma * np.where(labels >= 0, probs[np.arange(len(probs)), labels], 0.0).astype(np.float64)
 
 
 def confidence(probs: np.ndarray, config: RewardConfig) -> np.ndarray:
@@ -115,85 +125,117 @@ class Scorer:
         self.config, self.classifier, self.label_names, self.real = config, classifier, label_names, real
         self.vocabulary = None if real is None else real.vocabulary
         self._types = user_types(config)
+        self._asked = StudyConditions.of(config, label_names)
         self._reward = self.reward_function(config.reward, "reward")
         self._others = [
             None if type_.reward is None else self.reward_function(type_.reward, f"the reward of '{type_.name}'")
             for type_ in self._types
         ]
 
-    def score(self, x: torch.Tensor, on_step: OnStep | None = None) -> Scores:
-        """Rewards and labels of (n, *shape) samples; `on_step` is called now and then with (done, total) images."""
+    def score(self, x: torch.Tensor, on_step: OnStep | None = None, conditions: np.ndarray | None = None) -> Scores:
+        """Rewards and labels of (n, *shape) samples.
+
+        Args:
+            x: the samples.
+            on_step: called now and then with (done, total) images.
+            conditions: (n,) int64 under which they were drawn, -1 for none; None in a study without.
+        """
+        if self.classifier is not None:
+            return self.score_judged(x, self.classifier.judge(x, on_step), conditions)
+        rewards = self._rewards(x, np.empty((0, 0)), conditions)
         if self.vocabulary is not None:
-            tokens, counts = x.numpy(), None
-            if self.config.curation.extend == "proxy" or self.config.learner.kind in REWARD_LEARNERS:
-                counts = np.zeros((len(tokens), len(self.vocabulary)))
-                np.add.at(counts, (np.arange(len(tokens))[:, None], tokens), 1 / tokens.shape[1])
-            rewards, labels = self._rewards(x, np.empty((0, 0))), np.zeros(len(tokens), dtype=np.int64)
-            return Scores(*rewards, labels, features=counts, texts=self.read(x))
-        if self.classifier is None:
-            points, family = x.numpy(), self.config.data.family
-            features = None if family is None else to_points(family.factors, to_designs(family.factors, points))
-            rewards = self._rewards(x, np.empty((0, 0)))
-            return Scores(*rewards, nearest_mode(self.config.data, points), features=features)
-        return self.score_judged(x, self.classifier.judge(x, on_step))
+            needed = self.config.curation.extend == "proxy" or self.config.learner.kind in REWARD_LEARNERS
+            labels, features = np.zeros(len(x), dtype=np.int64), self.features(x) if needed else None
+            return Scores(*rewards, labels, features=features, texts=self.read(x))
+        return Scores(*rewards, nearest_mode(self.config.data, x.numpy()), features=self.features(x))
 
     def read(self, x: torch.Tensor) -> list[str]:
         """The texts of (n, length) tokens."""
         assert self.vocabulary is not None
         return [self.vocabulary.decode(row) for row in x.numpy()]
 
-    def score_judged(self, x: torch.Tensor, judged: Judgement) -> Scores:
+    def score_judged(self, x: torch.Tensor, judged: Judgement, conditions: np.ndarray | None = None) -> Scores:
         """The same of images that the classifier has judged."""
-        reward, operative = self._rewards(x, judged.probs)
+        reward, operative = self._rewards(x, judged.probs, conditions)
         features = np.concatenate([judged.probs, judged.features], axis=1)
         return Scores(reward, operative, judged.probs.argmax(1), judged.probs, features)
 
-    def _rewards(self, x: torch.Tensor, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        reward = checked_rewards(self._reward(x, probs), x, "the reward")
+    def features(self, x: torch.Tensor) -> np.ndarray | None:
+        """`Scores.features` of (n, *shape) samples."""
+        if self.classifier is not None:
+            judged = self.classifier.judge(x)
+            return np.concatenate([judged.probs, judged.features], axis=1)
+        if self.vocabulary is not None:
+            counts = np.zeros((len(x), len(self.vocabulary)))
+            np.add.at(counts, (np.arange(len(x))[:, None], x.numpy()), 1 / x.shape[1])
+            return counts
+        family = self.config.data.family
+        return None if family is None else to_points(family.factors, to_designs(family.factors, x.numpy()))
+
+    def _rewards(
+        self, x: torch.Tensor, probs: np.ndarray, conditions: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        reward = checked_rewards(self._reward(x, probs, conditions), x, "the reward")
         if reward.size and reward.max() > LARGEST_REWARD:
             raise ValueError(
                 f"the reward gave {reward.max():g}; above {LARGEST_REWARD:g} its E[exp(r)] can't be computed. Subtract "
                 "a constant, which changes no pick, or make its scale smaller"
             )
         operative = [
-            reward if other is None else checked_rewards(other(x, probs), x, f"the reward of '{type_.name}'")
+            reward
+            if other is None
+            else checked_rewards(other(x, probs, conditions), x, f"the reward of '{type_.name}'")
             for type_, other in zip(self._types, self._others, strict=True)
         ]
         return reward, np.stack(operative)
 
-    def reward_function(self, config: RewardConfig, name: str) -> Callable[[torch.Tensor, np.ndarray], np.ndarray]:
-        """The reward that a table describes, as a function of samples and class probabilities."""
+    def reward_function(self, config: RewardConfig, name: str) -> RewardFunction:
+        """The reward that a table describes, as a function of samples, class probabilities and conditions."""
         kind = config.kind
         if kind == "opposite":
-            return lambda x, probs: -self._reward(x, probs)
-        if kind == "class_prob" and config.target >= len(self.label_names):
+            return lambda x, probs, asked: -self._reward(x, probs, asked)
+        if kind == "class_prob" and config.target == "condition":
+            labels = self.labels_asked(name)
+            return lambda _x, probs, asked: asked_prob(
+                probs, labels[np.full(len(probs), -1) if asked is None else asked], config
+            )
+        if kind == "class_prob" and config.target >= len(self.label_names):  # pyright: ignore[reportOperatorIssue]
             raise ValueError(
                 f"{name}: target is {config.target}; the classes go from 0 to {len(self.label_names) - 1}."
             )
         if kind == "ball":
-            return lambda x, _probs: ball(x, config)
+            return lambda x, _probs, _asked: ball(x, config)
         if kind == "share":
-            return lambda x, _probs: share(self.read(x), config)
+            return lambda x, _probs, _asked: share(self.read(x), config)
         if kind == "word_length":
-            return lambda x, _probs: word_length(self.read(x), config)
+            return lambda x, _probs, _asked: word_length(self.read(x), config)
         if kind == "likelihood" and self.real is not None and self.vocabulary is not None:
             reference = Ngram(len(self.vocabulary), config.order, interpolated=True).fit(self.real.x)
-            return lambda x, _probs: likelihood(x.numpy(), reference, config)
+            return lambda x, _probs, _asked: likelihood(x.numpy(), reference, config)
         if kind == "linear":
-            return lambda x, _probs: config.gamma * (x.double().numpy() @ np.array(config.center))
+            return lambda x, _probs, _asked: config.gamma * (x.double().numpy() @ np.array(config.center))
         if kind == "ink":
-            return lambda x, _probs: ink(x, config)
+            return lambda x, _probs, _asked: ink(x, config)
         if kind in ("class_prob", "confidence"):
             by_probs = class_prob if kind == "class_prob" else confidence
-            return lambda _x, probs: by_probs(probs, config)
+            return lambda _x, probs, _asked: by_probs(probs, config)
         if kind == "factors" and (family := self.config.data.family) is not None:
             weights = parse_weights(config.weights)
             weights_on_points(family.factors, weights)  # refuses unknown names before anything is drawn
-            return lambda x, _probs: config.gamma * factor_utility(x.numpy(), family.factors, weights)
-        own = import_named(kind, f"{name}.kind")
+            return lambda x, _probs, _asked: config.gamma * factor_utility(x.numpy(), family.factors, weights)
+        return self.own_reward(config, name)
 
-        def bounded(x: torch.Tensor, _probs: np.ndarray) -> np.ndarray:
-            values = np.asarray(own(x if self.vocabulary is None else self.read(x)), dtype=np.float64)
+    def own_reward(self, config: RewardConfig, name: str) -> RewardFunction:
+        """A reward of the user's own, by import path; it gets the names of conditions where it takes them."""
+        own, known = import_named(config.kind, f"{name}.kind"), self._asked
+        needs = inspect.signature(own).parameters.get("conditions")
+        if known is None and needs is not None and needs.default is needs.empty:
+            raise ValueError(f"{name}.kind '{config.kind}' goes by conditions, and this study has none.")
+        names = [*known.asked.names, None] if known is not None and has_parameter(own, "conditions") else []
+
+        def bounded(x: torch.Tensor, _probs: np.ndarray, asked: np.ndarray | None) -> np.ndarray:
+            more = {"conditions": [names[i] for i in asked.tolist()]} if names and asked is not None else {}
+            values = np.asarray(own(x if self.vocabulary is None else self.read(x), **more), dtype=np.float64)
             beyond = SINGLE_PRECISION * max(1.0, abs(config.supremum))
             if values.size and values.max() > config.supremum + beyond:
                 raise ValueError(
@@ -203,6 +245,21 @@ class Scorer:
             return values
 
         return bounded
+
+    def labels_asked(self, name: str) -> np.ndarray:
+        """(conditions + 1,) int64: the class of each condition, and -1 last, for samples of none.
+
+        Raises:
+            ValueError: a condition is none of the classes.
+        """
+        assert self._asked is not None  # or the settings were refused
+        for condition, label in zip(self._asked.asked.names, self._asked.labels, strict=True):
+            if label < 0:
+                raise ValueError(
+                    f"{name}.target is 'condition', and the condition '{condition}' is none of the classes "
+                    f"({', '.join(self.label_names[:5])} ...): give it a label."
+                )
+        return np.array([*self._asked.labels, -1], dtype=np.int64)
 
 
 def checked_rewards(values: np.ndarray, x: torch.Tensor, name: str) -> np.ndarray:

@@ -99,7 +99,7 @@ def draw_scored(
             lots.append(draw(generator, seeds[start : start + size], own))
             on_step(min(start + size, len(seeds)), len(seeds))
         x = torch.cat(lots)
-    return Drawn(t, seeds, x, scorer.score(x), scorer.config.data, conditions)
+    return Drawn(t, seeds, x, scorer.score(x, None, conditions), scorer.config.data, conditions)
 
 
 def records(

@@ -219,6 +219,16 @@ class Study:
         return self.store.status("replay").get("of", "")
 
     @property
+    def is_log(self) -> bool:
+        """True if it is an imported log, which has no generators."""
+        return any(generation.policy == IMPORTED for generation in self.store.generations())
+
+    @property
+    def starts_from_log(self) -> bool:
+        """True if its generation 1 is trained on an imported log, whose slates stand for those of generation 0."""
+        return bool(self.store.status("replay").get("imported"))
+
+    @property
     def sources(self) -> list[AuditSource]:
         """The origins of generations 0, 1, ... of an audit of several studies; empty in any other study."""
         return [AuditSource(**source) for source in self.store.status("audit").get("sources", [])]
@@ -241,12 +251,17 @@ class Study:
             )
 
     def check_goes_on(self) -> None:
-        """Refuses to add picks to a replay.
+        """Refuses to add picks to a replay, or to an imported log.
 
         Raises:
             ValueError: it is one.
         """
-        if self.replay_of:
+        if self.is_log:
+            raise ValueError(
+                f"{self.path} is an imported log without generators; `curate replay {self.path} --out NEW` makes a "
+                "study that starts from it."
+            )
+        if self.replay_of and not self.starts_from_log:
             raise ValueError(f"{self.path} replays the log of {self.replay_of} and takes no picks of its own.")
 
     def checkpoint_path(self, t: int) -> Path:

@@ -33,7 +33,7 @@ class CuratedSet:
 
     Attributes:
         x: (n, *shape), images as uint8 pixels.
-        rewards: (n,) the study's reward of each.
+        rewards: (n,) the study's reward of each; NaN where an imported log knows none.
         counts: of picks by kind of rater: human, sim, proxy.
         weights: (n,) how often each is drawn, relative to the others; None where all are alike.
         conditions: (n,) int64, of the slates; None in a study without.
@@ -58,7 +58,7 @@ def read_curated(study: Study, turn: Turn) -> CuratedSet:
         raise ValueError("There are no picks to train on yet.")
     if counts["proxy"] != turn.n_proxy:
         raise ValueError(f"The turn to generation {turn.t} asked for {turn.n_proxy} proxy picks; {counts} are stored.")
-    rewards = np.array([pick["reward"] for pick in picks])
+    rewards = np.array([pick["reward"] for pick in picks], dtype=np.float64)
     return CuratedSet(stored_samples(study, picks), rewards, counts, conditions=picked_conditions(study, picks))
 
 
@@ -135,11 +135,13 @@ class StoredSlates:
 
     @classmethod
     def of(cls, study: Study, turn: Turn) -> Self | None:
-        """The slates of a turn; None at K = inf, where a slate is its picked sample alone."""
+        """The slates of a turn; None at K = inf, where a slate is its picked sample alone, or if any isn't of K."""
         k = study.config.curation.k
         if k == "inf":
             return None
         picks = from_main(lambda: turn_picks(study, turn))
+        if any(pick["k"] != k for pick in picks):
+            return None
         numbers = np.array([[pick["slate_id"], pick["position"], pick["t"]] for pick in picks], dtype=np.int64)
         kinds = np.array([pick["kind"] for pick in picks])
         conditions = from_main(lambda: picked_conditions(study, picks))

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
@@ -218,7 +218,9 @@ class RewardConfig(_Table):
         "word_length, likelihood (texts), or your own 'module:function'",
     )
     gamma: float = Field(default=5.0, description="scale of the reward; negative values prefer the opposite")
-    target: int = Field(default=0, ge=0, description="class_prob: the class whose probability is liked")
+    target: Annotated[int, Field(ge=0)] | Literal["condition"] = Field(
+        default=0, description="class_prob: the class whose probability is liked; condition: the slate's condition"
+    )
     center: tuple[float, float] = Field(
         default=(0.0, 0.0), description="ball: its centre; linear: the reward is gamma <center, x>"
     )

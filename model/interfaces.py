@@ -8,6 +8,7 @@ Two whole ones are in examples/: own_parts.py learns from the training set's dra
 """
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,11 +239,20 @@ class Generator(Protocol):
 
 
 class Reward(Protocol):
-    """A user's own reward; of texts, `x` is a list of n strings."""
+    """A user's own reward; of texts, `x` is a list of n strings.
+
+    One with a parameter `conditions` gets, in a study with conditions, a list of n names, None for samples of none.
+    """
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(n,) finite rewards r(x), on the CPU as the (n, *shape) samples are, any scale already in them."""
         ...
+
+
+def has_parameter(method: Any, name: str) -> bool:
+    """True if a method has a parameter of this name, or takes any."""
+    parameters = inspect.signature(method).parameters.values()
+    return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def import_named(name: str, setting: str) -> Any:

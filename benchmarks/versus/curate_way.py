@@ -32,10 +32,10 @@ class TimedScorer(Scorer):
         super().__init__(scorer.config, scorer.classifier, scorer.label_names)
         self.clock = clock
 
-    def score(self, x: torch.Tensor) -> Scores:
+    def score(self, x: torch.Tensor, on_step: OnStep | None = None, conditions: np.ndarray | None = None) -> Scores:
         """As the scorer's own."""
         with self.clock("score"):
-            return super().score(x)
+            return super().score(x, on_step, conditions)
 
 
 class TimedFlow:

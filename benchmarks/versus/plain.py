@@ -53,6 +53,7 @@ def run(folder: Path, out: Path, seeds: Path) -> dict[str, Any]:
     with clock("score"):
         probs, _ = plain_way.score(out / "samples", judge)
     with clock("pick and store"):
+        assert isinstance(config.reward.target, int)
         rewards = config.reward.gamma * probs[:, config.reward.target]
         picked = plain_way.pick(rewards, int(config.curation.k), np.random.default_rng(0))
         plain_way.copy_picked(out / "samples", picked, out / "picked")

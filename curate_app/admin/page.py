@@ -294,7 +294,7 @@ class Refresh:
             "pause": {"value": SAY["resume" if now.controls.stopped else "pause"], "interactive": True},
             "finish": {"interactive": not now.controls.finished},
             "quota": {"interactive": True},
-            "retrain": {"interactive": not (now.worker_absent or now.training)},
+            "retrain": {"interactive": now.trains and not now.worker_absent},
             "simulate": {"interactive": not now.worker_absent},
             "users_row": {"visible": not now.people_picked},
         }

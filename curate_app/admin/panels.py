@@ -30,7 +30,8 @@ from data.measurements import CuratedCounts, Mean, Measurements
 from data.records import Generation, Progress
 from data.store import Store
 from loop.config import FLAGS, StudyConfig
-from loop.evidence.schema import Evidence, WinRate
+from loop.evidence.people import ranking
+from loop.evidence.schema import Estimate, Evidence, VerdictWord, WinRate
 from loop.evidence.verdicts import audit_sentences
 from loop.raters.journey import Controls, control_state, picks_progress, worker_status
 from loop.study import SAMPLES, Study
@@ -59,7 +60,7 @@ class Panels:
     events: str
     controls: Controls
     worker_absent: bool
-    training: bool
+    trains: bool
     people_picked: bool
 
 
@@ -80,15 +81,16 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         remarks.append(("reason", SAY["worker_gone"].format(path=study.path)))
     if controls.stopped:
         remarks.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
-    audits = bool(evidence and evidence.sources)
+    sources = [source.words for source in study.sources]
+    audits = bool(sources)
     if counts.share < 1:
         remarks.append(("reason", SAY["counting"].format(share=f"{counts.share:.0%}")))
     summary = ""
     if evidence and len(evidence.generations) > 1:  # people's choices are later than its last generation
         current = evidence.model_copy(update={"win_rates": counts.rates})
-        summary = pretty(" ".join(audit_sentences(current) if audits else findings(current)))
+        summary = pretty(" ".join(audit_sentences(current, undecided=False) if audits else findings(current)))
     return Panels(
-        head=head_panel(study, generations, worker, counts, progress, controls, alarmed),
+        head=head_panel(study, generations, worker, counts, progress, controls, alarmed, sources),
         notes=notes_panel(remarks),
         crowd=crowd_panel(study.config, counts, alarmed),
         curves=render(
@@ -98,12 +100,12 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
             summary=summary,
             until=len(evidence.generations) - 1 if evidence else 0,
         ),
-        timeline=timeline(generations, [] if audits else counts.rates),
+        timeline=audit_table(sources, counts.rates) if audits else timeline(generations, counts.rates),
         sheets=sheets(generations, samples),
         events=render("admin_events.html", text=SAY, events=shown_events(events)),
         controls=controls,
         worker_absent=worker["phase"] == "absent",
-        training=worker["phase"] in TRAINING,
+        trains=not audits and worker["phase"] not in TRAINING,
         people_picked=counts.people.picked > 0,
     )
 
@@ -116,13 +118,16 @@ def head_panel(
     progress: Progress,
     controls: Controls,
     alarmed: Sequence[str] = (),
+    sources: Sequence[str] = (),
 ) -> str:
     """The study's name, what the worker does, and what matters first: do picks come in, is anyone stuck, what follows?
 
-    A pick is an answer that names a sample, to a slate that isn't practice; all other answers are counted beside.
+    A pick is an answer that names a sample, to a slate that isn't practice; all other answers are counted beside. Of an
+    audit of several studies (`sources`) what follows is which of them is preferred.
     """
+    served = (SAY["number_generation"], generations[-1].t if generations else "–", "")
     numbers = [
-        (SAY["number_generation"], generations[-1].t if generations else "–", ""),
+        (SAY["number_studies"], f"{len(sources):,}", "") if sources else served,
         (
             SAY["number_finished"],
             f"{counts.people.funnel['finished']:,}",
@@ -146,9 +151,11 @@ def head_panel(
         text=SAY,
         study=study.path.name,
         glance=[
-            going(study, worker, counts, progress, controls),
+            audit_going(study.config, counts, controls)
+            if sources
+            else going(study, worker, counts, progress, controls),
             stuck(worker, counts, alarmed, controls),
-            follows(generations, counts),
+            best(sources, counts) if sources else follows(generations, counts),
         ],
         numbers=numbers,
         other=SAY["other"].format(answers=", ".join(other)) if other else "",
@@ -242,6 +249,63 @@ def follows(generations: Sequence[Generation], counts: Counts) -> Tile:
     rose = latest.value - first.value > 2 * ((first.se or 0) ** 2 + (latest.se or 0) ** 2) ** 0.5
     sentence = SAY["follows_reward" if rose else "follows_flat"].format(t=latest.t)
     return Tile(SAY["follows"], "good" * rose, SAY["number_reward"], number(latest.value, 3), sentence, more)
+
+
+def audit_going(config: StudyConfig, counts: Counts, controls: Controls) -> Tile:
+    """Is an audit going well? Raters who finished, where their number was set, or else comparisons."""
+    wanted, finished = controls.quota or config.stop.raters, counts.people.funnel["finished"]
+    recent, hour = sum(counts.minutes[-RECENT_MIN:]), sum(counts.minutes)
+    done = counts.answers["human", "pick"]
+    label, value = ("number_finished", finished) if wanted else ("number_comparisons", done)
+    more = SAY["of"].format(n=f"{wanted:,}") if wanted else ""
+    if 0 < wanted <= finished:
+        tone, sentence = "good", SAY["going_done"].format(n=f"{wanted:,}")
+    elif controls.stopped:
+        tone, sentence = "", SAY["going_stopped"]
+    elif recent:
+        tone, sentence = "good", SAY["going_audit"].format(n=f"{hour:,}")
+    else:
+        tone, sentence = "", SAY["going_quiet" if done else "going_unused"].format(n=f"{hour:,}")
+    return Tile(SAY["going"], tone, SAY[label], f"{value:,}", sentence, more)
+
+
+def best(sources: Sequence[str], counts: Counts) -> Tile:
+    """The study of an audit that is ahead, and whether it is surely preferred to every other."""
+    first = ranking(counts.rates, len(sources))[0]
+    if first.mean_rate is None:
+        return Tile(SAY["best"], "", SAY["number_comparisons"], "–", SAY["best_early"])
+    name, sure = sources[first.t], first.best == "holds"
+    sentence = SAY["best_good" if sure else "best_unclear"].format(name=name)
+    return Tile(SAY["best"], "good" * sure, SAY["number_best"].format(name=name), f"{first.mean_rate:.0%}", sentence)
+
+
+def audit_table(sources: Sequence[str], rates: Sequence[WinRate]) -> str:
+    """The studies of an audit, the most preferred first, each with its win rate against every other."""
+    sides = {(rate.t, rate.against): win_rate_cell(rate) for rate in rates}
+    sides |= {(rate.against, rate.t): win_rate_cell(turned(rate)) for rate in rates}
+    rows = [
+        {
+            "name": sources[row.t],
+            "mean": "–" if row.mean_rate is None else f"{row.mean_rate:.0%}",
+            "rates": [sides.get((row.t, other)) for other in range(len(sources))],
+        }
+        for row in ranking(rates, len(sources))
+    ]
+    pairs = len(sources) * (len(sources) - 1) // 2
+    return render("admin_audit.html", text=SAY, names=sources, rows=rows, pairs=pairs)
+
+
+def turned(rate: WinRate) -> WinRate:
+    """The same win rate from the other generation's side."""
+
+    def other_side(share: Estimate | None) -> Estimate | None:
+        return share and Estimate(value=1 - share.value, se=share.se, low=1 - share.high, high=1 - share.low)
+
+    sides: dict[VerdictWord, VerdictWord] = {"holds": "fails", "fails": "holds"}
+    changed = {name: other_side(getattr(rate, name)) for name in ("rate", "other", "corrected")}
+    return rate.model_copy(
+        update={"t": rate.against, "against": rate.t, "verdict": sides.get(rate.verdict, rate.verdict), **changed}
+    )
 
 
 def notes_panel(remarks: Sequence[tuple[str, str]]) -> str:

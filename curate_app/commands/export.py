@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curate_app.commands.options import PRESETS, Settings, StudyPath
+from curate_app.commands.options import PRESETS, Settings, StudyPath, fitting_preset
 from curate_app.console import bar_if_slow
 from curate_app.console import out as console
 from data.choice_log import Source, find_format
@@ -92,14 +92,18 @@ def import_(
     preset: Annotated[str, typer.Option(help=f"The kind of samples: {PRESETS}.")] = "digits",
     setting: Settings = None,
 ) -> None:
-    """Make a study of a long table, or of pairs from elsewhere, to be analysed. It is checked row by row first.
+    """Make a study of a long table, or of pairs from elsewhere, to analyse or train on, checked row by row first.
+
+    `curate replay` trains on it.
 
     Example: `curate import picks/choices.csv my-copy --preset digits`
 
     Example: `curate import good-and-bad.csv my-log --preset folder --set data.path=pictures`
     """
+    config = configure(fitting_preset(preset, setting), setting or ())
     with bar_if_slow(f"reading {path}") as on_share:
-        answers, missing = import_log(path, study, configure(preset, setting or ()), on_share)
+        answers, missing = import_log(path, study, config, on_share)
     console.print(f"Imported {answers:,} answers into {study}.", highlight=False)
+    console.print(f"To train on its picks: curate replay {study} --out NEW", markup=False, highlight=False)
     if missing:
         console.print(f"{missing:,} images are known by their hash alone: images/ beside the file doesn't have them.")

@@ -21,7 +21,7 @@ from loop.analysis.log import AnswerFilter
 from loop.analysis.logit import Fit
 from loop.analysis.plan import Plan, Setting, raters_needed, smallest_effect, watched_power, watched_raters
 from loop.analysis.plan import power as power_of
-from loop.analysis.report import ChoiceReport, FitOptions, Items, Part, choice_report
+from loop.analysis.report import PARTS, ChoiceReport, FitOptions, Items, Part, choice_report
 from loop.config import FLAGS
 from loop.evidence.intervals import LEVEL, WIN_RATES, error_level
 from loop.registration import FILE as REGISTRATION
@@ -46,7 +46,14 @@ def fit(
     table: Annotated[
         Path | None, typer.Option(help="A CSV file with sample_id or image_sha256, and columns of numbers.")
     ] = None,
-    by_generation: Annotated[bool, typer.Option("--by-generation", help="Fit each generation's slates, too.")] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Beside all picks together, fit these apart: generation, condition or rater_type; may be given again. "
+            "Left out: each condition and each type of rater, where there are several."
+        ),
+    ] = None,
+    by_generation: Annotated[bool, typer.Option("--by-generation", help="The same as --by generation.")] = False,
     ridge: Annotated[
         float, typer.Option(min=0, help="Pull of the utilities toward 0, on standardised columns; 0: none.")
     ] = 0.0,
@@ -81,7 +88,7 @@ def fit(
 
     Example: `curate fit my-study`
 
-    Example: `curate fit my-study --features class,position --by-generation --json`
+    Example: `curate fit my-study --features class,position --by generation --by condition --json`
 
     Example: `curate fit my-study --features probs --save scorer.safetensors`
     """
@@ -95,7 +102,8 @@ def fit(
             raise ValueError(f"{out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
         check_destination(out, force)
     names = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
-    request = FitOptions(choose_answers(opened, kind, purpose, without), names, ridge, by_generation, table)
+    parts = check_words("--by", [*["generation"] * by_generation, *(by or [])], PARTS)
+    request = FitOptions(choose_answers(opened, kind, purpose, without), names, ridge, parts, table)
     with bar_if_slow(f"fitting {study}", quiet=json_) as on_share:
         analysis = choice_report(opened.store, opened.config, request, on_share)
     text = json.dumps({"study": opened.path.name, **analysis.as_json()}, indent=1, allow_nan=False)

@@ -188,11 +188,14 @@ def replay(
 ) -> None:
     """Train other generators on a study's picks, from its generation 0: what if the mix or the rule were different?
 
-    An interrupted run goes on with the same command.
+    Of an imported log the new study makes its generation 0 by its settings, trains generation 1 on all picks, and can
+    be served then. An interrupted run goes on with the same command.
 
     Example: `curate replay my-study --out more-real --lam 0.25`
 
     Example: `curate replay my-study --out by-dpo --learner dpo`
+
+    Example: `curate replay my-log --out from-my-log --learner dpo --set train.pretrain_steps=2000`
     """
 
     def open_replay() -> Study:
@@ -206,9 +209,9 @@ def replay(
             "train.finetune_seed": seed,
         }
         use_threads(beside_app=False, small=source.config.network.kind == "mlp")
-        from loop.replay import begin, replayed_config
+        from loop.replay import ImportedLog, begin, replayed_config
 
-        config = replayed_config(source.config, setting or [], given)
+        config = replayed_config(source.config, setting or [], given, ImportedLog.of(source))
         if lam is not None and config.mix.policy != "mix":
             policy_there = config.mix.policy
             raise ValueError(f"--lam goes with the policy mix, and here it is {policy_there}; leave one of them out.")
@@ -217,10 +220,9 @@ def replay(
     opened = open_on_ranks(study, open_replay, device)
     use_device(opened.config, device)
     from loop.compute import from_main, is_main
-    from loop.replay import run, turns
-    from loop.round import latest_t
+    from loop.replay import progress, run
 
-    last, done = from_main(lambda: (len(turns(opened)), latest_t(opened)))
+    last, done = from_main(lambda: progress(opened))
     with turn_progress(last, done, quiet=json_ or not is_main()) as report:
         run(opened, out, report)
     if is_main():

@@ -159,17 +159,17 @@ def generation_values(generation: Generation) -> dict[str, Any]:
 def check(study: StudyPath, json_: Json = False) -> None:
     """Check a study: is it whole (database, images, checkpoints, counts), and do its picks follow the declared rule?
 
-    Some samples of the last evaluation are drawn again from the checkpoint; other ones each time.
+    Some samples of the last evaluation, and of slates, are drawn again from checkpoints; other ones each time.
 
     Example: `curate check my-study`
     """
-    from loop.evaluation import redrawn_evaluation  # torch, which the other verbs here needn't wait for
+    from loop.evaluation import redrawn  # torch, which the other verbs here needn't wait for
 
     opened = Study.open(study)
     with bar_if_slow("checking", quiet=json_) as report:
         violations = faults(opened, lambda share: report(0.4 * share))
         checks = self_checks(opened.store, opened.config, lambda share: report(0.4 + 0.5 * share))
-        checks += redrawn_evaluation(opened, np.random.default_rng())
+        checks += redrawn(opened, np.random.default_rng())
     print_check(study, violations, checks, as_json=json_)
     if violations or any(check.verdict == "fail" for check in checks):
         raise typer.Exit(1)

@@ -50,7 +50,7 @@ def lede(evidence: Evidence) -> list[str]:
         return [SAY["audit"].format(n=len(evidence.sources), sources="; ".join(evidence.sources)), *findings(evidence)]
     sentences = [setup_sentence(evidence)]
     if evidence.replay_of:
-        key = "replay" if evidence.own_picks else "counterfactual"
+        key = "imported" if evidence.imported else "replay" if evidence.own_picks else "counterfactual"
         sentences.append(SAY[key].format(study=evidence.replay_of))
     if evidence.market:
         sentences.append(SAY["market"].format(study=evidence.market))
@@ -188,6 +188,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         margins=tables.margins(evidence),
         training=tables.training(evidence),
         conditions=tables.conditions(evidence),
+        condition_gains=tables.condition_gains(evidence),
         condition_verdicts=tables.condition_verdicts(evidence),
         settings=tables.settings(evidence.config),
         hashes=[(some.t, some.checkpoint_sha256, some.picture_sha256) for some in evidence.generations],

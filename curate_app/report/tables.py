@@ -473,16 +473,50 @@ def conditions(evidence: Evidence) -> list[list[str]]:
     return rows
 
 
-def condition_verdicts(evidence: Evidence) -> list[list[str]]:
-    """Verdicts within each condition: condition, claim, and how many generations get which verdict."""
+def condition_gains(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of what was gained within each condition, the last row over all of them by weight.
+
+    Transmission is given by generation, where they are few, and over all of them; nowhere, where nothing was predicted.
+    """
+    parts = [
+        (part.name, f"{part.weight:.1%}", sum(row.picks for row in part.generations), part.generations)
+        for part in evidence.conditions
+    ]
+    if not parts:
+        return [], []
+    pooled = sum(generation.curated.total for generation in evidence.generations)
+    last = len(evidence.generations) - 1
+    known = any(generation.transmission for generation in evidence.generations)
+    ts = range(1, last + 1) if known and last <= ROOMY else ()
+    so_far = known and last > 1
     rows = []
-    for condition in evidence.conditions:
-        for claim in dict.fromkeys(verdict.claim for verdict in condition.claims):
-            words = [verdict.verdict for verdict in condition.claims if verdict.claim == claim]
-            if set(words) != {"not applicable"}:
-                counted = ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
-                rows.append([condition.name, claim, counted])
-    return rows
+    for name, weight, picks, generations in [*parts, ("all, by weight", "", pooled, evidence.generations)]:
+        gains = [generations[t].transmission for t in ts] + [generations[last].transmission_so_far] * so_far
+        measured = [with_error(generations[t].measured.mean_w) for t in sorted({0, last})]
+        cells = ["" if gain is None else with_error(gain.ratio) if gain.ratio else "too small a gain" for gain in gains]
+        rows.append([name, weight, f"{picks:,}", *measured, *cells])
+    heads = ["condition", "weight", "picks", *(f"E[w], t = {t}" for t in sorted({0, last}))]
+    heads += [f"transmission, t = {t}" for t in ts] + [f"transmission, t = 1 to {last}"] * so_far
+    return heads, rows
+
+
+def condition_verdicts(evidence: Evidence) -> tuple[list[str], list[dict[str, Any]]]:
+    """The claims that apply within a condition, and for each condition and all together a word and how often it is."""
+    parts = [(part.name, by_claim(part.claims)) for part in evidence.conditions]
+    names = [
+        name
+        for name in dict.fromkeys(name for _, claims in parts for name in claims)
+        if any(word_of(claims[name]) != "not applicable" for _, claims in parts if name in claims)
+    ]
+    rows = []
+    for part, claims in [*parts, ("all, by weight", by_claim(evidence.claims))] if names else ():
+        words: dict[str, VerdictWord] = {name: word_of(claims[name]) for name in names if name in claims}
+        cells = [
+            {"word": words[name], "count": how_often(claims[name], words[name])} if name in words else {}
+            for name in names
+        ]
+        rows.append({"name": part, "cells": cells})
+    return names, rows
 
 
 def training(evidence: Evidence) -> list[list[str]]:

@@ -310,9 +310,9 @@ def write_choix(source: Source, path: Path) -> Written:
         n, slates, worst, ties = 0, [], [], []
         with path.open("w", encoding="utf-8") as file:
             file.write(f'{{"n_items": {len(items)},\n"items": [')
-            for i, (sample, generation, label, sha256) in enumerate(source.samples()):
-                item = {"sample_id": sample, "generation": generation, "label": label, "image_sha256": sha256}
-                file.write((",\n" if i else "\n") + json.dumps(item))
+            names = ("sample_id", "generation", "label", "image_sha256", "condition")
+            for i, row in enumerate(source.samples()):
+                file.write((",\n" if i else "\n") + json.dumps(dict(zip(names, row, strict=True))))
             file.write('\n],\n"data": [')
             for answer, winner, losers in comparisons.picks(ties=True):
                 slate_id = answer.values["slate_id"]
@@ -427,8 +427,9 @@ def write_preflib(source: Source, path: Path) -> Written:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for name, value in head.items():
                 file.write(f"# {name}: {value}\n")
-            for number, (sample, generation, _, _) in enumerate(source.samples(), start=1):
-                file.write(f"# ALTERNATIVE NAME {number}: sample {sample} of generation {generation}\n")
+            for number, (sample, generation, _, _, condition) in enumerate(source.samples(), start=1):
+                of = f", condition {' '.join(condition.split())}" if condition else ""
+                file.write(f"# ALTERNATIVE NAME {number}: sample {sample} of generation {generation}{of}\n")
             for order, n in sorted(orders.items(), key=lambda item: (-item[1], item[0])):
                 file.write(f"{n}: {order}\n")
     return Written(orders.total(), left_out=dict(comparisons.left_out))

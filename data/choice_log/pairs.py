@@ -21,6 +21,7 @@ Prepare = Callable[[Image.Image], np.ndarray]
 GOOD, BAD = ("good", "1", "yes", "true", "up", "like"), ("bad", "0", "no", "false", "down", "dislike")
 RATER = ("rater", "user_id", "user", "worker_id")
 TIME = ("picked_at", "created_at", "time")
+CONDITION = ("condition", "prompt", "caption", "text")
 LAYOUTS = (  # columns that a layout is known by, and its words
     (("jpg_0", "jpg_1", "label_0"), "pickapic"),
     (("image_0", "image_1", "picked"), "pair"),
@@ -99,6 +100,11 @@ class PairReader:
                 "flags": "{}" if ordered else '{"order_unknown": true}',
                 "outcome": "none" if picked is None else "pick",
             }
+            prompt = next((cells[name] for name in CONDITION if cells.get(name)), None)
+            if isinstance(prompt, list):  # a conversation, as TRL has it
+                prompt = "\n".join(str(turn["content"] if isinstance(turn, dict) else turn) for turn in prompt)
+            if prompt is not None:
+                shared["condition"] = str(prompt)
             moment = next((cells[name] for name in TIME if cells.get(name)), None)
             if moment is not None:
                 shared["picked_at"] = moment if isinstance(moment, str) else moment.isoformat()

@@ -183,12 +183,12 @@ class Source:
             values,
         )
 
-    def samples(self) -> Iterator[tuple[int, int, int | None, str | None]]:
-        """(id, generation, label, image_sha256) of every sample in the log, by id."""
+    def samples(self) -> Iterator[tuple[int, int, int | None, str | None, str | None]]:
+        """(id, generation, label, image_sha256, condition of its slates) of every sample in the log, by id."""
         condition, values = self._condition
         yield from self.store.db.conn.execute(
-            f"""SELECT DISTINCT sample_id, sample_generation, label, image_sha256 FROM v_choice_long
-            WHERE {condition} ORDER BY sample_id""",
+            f"""SELECT sample_id, sample_generation, label, image_sha256, max(condition) FROM v_choice_long
+            WHERE {condition} GROUP BY sample_id ORDER BY sample_id""",
             values,
         )
 

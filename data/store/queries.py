@@ -41,7 +41,8 @@ def curation_picks(
 
     Only answers that picked something count, and ties, of which the row is that of the sample that trains; those taken
     back and withdrawn sessions don't. Each row has pick_id, slate_id, position, outcome, worst (a position or None), t,
-    sample_id, seed, reward, image_sha256, point_json of the picked sample, the rater's kind, and the slate's condition.
+    sample_id, seed, reward, image_sha256, point_json of the picked sample, the rater's kind, and the slate's k and
+    condition.
 
     Args:
         store: the study's.
@@ -54,7 +55,7 @@ def curation_picks(
     yield from store.rows(
         f"""SELECT pick.id AS pick_id, pick.slate_id, slate.t, slate_item.position, outcome, worst,
         sample.id AS sample_id, sample.seed, sample.reward, sample.image_sha256, sample.point_json, rater.kind,
-        slate.condition
+        slate.k, slate.condition
         FROM pick JOIN slate ON slate.id = pick.slate_id
         JOIN slate_item ON slate_item.slate_id = pick.slate_id
             AND slate_item.position = coalesce(pick.position, slate.seed & 1)
@@ -529,6 +530,33 @@ def slate_conditions(store: Connection) -> dict[int, str]:
     }
 
 
+_DRAWN = """FROM sample JOIN slate_item ON sample_id = sample.id JOIN slate ON slate.id = slate_id
+    WHERE purpose IN ('curation', 'audit') AND reward IS NOT NULL"""
+
+
+def drawn_samples(store: Connection) -> list[tuple[int, int]]:
+    """(generation, id) of every sample in curation and audit slates."""
+    return store.db.conn.execute(f"SELECT DISTINCT sample.t, sample.id {_DRAWN} ORDER BY 2").fetchall()
+
+
+def samples_by_id(store: Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Seed, reward, label, point_json and the slate's condition of some of these samples, by id."""
+    return list(
+        store.rows(
+            f"""SELECT sample.seed, reward, label, point_json, condition {_DRAWN}
+            AND sample.id IN ({_marks(ids)}) GROUP BY sample.id ORDER BY sample.id""",
+            list(ids),
+        )
+    )
+
+
+def asked_conditions(store: Connection, t: int) -> list[tuple[int, int, str]]:
+    """(slate id, its seed, its condition or an empty text) of every curation slate of generation t."""
+    return store.db.conn.execute(
+        "SELECT id, seed, coalesce(condition, '') FROM slate WHERE t = ? AND purpose = 'curation' ORDER BY id", [t]
+    ).fetchall()
+
+
 def rater_types(store: Connection) -> dict[int, tuple[str, str | None]]:
     """The kind and the type of every rater, by id."""
     return {row["id"]: (row["kind"], row["type"]) for row in store.rows("SELECT id, kind, type FROM rater")}
@@ -632,10 +660,14 @@ def images(store: Connection) -> Iterable[tuple[str, bytes]]:
 
 
 def count_shared_samples(store: Connection) -> int:
-    """The number of samples in more than one curation slate of finite K; a disjoint study has none."""
+    """The number of samples in more than one curation slate of finite K; a disjoint study has none.
+
+    Slates of an imported log that a study started from don't count.
+    """
     return store.value(
         """SELECT count(*) FROM (SELECT 1 FROM slate_item JOIN slate ON slate.id = slate_id
-        WHERE purpose = 'curation' AND k IS NOT NULL GROUP BY sample_id HAVING count(*) > 1)"""
+        WHERE purpose = 'curation' AND k IS NOT NULL AND t NOT IN (SELECT t FROM drawn_by WHERE checkpoint_sha256 = '')
+        GROUP BY sample_id HAVING count(*) > 1)"""
     )
 
 

@@ -13,12 +13,13 @@ SAMPLE = (
     "operative_reward",
 )  # fmt: skip
 SLATE = ("generation", "purpose", "k", "slate_seed", "copy_of", "answer", "condition")
+_IMAGES = "INSERT INTO image SELECT * FROM source.image WHERE sha256 IN (SELECT image_sha256 FROM source.sample {})"
+_PEOPLE = "INSERT INTO rater SELECT * FROM source.rater", "INSERT INTO session SELECT * FROM source.session"
+_EVENTS = "DELETE FROM event", "INSERT INTO event SELECT * FROM source.event WHERE actor != 'worker'"
 # Panels' ids, invitations and the worker's events aren't copied.
 _COPY = (
-    "INSERT INTO rater SELECT * FROM source.rater",
-    "INSERT INTO session SELECT * FROM source.session",
-    """INSERT INTO image SELECT * FROM source.image WHERE sha256 IN (SELECT image_sha256 FROM source.sample
-        UNION SELECT json_extract(metrics_json, '$.grid_sha256') FROM source.generation WHERE t = 0)""",
+    *_PEOPLE,
+    _IMAGES.format("UNION SELECT json_extract(metrics_json, '$.grid_sha256') FROM source.generation WHERE t = 0"),
     "INSERT INTO sample SELECT * FROM source.sample",
     "INSERT INTO slate SELECT * FROM source.slate",
     "INSERT INTO slate_item SELECT * FROM source.slate_item",
@@ -28,10 +29,24 @@ _COPY = (
     "INSERT INTO generation SELECT * FROM source.generation WHERE t = 0",
     "INSERT INTO evaluation SELECT * FROM source.evaluation WHERE coalesce(t, 0) = 0",
     "INSERT INTO status SELECT * FROM source.status WHERE key IN ('real', 'flags')",
-    "DELETE FROM event",
-    "INSERT INTO event SELECT * FROM source.event WHERE actor != 'worker'",
+    *_EVENTS,
     """INSERT INTO drawn_by SELECT t, coalesce(drawn.checkpoint_sha256, generation.checkpoint_sha256)
         FROM source.generation LEFT JOIN source.drawn_by AS drawn USING (t)""",
+)
+_CURATION = "IN (SELECT id FROM source.slate WHERE purpose = 'curation')"
+# An imported log's curation slates as those of generation 0, whoever drew them; the rest compares what isn't there.
+_COPY_AS_FIRST = (
+    *_PEOPLE,
+    _IMAGES.format(""),
+    f"""INSERT INTO sample SELECT * FROM source.sample WHERE id IN
+        (SELECT sample_id FROM source.slate_item WHERE slate_id {_CURATION})""",
+    "UPDATE sample SET t = 0",
+    "INSERT INTO slate SELECT * FROM source.slate WHERE purpose = 'curation'",
+    "UPDATE slate SET t = 0",
+    f"INSERT INTO slate_item SELECT * FROM source.slate_item WHERE slate_id {_CURATION}",
+    f"INSERT INTO pick SELECT * FROM source.pick WHERE slate_id {_CURATION}",
+    *_EVENTS,
+    "INSERT INTO drawn_by VALUES (0, '')",
 )
 
 
@@ -135,13 +150,14 @@ class Transfer(Connection):
         """Gives an image of an imported log its PNG."""
         self.db.conn.execute("UPDATE image SET png = ? WHERE sha256 = ?", [png, sha256])
 
-    def copy_log(self, source: Path) -> int:
+    def copy_log(self, source: Path, *, as_first: bool = False) -> int:
         """Copies another study's log under its ids, and its generation 0, into this empty study; in one transaction.
 
         Slates name generations that are yet to be published here. Those that nobody answered leave the pool.
 
         Args:
             source: its study.db.
+            as_first: copies the curation slates alone, as slates of generation 0, which this study makes itself.
 
         Returns:
             The last generation in the log.
@@ -151,7 +167,7 @@ class Transfer(Connection):
         connection.execute("ATTACH DATABASE ? AS source", [str(source)])
         try:
             with self.write():
-                for statement in _COPY:
+                for statement in _COPY_AS_FIRST if as_first else _COPY:
                     connection.execute(statement)
                 connection.execute(
                     """UPDATE slate SET retired_at = ?, lease_until = NULL

@@ -27,6 +27,7 @@ from loop.config import StudyConfig
 from loop.study import OnShare
 
 NEEDS_DETAILS = {"probs", "factors"}  # and the names of coordinates
+PARTS = ("generation", "condition", "rater_type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,15 @@ class FitOptions:
         counting: the answers that count.
         features: by name; empty for the study's usual ones.
         ridge: of the main fit and of the parts'.
-        by_generation: fits each generation's slates apart, too.
+        by: of `PARTS`, by which slates are fitted apart; empty: by condition and by type of rater, where there are
+            several.
         table: a CSV file with more columns about samples.
     """
 
     counting: AnswerFilter
     features: tuple[str, ...] = ()
     ridge: float = 0.0
-    by_generation: bool = False
+    by: tuple[str, ...] = ()
     table: Path | None = None
 
 
@@ -275,16 +277,21 @@ def reward_scale(log: Log, counting: AnswerFilter) -> Part:
 
 
 def fit_parts(store: Store, log: Log, columns: Design, options: FitOptions) -> list[Part]:
-    """Fits of the slates of each generation, where that is requested, each condition and each type of rater."""
-    kinds = queries.rater_types(store)
-    types = np.array([kinds[int(rater)][1] or "" for rater in log.answers["rater"]])
-    groups = [("rater type", types)] if len(np.unique(types)) > 1 else []
-    names = queries.slate_conditions(store)
-    conditions = np.array([names.get(int(slate), "") for slate in log.answers["slate"]])
-    if len(np.unique(conditions)) > 1:
-        groups.insert(0, ("condition", conditions))
-    if options.by_generation:
-        groups.insert(0, ("generation", log.answers["t"]))
+    """Fits of the slates of each generation, condition or type of rater, as the options say.
+
+    Raises:
+        ValueError: parts by condition where no slate has one.
+    """
+    kinds, conditions = queries.rater_types(store), queries.slate_conditions(store)
+    values_of = {
+        "generation": log.answers["t"],
+        "condition": np.array([conditions.get(int(slate), "") for slate in log.answers["slate"]]),
+        "rater_type": np.array([kinds[int(rater)][1] or "" for rater in log.answers["rater"]]),
+    }
+    if "condition" in options.by and not (values_of["condition"] != "").any():
+        raise ValueError("None of these slates has a condition; leave --by condition out.")
+    usual = [name for name in ("condition", "rater_type") if len(np.unique(values_of[name])) > 1]
+    groups = [(name.replace("_", " "), values_of[name]) for name in options.by or usual]
     parts = []
     for group, values in groups:
         for value in np.unique(values).tolist():

@@ -108,6 +108,7 @@ class Loop:
         audits: whether the generations come from several studies, so that none is trained on another.
         from_generation: whether generation 1's set stands for the real data (`mix.origin`).
         optimum: the law at which a learner's loss is least, in words, where it is reached at the optimum alone.
+        imported: whether generation 1 was trained on an imported log.
     """
 
     rule: LuceRule
@@ -129,6 +130,7 @@ class Loop:
     audits: bool = False
     from_generation: bool = False
     optimum: str = ""
+    imported: bool = False
 
     def effective_at(self, t: int) -> float:
         """The least effective sample size behind E[w] of generation t and of what it is compared with."""
@@ -138,7 +140,12 @@ class Loop:
         """The conditions of claims that this loop doesn't meet, and why."""
         k, policy = self.rule.k, self.policy
         reasons: dict[Condition, str] = {}
-        if not self.own_picks:
+        if self.imported:
+            reasons["own picks"] = (
+                "it speaks of picks from each generation's own samples; generation 1 was trained on an imported log, "
+                "and what drew the samples of that isn't known"
+            )
+        elif not self.own_picks:
             reasons["own picks"] = (
                 "it speaks of picks from each generation's own samples; those of a market, and of a "
                 "replay from generation 2 on, were made from samples of another study's generators"

@@ -581,6 +581,9 @@ class Evidence(_Part):
     proxy: ProxyEvidence | None = Field(
         default=None, description="the fitted user against people's later picks; in a written report alone"
     )
+    imported: bool = Field(
+        default=False, description="whether generation 1 was trained on an imported log, of unknown samples"
+    )
     unmeasured: int = Field(
         default=0, description="published generations that aren't in here: an older version stored no samples of them"
     )

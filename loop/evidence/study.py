@@ -63,6 +63,7 @@ class History:
         real: the real data's rewards and labels; None where they weren't stored.
         own_picks: whether each generation was trained on picks from samples of the one before.
         audits: whether the generations come from several studies, whose audit this is.
+        imported: whether generation 1 was trained on an imported log.
     """
 
     config: StudyConfig
@@ -71,6 +72,7 @@ class History:
     real: Evaluated | None
     own_picks: bool = True
     audits: bool = False
+    imported: bool = False
 
     @property
     def class_names(self) -> list[str]:
@@ -218,9 +220,9 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
         evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], points, conditions))
     generations = generations[: len(evaluations)]
     own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
-    audits = bool(store.status("audit"))
-    alone = own_picks and not audits and not store.status(MARKET)
-    return History(config, generations, evaluations, store.evaluation(None), alone, audits)
+    audits, imported = bool(store.status("audit")), bool(store.status("replay").get("imported"))
+    alone = own_picks and not audits and not imported and not store.status(MARKET)
+    return History(config, generations, evaluations, store.evaluation(None), alone, audits, imported)
 
 
 def assess(
@@ -271,6 +273,7 @@ def assess(
         summary=[],
         own_picks=history.own_picks,
         theorem_3=theorem_3_of(config, generations),
+        imported=history.imported,
     )
     return evidence.model_copy(update={"summary": summary(evidence)})
 
@@ -452,6 +455,7 @@ def described_loop(analysis: Analysis) -> Loop:
         audits=history.audits,
         from_generation=config.mix.origin == "generation",
         optimum=f"p exp(r / {config.learner.beta:g})" if config.learner.kind in PREFERENCE_LEARNERS else "",
+        imported=history.imported,
     )
 
 

@@ -32,6 +32,7 @@ LIMIT = 1e3  # of |beta|; beyond it stands for infinity
 GRID = np.concatenate([[-LIMIT, -30, -3, 0, 0.3, 0.7], [1, 1.5, 3, 10, 30, 100, LIMIT]])
 HALF_CHI2_95 = 1.9207  # half the 95% point of chi-square with one degree of freedom
 LEAST_EFFECTIVE = 200  # fresh samples that carry the weight, as if all weighed the same
+LEAST_WITHIN = 50  # of them, within each condition
 
 
 def frequencies(blocks: Sequence[AnsweredSlates], rule: DeclaredRule, t: int | None) -> Finding:
@@ -368,11 +369,19 @@ def likelihood_bound(likelihood: Callable[[float], float], target: float, inner:
     return math.sinh(float(root))  # pyright: ignore[reportArgumentType]
 
 
-def weighed_draws(picked: np.ndarray, fresh: np.ndarray, lapse: float, per_pick: float, t: int | None) -> Finding:
+def weighed_draws(
+    picked: np.ndarray,
+    fresh: np.ndarray,
+    lapse: float,
+    per_pick: float,
+    t: int | None,
+    under: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Finding:
     """Rewards of what was picked against those of fresh samples, weighed by lapse + (1 - lapse) exp(r) / E[exp(r)].
 
     A chi-square of the picks in bins of equal weight; the covariance of their counts is that of independent picks from
-    a finite pool, plus that of the fresh samples' weights (delta method).
+    a finite pool, plus that of the fresh samples' weights (delta method). Under conditions users pick from all samples
+    of one: weights and bins are each condition's own, and counts and covariances add up.
 
     Args:
         picked: (n,) rewards by which the users judged.
@@ -380,33 +389,45 @@ def weighed_draws(picked: np.ndarray, fresh: np.ndarray, lapse: float, per_pick:
         lapse: share of picks made at random.
         per_pick: samples in the pool for each pick.
         t: the generation.
+        under: (n,) and (m,) conditions; None in a study without.
     """
+    groups = [(picked, fresh)]
+    if under is not None:
+        groups = [(picked[under[0] == name], fresh[under[1] == name]) for name in np.unique(under[0])]
     n, m = len(picked), len(fresh)
     compared = f"Rewards of {n:,} picks from all samples against {m:,} fresh ones weighed by exp(r)"
-    weights = luce_weights(fresh, lapse)
-    effective = m / float((weights**2).mean())
-    bins = int(min(BINS, n // (2 * LEAST_VARIANCE)))
-    if min(effective, effective * n * per_pick / m) < LEAST_EFFECTIVE or bins < 2:
+    compared += "" if under is None else ", within each condition"
+    bins, parts = int(min(BINS, n // (2 * LEAST_VARIANCE))), []
+    for own, others in groups:
+        weights = luce_weights(others, lapse) if len(others) else np.zeros(0)
+        carried = len(others) / float((weights**2).mean()) if len(others) else 0.0
+        parts.append((own, others, weights, min(carried, carried * len(own) * per_pick / max(1, len(others)))))
+    effective = sum(part[3] for part in parts)
+    if effective < LEAST_EFFECTIVE or min(part[3] for part in parts) < LEAST_WITHIN or bins < 2:
         return Finding("weighed draws", t, n, compared, f"too few to compare ({effective:.0f} carry the weight)")
-    order = np.argsort(fresh)
-    cumulated = np.cumsum(weights[order])
-    edges = np.unique(fresh[order][np.searchsorted(cumulated, cumulated[-1] * np.arange(1, bins) / bins)])
-    inside = np.searchsorted(edges, fresh, side="right")[:, None] == np.arange(len(edges) + 1)
-    expected = (weights[:, None] * inside).mean(axis=0)
-    parts = weights[:, None] * (inside - expected)
-    covariance = np.diag(expected) - np.outer(expected, expected)
-    covariance += (1 / per_pick + n / m) * parts.T @ parts / m
-    observed = np.bincount(np.searchsorted(edges, picked, side="right"), minlength=len(edges) + 1)
-    test = chi_square(observed - n * expected, n * covariance)
+    observed, expected, covariance = np.zeros(bins), np.zeros(bins), np.zeros((bins, bins))
+    by_scale, by_lapse, mean_expected = np.zeros(bins), np.zeros(bins), 0.0
+    for own, others, weights, _ in parts:
+        order, share = np.argsort(others), len(own) / n
+        cumulated = np.cumsum(weights[order])
+        edges = np.unique(others[order][np.searchsorted(cumulated, cumulated[-1] * np.arange(1, bins) / bins)])
+        inside = np.searchsorted(edges, others, side="right")[:, None] == np.arange(bins)
+        law = (weights[:, None] * inside).mean(axis=0)
+        spread = weights[:, None] * (inside - law)
+        noise = (1 / per_pick + len(own) / len(others)) * spread.T @ spread / len(others)
+        covariance += len(own) * (np.diag(law) - np.outer(law, law) + noise)
+        expected += len(own) * law
+        observed += np.bincount(np.searchsorted(edges, own, side="right"), minlength=bins)
+        luce = luce_weights(others, 0.0)
+        by_scale += len(own) * (((1 - lapse) * luce * (others - float((luce * others).mean())))[:, None] * inside).mean(
+            axis=0
+        )
+        by_lapse += len(own) * ((1 - luce)[:, None] * inside).mean(axis=0)
+        mean_expected += share * float((weights * others).mean())
+    test = chi_square(observed - expected, covariance)
     if not test.df:
         return Finding("weighed draws", t, n, compared, "the samples don't differ enough to tell")
-    mean_expected = float((weights * fresh).mean())
-    luce = luce_weights(fresh, 0.0)
-    by_scale = (1 - lapse) * luce * (fresh - float((luce * fresh).mean()))
-
-    def unit(derivative: np.ndarray) -> float:
-        return noncentrality(n * (derivative[:, None] * inside).mean(axis=0), n * covariance)
-
+    units = noncentrality(by_scale, covariance), noncentrality(by_lapse, covariance)
     return Finding(
         "weighed draws",
         t,
@@ -429,10 +450,8 @@ def weighed_draws(picked: np.ndarray, fresh: np.ndarray, lapse: float, per_pick:
             "effective_fresh": effective,
         },
         detectable=(
-            by_chi_square("scale", "a factor on the rewards off by {}", lambda size: size**2 * unit(by_scale), test.df),
-            by_chi_square(
-                "lapse", "a lapse of {} more", lambda size: size**2 * unit(1 - luce), test.df, most=1 - lapse
-            ),
+            by_chi_square("scale", "a factor on the rewards off by {}", lambda size: size**2 * units[0], test.df),
+            by_chi_square("lapse", "a lapse of {} more", lambda size: size**2 * units[1], test.df, most=1 - lapse),
         ),
     )
 

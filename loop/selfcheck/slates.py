@@ -1,18 +1,19 @@
 """Checks that slates are plain draws of their generation, and that picks are as many as were requested."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats import f as f_law
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, rankdata
 
 from data.measurements import CuratedCounts
 from data.records import Generation
 from data.store import Store, queries
-from loop.selfcheck.rule import chi_square, noncentrality
+from loop.selfcheck.rule import ChiSquare, chi_square, noncentrality
 from loop.selfcheck.verdicts import POWER, Detectable, Finding, by_chi_square
 
 LEAST_SLATES = 10
@@ -43,21 +44,28 @@ def disjoint(n: int, shared: int, again: int, foreign: int) -> Finding:
     )
 
 
-def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> Finding:
+def against_evaluation(
+    shown: np.ndarray, fresh: np.ndarray, t: int | None, under: tuple[np.ndarray, np.ndarray] | None = None
+) -> Finding:
     """Rewards of the samples in slates against those of fresh samples of the same generation.
 
     The two-sample Kolmogorov-Smirnov test, whose p-value is that of as large a difference of the distributions or
-    larger if both are one; ties make it cautious.
+    larger if both are one; ties make it cautious. Under conditions the samples of a slate are alike in theirs, and
+    independent within it alone: instead of the rewards their ranks within the condition are compared. The difference
+    of the ranks' distributions then varies as that of independent draws does, or less where the shares differ.
 
     Args:
         shown: (n,) rewards.
         fresh: (m,) rewards.
         t: the generation.
+        under: (n,) and (m,) conditions; None in a study without.
     """
     compared = f"Rewards of {len(shown):,} samples in slates against {len(fresh):,} fresh ones"
+    compared += "" if under is None else ", by rank within each condition"
     if min(len(shown), len(fresh)) < LEAST_SAMPLES:
         return Finding("fresh draws", t, len(shown), compared, "too few to compare")
-    test: tuple[float, float] = tuple(ks_2samp(shown, fresh, method="asymp"))  # pyright: ignore[reportAssignmentType]
+    values = (shown, fresh) if under is None else ranks_within(shown, fresh, *under)
+    test: tuple[float, float] = tuple(ks_2samp(*values, method="asymp"))  # pyright: ignore[reportAssignmentType]
     distance, p = map(float, test)
 
     def difference(threshold: float) -> float:
@@ -80,6 +88,52 @@ def against_evaluation(shown: np.ndarray, fresh: np.ndarray, t: int | None) -> F
         p=p,
         figures={"ks": distance, "mean_shown": float(shown.mean()), "mean_fresh": float(fresh.mean())},
         detectable=(Detectable("difference", "a difference of {} between the distributions", difference),),
+    )
+
+
+def ranks_within(
+    shown: np.ndarray, fresh: np.ndarray, shown_under: np.ndarray, fresh_under: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rewards' mean ranks among all of the same condition, in (0, 1), without conditions that one side lacks."""
+    lower, upper = [], []
+    for name in np.intersect1d(shown_under, fresh_under):
+        own, others = shown[shown_under == name], fresh[fresh_under == name]
+        ranks = rankdata(np.concatenate([own, others])) / (len(own) + len(others) + 1)
+        lower.append(ranks[: len(own)])
+        upper.append(ranks[len(own) :])
+    return np.concatenate(lower), np.concatenate(upper)
+
+
+def conditions_asked(names: Sequence[str], wrong: int, declared: Mapping[str, float], t: int | None) -> Finding:
+    """Conditions of slates against the declared weights, and against those that follow from the slates' seeds.
+
+    Args:
+        names: (n,) of the slates.
+        wrong: slates of another condition than their seed says.
+        declared: weights by name; they add up to 1.
+        t: the generation.
+    """
+    n, counts = len(names), Counter(names)
+    compared = f"Conditions of {n:,} slates against their seeds and weights"
+    meaning = "Slates are not of the conditions that the settings ask for: they were chosen, or changed afterwards."
+    if wrong:
+        outcome = f"{wrong:,} are of another condition than their seed says"
+        return Finding("conditions", t, n, compared, outcome, meaning, broken=True)
+    test, unit = share_test(np.array([counts[name] for name in declared]), np.array(list(declared.values())))
+    if not test.df:
+        return Finding("conditions", t, n, compared, "all are as their seeds say", meaning, broken=False)
+    return Finding(
+        "conditions",
+        t,
+        n,
+        compared,
+        f"all are as their seeds say; chi-square {test.value:.1f} on {test.df} degrees of freedom",
+        meaning,
+        p=test.p,
+        figures={"chi_square": test.value, "df": test.df, "observed": {name: counts[name] for name in declared}},
+        detectable=(
+            by_chi_square("share", "a condition's share off by {}", lambda size: size**2 * unit, test.df, most=1.0),
+        ),
     )
 
 
@@ -215,16 +269,9 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
     if unknown:
         outcome, meaning = f"{', '.join(unknown)} is no declared type", "Users picked whom the settings don't name."
         return Finding("rater types", None, n, compared, outcome, meaning, broken=True)
-    covariance = n * (np.diag(p) - np.outer(p, p))
-    test = chi_square(observed - n * p, covariance)
+    test, unit = share_test(observed, p)
     if not test.df:
         return Finding("rater types", None, n, compared, "too few to compare")
-    # one type's share grows at the cost of the others in proportion
-    units = [
-        noncentrality(n * np.where(np.arange(len(p)) == i, 1.0, -p / (1 - share)), covariance)
-        for i, share in enumerate(p)
-        if 0 < share < 1
-    ]
     by_type = ", ".join(
         f"{name or 'honest'} {o / n:.1%} of {q:.1%}" for name, o, q in zip(names, observed, p, strict=True)
     )
@@ -238,9 +285,24 @@ def shares(picks: Mapping[str, int], declared: Mapping[str, float]) -> Finding:
         p=test.p,
         figures={"chi_square": test.value, "df": test.df, "observed": dict(zip(names, observed.tolist(), strict=True))},
         detectable=(
-            by_chi_square("share", "a type's share off by {}", lambda size: size**2 * min(units), test.df, most=1.0),
+            by_chi_square("share", "a type's share off by {}", lambda size: size**2 * unit, test.df, most=1.0),
         ),
     )
+
+
+def share_test(observed: np.ndarray, p: np.ndarray) -> tuple[ChiSquare, float]:
+    """Pearson's test of (m,) counts against (m,) shares, and its noncentrality per squared error of one share.
+
+    One share grows at the cost of the others in proportion; of all shares it is that which shows least.
+    """
+    n, places = int(observed.sum()), np.arange(len(p))
+    covariance = n * (np.diag(p) - np.outer(p, p))
+    units = [
+        noncentrality(n * np.where(places == i, 1.0, -p / (1 - share)), covariance)
+        for i, share in enumerate(p)
+        if 0 < share < 1
+    ]
+    return chi_square(observed - n * p, covariance), min(units, default=0.0)
 
 
 def count_of(store: Store, generation: Generation, parent: Generation | None, in_bulk: bool) -> Finding:

@@ -1,18 +1,29 @@
 """All checks of one study, generation by generation and over the whole."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
-from data.records import Evaluated
+from data.records import Evaluated, Generation
 from data.store import Store, queries
+from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.selfcheck.picks import frequencies, positions, scale, weighed_draws
 from loop.selfcheck.rule import AnsweredSlates, DeclaredRule, TieRule, answered_by, read_items, whole_slates, worst_of
-from loop.selfcheck.slates import against_evaluation, counts, disjoint, drawn_again, exchangeable, shares
+from loop.selfcheck.slates import (
+    against_evaluation,
+    conditions_asked,
+    counts,
+    disjoint,
+    drawn_again,
+    exchangeable,
+    shares,
+)
 from loop.selfcheck.verdicts import Check, Finding, judge
 from loop.user_types import user_types
+from model.config import Conditions
 
 PICK_CHECKS = (frequencies, scale, positions)
 TIE_CHECKS = (frequencies, positions)
@@ -70,7 +81,7 @@ def self_checks(
         raters, generations = queries.rater_types(store), store.generations()
         totals = StudyTotals()
         for done, generation in enumerate(generations):
-            check_generation(store, config, generation.t, raters, totals)
+            check_generation(store, config, generation, raters, totals)
             on_share((done + 1) / (len(generations) + 1))  # the whole takes about as long again
         whole = pick_findings(totals.blocks, totals.worst, rule, None)
         for kind, description in UNCHECKED.items():
@@ -109,22 +120,27 @@ def ids_of(raters: RaterTypes, kind: str) -> np.ndarray:
     return np.array([id_ for id_, (its_kind, _) in raters.items() if its_kind == kind], dtype=np.int64)
 
 
-def check_generation(store: Store, config: StudyConfig, t: int, raters: RaterTypes, totals: StudyTotals) -> None:
-    """Adds the findings about generation t's slates to the totals, and the data that the whole study's checks need."""
+def check_generation(
+    store: Store, config: StudyConfig, generation: Generation, raters: RaterTypes, totals: StudyTotals
+) -> None:
+    """Adds the findings about a generation's slates to the totals, and the data that the whole study's checks need."""
+    t = generation.t
     items, rule = read_items(store, t), declared_rule(config)
+    if t == 0 and store.status("replay").get("imported"):
+        compared = f"{len(np.unique(items['slate'])):,} slates of an imported log"
+        totals.findings.append(Finding("fresh draws", t, 0, compared, "nothing is known of what drew them"))
+        return
     foreign = t in queries.foreign_generations(store)
     finite, slates, fresh = items[items["k"] > 0], whole_slates(items), None if foreign else store.evaluation(t)
     simulated, ties = ids_of(raters, "sim"), isinstance(rule, TieRule)
     blocks = [block for block in answered_by(slates, simulated, ties) if rule.fits(block)]
     worst = worst_of(slates, simulated, rule.bias)
     totals.findings += pick_findings(blocks, worst, rule, t)
-    conditions = queries.slate_conditions(store)
+    conditions = SlateConditions.of(store, generation, fresh)
     totals.findings += finite_draws(slates, fresh, t, FOREIGN if foreign else NO_EVALUATION, conditions)
-    if conditions and (items["k"] == 0).any():
-        compared = f"{int((items['k'] == 0).sum()):,} picks from infinitely many samples"
-        totals.findings.append(Finding("weighed draws", t, 0, compared, "not checked under conditions"))
-    else:
-        totals.findings += infinite_draws(items[items["k"] == 0], fresh, config, t, raters)
+    totals.findings += infinite_draws(items[items["k"] == 0], fresh, config, t, raters, conditions)
+    if conditions and conditions.declared and not foreign:
+        totals.findings.append(conditions.asked(t))
     totals.blocks += blocks
     totals.worst += worst
     totals.samples += len(finite)
@@ -133,6 +149,50 @@ def check_generation(store: Store, config: StudyConfig, t: int, raters: RaterTyp
     first = items[(items["position"] == 0) & (items["picked"] >= 0)]
     for rater, n in zip(*np.unique(first["rater"], return_counts=True), strict=True):
         totals.picks[int(rater)] = totals.picks.get(int(rater), 0) + int(n)
+
+
+@dataclass(frozen=True, slots=True)
+class SlateConditions:
+    """The conditions of a generation's curation slates, and of the samples that it was measured on.
+
+    Attributes:
+        declared: names and weights; empty in an imported log.
+        of_slates: names by the slate's id.
+        seeds: of these slates, in the same order.
+        fresh: (m,) names, of the evaluation's samples; empty without one.
+    """
+
+    declared: Conditions
+    of_slates: Mapping[int, str]
+    seeds: Sequence[int]
+    fresh: np.ndarray
+
+    @classmethod
+    def of(cls, store: Store, generation: Generation, fresh: Evaluated | None) -> Self | None:
+        """Those of a generation; None where no slate has a condition."""
+        known, rows = generation.measurements, queries.asked_conditions(store, generation.t)
+        if not any(name for _, _, name in rows):
+            return None
+        numbers = () if fresh is None or fresh.conditions is None else fresh.conditions
+        return cls(
+            declared=Conditions(known.conditions, known.condition_weights),
+            of_slates={id_: name for id_, _, name in rows},
+            seeds=[seed for _, seed, _ in rows],
+            fresh=np.array([known.conditions[number] for number in numbers], dtype=object),
+        )
+
+    def under(self, slates: np.ndarray) -> np.ndarray:
+        """(n,) names of the conditions of (n,) slates."""
+        return np.array([self.of_slates[id_] for id_ in slates.tolist()], dtype=object)
+
+    def asked(self, t: int) -> Finding:
+        """The check that the slates are of the conditions that their seeds and the weights ask for."""
+        by_number = StudyConditions(self.declared, (-1,) * len(self.declared))
+        names = list(self.of_slates.values())
+        drawn = [self.declared.names[number] for number in by_number.of_seeds(self.seeds)]
+        wrong = sum(name != by_seed for name, by_seed in zip(names, drawn, strict=True))
+        weights = dict(zip(self.declared.names, self.declared.weights, strict=True))
+        return conditions_asked(names, wrong, weights, t)
 
 
 def type_shares(config: StudyConfig, picks: Mapping[int, int], raters: RaterTypes) -> list[Finding]:
@@ -147,7 +207,7 @@ def type_shares(config: StudyConfig, picks: Mapping[int, int], raters: RaterType
 
 
 def finite_draws(
-    slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int, reason: str, conditions: Mapping[int, str]
+    slates: Mapping[int, np.ndarray], fresh: Evaluated | None, t: int, reason: str, conditions: SlateConditions | None
 ) -> list[Finding]:
     """Checks that the slates of finite K are plain draws by the study's reward.
 
@@ -156,23 +216,31 @@ def finite_draws(
         fresh: the generation's evaluation; None where there is none.
         t: the generation.
         reason: why there is none.
-        conditions: of slates by id; empty in a study without.
+        conditions: of the slates; None in a study without.
     """
     known = {k: items[np.isfinite(items["reward"]).all(axis=1)] for k, items in slates.items()}
     rewards = {k: items["reward"] for k, items in known.items() if len(items)}
-    under = {k: np.array([conditions.get(int(id_), "") for id_ in known[k]["slate"][:, 0]]) for k in rewards}
     if not rewards:
         return []
+    under = conditions and {k: conditions.under(known[k]["slate"][:, 0]) for k in rewards}
     findings = exchangeable(rewards, t, under)
     shown = np.concatenate([values.ravel() for values in rewards.values()])
     if fresh is None:
         compared = f"Rewards of {len(shown):,} samples in slates against fresh ones"
         return [Finding("fresh draws", t, len(shown), compared, reason), *findings]
-    return [against_evaluation(shown, fresh.rewards[0], t), *findings]
+    of = None
+    if conditions and under:
+        of = np.concatenate([np.repeat(names, k) for k, names in under.items()]), conditions.fresh
+    return [against_evaluation(shown, fresh.rewards[0], t, of), *findings]
 
 
 def infinite_draws(
-    items: np.ndarray, fresh: Evaluated | None, config: StudyConfig, t: int, raters: RaterTypes
+    items: np.ndarray,
+    fresh: Evaluated | None,
+    config: StudyConfig,
+    t: int,
+    raters: RaterTypes,
+    conditions: SlateConditions | None,
 ) -> list[Finding]:
     """Checks that the picks of K = inf are draws by weight, for each type of user by its own reward."""
     if fresh is None or not len(items):
@@ -180,9 +248,11 @@ def infinite_draws(
     findings, curation = [], config.curation
     for place, type_ in enumerate(user_types(config)):
         ids = [id_ for id_, rater in raters.items() if rater == ("sim", type_.name or None)]
-        picked = items["operative"][np.isin(items["rater"], ids) & np.isfinite(items["operative"])]
+        chosen = items[np.isin(items["rater"], ids) & np.isfinite(items["operative"])]
         row = place + 1 if len(fresh.rewards) > 1 else 0
-        if len(picked):
-            per_pick = curation.inf_pool * len(items) / len(picked)  # all types pick from one pool
-            findings.append(weighed_draws(picked, fresh.rewards[row], curation.lapse, per_pick, t))
+        if len(chosen):
+            per_pick = curation.inf_pool * len(items) / len(chosen)  # all types pick from one pool
+            under = (conditions.under(chosen["slate"]), conditions.fresh) if conditions else None
+            picked = chosen["operative"], fresh.rewards[row]
+            findings.append(weighed_draws(*picked, curation.lapse, per_pick, t, under))
     return findings

@@ -64,8 +64,19 @@ def test_simulated_picks_follow_the_declared_reward(curate: Curate):
     assert len(tests) == 6 and tests["raters at random"] == tests["tastes unlike the others'"] == "can't tell"
 
 
+def test_parts_are_of_the_kind_that_by_names(curate: Curate):
+    by_flag, by_word = (curate("fit", "s", "--json", *words) for words in (["--by-generation"], ["--by", "generation"]))
+    assert by_flag.stdout == by_word.stdout
+    parts = json.loads(by_word.stdout)["parts"]
+    assert [(part["name"], part["picks"]) for part in parts] == [("generation 0", 400), ("generation 1", 400)]
+    assert json.loads(curate("fit", "s", "--json").stdout)["parts"] == []
+    for words, why in ((["--by", "condition"], "None of these slates has a condition"), (["--by", "x"], "choose from")):
+        done = curate("fit", "s", *words)
+        assert done.returncode == 2 and why in " ".join(done.stderr.split()), done.stderr
+
+
 def test_the_tables_name_features_generations_and_tests(curate: Curate):
-    done = curate("fit", "s", "--features", "class, position,x", "--by-generation")
+    done = curate("fit", "s", "--features", "class, position,x", "--by", "generation")
     assert (done.returncode, done.stderr) == (0, "")
     for part in (
         "800 picks",

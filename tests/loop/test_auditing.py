@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import panels
 from data.choice_log import Source, find_format
 from data.choice_log.export import export
-from data.records import Pick
+from data.records import Generation, Pick
 from data.store import queries
-from loop.auditing import audit_config, make_audit, open_entries
+from loop.auditing import Entry, audit_config, check_comparable, make_audit, open_entries
+from loop.evaluation import redrawn
 from loop.evidence.intervals import LEVEL
 from loop.evidence.people import Raters, ranking, rates_of
-from loop.evidence.study import build
+from loop.evidence.study import build, stored_quick_evidence
 from loop.generators import load_generator
 from loop.raters.journey import next_slates
 from loop.replay import begin, replayed_config
@@ -106,6 +110,7 @@ def test_generations_are_copies_that_sample_as_in_their_studies(audit: Study, st
     assert [row.policy for row in audit.store.generations()] == [f"from {name}, generation 1" for name in "ABC"]
     assert faults(audit) == []
     assert {check.verdict for check in self_checks(audit.store, audit.config)} <= {"pass", "not applicable"}
+    assert {check.verdict for check in redrawn(audit, np.random.default_rng(0))} == {"pass"}  # C by its own sampler
     seeds = np.arange(3)
     for t, path in enumerate(studies):
         source = Study.open(path)
@@ -207,6 +212,57 @@ def test_studies_that_cannot_be_compared_are_refused_in_a_sentence(studies: list
     (tmp_path / "there").mkdir()
     with pytest.raises(StudyExistsError, match="something at"):
         make_audit(entries, tmp_path / "there", audit_config(entries), quiet)
+
+
+def test_samples_of_other_sizes_or_conditions_are_refused_in_a_sentence(tmp_path: Path):
+    def entry(name: str, preset: str, *settings: str) -> Entry:
+        study = Study.create(tmp_path / name, configure(preset, settings))
+        return Entry(study, name, Generation(0, None, "", "", 0, 0, ""))
+
+    pictures = f"data.path={tmp_path}"
+    small, large = (entry(f"{n}", "folder", pictures, f"data.size={n}") for n in (16, 32))
+    with pytest.raises(ValueError, match=r"makes folder of shape \(3, 16, 16\), and .* folder of shape \(3, 32, 32\)"):
+        check_comparable(small, large)
+    plain, classes = entry("plain", "digits"), entry("classes", "digits", "data.conditions=classes")
+    three = entry("three", "digits", "conditions=[{name='a three', label=3}]")
+    for one, other in ((plain, classes), (classes, three), (plain, three)):
+        with pytest.raises(ValueError, match="have other conditions, and the samples of a slate share one"):
+            check_comparable(one, other)
+
+
+def test_pairs_of_conditional_studies_share_their_condition(tmp_path: Path, tiny_digits: tuple[str, ...]):
+    asked = "conditions=[{name='a three', label=3}, {name='a seven', label=7, weight=3}]"
+    paths = []
+    for seed in (1, 2):
+        settings = [*tiny_digits, asked, "curation.extend=none", "network.width=16"]
+        study = Study.create(tmp_path / f"{seed}", configure("digits", settings, seed=seed))
+        simulate(study, 0, quiet)
+        study.store.close()
+        paths.append(study.path)
+    audit = audit_of(paths, tmp_path / "audit", "journey.picks=4")
+    Worker(audit).run(once=True)
+    slates = Counter(row["condition"] for row in audit.store.rows("SELECT condition FROM slate"))
+    assert set(slates) == {"a three", "a seven"} and slates["a seven"] > slates["a three"]
+    rate_all(audit, 2, lambda first, second: second)
+    evidence = build(audit)
+    assert evidence.ranking[0].t == 1 and {claim.verdict for claim in evidence.claims} == {"not applicable"}
+    checks = [*self_checks(audit.store, audit.config), *redrawn(audit, np.random.default_rng(0))]
+    assert {check.verdict for check in checks} <= {"pass", "not applicable"}
+    audit.store.close()
+
+
+def test_the_researchers_page_says_who_is_ahead_and_by_how_much(audit: Study):
+    rate_all(audit, 14, lambda first, second: second)  # C is always preferred, and B to A
+    shown = panels(audit, CrowdCounts(audit), stored_quick_evidence(audit))
+    words = " ".join(re.sub(r"<[^>]+>", " ", shown.head).split())
+    assert "Which do people like best? mean win rate of C, generation 1 100%" in words
+    assert "C, generation 1 is preferred to every other, and chance is ruled out." in words
+    assert "168" in words and "studies compared 3" in words
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in shown.timeline.split("<tr>")[2:]]
+    assert [row[0] for row in rows] == ["C,", "B,", "A,"] and "100%" in rows[0] and "0%" in rows[2]
+    assert shown.timeline.count("wins") == 3 and shown.timeline.count("loses") == 3
+    assert "<figure>" not in shown.curves and "People preferred C, generation 1 to all others." in shown.curves
+    assert not shown.trains
 
 
 def test_an_interrupted_audit_leaves_nothing_behind(studies: list[Path], tmp_path: Path):

@@ -1,21 +1,32 @@
 """Conditions: a class per slate, the mix, the prediction and the transmission within each."""
 
+import json
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from curate_app.report import tables
+from curate_app.report.pages import page
+from curate_app.report.pictures import Gallery
 from data.measurements import CuratedCounts, Measurements
 from data.records import Evaluated, Generation
+from loop.analysis.log import AnswerFilter
+from loop.analysis.report import FitOptions, choice_report
 from loop.conditions import StudyConditions
 from loop.config import build as build_config
 from loop.config import parse
+from loop.evaluation import redrawn
 from loop.evidence.study import History, analyse, build, read, transmission
 from loop.generators import generator_class
 from loop.selfcheck.study import self_checks
+from loop.simulate import simulate
 from loop.study import Study, configure
-from loop.training_data import rows_of
+from loop.training_data import read_curated, rows_of
 from model.config import Conditions, NetworkConfig, SamplingConfig, TrainConfig
 from model.flow import Flow
 from model.interfaces import Samples
@@ -150,9 +161,154 @@ def test_the_prediction_within_a_condition_is_the_pairwise_sum_and_pooled_it_is_
     assert pooled.predicted_from_start.mean_w.value == pytest.approx(np.mean(wanted), rel=1e-6)
 
 
-def test_slates_of_several_conditions_raise_no_alarm_and_mixed_up_ones_do(modes: Study, copy_of):
-    named = {check.name: check.verdict for check in self_checks(modes.store, modes.config)}
-    assert set(named.values()) <= {"pass", "not applicable"}, named
+def test_the_report_has_transmission_and_verdicts_within_each_condition_and_pooled(modes: Study):
+    evidence = build(modes)
+    heads, rows = tables.condition_gains(evidence)
+    assert heads[-3:] == ["transmission, t = 1", "transmission, t = 2", "transmission, t = 1 to 2"]
+    assert [row[0] for row in rows] == ["mode 0", "mode 1", "mode 2", "all, by weight"]
+    assert sum(int(row[2].replace(",", "")) for row in rows[:3]) == int(rows[3][2].replace(",", "")) == 1_200
+    pooled = evidence.generations[2].transmission_so_far
+    assert pooled is not None and pooled.ratio is not None and rows[3][-1] == tables.with_error(pooled.ratio)
+    names, cells = tables.condition_verdicts(evidence)
+    assert "transmission" in names and [row["name"] for row in cells] == [row[0] for row in rows]
+    html = " ".join(re.sub(r"<[^>]+>", " ", page(evidence, Gallery([]))).split())
+    assert "Within each condition All samples of a slate share its condition" in html and "mode 2 33.3%" in html
+
+
+def test_picks_follow_the_reward_within_each_condition_and_pooled(modes: Study):
+    fitted = choice_report(modes.store, modes.config, FitOptions(AnswerFilter(("sim",)), by=("condition",)))
+    assert [part.name for part in fitted.parts] == [f"condition mode {i}" for i in range(3)]
+    assert sum(part.n for part in fitted.parts) == fitted.fit.n == 1_200
+    for fit in (fitted.fit, *(part.fit for part in fitted.parts)):
+        assert fit is not None and abs(fit.coefficients[0] - 1) < 3 * fit.se[0]
+
+
+def verdicts(study: Study, seed: int = 0) -> dict[str, str]:
+    """The worst verdict of each check by name, redrawn samples among them."""
+    checks = [*self_checks(study.store, study.config), *redrawn(study, np.random.default_rng(seed))]
+    order = ("not applicable", "pass", "suspicious", "fail")
+    return {check.name: check.verdict for check in sorted(checks, key=lambda check: order.index(check.verdict))}
+
+
+def test_slates_of_several_conditions_raise_no_alarm(modes: Study):
+    assert set(verdicts(modes).values()) == {"pass"} and {"conditions", "redrawn slates"} <= verdicts(modes).keys()
+
+
+MIXED = {
+    "conditions swapped between slates": (
+        "UPDATE slate SET condition = CASE condition WHEN 'mode 0' THEN 'mode 1' WHEN 'mode 1' THEN 'mode 0' "
+        "ELSE condition END",
+        {"conditions", "redrawn slates"},
+    ),
+    "samples of one condition doubled in reward": (
+        "UPDATE sample SET reward = 2 * reward WHERE label = 0", {"fresh draws", "redrawn slates"},
+    ),
+    "samples of other seeds": ("UPDATE sample SET seed = seed + 1", {"redrawn slates"}),
+    "the best picked in one condition": (
+        """UPDATE pick SET position = (SELECT position FROM slate_item JOIN sample ON sample.id = sample_id
+        WHERE slate_id = pick.slate_id ORDER BY reward DESC LIMIT 1)
+        WHERE slate_id IN (SELECT id FROM slate WHERE condition = 'mode 2')""",
+        {"scale"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "names"), MIXED.values(), ids=MIXED)
+def test_a_fault_under_conditions_is_named(modes: Study, copy_of, statement: str, names: set[str]):
+    study = copy_of(modes)
+    with study.store.write() as db:
+        assert db.conn.execute(statement).rowcount > 0
+    found = verdicts(study)
+    assert all(found[name] in ("fail", "suspicious") for name in names), found
+
+
+@pytest.fixture(scope="module")
+def infinite(tmp_path_factory: pytest.TempPathFactory, run) -> Study:
+    """The same with picks from all samples of a condition (K = inf)."""
+    more = "curation.k=inf", "curation.picks=3000", "mix.lam=inf", "evaluation.samples=4000", "reward.gamma=2"
+    settings = [*MODES, *more, "data.n=1200"]
+    study = Study.create(tmp_path_factory.mktemp("infinite") / "study", configure("gaussians", settings, seed=4))
+    return run(study, 1)
+
+
+def test_picks_from_all_samples_of_a_condition_train_it_and_are_predicted_and_checked(infinite: Study, copy_of):
+    rows = list(
+        infinite.store.rows(
+            """SELECT slate.condition, label, k FROM slate JOIN slate_item ON slate_id = slate.id
+            JOIN sample ON sample.id = sample_id"""
+        )
+    )
+    assert len(rows) == 3_000 and all(row["condition"] == f"mode {row['label']}" and not row["k"] for row in rows)
+    turn = infinite.store.generations()[1].measurements.turn
+    assert turn is not None and infinite.conditions is not None
+    curated = read_curated(infinite, turn)
+    assert curated.conditions is not None
+    part = rows_of(curated.x, curated.conditions, infinite.conditions)
+    drawn = part.take(part.draw_rows(9_000, np.random.default_rng(0))).conditions
+    assert drawn is not None and np.bincount(drawn.numpy()) / 9_000 == pytest.approx(
+        [1 / 3] * 3, abs=0.02
+    )  # by weight, however many picks
+    first, evidence = infinite.store.evaluation(0), build(infinite)
+    assert first is not None and first.conditions is not None
+    for number, condition in enumerate(evidence.conditions):
+        w = np.exp(first.rewards[0][first.conditions == number])
+        row, claims = condition.generations[1], {claim.claim: claim for claim in condition.claims}
+        assert row.predicted is not None and row.predicted.mean_w.value == pytest.approx((w**2).mean() / w.mean())
+        assert row.transmission is not None and row.transmission.ratio is not None
+        assert abs(row.transmission.z) < 3  # the copies learn without error
+        assert claims["C1"].verdict in ("holds", "not refuted", "can't tell")
+    found = verdicts(infinite)
+    assert set(found.values()) <= {"pass", "not applicable"}, found
+    assert found["weighed draws"] == found["conditions"] == found["redrawn slates"] == "pass"
+    study = copy_of(infinite)
+    with study.store.write() as db:  # the likeliest draw of each condition, again and again
+        db.conn.execute(
+            """UPDATE slate_item SET sample_id = (SELECT sample.id FROM sample JOIN slate_item AS other
+            ON other.sample_id = sample.id JOIN slate ON slate.id = other.slate_id WHERE slate.condition =
+            (SELECT condition FROM slate WHERE slate.id = slate_item.slate_id) ORDER BY reward DESC LIMIT 1)"""
+        )
+    assert verdicts(study)["weighed draws"] == "fail"
+
+
+def test_class_conditional_cifar_starts_trains_is_interrupted_and_goes_on_alike(tmp_path: Path):
+    """torchcfm's UNet under classes, for the class asked for as the reward, on a few random pictures a class."""
+    rng = np.random.default_rng(0)
+    for name in ("airplane", "cat", "ship"):
+        (tmp_path / "cifar" / "train" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "cifar" / "train" / name / f"{i}.png")
+    settings = [
+        f"data.path={tmp_path / 'cifar'}", "data.conditions=classes", "reward.target=condition", "network.width=32",
+        "train.pretrain_steps=4", "train.finetune_steps=3", "train.batch_size=8", "train.pair_size=8",
+        "classifier.width=4", "classifier.epochs=1", "judge.enabled=false", "sampling.steps=1", "data.size=8",
+        "evaluation.samples=100", "curation.picks=12",
+    ]  # fmt: skip
+    hashes, config = [], configure("cifar10-small", settings, seed=1)
+    for name, phases in (("whole", ()), ("interrupted", ("pretraining", "training"))):
+        study = Study.create(tmp_path / name, config)
+        for phase in phases:
+
+            def stop(at: str, done: int, total: int, phase: str = phase) -> None:
+                if at == phase and done:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                simulate(study, 1, stop)
+        simulate(study, 1, lambda *_: None)
+        generations = study.store.generations()
+        hashes.append([row.checkpoint_sha256 for row in generations])
+        if not phases:
+            assert generations[0].measurements.conditions == ("airplane", "cat", "ship")
+            assert sum(generations[1].measurements.condition_picks) == 12
+            for row in study.store.rows("""SELECT condition, reward, reward_json FROM sample JOIN slate_item
+                    ON sample_id = sample.id JOIN slate ON slate.id = slate_id LIMIT 6"""):  # fmt: skip
+                asked = generations[0].measurements.conditions.index(row["condition"])
+                assert row["reward"] == pytest.approx(5 * json.loads(row["reward_json"])["probs"][asked], abs=1e-5)
+            checks = [*self_checks(study.store, study.config), *redrawn(study, np.random.default_rng(0))]
+            assert {check.verdict for check in checks} <= {"pass", "not applicable"}
+        study.store.close()
+    assert hashes[0] == hashes[1] and len(hashes[0]) == 2
 
 
 def test_transmission_within_conditions_covers_an_exact_learner():

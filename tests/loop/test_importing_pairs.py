@@ -82,6 +82,21 @@ def test_pairs_of_trl_stand_in_no_known_order(tmp_path: Path):
     assert [Image.open(io.BytesIO(row["chosen"]["bytes"])).getpixel((0, 0))[0] for row in pairs] == [10, 20]
 
 
+def test_prompts_and_captions_become_the_slates_condition(tmp_path: Path):
+    images = [{"bytes": picture(level), "path": None} for level in (10, 20)]
+    turns = [[{"role": "user", "content": "a rose"}, {"role": "user", "content": "in red"}], None]
+    pq.write_table(pa.table({"prompt": turns, "chosen": images, "rejected": images}), tmp_path / "pairs.parquet")
+    (tmp_path / "10.png").write_bytes(picture(10))
+    (tmp_path / "pairs.csv").write_text(
+        'image_0,image_1,picked,caption\n10.png,10.png,1,"=a ""rose"""\n10.png,10.png,0,\n'
+    )
+    for name, wanted in (("pairs.parquet", ["a rose\nin red", None]), ("pairs.csv", ['=a "rose"', None])):
+        import_log(tmp_path / name, tmp_path / f"of-{name}", FOLDER)
+        study = Study.open(tmp_path / f"of-{name}")
+        assert [answer.values["condition"] for answer in Source(study.store, "s").answers()] == wanted
+        study.store.close()
+
+
 def test_faults_are_named_by_line_and_nothing_is_left(tmp_path: Path):
     (tmp_path / "10.png").write_bytes(picture(10))
     (tmp_path / "pairs.csv").write_text("image_0,image_1,picked\n10.png,none.png,1\n10.png,10.png,2\n10.png,,1\n")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.records import Evaluated
-from loop.evaluation import FIGURES, NAME, redrawn_evaluation
+from loop.evaluation import FIGURES, NAME, SLATES, redrawn
 from loop.selfcheck import Check
 from loop.study import Study, configure
 
@@ -24,7 +24,7 @@ def moons(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...],
 
 
 def checks(study: Study, seed: int = 1) -> dict[str, Check]:
-    return {check.name: check for check in redrawn_evaluation(study, np.random.default_rng(seed))}
+    return {check.name: check for check in redrawn(study, np.random.default_rng(seed))}
 
 
 def change(study: Study, column: str, dtype: str, some: slice, by: float) -> None:
@@ -70,6 +70,17 @@ def test_a_change_of_the_stated_share_is_found_in_four_studies_of_five(moons: St
     assert verdicts.count("fail") >= 24
 
 
+def test_samples_in_slates_are_drawn_again_from_their_seeds(moons: Study, simulated_digits: Study, copy_of):
+    for study, n in ((moons, 200), (simulated_digits, 32)):
+        found = checks(study)[SLATES]
+        assert found.verdict == "pass" and found.n == n and "0 differ" in found.sentence, found.sentence
+    for statement in ("UPDATE sample SET seed = seed + 1", "UPDATE sample SET reward = reward - 0.5"):
+        study = copy_of(moons)
+        with study.store.write() as db:
+            db.conn.execute(statement)
+        assert checks(study)[SLATES].verdict == "fail" and checks(study)[NAME].verdict == "pass"
+
+
 def test_figures_that_are_not_those_of_the_samples_are_named(moons: Study, copy_of):
     study = copy_of(moons)
     with study.store.write() as db:
@@ -88,7 +99,7 @@ def test_without_a_checkpoint_or_an_evaluation_there_is_nothing_to_compare(moons
     with study.store.write() as db:
         db.conn.execute("DELETE FROM evaluation")
     assert "kept no evaluation" in checks(study)[NAME].sentence
-    assert redrawn_evaluation(make("moons"), np.random.default_rng(0)) == []
+    assert redrawn(make("moons"), np.random.default_rng(0)) == []
 
 
 def test_settings_that_were_changed_since_do_not_matter(moons: Study, copy_of):

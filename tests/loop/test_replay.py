@@ -17,7 +17,7 @@ from data.store import queries
 from loop.evidence.study import build
 from loop.importing import import_log
 from loop.raters.quality import refresh
-from loop.replay import begin, replayed_config, run, turns
+from loop.replay import ImportedLog, begin, replayed_config, run, turns
 from loop.selfcheck import self_checks
 from loop.simulate import simulate
 from loop.study import Study, StudyExistsError, configure, faults
@@ -152,16 +152,32 @@ def test_what_can_not_be_replayed_is_refused_and_leaves_nothing(source: Study, m
     folder.mkdir()
     export(Source(source.store, "old"), find_format("long-csv"), folder / "log.csv")
     import_log(folder / "log.csv", folder / "imported", source.config)
-    empty, imported = make("moons"), Study.open(folder / "imported")
-    for study, told in ((imported, "imported log without generators"), (empty, "nothing to replay yet")):
-        with pytest.raises(ValueError, match=told):
-            begin(study, folder / "new", study.config)
+    empty = make("moons")
+    with pytest.raises(ValueError, match="nothing to replay yet"):
+        begin(empty, folder / "new", empty.config)
     with pytest.raises(StudyExistsError, match="something at"):
         begin(source, folder / "imported", source.config)
     with pytest.raises(ValueError, match="needs a proxy's picks"):
         begin(source, folder / "new", replayed_config(source.config, ["curation.extend=proxy"], {}))
     assert sorted(path.name for path in folder.iterdir()) == ["imported", "log.csv"]
-    imported.store.close()
+
+
+def test_the_imported_copy_of_a_log_trains_one_generation_on_all_its_picks(source: Study, make: Make, tmp_path: Path):
+    """Whoever drew its samples: an import has no generators. Points need no images."""
+    export(Source(source.store, "old"), find_format("long-csv"), tmp_path / "log.csv")
+    import_log(tmp_path / "log.csv", tmp_path / "imported", source.config)
+    log = Study.open(tmp_path / "imported")
+    config = replayed_config(log.config, ["reward.gamma=1"], {}, ImportedLog.of(log))
+    run(begin(log, tmp_path / "new", config), tmp_path / "new", quiet)
+    study, wanted = Study.open(tmp_path / "new"), queries.count_curation_picks(source.store, after=0)
+    assert [row.n_curated for row in study.store.generations()] == [0, wanted] and study.config.reward.gamma == 1
+    evidence = build(study)
+    applying = {claim.claim for claim in evidence.claims if claim.verdict != "not applicable"}
+    assert evidence.imported and applying == {"C5 reversed"}  # which holds whatever is picked
+    assert faults(study) == []
+    assert {check.verdict for check in self_checks(study.store, study.config)} <= {"pass", "not applicable"}
+    for opened in (study, log):
+        opened.store.close()
 
 
 def test_a_replay_takes_no_picks(unchanged: Study):

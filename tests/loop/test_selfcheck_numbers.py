@@ -69,6 +69,8 @@ HONEST: dict[str, Callable[[np.random.Generator], float]] = {
     "rater types": lambda rng: p_of(shares({"a": (n := int(rng.binomial(5_000, 0.3))), "b": 5_000 - n}, THIRTY)),
     "weighed draws": lambda rng: _weighed(rng, factor=1.0),
     "weighed draws, lapses": lambda rng: _weighed(rng, factor=1.0, lapse=0.3),
+    "fresh draws, slates of ten conditions": lambda rng: _fresh(rng, 0.0),
+    "weighed draws, ten conditions": lambda rng: _weighed_within(rng, factor=1.0),
 }  # fmt: skip
 
 
@@ -78,6 +80,23 @@ def _weighed(rng: np.random.Generator, factor: float, lapse: float = 0.0) -> flo
     lapsed = rng.random(500) < lapse
     winners[lapsed] = rng.integers(4_000, size=int(lapsed.sum()))
     return p_of(weighed_draws(pool[winners], -np.abs(rng.normal(size=1_000)), lapse, 8, 0))
+
+
+def _fresh(rng: np.random.Generator, better: float) -> float:
+    """Slates of four whose samples are of one condition out of ten, all far apart."""
+    of, fresh_of = rng.integers(10, size=300), np.arange(2_000) % 10
+    shown = rng.normal(size=(300, 4)) + better + 0.8 * of[:, None]
+    fresh = rng.normal(size=2_000) + 0.8 * fresh_of
+    return p_of(against_evaluation(shown.ravel(), fresh, 0, (np.repeat(of, 4), fresh_of)))
+
+
+def _weighed_within(rng: np.random.Generator, factor: float) -> float:
+    of, fresh_of, picked = rng.integers(10, size=600), np.arange(2_000) % 10, np.zeros(600)
+    for name in range(10):
+        own = np.flatnonzero(of == name)
+        pool = name - np.abs(rng.normal(size=8 * len(own)))
+        picked[own] = pool[luce.pick_from_all(factor * pool, len(own), rng)]
+    return p_of(weighed_draws(picked, fresh_of - np.abs(rng.normal(size=2_000)), 0.0, 8, 0, (of, fresh_of)))
 
 
 @pytest.mark.parametrize("draw", HONEST.values(), ids=HONEST)
@@ -97,6 +116,8 @@ FAULTY: dict[str, Callable[[np.random.Generator], float]] = {
     ),
     "weights against the reward": lambda rng: _weighed(rng, factor=-1.0),
     "weights of ten times the reward": lambda rng: _weighed(rng, factor=10.0),
+    "weights of ten times the reward, ten conditions": lambda rng: _weighed_within(rng, factor=10.0),
+    "another generator's samples, ten conditions": lambda rng: _fresh(rng, 0.5),
     "another generator's samples": lambda rng: p_of(
         against_evaluation(rng.normal(size=5_000) + 0.4, rng.normal(size=2_000), 0)
     ),

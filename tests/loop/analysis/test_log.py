@@ -181,7 +181,7 @@ def test_audit_slates_give_the_worth_of_generations(store: Store):
     with store.write():
         for i in range(40):
             _audit(store, f"rater{i}", rng)
-    found = choice_report(store, StudyConfig(), FitOptions(AnswerFilter(), by_generation=True))
+    found = choice_report(store, StudyConfig(), FitOptions(AnswerFilter(), by=("generation",)))
     assert found.features == ("generation",) and found.fit.names == ("generation 1",) and found.fit.by_rater
     low, high = found.fit.intervals()[0]
     assert low < np.log(2) < high
