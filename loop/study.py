@@ -16,7 +16,7 @@ from typing import Any, Self
 import tomlkit
 from filelock import FileLock, Timeout
 
-from data.datasets import OnRead, RealData, load
+from data.datasets import OnRead, RealData, load, sample_shape
 from data.errors import NotAStudyError
 from data.images import damaged
 from data.secret_file import FOLDER_MODE, MODE, NAME, keep_password, replace_file
@@ -249,6 +249,19 @@ class Study:
                 f"{self.path} is an audit of several studies and trains nothing: put it before people with "
                 f"`curate serve {self.path}`, or rehearse that with `curate crowd`."
             )
+
+    def check_people_pick(self) -> None:
+        """Refuses a study that can't be put before people.
+
+        Raises:
+            ValueError: it replays a log; its slates have one sample, or endlessly many; its data are points.
+        """
+        self.check_goes_on()
+        if self.config.curation.k in ("inf", 1):
+            raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
+        data = self.config.data
+        if len(sample_shape(data)) != 3 and data.family is None and not data.is_text:
+            raise ValueError(f"{data.dataset} are points, which people can't be shown; use simulate.")
 
     def check_goes_on(self) -> None:
         """Refuses to add picks to a replay, or to an imported log.

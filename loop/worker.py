@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from data.datasets import sample_shape
 from data.records import Generation
 from data.store import queries
 from data.store.connection import LockWait, steady_now
@@ -117,12 +116,7 @@ class Worker:
     def __init__(
         self, study: Study, announce: Callable[[Plan], object] = lambda plan: None, preparing_threads: int = 0
     ):
-        from_main(study.check_goes_on)
-        if study.config.curation.k in ("inf", 1):
-            raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
-        data = study.config.data
-        if len(sample_shape(data)) != 3 and data.family is None and not data.is_text:
-            raise ValueError(f"{data.dataset} are points, which people can't be shown; use simulate.")
+        from_main(study.check_people_pick)
         self.study, self.announce, self.preparing_threads = study, announce, preparing_threads
         self.report = Reporter(study)
         self._stop = threading.Event()

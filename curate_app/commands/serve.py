@@ -100,6 +100,8 @@ def worker(
     Example, in the GPU's terminal: `curate worker my-study`
     """
     opened = open_on_ranks(study, lambda: Study.open(study), device)
+    if opened.store:  # rank 0 has it
+        opened.check_people_pick()
     use_threads(beside_app=with_parent)
     with nullcontext() if is_launched() else starting(opened.store):
         run_worker(opened, use_device(opened.config, device, quiet=True), once=once, with_parent=with_parent)

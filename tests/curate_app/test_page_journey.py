@@ -39,7 +39,7 @@ def open_page(context: BrowserContext, address: str) -> Page:
     return page
 
 
-@pytest.mark.parametrize("device", [PHONE, LAPTOP], ids=["phone", "laptop"])
+@pytest.mark.parametrize("device", [PHONE, pytest.param(LAPTOP, marks=pytest.mark.slow)], ids=["phone", "laptop"])
 def test_the_whole_prolific_journey(prolific: Study, serve, browser: Browser, device: dict):
     with browser.new_context(**device, reduced_motion="reduce") as context:
         page = open_page(context, f"{serve(prolific)}/?{IDS}")

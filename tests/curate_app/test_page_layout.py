@@ -31,7 +31,7 @@ def boxes(page: Page) -> list[list[float]]:
     )
 
 
-@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("language", ["en", pytest.param("fr", marks=pytest.mark.slow)])
 def test_images_are_large_and_stay_where_they_are(
     served: tuple[Study, str], browser: Browser, worker_phase, language: str
 ):

@@ -173,6 +173,7 @@ def test_a_generation_0_that_was_there_already_is_no_work():
     assert work.total == pytest.approx(COPYING + 2) and work.completed < 0.5 * work.total
 
 
+@pytest.mark.slow
 def test_controls_are_compared_with_each_combination_in_json_and_in_the_report(tmp_path: Path, tiny_moons):
     settings = [part for setting in tiny_moons for part in ("--set", setting)]
     grid = ["--grid", "curation.k=4", "--generations", 1, "--controls", "--seeds", 1]

@@ -89,6 +89,7 @@ def rounds(outcome: MarketResult) -> np.ndarray:
     return np.array([row.rewards for row in outcome.rounds])
 
 
+@pytest.mark.slow
 def test_measured_rewards_are_within_three_standard_errors_of_the_oracle_at_every_round(pair):
     first, second = pair()
     run(first, second, 0.7, 4, silent)

@@ -28,7 +28,7 @@ def digits(make, run) -> Study:
 
 
 def fitted(study: Study, *features: str):
-    options = FitOptions(AnswerFilter(("sim",), ("curation",), (), ()), features, 1.0, False, None)
+    options = FitOptions(AnswerFilter(("sim",), ("curation",), (), ()), features, 1.0, (), None)
     return choice_report(study.store, study.config, options)
 
 
