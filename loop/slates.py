@@ -260,7 +260,10 @@ class Pool:
         if free > 0.75 * size or size == 0:
             return 0
         lot = max(1, self.batch // (self.k if purpose == "curation" else self.audit_k))
-        missing = -(-(size - free) // lot) * lot if self.at_once is None else min(size - free, self.at_once)
+        if self.at_once is None:
+            missing = -(-(size - free) // lot) * lot
+        else:  # somebody may wait for the very first one
+            missing = min(size - free, self.at_once if free else 1)
         first = queries.count_slates(self.store, purpose, t)
         if purpose == "curation":
             self.add_curation(generators[t], t, first, missing)
