@@ -128,7 +128,10 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
     """Time, load, losses and flags of a rehearsal, and the stated tastes beside what a fit recovers."""
     import numpy as np
 
-    rows = study.store.rows("SELECT slate_id, outcome, position, worst FROM pick WHERE undone_at IS NULL")
+    rows = study.store.rows(  # not the proxy's picks, which the worker adds
+        "SELECT slate_id, outcome, position, worst FROM pick JOIN session ON session.id = pick.session_id "
+        "JOIN rater ON rater.id = session.rater_id WHERE undone_at IS NULL AND rater.kind = 'human'"
+    )
     stored = {row["slate_id"]: (row["outcome"], row["position"], row["worst"]) for row in rows}
     lost = [slate for slate, answer in done.acknowledged.items() if stored.get(slate) != answer]
     seconds = {
