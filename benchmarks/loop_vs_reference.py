@@ -1,6 +1,6 @@
 """One generation here and the plain way: time by stage, ratio, FD(vgg11) of both, and how near the floor each is.
 
-    python benchmarks/loop_vs_reference.py --data cifar --samples 2000 --steps 300
+    python benchmarks/loop_vs_reference.py --data cifar --samples 2000 --steps 350
     python benchmarks/loop_vs_reference.py --data cifar --weights generator.safetensors --classifier vgg11.safetensors
     python benchmarks/loop_vs_reference.py --data cifar --preset cifar10 --device cuda --samples 50000 --steps 5000
 
@@ -156,7 +156,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pretrain-steps", type=int, default=2_000, help="without --weights; cifar10-small's")
     parser.add_argument("--classifier", type=Path, help="from `curate reward train`; else one is trained")
     parser.add_argument("--samples", type=int, default=2_000)
-    parser.add_argument("--steps", type=int, default=300, help="of the fine-tune")
+    parser.add_argument("--steps", type=int, default=350, help="of the fine-tune; cifar10-small's")
     parser.add_argument("--repeat", type=int, default=1, help="runs of both; the figures are medians")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--hours", action="store_true", help="extrapolate to 20 generations, as --device cuda does")
