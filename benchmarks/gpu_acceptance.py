@@ -32,13 +32,13 @@ from torch import nn
 
 from loop.study import configure
 from model import training
-from model.classifier import Classifier, vgg11
-from model.classifier_training import train_classifier
 from model.compute import autocast, describe, use, velocity_field
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
-from model.fidelity import Reference, nearest_distances
 from model.flow import Flow
 from model.interfaces import Samples
+from model.judging.classifier import Classifier, vgg11
+from model.judging.classifier_training import train_classifier
+from model.judging.fidelity import Reference, nearest_distances
 from model.networks import build_network
 from model.sampling import derive_seeds, evaluations
 from model.training import Snapshotter

@@ -1,4 +1,4 @@
-"""The transformer of model/gpt.py: a training step against the plain loop, and sampling with its cache against without.
+"""The transformer of gpt.py: a training step against the plain loop, and sampling with its cache against without.
 
     python benchmarks/language.py [--preset small] [--steps 40] [--turns 5]
 
@@ -32,7 +32,7 @@ def main() -> None:
 
     from data.text import Characters, load_corpus, windows
     from model.compute import autocast, device
-    from model.gpt import PRESETS, Gpt, GptConfig, Transformer, train
+    from model.generators.gpt import PRESETS, Gpt, GptConfig, Transformer, train
     from model.training import learning_rate
 
     corpus = load_corpus()
@@ -65,7 +65,7 @@ def main() -> None:
 
     network = Transformer(config).to(device())
     plain(network)  # warms up
-    trained = compare({"model/gpt.py": lambda: own(network), "plain loop": lambda: plain(network)}, options.turns)
+    trained = compare({"curate": lambda: own(network), "plain loop": lambda: plain(network)}, options.turns)
     gpt, seeds = Gpt.build(config, recipe), np.arange(options.texts)
     sampled = compare(
         {

@@ -154,7 +154,7 @@ def distance_of_points(study) -> float:
     """Fréchet distance of generation 1's points from the real ones; NaN where they weren't stored."""
     import torch
 
-    from model.fidelity import FeatureMoments, frechet_distance
+    from model.judging.fidelity import FeatureMoments, frechet_distance
 
     evaluated = study.store.evaluation(1)
     if evaluated is None or evaluated.points is None:

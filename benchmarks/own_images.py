@@ -25,9 +25,9 @@ from scipy.ndimage import gaussian_filter
 
 from loop.study import Study
 from loop.training_data import to_bytes
-from model.classifier import Classifier
-from model.fidelity import Reference, nearest_ratio, typical_spacing
 from model.interfaces import scaled
+from model.judging.classifier import Classifier
+from model.judging.fidelity import Reference, nearest_ratio, typical_spacing
 
 CURATE = [sys.executable, "-m", "curate_app"]
 BLUR_PIXELS, NOISE = 2.0, 0.3

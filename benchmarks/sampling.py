@@ -79,10 +79,10 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
     from data.datasets import load
     from loop.study import configure
     from loop.training_data import to_tensor
-    from model.classifier import Classifier, Judgement
     from model.compute import device, precision_of, uses_bf16
-    from model.fidelity import Reference
     from model.flow import Flow
+    from model.judging.classifier import Classifier, Judgement
+    from model.judging.fidelity import Reference
     from model.sampling import GRIDS, derive_seeds, evaluations
 
     paths = [f"data.path={options.data}"] if options.data else []

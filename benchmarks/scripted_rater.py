@@ -21,8 +21,8 @@ from PIL import Image
 
 from data.store import Store, queries
 from loop.training_data import to_tensor
-from model.classifier import Classifier
-from model.fidelity import nearest_ratio, typical_spacing
+from model.judging.classifier import Classifier
+from model.judging.fidelity import nearest_ratio, typical_spacing
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from loop.analysis.log import Slates
 from loop.analysis.logit import fit
 from loop.divergence import total_variation
 from loop.evidence.people import UnknownGainError, fitted_gain
-from model.fidelity import Reference
+from model.judging.fidelity import Reference
 
 Interval = tuple[str, float, float, float]  # interval, its ends, the truth
 UTILITIES = np.array([0.0, 0.6, -0.4])  # of three classes, mean over raters

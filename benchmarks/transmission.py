@@ -34,11 +34,11 @@ from loop.theory.population import policy_loop
 from loop.training_data import Mixture, curated_count, real_only, to_tensor
 from loop.user_types import curators
 from loop.users import choose
-from model.classifier import Classifier
-from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
+from model.generators.resampler import Resampler
 from model.interfaces import Generator, Rows
-from model.resampler import Resampler
+from model.judging.classifier import Classifier
+from model.judging.fidelity import nearest_ratio, typical_spacing
 from model.sampling import derive_seed, derive_seeds
 
 ERRORS = {"transmission": "se", "learning": "learning_se"}
@@ -55,7 +55,7 @@ class Row:
         learning_se: of the evaluation's samples alone.
         gain: predicted.
         seconds: that the fit took.
-        nn: distance to the nearest real datum, over that between real data (`model.fidelity.nearest_ratio`).
+        nn: distance to the nearest real datum, over that between real data (`model.judging.fidelity.nearest_ratio`).
         ideal: E[w] over what theory predicts for this generation from generation 0.
     """
 

@@ -19,7 +19,7 @@ from data.measurements import DensityDivergence, Divergence, Mean, TotalVariatio
 from data.records import Evaluated
 from loop.theory.bounds import Ceiling
 from model.density import PointDensity
-from model.fidelity import interval_of_share
+from model.judging.fidelity import interval_of_share
 
 LEVELS = 7  # 128 cells: with 10,000 samples the bias of KL is 0.006 before it is taken off
 TREE_DRAWS = 200_000  # of the known law; the tree's cells have nearly equal masses

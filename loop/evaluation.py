@@ -45,15 +45,15 @@ from loop.study import DISTANCES, IMPORTED, JUDGED, Study
 from loop.theory.bounds import estimate_kl_ceiling
 from loop.training_data import rows_of, to_bytes
 from model.checkpoint import write_whole
-from model.classifier import Classifier, Judgement
 from model.compute import device, from_main
 from model.config import Conditions
 from model.density import PointDensity
-from model.features import NetworkFeatures, load_extractor
-from model.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.flow import Flow
+from model.generators.language import distinct, rare_weights, type_token_curve
 from model.interfaces import Generator, OnStep, Rows, scaled
-from model.language import distinct, rare_weights, type_token_curve
+from model.judging.classifier import Classifier, Judgement
+from model.judging.features import NetworkFeatures, load_extractor
+from model.judging.fidelity import Reference, Within, nearest_ratio, typical_spacing
 from model.sampling import derive_seeds
 
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
@@ -114,7 +114,7 @@ class DistancesToReal:
         self._reference: Reference | None = None
 
     def of(self, x: torch.Tensor, scores: Scores, real: torch.Tensor, real_scores: Scores) -> Distances:
-        """The distances (see `model.fidelity.Distances`), and whose features they rest on.
+        """The distances (see `model.judging.fidelity.Distances`), and whose features they rest on.
 
         Args:
             x: (n, channels, height, width) in [-1, 1], the generation's.

@@ -18,18 +18,18 @@ from loop.slates import COLUMNS, picture
 from loop.study import Study
 from loop.training_data import real_only
 from model import weights_import
-from model.command_generator import CommandGenerator
 from model.compute import from_main, processes
 from model.config import Conditions, SamplingConfig, TrainConfig
-from model.diffusers_generator import DiffusersGenerator, open_base
-from model.estimators import Gaussian, KernelDensity
 from model.flow import Flow
+from model.generators.command_generator import CommandGenerator
+from model.generators.diffusers_generator import DiffusersGenerator, open_base
+from model.generators.estimators import Gaussian, KernelDensity
+from model.generators.resampler import Resampler
+from model.generators.text_generators import GptGenerator, NgramGenerator
+from model.generators.vae import Vae
 from model.interfaces import Generator, OnStep, Rows, TrainingSet, has_parameter, import_named
-from model.resampler import Resampler
 from model.sampling import derive_seed, derive_seeds
-from model.text_generators import GptGenerator, NgramGenerator
 from model.training import Snapshotter
-from model.vae import Vae
 
 ARCHITECTURE = ("kind", "width", "depth", "patch")  # the settings of [network] that weights depend on
 FLOW_KINDS = ("mlp", "digits", "unet")

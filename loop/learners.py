@@ -28,8 +28,8 @@ from loop.training_data import (
     stored_samples,
     to_tensor,
 )
-from model.classifier import Classifier
 from model.interfaces import scaled
+from model.judging.classifier import Classifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from loop.study import MARKET, Study, only_worker
 from loop.theory.toy_loops import GaussianSide, backfire, market, market_noise
 from loop.training_data import CuratedSet, curated_count, read_curated
 from loop.users import SimulatedUsers
-from model.estimators import Gaussian
+from model.generators.estimators import Gaussian
 from model.interfaces import Report, scaled
 
 REPETITIONS = 200  # of the oracle with finitely many picks

@@ -16,10 +16,10 @@ from data.designs import factor_utility, parse_weights, to_designs, to_points, w
 from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.user_types import user_types
-from model.classifier import Classifier, Judgement
 from model.config import LARGEST_REWARD, REWARD_LEARNERS, SINGLE_PRECISION, RewardConfig
+from model.generators.language import Ngram
 from model.interfaces import OnStep, has_parameter, import_named
-from model.language import Ngram
+from model.judging.classifier import Classifier, Judgement
 
 WORDS = re.compile(r"\w+")
 RewardFunction = Callable[[torch.Tensor, np.ndarray, np.ndarray | None], np.ndarray]

@@ -28,12 +28,12 @@ from loop.training_data import rows_of, to_bytes
 from model import weights_import
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
-from model.classifier import Classifier
-from model.classifier_training import Labelled, accuracy, classifier_step_seconds, train_classifier
 from model.compute import alone, describe, device, from_main
 from model.config import ClassifierConfig
 from model.flow import Flow
 from model.interfaces import Report
+from model.judging.classifier import Classifier
+from model.judging.classifier_training import Labelled, accuracy, classifier_step_seconds, train_classifier
 from model.sampling import derive_seed, evaluations
 from model.training import Snapshotter, step_seconds
 

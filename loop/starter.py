@@ -18,10 +18,10 @@ from loop.study import configure
 from loop.training_data import real_only, to_tensor
 from model.checkpoint import Checkpoint, save
 from model.checkpoint import load as load_checkpoint
-from model.classifier_training import train_classifier
-from model.fidelity import nearest_ratio, typical_spacing
 from model.flow import Flow
 from model.interfaces import Report
+from model.judging.classifier_training import train_classifier
+from model.judging.fidelity import nearest_ratio, typical_spacing
 from model.sampling import derive_seeds
 
 SEED = 1
@@ -33,7 +33,7 @@ def rebuild(preset: str, folder: Path, report: Report) -> dict[str, float | None
 
     Returns:
         accuracy (held out), sure_ratio (share of samples over real data of which the classifier is over 90% sure),
-        tv (class shares, samples to real) and nn_ratio (see `model.fidelity.nearest_ratio`).
+        tv (class shares, samples to real) and nn_ratio (see `model.judging.fidelity.nearest_ratio`).
     """
     config = configure(preset)
     real = load(config.data, config.seed)
@@ -62,7 +62,7 @@ def rebuild_designs(preset: str, folder: Path, report: Report) -> dict[str, floa
     """Trains the generator of a preset of designs, writes it in half precision, and returns what was measured.
 
     Returns:
-        tv (shares of kinds, samples to real) and nn_ratio (see `model.fidelity.nearest_ratio`).
+        tv (shares of kinds, samples to real) and nn_ratio (see `model.judging.fidelity.nearest_ratio`).
     """
     config = configure(preset)
     real = load(config.data, config.seed)

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from model.classifier import Classifier, vgg11
 from model.compute import device
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.flow import Flow
+from model.judging.classifier import Classifier, vgg11
 
 HEADS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # of torch.save's zip and of its older format
 # what torch.load raises on damaged bytes, by trying: there is no class of its own for it

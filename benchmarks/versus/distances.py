@@ -7,8 +7,8 @@ import torch
 
 from loop.study import Study
 from loop.training_data import to_tensor
-from model.classifier import Classifier
-from model.fidelity import FeatureMoments, frechet_distance
+from model.judging.classifier import Classifier
+from model.judging.fidelity import FeatureMoments, frechet_distance
 
 
 def frechet_distances(study: Path, real: np.ndarray, pixels: dict[str, np.ndarray]) -> dict[str, float | None]:

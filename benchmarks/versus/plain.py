@@ -9,7 +9,7 @@ import torch
 from loop.config import StudyConfig
 from loop.study import Study
 from model import checkpoint
-from model.classifier import Classifier
+from model.judging.classifier import Classifier
 from model.sampling import noise
 from versus import plain_way
 from versus.clock import Clock, Pace, peak_memory

@@ -11,8 +11,8 @@ from loop.setup import copy_checkpoint, prepare_evaluator, prepare_first_generat
 from loop.study import Study, configure
 from loop.training_data import to_tensor
 from model import checkpoint
-from model.classifier import Classifier
 from model.interfaces import Report
+from model.judging.classifier import Classifier
 
 FEATURES = "real-features.npy"
 NETWORK = ("kind", "width", "depth", "dropout")  # what the plain way has to know of it

@@ -19,7 +19,7 @@ from loop.study import Study
 if TYPE_CHECKING:
     from torch import nn
 
-    from model.classifier import Classifier
+    from model.judging.classifier import Classifier
 
 FORMAT = "curate-scorer/1"
 ARGUMENTS = {  # of torch's layers, as far as the classifier uses them
@@ -83,7 +83,7 @@ def save_scorer(path: Path, study: Study, fit: Fit) -> None:
 
     from data.datasets import sample_shape
     from model.checkpoint import write_whole
-    from model.classifier import Classifier
+    from model.judging.classifier import Classifier
 
     if study.config.data.is_text:
         raise ValueError("A scorer is of images or points; this study's samples are texts.")

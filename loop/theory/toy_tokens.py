@@ -254,7 +254,7 @@ class ContextModel:
             ValueError: a text that can't be read, or sizes out of range.
             DownloadError: it couldn't be downloaded.
         """
-        from model.language import Ngram  # imports torch
+        from model.generators.language import Ngram  # imports torch
 
         corpus = load_corpus(text, characters)
         vocabulary = Characters.of(corpus)

@@ -113,7 +113,7 @@ def test_the_plain_way_picks_by_luce():
 def test_the_plain_ways_distance_is_the_products():
     from versus import plain_way
 
-    from model.fidelity import FeatureMoments, frechet_distance
+    from model.judging.fidelity import FeatureMoments, frechet_distance
 
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((500, 4)), 2 * rng.standard_normal((400, 4)) + 1

@@ -17,7 +17,7 @@ from curate_app.admin.panels import event_words
 from data.records import Pick
 from loop.study import Study
 from loop.worker import Worker
-from model.command_generator import CommandError
+from model.generators.command_generator import CommandError
 from tests.curate_app.command_line import curate
 from tests.curate_app.pages import picks, ready, saved
 

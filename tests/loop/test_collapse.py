@@ -12,9 +12,9 @@ from loop.policy import DataPolicy
 from loop.study import Study
 from loop.theory.toy_models import spread
 from loop.training_data import Mixture, read_curated, real_only
-from model import estimators
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.estimators import Gaussian, KernelDensity
+from model.generators import estimators
+from model.generators.estimators import Gaussian, KernelDensity
 from model.interfaces import Rows
 from model.sampling import derive_seeds
 

@@ -16,9 +16,9 @@ from loop.simulate import simulate
 from loop.slates import STREAMS, draw
 from loop.study import JUDGED, Study, configure
 from loop.training_data import to_tensor
-from model import fidelity
-from model.classifier import Classifier
-from model.fidelity import Reference
+from model.judging import fidelity
+from model.judging.classifier import Classifier
+from model.judging.fidelity import Reference
 from model.sampling import derive_seeds
 
 Make = Callable[..., Study]

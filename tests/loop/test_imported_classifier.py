@@ -9,8 +9,8 @@ from PIL import Image
 
 from data.measurements import TotalVariation
 from loop.setup import imported
-from model.classifier import Classifier, vgg11
 from model.config import ClassifierConfig
+from model.judging.classifier import Classifier, vgg11
 from model.weights_import import CLASSES, CONFIG, SHAPE
 
 

@@ -29,9 +29,9 @@ from loop.training_data import Mixture, read_curated, real_only
 from loop.worker import Worker
 from model.checkpoint import load as load_checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.generators.text_generators import GptGenerator, NgramGenerator
 from model.interfaces import Rows
 from model.sampling import derive_seeds
-from model.text_generators import GptGenerator, NgramGenerator
 
 Make = Callable[..., Study]
 TINY = ("data.n=400", "data.length=32", "data.characters=40000", "network.order=3", "curation.picks=300",

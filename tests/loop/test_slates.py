@@ -14,9 +14,9 @@ from loop.scoring import Scorer
 from loop.slates import STREAMS, Pool, draw, slates_of, to_pixels
 from loop.study import configure
 from loop.training_data import to_tensor
-from model.classifier import Classifier, vgg11
 from model.flow import Flow
 from model.interfaces import Samples
+from model.judging.classifier import Classifier, vgg11
 from model.sampling import derive_seed
 
 

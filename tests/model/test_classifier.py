@@ -14,9 +14,9 @@ from torch import nn
 from torchvision.models import vgg11_bn
 
 from model.checkpoint import Checkpoint, CorruptCheckpointError, MissingCheckpointError, save
-from model.classifier import Classifier, vgg11
-from model.classifier_training import augment, split, train_classifier
 from model.config import ClassifierConfig
+from model.judging.classifier import Classifier, vgg11
+from model.judging.classifier_training import augment, split, train_classifier
 from model.training import Snapshotter
 
 TINY = ClassifierConfig(width=4, epochs=8, batch_size=32, shift=1, dropout=0.0, lr=1e-2)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.command_generator import CommandError, CommandGenerator, fill, repeats, run, write_folder
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.generators.command_generator import CommandError, CommandGenerator, fill, repeats, run, write_folder
 from model.interfaces import Conditions, Rows
 
 TRAINER = Path(__file__).parents[2] / "examples" / "own_trainer.py"
@@ -175,7 +175,7 @@ def test_ending_the_work_ends_the_command_and_its_children(stubborn: tuple[list[
 def test_a_killed_process_leaves_neither_its_command_nor_its_folder(stubborn: tuple[list[str], Path], tmp_path: Path):
     (words, note), place = stubborn, tmp_path / "place"
     place.mkdir()
-    code = f"from model.command_generator import *\nrun({words}, 's', 60.0, Path({str(place)!r}))"
+    code = f"from model.generators.command_generator import *\nrun({words}, 's', 60.0, Path({str(place)!r}))"
     worker = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     while not note.exists():
         assert worker.poll() is None

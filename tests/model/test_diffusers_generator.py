@@ -18,7 +18,7 @@ from loop.simulate import simulate
 from loop.study import Study, configure
 from model import preferences
 from model.config import LearnerConfig, NetworkConfig, SamplingConfig, TrainConfig
-from model.diffusers_generator import Base, DiffusersGenerator
+from model.generators.diffusers_generator import Base, DiffusersGenerator
 from model.interfaces import Conditions, Samples
 from tests.pipelines import save_ddpm, save_dit, save_flux, save_sdxl, save_stable_diffusion
 

@@ -13,7 +13,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kernel_mmd
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from model.fidelity import (
+from model.judging.fidelity import (
     Distances,
     FeatureMoments,
     Reference,

@@ -9,7 +9,7 @@ import torch
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.estimators import Gaussian, KernelDensity
+from model.generators.estimators import Gaussian, KernelDensity
 from model.interfaces import Samples
 
 TABLES = NetworkConfig(bandwidth=0.5), TrainConfig(), SamplingConfig()

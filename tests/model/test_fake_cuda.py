@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from model import classifier_training, fidelity, flow, training
-from model.classifier import Classifier, prepared, vgg11
+from model import flow, training
 from model.config import ClassifierConfig, NetworkConfig, SamplingConfig, TrainConfig
 from model.flow import Flow
+from model.judging import classifier_training, fidelity
+from model.judging.classifier import Classifier, prepared, vgg11
 from model.networks import build_network
 
 CUDA = torch.device("cuda")

@@ -12,7 +12,7 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from model.features import ExtractorName, load_extractor
+from model.judging.features import ExtractorName, load_extractor
 
 CPU = torch.device("cpu")
 Weights = dict[str, torch.Tensor]

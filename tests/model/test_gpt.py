@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from model import checkpoint
-from model.gpt import PRESETS, Cache, Gpt, GptConfig, GptRecipe, Transformer, train
-from model.language import LanguageModel, cross_entropy, mean_l1
+from model.generators.gpt import PRESETS, Cache, Gpt, GptConfig, GptRecipe, Transformer, train
+from model.generators.language import LanguageModel, cross_entropy, mean_l1
 
 SMALL = GptConfig(vocabulary=5, context=8, width=32, layers=2, heads=4)
 QUICK = GptRecipe(steps=250, batch_size=64, lr=3e-3, finetune_steps=20, precision="fp32", sampled_at_once=64)

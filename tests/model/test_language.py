@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.text import Characters, load_corpus, windows
 from model import checkpoint
-from model.language import (
+from model.generators.language import (
     Ngram,
     cross_entropy,
     distinct,

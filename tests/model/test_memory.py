@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from model.classifier import Classifier, vgg11
 from model.config import ClassifierConfig
 from model.flow import Flow
+from model.judging.classifier import Classifier, vgg11
 
 Build = Callable[..., Flow]
 

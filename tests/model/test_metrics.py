@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.fidelity import nearest_distances, nearest_ratio, typical_spacing
+from model.judging.fidelity import nearest_distances, nearest_ratio, typical_spacing
 
 
 def points(n: int, seed: int, shape: tuple[int, ...] = (2,)) -> torch.Tensor:

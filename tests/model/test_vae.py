@@ -10,9 +10,9 @@ from torch.distributions import Normal, kl_divergence
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.generators.vae import Autoencoder, Vae
 from model.interfaces import Samples
 from model.training import NonFiniteLossError
-from model.vae import Autoencoder, Vae
 
 SEEDS = np.arange(500, 537)
 SMALL = NetworkConfig(kind="vae", width=8, depth=1, latent=2)

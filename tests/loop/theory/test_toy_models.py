@@ -24,7 +24,7 @@ from loop.theory.toy_models import (
     z_score,
 )
 from loop.theory.toy_tokens import CategoricalModel, ContextModel
-from model.language import Ngram
+from model.generators.language import Ngram
 
 REPLACE, ACCUMULATE, SUBSAMPLE = (DataPolicy(k) for k in ("replace", "accumulate", "accumulate_subsample"))
 MIX = DataPolicy("mix", 1.0)

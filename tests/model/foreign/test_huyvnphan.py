@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.classifier import Classifier
+from model.judging.classifier import Classifier
 from model.weights_import import ForeignWeightsError, read_huyvnphan
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)

@@ -1,7 +1,7 @@
 """Language models as counts, and figures of any language model: its laws, its cross-entropy, the variety it writes.
 
 Tokens are whole numbers from 0. An n-gram model is the categorical model of Seddik et al. 2024 (arXiv 2404.05090) for
-each context, when it doesn't interpolate; interpolated, its text can be read. `model.gpt` has the transformer.
+each context, when it doesn't interpolate; interpolated, its text can be read. `gpt.py` has the transformer.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 What retraining does to them has closed forms. A Gaussian fitted to N of its own samples again and again loses the share
 1/N of its variance each time; a kernel density gains the square of its bandwidth. Both are fitted to so many draws of
-the training set that their own sampling error hardly counts, as the control of `model.resampler` is.
+the training set that their own sampling error hardly counts, as the control of `model.generators.resampler` is.
 """
 
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from scipy.special import ndtr
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
+from model.generators.resampler import MOST_ROWS
 from model.interfaces import OnStep, TrainingData
-from model.resampler import MOST_ROWS
 from model.sampling import noise
 
 

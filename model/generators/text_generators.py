@@ -1,4 +1,4 @@
-"""Generators of texts as a study's tables name them: counts (`model.language`), or a transformer (`model.gpt`).
+"""Generators of texts as a study's tables name them: counts (`language.py`), or a transformer (`gpt.py`).
 
 Samples are rows of as many tokens as an item has. A checkpoint holds the vocabulary too, as plain values that
 `data.text.vocabulary_from` reads, so that the texts can be read without the corpus.
@@ -13,9 +13,9 @@ import torch
 
 from model import checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
-from model.gpt import Gpt, GptConfig, GptRecipe
+from model.generators.gpt import Gpt, GptConfig, GptRecipe
+from model.generators.language import Ngram
 from model.interfaces import OnStep, Rows, TrainingSet
-from model.language import Ngram
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class NgramGenerator:
         return replace(self, model=replace(Ngram.mixed(used, [real, *shares]), **facts), sets=sets)
 
     def next_laws(self, contexts: np.ndarray) -> np.ndarray:
-        """As `model.language.LanguageModel`."""
+        """As `model.generators.language.LanguageModel`."""
         return self.model.next_laws(contexts)
 
     def log_likelihood(self, tokens: np.ndarray) -> np.ndarray:
-        """As `model.language.LanguageModel`."""
+        """As `model.generators.language.LanguageModel`."""
         return self.model.log_likelihood(tokens)
 
     def save(self, path: Path) -> str:
@@ -198,11 +198,11 @@ class GptGenerator:
         return replace(self, model=self.model.fit(draw, parent and parent.model, seed, on_step))
 
     def next_laws(self, contexts: np.ndarray) -> np.ndarray:
-        """As `model.language.LanguageModel`."""
+        """As `model.generators.language.LanguageModel`."""
         return self.model.next_laws(contexts)
 
     def log_likelihood(self, tokens: np.ndarray) -> np.ndarray:
-        """As `model.language.LanguageModel`; in texts longer than a context each law sees what it sees in sampling."""
+        """As `LanguageModel`; in texts longer than a context each law sees what it sees in sampling."""
         context, end = self.model.config.context, min(tokens.shape[1], self.model.config.context + 1)
         logs = [self.model.log_likelihood(tokens[:, :end])]
         while end < tokens.shape[1]:

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from model import checkpoint
 from model.compute import autocast, device
+from model.generators.language import draw_tokens, uniforms
 from model.interfaces import OnStep
-from model.language import draw_tokens, uniforms
 from model.training import REPORT_STEPS, NonFiniteLossError, ahead, learning_rate
 
 DrawWindows = Callable[[int, np.random.Generator], np.ndarray]

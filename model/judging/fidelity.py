@@ -1,6 +1,6 @@
 """Samples beside real data: Fréchet and kernel distance, precision, recall, density, coverage, nearest neighbours.
 
-Features are (n, d) tensors of any extractor (`model.features`), on the device that is to do the work. All sums are in
+Features are (n, d) tensors of any extractor (`features.py`), on the device that is to do the work. All sums are in
 float64, and results don't depend on how the features are cut into chunks beyond rounding.
 """
 

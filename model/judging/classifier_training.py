@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.classifier import Classifier, prepared, vgg11
 from model.compute import accelerator, autocast, device, from_main, processes, rank
 from model.config import ClassifierConfig
 from model.interfaces import OnStep, scaled
+from model.judging.classifier import Classifier, prepared, vgg11
 from model.sampling import derive_seed
 from model.training import (
     Snapshotter,

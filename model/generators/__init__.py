@@ -1,0 +1,1 @@
+"""Generators beside the flow, each behind the interface of model/interfaces.py."""
