@@ -55,7 +55,8 @@ def on_ranks(command: Callable[[], object], verb: str) -> None:
     """
     adopt_mpi()
     if not is_launched():
-        warn_of_single_process()
+        if verb in DIVIDED:
+            start_processes()
         command()
         return
     rank = int(os.environ["RANK"])
@@ -131,12 +132,30 @@ def use_device(config: "StudyConfig", requested: str | None, *, quiet: bool = Fa
     return device
 
 
-def warn_of_single_process() -> None:
-    """Warns where `accelerate launch --cpu` started one process: it hands its --num_processes to mpirun alone."""
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ:
+def start_processes() -> None:
+    """Starts, by torchrun, the processes that `accelerate launch --cpu --num_processes N` leaves unstarted.
+
+    Without MPI that launcher starts one process and tells it nothing of the number, which its own command line has.
+    """
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true" or "MASTER_PORT" not in os.environ:
+        return
+    import argparse
+
+    import psutil
+
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name, default in (("num_processes", 0), ("num_machines", 1), ("machine_rank", 0)):
+        flags.add_argument(f"--{name}", f"--{name.replace('_', '-')}", type=int, default=default)
+    given, _ = flags.parse_known_args(psutil.Process(os.getppid()).cmdline())
+    n = given.num_processes // given.num_machines
+    if n < 2:
         from curate_app.console import err
 
-        err.print(
-            "`accelerate launch --cpu` started a single process: for more it needs MPI and --mpirun_hostfile FILE. "
-            "Without MPI use `accelerate launch --multi_gpu --num_processes N` with --device cpu, or torchrun."
-        )
+        err.print("`accelerate launch --cpu` started a single process; give it --num_processes N, or use torchrun.")
+        return
+    where = ["--standalone"]
+    if given.num_machines > 1:
+        there = [f"--master-addr={os.environ['MASTER_ADDR']}", f"--master-port={os.environ['MASTER_PORT']}"]
+        where = [f"--nnodes={given.num_machines}", f"--node-rank={given.machine_rank}", *there]
+    launcher = ["-m", "torch.distributed.run", *where, f"--nproc-per-node={n}"]
+    os.execv(sys.executable, [sys.executable, *launcher, *sys.orig_argv[1:]])

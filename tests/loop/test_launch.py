@@ -22,6 +22,7 @@ from loop.study import Study, configure, faults
 ROOT = Path(__file__).parents[2]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
               "--main_process_port", "0"]  # fmt: skip
+ACCELERATE_CPU = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TINY = (
     "data.size=16", "network.width=32", "train.pretrain_steps=8", "train.finetune_steps=24", "train.batch_size=5",
@@ -84,7 +85,9 @@ def pick_rows(study: Study) -> list[tuple[int, str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
+@pytest.mark.parametrize(
+    "launcher", [ACCELERATE, ACCELERATE_CPU, TORCHRUN], ids=["accelerate", "accelerate --cpu", "torchrun"]
+)
 def test_two_processes_pick_as_one_and_train_to_the_same_shares(
     begun: Path, copy_of: Callable[[Path, str], Study], launcher: list[str]
 ):
@@ -144,26 +147,27 @@ def test_a_launch_by_mpi_that_loses_a_process_ends_and_the_same_command_goes_on(
 
 def test_a_study_begins_on_two_processes(images: Path, tmp_path: Path):
     settings = [part for setting in (f"data.path={images}", *TINY) for part in ("--set", setting)]
-    done = simulate(TORCHRUN, tmp_path / "new", 1, "--preset", "folder", "--seed", "1", *settings)
+    done = simulate(ACCELERATE_CPU, tmp_path / "new", 1, "--preset", "folder", "--seed", "1", *settings)
     assert done.returncode == 0, done.stderr
     study = Study.open(tmp_path / "new")
     assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("launcher", [ACCELERATE, ACCELERATE_CPU], ids=["accelerate", "accelerate --cpu"])
 @pytest.mark.parametrize(
     ("how", "said"),
     [("rank 0 killed", SENTENCE), ("rank 1 killed", SENTENCE), ("Ctrl-C", "Stopped. Nothing is lost"),
      ("error", "This is what goes wrong.")],
 )  # fmt: skip
 def test_a_launch_that_ends_early_says_so_once_and_the_same_command_goes_on(
-    begun: Path, copy_of: Callable[[Path, str], Study], how: str, said: str
+    begun: Path, copy_of: Callable[[Path, str], Study], launcher: list[str], how: str, said: str
 ):
     study = copy_of(begun, "study")
-    done = start(*ACCELERATE, str(Path(__file__)), str(study.path), how)
+    done = start(*launcher, str(Path(__file__)), str(study.path), how)
     assert done.returncode != 0 and done.stderr.count(said) == 1, done.stderr
     assert [row.t for row in study.store.generations()] == [0] and faults(study) == []
-    again = simulate(ACCELERATE, study.path, 1)
+    again = simulate(launcher, study.path, 1)
     assert again.returncode == 0, again.stderr
     assert [row.t for row in study.store.generations()] == [0, 1] and faults(study) == []
 
