@@ -124,7 +124,7 @@ def run_seed(dataset: str, seed: int, keep: Path) -> None:
 
 
 def rows(keep: Path) -> list[dict[str, Any]]:
-    """What was kept."""
+    """The outcomes kept by earlier runs."""
     return [json.loads(line) for line in keep.read_text(encoding="utf-8").splitlines()] if keep.exists() else []
 
 
@@ -234,7 +234,7 @@ def gap(runs: list[list[Outcome]], arms: Sequence[Arm], name: str) -> str:
 
 
 def measured(results: dict[str, list[list[Outcome]]], took_s: float) -> str:
-    """What the document says of the runs."""
+    """The document's section on the runs."""
     seeds = ", ".join(f"{dataset} {len(runs)}" for dataset, runs in results.items())
     parts = [
         f"One round from one generation 0, r = {GAMMA:g} times a ball's (points) or a class's probability (digits), K "

@@ -35,7 +35,7 @@ def links(page: Path) -> set[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a page's headings can be reached by."""
+    """The anchors of a page's headings."""
     heads = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.M)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
 
@@ -53,7 +53,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
-    """What a verb makes of its arguments, without running it; a wrong one is an error."""
+    """A verb's arguments as it parses them, without running it; a wrong one is an error."""
     command: Any = VERBS
     while hasattr(command, "commands"):
         command, arguments = command.commands[arguments[0]], arguments[1:]

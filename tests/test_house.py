@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("data", "model", "loop", "curate_app")
-MOST_FILES = 170  # 150 before other generators and learners came in; 200 once the other papers are in, too
+MOST_FILES = 180  # 150 before other generators and learners came in; 200 once the other papers are in, too
 MOST_PRIVATE = 0.22
 MOST_USED_ONCE = 0.50
 MOST_LINES = 700

@@ -121,7 +121,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def contents(options: argparse.Namespace, jobs: int) -> dict[str, Any]:
-    """What the documents are filled with, from the results that are there."""
+    """The values that fill the documents' fields, from the results that are there."""
     scale: Scale = options.scale
     arms: dict[str, Sequence[Arm]] = {}
     done = {}

@@ -79,7 +79,7 @@ def app_of(study: Study, health: Health | None = None) -> fastapi.FastAPI:
 
 
 def rows(study: Study) -> dict[str, int]:
-    """How many rows each table of people has, and the events."""
+    """The number of rows of each table of people, and the events."""
     tables = ("rater", "session", "identity", "pick", "answer", "event")
     return {table: study.store.value(f"SELECT count(*) FROM {table}") for table in tables}
 

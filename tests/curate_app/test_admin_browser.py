@@ -18,12 +18,12 @@ PHONE, LANDSCAPE, LAPTOP = {"width": 390, "height": 844}, {"width": 844, "height
 
 
 def rater_state(page: Page, address: str) -> str:
-    """What the rater of this browser's cookie is told to show."""
+    """The instruction of the server to the page of this browser's rater."""
     return page.request.get(f"{address}/api/slate").json()["state"]
 
 
 def events(study: Study) -> list[tuple[str, dict]]:
-    """What the researcher did, as it was logged."""
+    """The researcher's actions, as they were logged."""
     return [(one["kind"], one["detail"]) for one in study.store.events() if one["actor"] == "researcher"]
 
 
@@ -164,7 +164,7 @@ def test_while_a_generation_trains_no_other_can_be_asked_for(study: Study, serve
 
 
 def said_while_training(study: Study) -> str:
-    """What a request says that comes while a generation is in training."""
+    """The answer to a request that comes while a generation is in training."""
     set_phase(study, "training")
     return Requests(study).retrain()
 

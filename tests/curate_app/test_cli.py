@@ -135,7 +135,7 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(home: Path, contents, arg
 
 
 def pickled(content: object, cut: int | None = None) -> bytes:
-    """What torch.save writes, or the beginning of it."""
+    """The bytes that torch.save writes, or the beginning of them."""
     import torch
 
     written = io.BytesIO()

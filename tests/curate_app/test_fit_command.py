@@ -17,7 +17,7 @@ from loop.study import Study, configure
 
 @dataclass(frozen=True)
 class Done:
-    """How a command line ended, and what it printed."""
+    """The exit status of a command line, and its output."""
 
     returncode: int
     stdout: str

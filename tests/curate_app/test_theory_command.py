@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Done:
-    """How a command line ended, and what it printed."""
+    """The exit status of a command line, and its output."""
 
     returncode: int
     stdout: str

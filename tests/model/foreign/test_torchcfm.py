@@ -136,7 +136,7 @@ def test_another_architecture_is_told_in_one_sentence(tmp_path: Path, build: Cal
 
 
 class Anything:
-    """What a checkpoint may not hold."""
+    """An object that a checkpoint may not hold."""
 
 
 BAD: dict[str, tuple[Any, str]] = {
