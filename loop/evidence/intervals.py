@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Collection
+from typing import Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import logsumexp
 from scipy.stats import norm
 from scipy.stats import t as t_law
-
-from loop.evidence.schema import Z95, Estimate
 
 LEVEL = 0.05
 CLAIMS, WIN_RATES, UTILITY_GAINS = 0.2 * LEVEL, 0.4 * LEVEL, 0.4 * LEVEL  # where people picked
@@ -16,6 +16,31 @@ BETS = 24
 FRACTIONS = np.sqrt((np.arange(BETS) + 0.5) / BETS)  # of what may be bet; density 2 f, narrow at 10 to 200 values
 STEPS = 40  # of a bisection, to 1e-12
 TUNED = 30  # raters at which the asymptotic sequence is narrowest
+Z95 = 1.959964
+TestVerdict = Literal["found", "not found", "can't tell"]
+
+
+class Part(BaseModel):
+    """A part of a report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Part):
+    """A value with its standard error (0 where it is exact) and its 95% interval."""
+
+    value: float = Field(description="the estimate")
+    se: float = Field(default=0.0, description="its standard error; 0 where it is exact")
+    low: float = Field(description="lower end of the interval")
+    high: float = Field(description="upper end of the interval")
+
+    @classmethod
+    def of(cls, value: float, se: float = 0.0) -> "Estimate":
+        """An estimate with the interval of a normal error."""
+        return cls(value=value, se=se, low=value - Z95 * se, high=value + Z95 * se)
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {1.96 * self.se:.2g}"
 
 
 def comparisons(latest: int, foreign: Collection[int] = ()) -> list[tuple[int, int]]:

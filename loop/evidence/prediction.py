@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from pydantic import Field
 from scipy.stats import t as student
 
 from data.records import Evaluated
-from loop.evidence.schema import Estimate, Figures
+from loop.evidence.intervals import Estimate, Part
 from loop.policy import DataPolicy
 from loop.theory import population
 from loop.theory.population import Target, policy_loop
@@ -24,6 +25,15 @@ GROUPS = 100  # of generation 0's samples, each left out once: each costs a loop
 LEAST_GROUPS = 10  # from which a skewness says anything
 ROUNDING = 1e-9  # of E[w]: a smaller difference is none (K = 1, or a reward that is the same for all)
 STRAIGHT = 1e-6  # skewness under which the transformation is the identity
+
+
+class Figures(Part):
+    """Figures of one law of samples: of the reward r, of w = exp(r), and of the classes."""
+
+    mean_w: Estimate = Field(description="E[w]")
+    var_w: Estimate = Field(description="Var[w]")
+    mean_reward: Estimate = Field(description="E[r]")
+    class_shares: list[Estimate] = Field(description="of samples, in the order of class_names")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from loop.analysis.log import Slates
 from loop.analysis.logit import Fit, fit
 from loop.config import StudyConfig
 from loop.evidence.claims import KNOWN_GAIN, TOLERANCE
-from loop.evidence.intervals import ratio_of
+from loop.evidence.intervals import Z95, ratio_of
 from loop.evidence.people import clustered_share
 from loop.evidence.prediction import REPLICATES, replicate_masses, value_and_se
 from loop.evidence.schema import (
@@ -36,7 +36,6 @@ LEVEL = 0.05  # of the verdict, which is a test of its own
 BINS = 10
 LEAST_BIN = 10  # samples in a bin of the reliability diagram
 LEAST_AUDITS = 20  # comparisons, before a verdict is given
-Z95 = 1.959964
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from scipy.stats import t as student_t
 
 from loop.config import StudyConfig
 from loop.evidence.claims import TOLERANCE
-from loop.evidence.intervals import LEVEL
-from loop.evidence.schema import Z95, Deviation, Estimate, Evidence, GenerationEvidence, RetrainingClaim, side_of
+from loop.evidence.intervals import LEVEL, Z95
+from loop.evidence.schema import Deviation, Estimate, Evidence, GenerationEvidence, RetrainingClaim, side_of
 from loop.policy import DataPolicy
 from loop.theory.collapse import MeasuredMean, deviation_verdict
 from loop.theory.toy_models import spread

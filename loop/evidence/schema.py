@@ -7,39 +7,18 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydantic_core import PydanticUndefined
 
 from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, LanguageFigures, SparseRecord
+from loop.evidence.intervals import Estimate, Part, TestVerdict
+from loop.evidence.prediction import Figures
 from loop.selfcheck.verdicts import CheckVerdict
 
 VERSION = "curate-report/2"
-Z95 = 1.959964
 VerdictWord = Literal["holds", "not refuted", "fails", "can't tell", "not applicable"]
-TestVerdict = Literal["found", "not found", "can't tell"]
 IntervalKind = Literal["always valid", "always valid in large numbers", "fixed n"]
 COMPARISON = "curate-comparison/1"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(_Part):
-    """A value with its standard error (0 where it is exact) and its 95% interval."""
-
-    value: float = Field(description="the estimate")
-    se: float = Field(default=0.0, description="its standard error; 0 where it is exact")
-    low: float = Field(description="lower end of the interval")
-    high: float = Field(description="upper end of the interval")
-
-    @classmethod
-    def of(cls, value: float, se: float = 0.0) -> "Estimate":
-        """An estimate with the interval of a normal error."""
-        return cls(value=value, se=se, low=value - Z95 * se, high=value + Z95 * se)
-
-    def __str__(self) -> str:
-        return f"{self.value:.4g} ± {1.96 * self.se:.2g}"
 
 
 def side_of(estimate: Estimate, line: float) -> VerdictWord:
@@ -47,16 +26,7 @@ def side_of(estimate: Estimate, line: float) -> VerdictWord:
     return "holds" if estimate.low > line else "fails" if estimate.high < line else "can't tell"
 
 
-class Figures(_Part):
-    """Figures of one law of samples: of the reward r, of w = exp(r), and of the classes."""
-
-    mean_w: Estimate = Field(description="E[w]")
-    var_w: Estimate = Field(description="Var[w]")
-    mean_reward: Estimate = Field(description="E[r]")
-    class_shares: list[Estimate] = Field(description="of samples, in the order of class_names")
-
-
-class Transmission(_Part):
+class Transmission(Part):
     """The share of the predicted gain of E[w] that a generation made, and the parts of the rest.
 
     `difference = measured - predicted = sampling + learning`: sampling is the training set's E[w] less the prediction
@@ -77,7 +47,7 @@ class Transmission(_Part):
     learning: Estimate | None = Field(description="generation's E[w] less its training set's")
 
 
-class SecondOpinion(_Part):
+class SecondOpinion(Part):
     """The view of a second classifier, by which nobody picked, on a generation.
 
     Where only the first one's figures rise, the loop has learned to please that classifier.
@@ -94,7 +64,7 @@ class SecondOpinion(_Part):
         return cls(mean_reward=mean_reward, class_shares=list(judge.class_shares), agreement=judge.agreement)
 
 
-class GenerationEvidence(_Part):
+class GenerationEvidence(Part):
     """The evidence on one generation: what was measured, what was predicted, and the bounds."""
 
     t: int = Field(description="0 is the first, before any pick")
@@ -124,7 +94,7 @@ class GenerationEvidence(_Part):
     judge: SecondOpinion | None = Field(default=None, description="None where the study has no second classifier")
 
 
-class ClaimVerdict(_Part):
+class ClaimVerdict(Part):
     """One claim at one generation: `margin` is how far on the right side of the claim the measurement lies."""
 
     claim: str = Field(description="its short name")
@@ -181,7 +151,7 @@ class ClaimVerdict(_Part):
     )
 
 
-class ConditionGeneration(_Part):
+class ConditionGeneration(Part):
     """The evidence on one generation within one condition, which is a loop of its own."""
 
     t: int = Field(description="0 is the first, before any pick")
@@ -194,7 +164,7 @@ class ConditionGeneration(_Part):
     transmission_so_far: Transmission | None = Field(description="of all steps up to this generation together")
 
 
-class ConditionEvidence(_Part):
+class ConditionEvidence(Part):
     """The evidence within one condition: a class or a prompt that all samples of a slate share."""
 
     name: str = Field(description="as raters read it")
@@ -203,7 +173,7 @@ class ConditionEvidence(_Part):
     claims: list[ClaimVerdict] = Field(description="verdicts within the condition, corrected as all of the report's")
 
 
-class PeoplesVerdict(_Part):
+class PeoplesVerdict(Part):
     """A comparison of two generations by people: what was measured, with its intervals, and the verdict on it."""
 
     t: int = Field(description="the generation")
@@ -252,7 +222,7 @@ class WinRate(PeoplesVerdict):
     rate: Estimate = Field(description="with its plain 95% interval")
 
 
-class Ranked(_Part):
+class Ranked(Part):
     """One generation in the ranking of an audit of several studies, by people's win rates of it against the others."""
 
     t: int = Field(description="the generation")
@@ -283,7 +253,7 @@ class UtilityGain(PeoplesVerdict):
     )
 
 
-class TasteLeaning(_Part):
+class TasteLeaning(Part):
     """The leaning of raters along one named number of what was shown, or toward a class."""
 
     name: str = Field(description="of the number or class")
@@ -296,7 +266,7 @@ class TasteLeaning(_Part):
     high: float = Field(description="upper end")
 
 
-class TasteEvidence(_Part):
+class TasteEvidence(Part):
     """The taste behind raters' latest picks (`loop.analysis.taste`): of all together, or of one alone."""
 
     rater: int | None = Field(description="the rater's number in the study; None for all together")
@@ -319,7 +289,7 @@ class TasteEvidence(_Part):
         return [leaning for leaning in self.leanings if leaning.low > 0]
 
 
-class CheckResult(_Part):
+class CheckResult(Part):
     """One self-check: whether the stored picks can have come from the declared rule."""
 
     name: str = Field(description="of the check")
@@ -333,7 +303,7 @@ class CheckResult(_Part):
     t: int | None = Field(default=None, description="the generation whose slates it is about; None for the whole study")
 
 
-class Deviation(_Part):
+class Deviation(Part):
     """Theorem 3 of Seddik et al. 2024 (arXiv 2404.05090) against an n-gram control, and a derived bound beside it."""
 
     real: int = Field(description="N: draws after each context that stand for real data")
@@ -351,7 +321,7 @@ class Deviation(_Part):
     sentence: str = Field(description="all of it in words")
 
 
-class RetrainingClaim(_Part):
+class RetrainingClaim(Part):
     """A claim on retraining without choice, over the seeds of studies that differ in data policy and seed alone."""
 
     claim: str = Field(description="its short name")
@@ -369,7 +339,7 @@ class RetrainingClaim(_Part):
     )
 
 
-class ProxyCalibration(_Part):
+class ProxyCalibration(Part):
     """A fit of the proxy, held against people's picks that came after it."""
 
     t: int = Field(description="the generation that the fit helped to train")
@@ -381,7 +351,7 @@ class ProxyCalibration(_Part):
     own_picks: float | None = Field(description="mean log-probability of the picks that it was fitted to")
 
 
-class ReliabilityBin(_Part):
+class ReliabilityBin(Part):
     """Samples to which the proxy gave about the same probability: one point of the reliability diagram."""
 
     predicted: float = Field(description="mean probability by the proxy that the sample is picked")
@@ -389,7 +359,7 @@ class ReliabilityBin(_Part):
     n: int = Field(description="samples")
 
 
-class ProxyAudit(_Part):
+class ProxyAudit(Part):
     """A generation against generation 0 in audit pairs that people answered after a fit."""
 
     t: int = Field(description="the generation")
@@ -412,7 +382,7 @@ class ProxyAudit(_Part):
     )
 
 
-class ProxyGain(_Part):
+class ProxyGain(Part):
     """The gain of the proxy's own reward, r^, from one generation to the next: it is known exactly."""
 
     t: int = Field(description="the generation")
@@ -425,7 +395,7 @@ class ProxyGain(_Part):
     score: Estimate = Field(description="measured gain of E[r^]")
 
 
-class ProxyEvidence(_Part):
+class ProxyEvidence(Part):
     """The fitted user (the proxy) held against people's later picks, and whether the loop exploits it."""
 
     calibrations: list[ProxyCalibration] = Field(description="by fit")
@@ -443,7 +413,7 @@ class ProxyEvidence(_Part):
 DepartureKind = Literal["settings", "stopping rule", "exclusions", "analysis", "registration"]
 
 
-class DriftEvidence(_Part):
+class DriftEvidence(Part):
     """A test whether people's tastes moved toward what the generator has come to show."""
 
     of: Literal["raters", "picks"] = Field(description="later raters beside earlier ones, or each one's later picks")
@@ -457,7 +427,7 @@ class DriftEvidence(_Part):
     reason: str = Field(default="", description="why there is no verdict")
 
 
-class StoppingRule(_Part):
+class StoppingRule(Part):
     """The end of a study, as it was registered; None where a number was left open."""
 
     raters: int | None = Field(default=None, description="people who finish (`stop.raters`)")
@@ -467,7 +437,7 @@ class StoppingRule(_Part):
     simulated_generations: int = Field(description="the last generation where simulated users alone pick")
 
 
-class Registration(_Part):
+class Registration(Part):
     """A pre-registration: set before the first pick, and never changed."""
 
     registered_at: str = Field(description="UTC")
@@ -487,14 +457,14 @@ class Registration(_Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Departure(_Part):
+class Departure(Part):
     """A departure of the study, or of its report, from what was registered."""
 
     kind: DepartureKind = Field(description="from which part of the registration")
     sentence: str = Field(description="what differs, and what was registered")
 
 
-class RegistrationEvidence(_Part):
+class RegistrationEvidence(Part):
     """A study's pre-registration and every departure from it."""
 
     registered_at: str = Field(description="UTC, before the first pick")
@@ -511,7 +481,7 @@ class RegistrationEvidence(_Part):
     departures: list[Departure] = Field(description="empty where there are none")
 
 
-class Evidence(_Part):
+class Evidence(Part):
     """The evidence on one study's loop, as a report holds it."""
 
     schema_version: str = Field(

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from loop.evidence.intervals import FRACTIONS, always_valid, log_wealth, ratio_of, reach_of_asymptotic
-from loop.evidence.schema import Z95
+from loop.evidence.intervals import FRACTIONS, Z95, always_valid, log_wealth, ratio_of, reach_of_asymptotic
 
 
 def test_wealth_is_the_mean_of_the_bets():
