@@ -1,1 +1,1 @@
-"""What judges samples: the classifier and its features, and fidelity to the real data."""
+"""Judgement of samples: the classifier and its features, and fidelity to the real data."""
