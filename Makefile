@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUNS := .venv/.runs
 
-.PHONY: demo test test-slow lint browser calibration beyond learners crowd crowd-disturbed hostile kills pipelines own-images paper-2d papers papers-full starter clean
+.PHONY: demo test test-slow lint browser calibration beyond claims learners crowd crowd-disturbed hostile kills pipelines own-images paper-2d papers papers-full starter clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUNS)             ## the flowers study in the browser
@@ -38,6 +38,9 @@ calibration: $(READY)     ## false alarms, power and coverage of every verdict; 
 
 beyond: $(READY)          ## false alarms and power of the exploited proxy and of drifting tastes; writes docs/beyond-power.md (ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.beyond
+
+claims: $(READY)          ## every claim of the literature that can be tested, judged by small runs; writes docs/claims.md (under 15 minutes, goes on where it was)
+	$(BIN)/python -m benchmarks.claims
 
 crowd: $(READY)           ## a crowd of 100 against a real server and worker, a minute (docs/deployment.md)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/crowd.py --raters 100 --seconds 30 --kill 2

@@ -282,6 +282,10 @@ class Measurements(SparseRecord):
     training: TrainingFigures | None = Field(default=None, description="what it was trained on")
     turn: Turn | None = Field(default=None, description="the picks that trained it, as settled; older studies lack it")
     proxy: ProxyFit = Field(default=ProxyFit(), description="the proxy that picked")
+    taste: tuple[float, ...] = Field(
+        default=(),
+        description="direction by which simulated users pick from it, where their taste follows what is shown",
+    )
     seconds: Seconds | None = Field(default=None, description="taken by the round")
     device: str = Field(default="", description="that it was trained and measured on, in words")
     processes: int = Field(default=1, description="processes that trained it together")

@@ -69,6 +69,13 @@ class CurationConfig(_Table):
     adversarial: float = Field(
         default=0.0, ge=0, le=1, description="simulated users: share of picks made by the [adversary]'s reward"
     )
+    drift: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="simulated users: share of their taste that follows, each generation, the mean of what is shown; "
+        "reward.kind linear or factors",
+    )
     tie_theta: float = Field(
         default=1.5, ge=1, description="simulated users with slates.ties: (theta-1)/(theta+1) ties of equal samples"
     )
@@ -391,6 +398,7 @@ class StudyConfig(_Table):
             )
         self.check_learner()
         self.check_conditions()
+        self.check_drift()
         if self.reward.kind == "opposite":
             raise ValueError("reward.kind 'opposite' is for an adversary; give gamma the other sign instead")
         designs = self.data.family
@@ -443,6 +451,30 @@ class StudyConfig(_Table):
         for name, table in (*tables, ("adversary", self.adversary)):
             if table.target == "condition" and not self.conditions and self.data.conditions == "none":
                 raise ValueError(f"{name}: target 'condition' needs conditions: set data.conditions to classes, say")
+
+    def check_drift(self) -> None:
+        """Refuses settings that a taste which follows what is shown can't go with.
+
+        Raises:
+            ValueError: which, and what to set.
+        """
+        if not self.curation.drift:
+            return
+        if self.reward.kind not in ("linear", "factors"):
+            raise ValueError(
+                f"curation.drift turns the weights of a reward, and reward.kind '{self.reward.kind}' has none: set it "
+                "to linear (points) or factors (flowers)"
+            )
+        if not self.reward.gamma or not (
+            any(self.reward.center) if self.reward.kind == "linear" else self.reward.weights
+        ):
+            raise ValueError(
+                "curation.drift needs a first taste: set reward.center (linear) or reward.weights (factors)"
+            )
+        if self.population or self.curation.adversarial or self.conditions or self.data.conditions != "none":
+            raise ValueError("curation.drift is for users who are alike, in a study without conditions")
+        if self.learner.kind != "curate":
+            raise ValueError(f"curation.drift is for learner.kind 'curate', not '{self.learner.kind}'")
 
     def check_learner(self) -> None:
         """Refuses settings that the learner can't go with.

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from loop.slates import COLUMNS, STREAMS, Drawn, draw_scored, picture
 from loop.study import DISTANCES, IMPORTED, JUDGED, Study
 from loop.theory.bounds import estimate_kl_ceiling
 from loop.training_data import rows_of, to_bytes
+from loop.user_types import FollowingUser
 from model.checkpoint import write_whole
 from model.compute import device, from_main
 from model.config import Conditions
@@ -257,6 +258,7 @@ class Evaluator:
         self._features: dict[int, np.ndarray] = {}  # of the latest generation's samples, by t
         self.distances = DistancesToReal(study.config, scorer, study.path / DISTANCES) if study.real.is_images else None
         self.language = LanguageMeasure(study, scorer) if study.config.data.is_text else None
+        self.following = FollowingUser.of(study.config)
 
     @cached_property
     def real_bytes(self) -> torch.Tensor:
@@ -371,7 +373,9 @@ class Evaluator:
             conditions = self.study.conditions
             asked = None if conditions is None else conditions.allotted(len(seeds), config.seed)
             drawn = draw_scored(generator, self.scorer, t, seeds, asked, on_step)
-            x, scores = drawn.x, drawn.scores
+            x, scores, taste = drawn.x, drawn.scores, self.taste(t, drawn.x)
+            if taste is not None and self.following:
+                scores = replace(scores, operative=self.following.rewards(taste, x.numpy())[None])
             if scores.features is not None and config.curation.extend == "proxy":
                 self._features = {t: scores.features}
             sheet, record = picture(x, real.x, config.data, scores.texts), to_record(t, x, scores, asked)
@@ -390,6 +394,7 @@ class Evaluator:
             **reward_figures(scores.reward),
             class_shares=class_shares(scores.labels, names),
             class_names=names,
+            **({} if taste is None else {"taste": tuple(taste.tolist())}),
             **({} if asked is None else {"conditions": known.names, "condition_weights": known.weights}),
             **beside_real,
             grid_sha256=sheet[0],
@@ -397,18 +402,32 @@ class Evaluator:
         )
         return Evaluation(measurements, sheet, record)
 
+    def taste(self, t: int, x: torch.Tensor) -> np.ndarray | None:
+        """(d,) the taste by which simulated users pick from generation t, of (n, d) samples x; None where it stays."""
+        if self.following is None or not t:
+            return self.following and self.following.first
+        before = from_main(lambda: self.study.store.generations()[t - 1].measurements.taste)
+        return self.following.next_taste(before, x.numpy())
+
     def fidelity(
         self, x: torch.Tensor, scores: Scores, record: Evaluated, real_shares: np.ndarray, picks: torch.Tensor | None,
         density: DensityDivergence | str, conditions: np.ndarray | None,
     ) -> dict[str, Any]:  # fmt: skip
         """Of `Measurements`: images or points beside the real ones; arguments as they come up in `of`."""
+        near = x[:NEAREST_SAMPLES]
+        ratios = [
+            None
+            if rows is None or not self.spacing
+            else nearest_ratio(near, rows, self.spacing)  # real data may repeat
+            for rows in (self.real_bytes, picks)
+        ]
         return {
             "tv_real": total_variation(scores.labels, real_shares),
             "judge": self.second_opinion(x, scores, conditions),
             "divergence": divergence(self.cells, record, density),
             "distances": self.distances.of(x, scores, self.real_bytes, self.real_scores) if self.distances else None,
-            "nn_ratio": nearest_ratio(x[:NEAREST_SAMPLES], self.real_bytes, self.spacing),
-            "nn_picks_ratio": None if picks is None else nearest_ratio(x[:NEAREST_SAMPLES], picks, self.spacing),
+            "nn_ratio": ratios[0],
+            "nn_picks_ratio": ratios[1],
         }
 
     def features(self, generator: Generator, t: int) -> np.ndarray:
@@ -557,6 +576,7 @@ def redraw(study: Study, generation: Generation, seeds: np.ndarray, held: Evalua
     generator = generator_class(own).load(study.checkpoint_path(t), own.train, own.sampling)
     conditions = None if held.conditions is None else held.conditions.astype(np.int64)
     scorer = Scorer(config, classifier, names, study.real if config.data.is_text else None)
+    scorer = scorer.with_taste(generation.measurements.taste)
     return draw_scored(generator, scorer, t, seeds, conditions)
 
 

@@ -220,7 +220,8 @@ def no_oracle(studies: tuple[Study, Study]) -> str:
     """Why there is no oracle of these studies; empty where there is one."""
     for study in studies:
         config = study.config
-        plain = not config.population and not config.curation.adversarial and not config.curation.lapse
+        curation = config.curation
+        plain = not (config.population or curation.adversarial or curation.lapse or curation.drift)
         if (
             config.network.kind != "gaussian"
             or config.reward.kind != "linear"

@@ -3,6 +3,7 @@
 `curate plan --register` stores it before the first pick, once and for good. A report prints it and every departure.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import loop
-import model
 from data.records import timestamp
 from data.secret_file import replace_file
 from data.store import queries
@@ -24,7 +24,8 @@ from loop.study import Study
 
 FILE = "registration.json"  # a copy, to be deposited elsewhere; what counts is in the database
 STATUS = "registration"
-ANALYSIS = ("analysis", "evidence", "theory")  # of the loop package: the code that the verdicts follow from
+VERDICTS = "loop.evidence.study"  # where a report's verdicts come from: the analysis is this and what it imports of ...
+ANALYSIS = ("loop.analysis", "loop.evidence", "loop.theory", "loop.policy", "loop.user_types", "model.luce")
 FREE = ("compute", "generations", "preset")  # settings that change no result, or that the stopping rule has
 MOST_NAMED = 3  # generations named in a sentence
 
@@ -34,12 +35,26 @@ class RegistrationError(ValueError):
 
 
 @cache
+def analysis_files() -> dict[str, Path]:
+    """The modules of the registered analysis: the report's verdicts, and what they import to follow from the log."""
+    root = Path(loop.__file__).parents[1]
+    files, waiting = dict[str, Path](), [VERDICTS]
+    while waiting:
+        name = waiting.pop()
+        file = root.joinpath(*name.split(".")).with_suffix(".py")
+        if name in files or not name.startswith(ANALYSIS) or not file.exists():
+            continue
+        files[name] = file
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return dict(sorted(files.items()))
+
+
+@cache
 def analysis_sha256() -> str:
-    """The sha256 of the code of the analysis: every file that verdicts, fits and predictions follow from."""
-    root = Path(loop.__file__).parent
-    files = sorted(file for part in ANALYSIS for file in (root / part).rglob("*.py"))
-    files.append(Path(model.__file__).parent / "luce.py")
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    """The sha256 of the code of the registered analysis."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in analysis_files().values())).hexdigest()
 
 
 def register(
@@ -148,6 +163,19 @@ def stored(study: Study) -> RegistrationEvidence | None:
     )
 
 
+def standing_words(study: Study) -> str:
+    """Since when the study is registered, and how many departures there are so far; empty for one that isn't.
+
+    Numbers of the stopping rule that aren't reached yet count as none.
+    """
+    registration = stored(study)
+    if registration is None:
+        return ""
+    n = sum(not departure.unreached for departure in registration.departures)
+    moment = registration.registered_at[:16].replace("T", " ")
+    return f"Registered on {moment} UTC, before the first pick; departures so far: {n}."
+
+
 def stopping_words(registration: Registration) -> str:
     """The stopping rule in words."""
     rule, parts = registration.stopping_rule, []
@@ -238,7 +266,8 @@ def stopping_departures(study: Study, rule: StoppingRule) -> Iterator[Departure]
     for noun, n, registered in counts:
         if registered and n != registered:
             word = "more" if n > registered else "fewer"
-            yield _departure("stopping rule", f"{n:,} {noun}, {word} than the {registered:,} registered.")
+            sentence = f"{n:,} {noun}, {word} than the {registered:,} registered."
+            yield Departure(kind="stopping rule", sentence=sentence, unreached=n < registered)
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

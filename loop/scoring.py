@@ -3,10 +3,12 @@
 A reward is what a simulated user likes. The scale gamma is in it, and nothing else divides it later.
 """
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from data.datasets import RealData, nearest_mode
 from data.designs import factor_utility, parse_weights, to_designs, to_points, weights_on_points
 from loop.conditions import StudyConditions
 from loop.config import StudyConfig
-from loop.user_types import user_types
+from loop.user_types import FollowingUser, user_types
 from model.config import LARGEST_REWARD, REWARD_LEARNERS, SINGLE_PRECISION, RewardConfig
 from model.generators.language import Ngram
 from model.interfaces import OnStep, has_parameter, import_named
@@ -125,12 +127,20 @@ class Scorer:
         self.config, self.classifier, self.label_names, self.real = config, classifier, label_names, real
         self.vocabulary = None if real is None else real.vocabulary
         self._types = user_types(config)
+        self._following = FollowingUser.of(config)
+        self._taste: np.ndarray | None = None
         self._asked = StudyConditions.of(config, label_names)
         self._reward = self.reward_function(config.reward, "reward")
         self._others = [
             None if type_.reward is None else self.reward_function(type_.reward, f"the reward of '{type_.name}'")
             for type_ in self._types
         ]
+
+    def with_taste(self, taste: np.ndarray | tuple[float, ...]) -> Self:
+        """The same scorer, by whose operative rewards users pick who have come to a (d,) taste; empty: as it is."""
+        scorer = copy.copy(self)
+        scorer._taste = np.asarray(taste) if len(taste) else None
+        return scorer
 
     def score(self, x: torch.Tensor, on_step: OnStep | None = None, conditions: np.ndarray | None = None) -> Scores:
         """Rewards and labels of (n, *shape) samples.
@@ -187,6 +197,8 @@ class Scorer:
             else checked_rewards(other(x, probs, conditions), x, f"the reward of '{type_.name}'")
             for type_, other in zip(self._types, self._others, strict=True)
         ]
+        if self._following is not None and self._taste is not None:
+            operative = [self._following.rewards(self._taste, x.numpy())]
         return reward, np.stack(operative)
 
     def reward_function(self, config: RewardConfig, name: str) -> RewardFunction:

@@ -1,9 +1,18 @@
-"""Types of simulated users, with shares and rewards, and the rule by which all of them pick. Torch-free."""
+"""Types of simulated users, with shares and rewards, and the rule by which all of them pick. Torch-free.
 
+A user's taste may follow what is shown (`FollowingUser`): then each generation has a taste of its own.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
+
+from data.designs import Designs, parse_weights, to_designs, to_points, weights_on_points
 from loop.config import StudyConfig
 from loop.theory.population import BestOfK, Curators, Target, Tilt
+from loop.theory.toy_loops import turned
 from model.config import PREFERENCE_LEARNERS, RewardConfig
 from model.luce import LuceRule, RaoKupperRule
 
@@ -38,8 +47,58 @@ def user_types(config: StudyConfig) -> tuple[UserType, ...]:
 
 
 def are_alike(config: StudyConfig) -> bool:
-    """True if all simulated users pick by the study's own reward."""
-    return all(type_.reward is None for type_ in user_types(config))
+    """True if all simulated users pick by the study's own reward, in every generation."""
+    return not config.curation.drift and all(type_.reward is None for type_ in user_types(config))
+
+
+@dataclass(frozen=True, slots=True)
+class FollowingUser:
+    """The simulated user whose taste follows what is shown: from generation t it picks by `scale <w_t, phi(x)>`.
+
+    `w_{t+1} = Proj((1 - beta) w_t + beta mean phi(p_{t+1}))`, of length 1, the mean over the samples that generation
+    t + 1 is measured on. Of points phi is the point itself, of designs their named numbers as coordinates.
+
+    Attributes:
+        first: (d,) w_0, of length 1: the direction of the study's reward.
+        scale: length of the reward's weights, gamma included.
+        beta: share of the taste that follows.
+        family: of the designs; None for points.
+
+    Source: arXiv 2610.09415, whose phi have length 1; here lengths count.
+    """
+
+    first: np.ndarray
+    scale: float
+    beta: float
+    family: Designs | None
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Self | None:
+        """That of a study; None where tastes stay."""
+        if not config.curation.drift:
+            return None
+        reward, family = config.reward, config.data.family
+        if family is None:
+            weights = reward.gamma * np.array(reward.center)
+        else:
+            weights = reward.gamma * weights_on_points(family.factors, parse_weights(reward.weights))
+        scale = float(np.linalg.norm(weights))
+        return cls(weights / scale, scale, config.curation.drift, family)
+
+    def traits(self, points: np.ndarray) -> np.ndarray:
+        """(n, d) phi of (n, d) samples."""
+        if self.family is not None:
+            points = to_points(self.family.factors, to_designs(self.family.factors, points))
+        return points.astype(np.float64)
+
+    def rewards(self, taste: Sequence[float] | np.ndarray, points: np.ndarray) -> np.ndarray:
+        """(n,) rewards of (n, d) samples by a (d,) taste."""
+        return self.scale * (self.traits(points) @ np.asarray(taste))
+
+    def next_taste(self, taste: Sequence[float] | np.ndarray, points: np.ndarray) -> np.ndarray:
+        """(d,) the taste after (n, d) samples of the next generation were shown."""
+        shown = self.traits(points).mean(axis=0)
+        return turned(np.asarray(taste)[None], shown[None], self.beta)[0]
 
 
 def luce_rule(config: StudyConfig) -> LuceRule:

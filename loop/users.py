@@ -259,12 +259,13 @@ class SimulatedUsers:
         """Picks chunk by chunk; each is a transaction."""
         store, config = self.study.store, self.study.config
         sessions, whole = from_main(lambda: sim_sessions(store, config)), config.learner.kind != "curate"
+        scorer = self.scorer.with_taste(from_main(lambda: store.generations()[t].measurements.taste))
         done = from_main(lambda: queries.count_answers_of_generation(store, sessions, t))
         asked = curated_count(config, len(self.study.real), t + 1)
 
         def drawn(n: int, chunk: int) -> DrawnPicks:
             options = {"all_images": whole, "conditions": self.study.conditions}
-            return draw_picks(config, self.scorer, generator, t, n, "sim", chunk, **options)
+            return draw_picks(config, scorer, generator, t, n, "sim", chunk, **options)
 
         pick_in_chunks(store, sessions, drawn, range(done, asked, CHUNK), asked, on_step)
         return from_main(lambda: Turn(t=t + 1, after=latest_cut(self.study), cut=store.last_pick(), asked=asked))

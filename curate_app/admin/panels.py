@@ -34,6 +34,7 @@ from loop.evidence.people import ranking
 from loop.evidence.schema import Estimate, Evidence, VerdictWord, WinRate
 from loop.evidence.verdicts import audit_sentences
 from loop.raters.journey import Controls, control_state, picks_progress, worker_status
+from loop.registration import standing_words
 from loop.study import SAMPLES, Study
 
 EVENTS_SHOWN, EVENTS_READ = 20, 300
@@ -159,6 +160,7 @@ def head_panel(
         ],
         numbers=numbers,
         other=SAY["other"].format(answers=", ".join(other)) if other else "",
+        registered=standing_words(study),
         state=SAY["state_finished"] if controls.finished else SAY["state_paused"] if controls.paused else "",
         phase=phase,
         phase_words=phase_words,

@@ -22,6 +22,7 @@ from data.downloads import default_cache
 from data.records import Generation
 from data.store import queries
 from loop.raters.journey import picks_progress, worker_status
+from loop.registration import standing_words
 from loop.selfcheck import VERDICTS, Check, self_checks
 from loop.study import Study, faults
 
@@ -79,6 +80,8 @@ def print_status(study: Study, *, as_json: bool) -> None:
     if done is not None:
         worker += f" ({done:.0%}{'' if left_s is None else f', about {duration(left_s)} left'})"
     out.print(f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}Worker: {worker}.")
+    if state["registration"]:
+        out.print(state["registration"], markup=False, highlight=False)
 
 
 def table_row(generation: Generation, distance: bool, judge: bool) -> list[str]:
@@ -115,7 +118,7 @@ def table_row(generation: Generation, distance: bool, judge: bool) -> list[str]:
 
 
 def status_of(study: Study) -> dict[str, Any]:
-    """The study in plain values: path, preset, generations (t, counts, metrics), picks by kind, progress, worker.
+    """The study in plain values: path, preset, generations (t, counts, metrics), picks, progress, worker.
 
     A pick names a sample of a slate that isn't practice; all other answers are counted apart, by outcome.
     """
@@ -138,6 +141,7 @@ def status_of(study: Study) -> dict[str, Any]:
         "picks": dict(picks),
         "other_answers": dict(other),
         "progress": {"done": progress.done, "total": progress.total},
+        "registration": standing_words(study),
         "worker": worker_status(study.store),
     }
 

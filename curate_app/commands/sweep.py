@@ -17,7 +17,7 @@ from rich.table import Table
 from curate_app.commands.options import PRESETS, Json
 from curate_app.console import PHASES, PlainLines, bar_if_slow, err
 from curate_app.console import out as console
-from curate_app.plots.figures import svg_markup, sweep_figures
+from curate_app.plots.figures import phase_figures, svg_markup, sweep_figures
 from curate_app.processes import worker_threads
 from curate_app.report.files import write_comparison
 from curate_app.report.pages import CONTRAST_HEADS
@@ -38,7 +38,7 @@ from loop.sweep.grid import (
     short_names,
     write,
 )
-from loop.sweep.results import Contrast, Response, contrasts, responses
+from loop.sweep.results import Contrast, PhaseDiagram, Response, contrasts, phase_diagram, responses
 from loop.sweep.run import Ended, OnEvent, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
 
 WINDOW_S = 120.0  # over which the speed is taken
@@ -82,6 +82,9 @@ def sweep(
     Example: `curate sweep s --preset moons --grid curation.k=2,4,8 --grid mix.lam=inf,1 --seeds 3`
 
     Example: `curate sweep s --preset moons --grid curation.k=2,4 --seeds 3 --controls`
+
+    Varied over `curation.adversarial` and a setting of the adversary's reward, it also draws the diagram of where
+    improvement turns around: docs/beyond.md.
     """
     requested = requested_sweep(folder, preset, parse_grid(grid or ()), seeds, setting or (), generations, controls)
     if not run_sweep(folder, requested, jobs, as_json=json_):
@@ -121,7 +124,9 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
         with bar_if_slow("comparing the studies", quiet=as_json) as on_share:
             answers = [] if is_gone else responses(folder, cells, sweep.last)
             beside = contrasts(folder, cells, sweep.last) if answers and sweep.controls else []
-            files, outcomes = write_results(folder, sweep, cells, answers, beside, on_share) if answers else ([], [])
+            diagram = phase_diagram(folder, cells, sweep.last) if answers else None
+            drawn = write_results(folder, sweep, cells, answers, beside, diagram, on_share) if answers else ([], [])
+            files, outcomes = drawn
         if is_gone:
             remove(folder)
     if as_json:
@@ -129,6 +134,8 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
         values = sweep_values(folder, sweep, cells, failed, answers)
         if sweep.controls:
             values["contrasts"] = [contrast_values(contrast) for contrast in beside]
+        if diagram:
+            values["phases"] = phase_values(diagram)
         values |= {"outcomes": outcomes, "files": [str(file) for file in files], "seconds": seconds}
         console.print_json(json.dumps(values, allow_nan=False))
     else:
@@ -260,12 +267,13 @@ def write_results(
     cells: Sequence[Cell],
     answers: Sequence[Response],
     beside: Sequence[Contrast],
+    diagram: PhaseDiagram | None,
     on_share: OnShare,
 ) -> tuple[list[Path], list[str]]:
-    """Writes the figure, and the page that compares the studies that are done.
+    """Writes the figures, and the page that compares the studies that are done.
 
     Returns:
-        The paths, and sentences on retraining without choice, where that is what they do.
+        The paths, and sentences on adversaries and on retraining without choice, where that is what they do.
     """
     doses = [answer for answer in answers if not answer.control]
     figures = sweep_figures(folder, doses) if doses else []
@@ -274,21 +282,49 @@ def write_results(
     caption = (
         "Marks: measured, with 95% intervals over seeds; dashed: predicted from generation 0 by the exact operator."
     )
+    drawn = [("Dose and response", caption, svg_markup(figures[0]))] if figures else []
+    outcomes = []
+    if diagram:
+        outcomes = [diagram.words(t) for t in diagram.frontier]
+        phases = phase_figures(folder, diagram)
+        drawn.insert(0, ("Adversaries: where improvement turns around", " ".join(outcomes), svg_markup(phases[0])))
+        figures += phases
     if len(studies) < 2:
-        return figures, []
+        return figures, outcomes
     try:
         evidences = write_comparison(
             studies,
             folder / REPORT,
             title=f"Sweep: {describe(sweep)}",
-            figures=[("Dose and response", caption, svg_markup(figures[0]))] if figures else [],
+            figures=drawn,
             controls=[(contrast_cells(contrast), contrast_values(contrast)) for contrast in beside],
             on_share=on_share,
         )
     finally:
         for study in studies:
             study.store.close()
-    return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")], sentences(retraining_claims(evidences))
+    outcomes += sentences(retraining_claims(evidences))
+    return [*figures, folder / REPORT, (folder / REPORT).with_suffix(".json")], outcomes
+
+
+def phase_values(diagram: PhaseDiagram) -> dict[str, Any]:
+    """A phase diagram in plain values; `direction` is 1 where E[r] has risen, -1 fallen, 0 where it can't be told."""
+    cells = [
+        {
+            **{key: getattr(cell, key) for key in ("adversary", "share", "covariance", "seeds")},
+            "generations": [
+                {"t": t, "change": change.model_dump(), "predicted": cell.predicted[t], "direction": cell.direction(t)}
+                for t, change in cell.changes.items()
+            ],
+        }
+        for cell in diagram.cells
+    ]
+    frontier = [
+        {"t": t, "covariance": covariance, "share": share}
+        for t, points in diagram.frontier.items()
+        for covariance, share in points
+    ]
+    return {"cells": cells, "frontier": frontier}
 
 
 def contrast_values(contrast: Contrast) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Pages have inline SVG instead (svg.py). matplotlib is imported when a figure is drawn, for it takes a second.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from markupsafe import Markup
 
 from loop.analysis.report import ChoiceReport
 from loop.sweep.grid import label, short_names
-from loop.sweep.results import OverSeeds, Response
+from loop.sweep.results import OverSeeds, PhaseDiagram, Response
 from loop.theory.toy_models import Curve, GaussianModel, KernelModel, LinearModel, Point
 from loop.theory.toy_tokens import CategoricalModel, ContextModel, CuratedModel
 
@@ -440,6 +441,69 @@ def symbol(key: str) -> str:
 def shown(text: str) -> str:
     """A value's label as a figure shows it."""
     return "∞" if text == "inf" else text
+
+
+# -- curate sweep over adversaries: a phase diagram, measured cells and the predicted frontier over them
+
+
+def phase_figures(folder: Path, diagram: PhaseDiagram) -> list[Path]:
+    """Draws a phase diagram, a panel for each generation, and writes phase.svg and .png into a folder."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    times = list(diagram.frontier)
+    columns, shares = (sorted({getattr(cell, key) for cell in diagram.cells}) for key in ("covariance", "share"))
+    size = (max(4.2, 0.85 * len(columns) + 1.4), max(2.8, 0.48 * len(shares) + 1.8))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(size[0] * len(times), size[1]), dpi=160, layout="constrained")
+        for axes, t in zip(figure.subplots(1, len(times), squeeze=False)[0], times, strict=True):
+            draw_phase(axes, diagram, t, columns, shares)
+        figure.suptitle(
+            "Blue: E[r] of the true reward has risen, red: fallen, hatched: can't be told.  Line: predicted frontier "
+            "(exact);\ndashed: where the covariance of true and operative reward is 0",
+            x=0.01, ha="left", fontsize=8, color=FAINT,
+        )  # fmt: skip
+        return [write_figure(figure, folder / f"phase.{kind}") for kind in ("svg", "png")]
+
+
+def draw_phase(axes: "Axes", diagram: PhaseDiagram, t: int, columns: Sequence[float], shares: Sequence[float]) -> None:
+    """Draws the cells of one generation with their changes of E[r] and half the widths of the intervals."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    x_edges, y_edges = borders(columns), borders(shares)
+    reach = max(abs(cell.changes[t].value) for cell in diagram.cells) or 1.0
+    for cell in diagram.cells:
+        change, i, j = cell.changes[t], columns.index(cell.covariance), shares.index(cell.share)
+        strength = change.value / reach
+        colour = colormaps["RdBu"](0.5 + 0.42 * math.copysign(math.sqrt(abs(strength)), strength))
+        corner, size = (x_edges[i], y_edges[j]), (x_edges[i + 1] - x_edges[i], y_edges[j + 1] - y_edges[j])
+        hatch = "" if cell.direction(t) else "////"
+        axes.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor="white", linewidth=1, hatch=hatch))
+        text = f"{change.value:+.2g}\n±{(change.high - change.low) / 2:.1g}".replace("-", "−")
+        ink = "white" if abs(strength) > 0.45 else INK
+        axes.text(
+            corner[0] + size[0] / 2, corner[1] + size[1] / 2, text, ha="center", va="center", fontsize=6.5, color=ink
+        )
+    if points := diagram.frontier[t]:
+        axes.plot(*zip(*points, strict=True), "-", color=INK, linewidth=1.8, marker=".", markersize=5)
+    below = np.linspace(min(x_edges[0], -1e-3), min(x_edges[-1], -1e-3), 200)
+    axes.plot(below, 1 / (1 - below), color=INK, linewidth=1.1, linestyle=DASHED)
+    axes.set_xlim(x_edges[0], x_edges[-1])
+    axes.set_ylim(y_edges[0], y_edges[-1])
+    axes.set_title(f"Change of E[r] from generation 0 to {t}, ± half of the 95% interval")
+    axes.set_xlabel("covariance of true and adversary's reward, over the variance of the true one")
+    axes.set_ylabel("share of adversarial picks φ")
+    axes.set_xticks(columns, [f"{column:.2f}".replace("-", "−") for column in columns])
+    axes.set_yticks(shares)
+
+
+def borders(places: Sequence[float]) -> list[float]:
+    """The borders of cells around sorted places, half-way between neighbours."""
+    if len(places) == 1:
+        return [places[0] - 0.5, places[0] + 0.5]
+    inner = [(low + high) / 2 for low, high in itertools.pairwise(places)]
+    return [places[0] - (inner[0] - places[0]), *inner, places[-1] + (places[-1] - inner[-1])]
 
 
 # -- curate fit: utilities with intervals, and the shares of the positions

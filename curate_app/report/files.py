@@ -14,7 +14,7 @@ from curate_app.plots.way import study_way
 from curate_app.report.pages import comparison_json, comparison_page, own_version, page
 from curate_app.report.pictures import Gallery, gather
 from curate_app.report.tables import taste_evidence
-from loop.analysis.drift import study_drift
+from loop.analysis.drift import coevolution, study_drift
 from loop.analysis.taste import read_tastes
 from loop.evidence.schema import CheckResult, Evidence, ProxyEvidence
 from loop.evidence.study import evidence_of
@@ -56,6 +56,7 @@ def read(study: Study, *, compared: bool = False, on_share: OnShare = lambda sha
             "checks": checks,
             "tastes": [taste_evidence(some) for some in tastes],
             "drift": [] if compared else study_drift(study.store, study.config),
+            "coevolution": coevolution(study.config, study.store.generations(), evidence.generations),
             "registration": stored_registration(study),
             "proxy": proxy_of(study),
             "unmeasured": missing,

@@ -179,6 +179,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         tastes=[tables.taste_view(some) for some in evidence.tastes if some.leanings or not some.by_rater],
         taste_note=tables.taste_note(evidence.tastes),
         drift=tables.drift_sentences(evidence),
+        coevolution=tables.coevolution_rows(evidence),
         figures={"heads": heads, "rows": rows},
         types=dict(zip(("heads", "rows"), tables.types(evidence), strict=True)),
         gains=tables.gains(evidence),

@@ -72,6 +72,17 @@ def drift_sentences(evidence: Evidence) -> list[tuple[str, str]]:
     return rows
 
 
+def coevolution_rows(evidence: Evidence) -> list[list[str]]:
+    """The taste of a simulated user who follows what is shown, by generation, as cells; empty where tastes stay."""
+    rows = []
+    for step in evidence.coevolution.steps if evidence.coevolution else []:
+        rate = f"{step.rate.value:.3f} ({step.rate.low:.3f} to {step.rate.high:.3f})" if step.rate else ""
+        taste = ", ".join(f"{x:+.3f}".replace("-", "−") for x in step.taste)
+        share, predicted = ("" if x is None else f"{x:.3f}" for x in (step.share, step.predicted))
+        rows.append([str(step.t), taste, f"{step.turned:.1f}°", share, rate, predicted])
+    return rows
+
+
 def taste_view(taste: TasteEvidence) -> dict[str, Any]:
     """A taste as the templates show it: sentences, and for each leaning its words and a bar in percent of the width.
 

@@ -540,10 +540,10 @@ def drawn_samples(store: Connection) -> list[tuple[int, int]]:
 
 
 def samples_by_id(store: Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Seed, reward, label, point_json and the slate's condition of some of these samples, by id."""
+    """Seed, rewards, label, point_json and the slate's condition of some of these samples, by id."""
     return list(
         store.rows(
-            f"""SELECT sample.seed, reward, label, point_json, condition {_DRAWN}
+            f"""SELECT sample.seed, reward, operative_reward, label, point_json, condition {_DRAWN}
             AND sample.id IN ({_marks(ids)}) GROUP BY sample.id ORDER BY sample.id""",
             list(ids),
         )

@@ -2,20 +2,28 @@
 
 The direction is that in which generation 1 differs from generation 0, set by the picks before it; so picks from
 generation 1 on are held against each other, and no noise that moved the generator is counted again. Each test is
-against its permutation null: raters, or the picks of each rater, in another order (theory.md, section 6).
+against its permutation null: raters, or the picks of each rater, in another order (theory.md, section 6). Of a
+simulated user whose taste follows by `curation.drift` the way is known: how far it has turned, and the lock-in.
 """
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from data.datasets import ring
+from data.records import Generation
 from data.store import Store, queries
 from loop.analysis.log import AnswerFilter, Slates, read_log
 from loop.analysis.logit import Likelihood
 from loop.analysis.taste import study_traits
 from loop.config import StudyConfig
-from loop.evidence.schema import DriftEvidence
+from loop.evidence.intervals import Estimate
+from loop.evidence.schema import Coevolution, DriftEvidence, GenerationEvidence, TasteStep, VerdictWord
+from loop.theory.toy_loops import lock_in_bound
+from loop.user_types import FollowingUser
 
 LEVEL = 0.05
 PERMUTATIONS = 999
@@ -24,6 +32,8 @@ LEAST_PICKS = 20  # in all raters' sequences together, from generation 1 on
 PRECISION = 1.0  # of the prior of utilities, per standard deviation within slates; it hardly matters beside many picks
 ITERATIONS = 25
 Series = Literal["raters", "picks"]
+POINTLIKE = 1e-2  # standard deviation of a mode over the ring's radius, under which its samples are an item
+LEAST_OTHERS = 20  # samples of all other items, so that their odds can be told
 
 
 def drift_tests(slates: Slates, x: np.ndarray, shown: np.ndarray, at: np.ndarray, seed: int = 0) -> list[DriftEvidence]:
@@ -172,3 +182,83 @@ def study_drift(store: Store, config: StudyConfig) -> list[DriftEvidence]:
     x = np.array([values[id_] for id_, row in zip(ids, rows, strict=True) if row], dtype=np.float64)
     best = Slates(slates.sizes, slates.picked, slates.raters)
     return drift_tests(best, x, log.items["t"][rows], log.answers["t"][counted])
+
+
+def coevolution(
+    config: StudyConfig, generations: Sequence[Generation], rows: Sequence[GenerationEvidence]
+) -> Coevolution | None:
+    """The way of a simulated user's taste, and the lock-in on an item; None where tastes stay.
+
+    The bound is of finitely many items, in a loop of picks alone whose generator copies them: modes that are points.
+
+    Args:
+        config: the study's.
+        generations: as stored, those that were measured.
+        rows: the evidence on them.
+
+    Source: arXiv 2610.09415, as in theory.md, section 6.
+    """
+    user = FollowingUser.of(config)
+    if user is None or not rows or not all(generation.measurements.taste for generation in generations):
+        return None
+    tastes = np.array([generation.measurements.taste for generation in generations[: len(rows)]])
+    turns = np.degrees(np.arccos(np.clip(tastes @ tastes[0], -1, 1)))
+    steps = [
+        TasteStep(t=t, taste=taste.tolist(), turned=float(turn))
+        for t, (taste, turn) in enumerate(zip(tastes, turns, strict=True))
+    ]
+    data, k = config.data, config.curation.k
+    are_items = data.dataset == "gaussians" and data.std <= POINTLIKE * data.radius and data.modes > 1
+    if not (are_items and config.network.kind == "resample" and config.policy.is_pure and not config.curation.lapse):
+        sentence = f"The taste of the simulated user has turned by {turns[-1]:.1f} degrees since generation 0."
+        return Coevolution(beta=user.beta, steps=steps, verdict="not applicable", sentence=sentence)
+    leads = tastes @ (ring(data) / data.radius).T
+    item, by_lead = int(leads[0].argmax()), np.sort(leads[0])
+    margin = float(by_lead[-1] - by_lead[-2])
+    others = np.delete(leads, item, axis=1).max(axis=1)
+    bound = lock_in_bound(k, user.scale * data.radius, margin / 2)
+    logs, predicted, variance, last = [], [], 0.0, 0.0
+    for t, row in enumerate(rows):
+        share, n = row.measured.class_shares[item].value, row.n_evaluated
+        steps[t] = steps[t].model_copy(update={"share": share})
+        before = rows[t - 1].measured.class_shares[item].value if t else 0.0
+        if not t or len(logs) < t - 1 or n * (1 - share) < LEAST_OTHERS or not 0 < before < 1:
+            continue
+        if leads[t - 1, item] - others[t - 1] < margin / 2:  # the bound says nothing from here on
+            continue
+        of_picks = 1 / (generations[t].n_curated * share * (1 - share))
+        measured = 1 / (n * share * (1 - share)), 1 / (n * before * (1 - before))
+        logs.append(log_odds(share) - log_odds(before))
+        ideal = row.predicted.class_shares[item].value if row.predicted else share
+        predicted.append(log_odds(ideal) - log_odds(before))
+        variance += of_picks + (measured[1] if t == 1 else 0.0)
+        rate = rate_of([logs[-1]], of_picks + sum(measured))
+        steps[t] = steps[t].model_copy(update={"rate": rate, "predicted": math.exp(predicted[-1])})
+        last = measured[0]
+    name = generations[0].measurements.class_names[item]
+    if not logs:
+        sentence = f"No generation shows how fast the loop locks in on {name}."
+        return Coevolution(beta=user.beta, steps=steps, item=name, margin=margin, bound=bound, verdict="can't tell",
+                           sentence=sentence)  # fmt: skip
+    mean = rate_of(logs, variance + last)
+    verdict: VerdictWord = "holds" if mean.high <= bound else "fails" if mean.low > bound else "can't tell"
+    ideal = math.exp(float(np.mean(predicted)))
+    sentence = (
+        f"{verdict}: over {len(logs)} generations the odds of all others against {name} became {mean.value:.4g} times "
+        f"as large each ({mean.low:.4g} to {mean.high:.4g}; predicted {ideal:.4g}); by the bound at most {bound:.4g}. "
+        f"The taste has turned by {turns[-1]:.1f} degrees."
+    )
+    return Coevolution(beta=user.beta, steps=steps, item=name, margin=margin, rate=mean, predicted=ideal, bound=bound,
+                       verdict=verdict, sentence=sentence)  # fmt: skip
+
+
+def log_odds(share: float) -> float:
+    """The log-odds of all others against an item of this share."""
+    return math.log1p(-share) - math.log(share)
+
+
+def rate_of(logs: Sequence[float], variance: float) -> Estimate:
+    """The geometric mean of rates, from their logarithms and the variance of the sum of these; 95% on that scale."""
+    value, se = float(np.mean(logs)), math.sqrt(variance) / len(logs)
+    low, high = math.exp(value - 1.96 * se), math.exp(value + 1.96 * se)
+    return Estimate(value=math.exp(value), se=math.exp(value) * se, low=low, high=high)

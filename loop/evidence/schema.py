@@ -427,6 +427,35 @@ class DriftEvidence(Part):
     reason: str = Field(default="", description="why there is no verdict")
 
 
+class TasteStep(Part):
+    """The taste of a simulated user who follows what is shown, and what has become of the item that it liked most."""
+
+    t: int = Field(description="the generation from which is picked by this taste")
+    taste: list[float] = Field(description="its direction, of length 1")
+    turned: float = Field(description="degrees from the first one")
+    share: float | None = Field(default=None, description="of samples that are the item; None where there are no items")
+    rate: Estimate | None = Field(
+        default=None, description="odds of all others against the item over those of the generation before"
+    )
+    predicted: float | None = Field(default=None, description="of the rate, by the exact operator with that taste")
+
+
+class Coevolution(Part):
+    """A loop whose simulated user comes to like what is shown, and how fast it locks in on an item (2610.09415)."""
+
+    beta: float = Field(description="share of the taste that follows, `curation.drift`")
+    steps: list[TasteStep] = Field(description="by generation")
+    item: str = Field(
+        default="", description="that is liked most at first; empty where there are no items, as here ..."
+    )
+    margin: float | None = Field(default=None, description="... by so much, before the scale of the reward")
+    rate: Estimate | None = Field(default=None, description="geometric mean of the rates")
+    predicted: float | None = Field(default=None, description="of the same")
+    bound: float | None = Field(default=None, description="of every rate, lambda_K at half the margin")
+    verdict: VerdictWord = Field(description="whether the others' odds fall as fast as the bound says")
+    sentence: str = Field(description="the verdict in words")
+
+
 class StoppingRule(Part):
     """The end of a study, as it was registered; None where a number was left open."""
 
@@ -462,6 +491,7 @@ class Departure(Part):
 
     kind: DepartureKind = Field(description="from which part of the registration")
     sentence: str = Field(description="what differs, and what was registered")
+    unreached: bool = Field(default=False, description="a number of the stopping rule that a study is still short of")
 
 
 class RegistrationEvidence(Part):
@@ -547,6 +577,9 @@ class Evidence(Part):
     )
     drift: list[DriftEvidence] = Field(
         default=[], description="whether people's tastes moved; in a written report of a study with people alone"
+    )
+    coevolution: Coevolution | None = Field(
+        default=None, description="of a simulated user whose taste follows what is shown; in a written report alone"
     )
     proxy: ProxyEvidence | None = Field(
         default=None, description="the fitted user against people's later picks; in a written report alone"

@@ -305,7 +305,7 @@ def analyse(history: History, quick: bool = False, on_share: OnShare = lambda sh
     on_share(0.6)
     from_start = None
     aim = target(history.config)
-    plain = not history.config.slates.ties and history.config.mix.origin == "data"
+    plain = not (history.config.slates.ties or history.config.curation.drift) and history.config.mix.origin == "data"
     whole = history.own_picks and history.is_simulated and plain
     if evaluations and aim and whole and not quick:
         from_start = prediction.from_start(

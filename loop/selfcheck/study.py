@@ -1,5 +1,6 @@
 """All checks of one study, generation by generation and over the whole."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -22,11 +23,13 @@ from loop.selfcheck.slates import (
     shares,
 )
 from loop.selfcheck.verdicts import Check, Finding, judge
-from loop.user_types import user_types
+from loop.user_types import FollowingUser, user_types
 from model.config import Conditions
 
 PICK_CHECKS = (frequencies, scale, positions)
 TIE_CHECKS = (frequencies, positions)
+MOST_TASTED = 1_000  # samples of a generation's slates whose rewards are worked out again
+TASTE_ROUNDING = 1e-4  # points are stored in single precision
 UNCHECKED = {
     "human": "people, whose reward is unknown",
     "proxy": "the proxy, whose utilities are not the recorded rewards",
@@ -90,6 +93,7 @@ def self_checks(
                 compared, outcome = f"{n:,} picks of {description}", "only their slates are checked"
                 whole.append(Finding("pick frequencies", None, n, compared, outcome))
         whole += type_shares(config, totals.picks, raters)
+        whole += taste_rule(store, config, generations)
         whole.append(disjoint(totals.samples, queries.count_shared_samples(store), totals.again, totals.foreign))
         return judge([*whole, *totals.findings, *counts(store, generations)])
 
@@ -204,6 +208,34 @@ def type_shares(config: StudyConfig, picks: Mapping[int, int], raters: RaterType
         if kind == "sim":
             by_type[type_ or ""] = by_type.get(type_ or "", 0) + n
     return [shares(by_type, declared)] if by_type and {*by_type, *declared} != {""} else []
+
+
+def taste_rule(store: Store, config: StudyConfig, generations: Sequence[Generation]) -> list[Finding]:
+    """Checks that a taste which follows what is shown did so by its rule, and that rewards are by it; else nothing.
+
+    Tastes are worked out again from the samples that generations were measured on, rewards from the points in slates.
+    """
+    user = FollowingUser.of(config)
+    if user is None or not generations:
+        return []
+    drawn, wrong, n = np.array(queries.drawn_samples(store), dtype=np.int64).reshape(-1, 2), [], 0
+    for place, now in enumerate(generations):
+        fresh, taste = store.evaluation(now.t), np.array(now.measurements.taste)
+        if fresh is None or fresh.points is None:
+            continue
+        ideal = user.next_taste(generations[place - 1].measurements.taste, fresh.points) if place else user.first
+        ids = drawn[drawn[:, 0] == now.t, 1][:MOST_TASTED].tolist()
+        rows = queries.samples_by_id(store, ids) if ids else []
+        points = np.array([json.loads(row["point_json"]) for row in rows] or np.empty((0, fresh.points.shape[1])))
+        pairs = [(taste, ideal), (fresh.rewards[-1], user.rewards(ideal, fresh.points))]
+        pairs.append((np.array([row["operative_reward"] for row in rows], dtype=float), user.rewards(ideal, points)))
+        n += len(fresh.labels) + len(rows)
+        if not all(own.shape == by.shape and np.allclose(own, by, rtol=0, atol=TASTE_ROUNDING) for own, by in pairs):
+            wrong.append(str(now.t))
+    outcome = f"not by the declared rule in generation {', '.join(wrong)}" if wrong else "by the declared rule"
+    compared = f"Tastes of the simulated user by generation, and {n:,} rewards by them"
+    meaning = "Picks were made by another taste than curation.drift and what was shown lead to."
+    return [Finding("taste", None, n, compared, outcome, meaning, broken=bool(wrong))]
 
 
 def finite_draws(

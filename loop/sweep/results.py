@@ -1,6 +1,7 @@
 """Doses and responses: the measurements of each combination of a sweep at the last generation, over its seeds.
 
-Beside its controls, too: the gain beyond that of the same loop without choice, or with a generator that copies.
+Beside its controls, too: the gain beyond that of the same loop without choice, or with a generator that copies. Of a
+sweep over adversaries, the diagram of where they turn improvement around.
 """
 
 import math
@@ -10,13 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import t as student_t
 
 from data.measurements import LanguageFigures, Mean
 from loop.evidence.schema import Estimate, Evidence
 from loop.evidence.study import evidence_of
 from loop.study import Study
-from loop.sweep.grid import CONTROLS, Cell, combinations, controlled
+from loop.sweep.grid import CONTROLS, Cell, combinations, controlled, label
+from loop.theory.population import policy_loop
+from loop.user_types import curators
+
+ADVERSARIES, ADVERSARY = "curation.adversarial", "adversary"  # the setting of their share, the table of their reward
+FRONTIER_SAMPLES = 2_000  # of generation 0, on which the exact operator works
 
 LANGUAGE: dict[str, Callable[[LanguageFigures], Mean | None]] = {
     "cross-entropy": lambda by: by.cross_entropy,
@@ -82,6 +90,55 @@ class Contrast:
     beyond: OverSeeds
 
 
+@dataclass(frozen=True, slots=True)
+class PhaseCell:
+    """A share of adversarial picks and an adversary: how far E[r] has moved since generation 0.
+
+    Attributes:
+        adversary: the swept settings of its reward, in words.
+        share: phi, of the picks.
+        covariance: of the true and the adversary's reward over the variance of the true one, in generation 0.
+        seeds: studies.
+        changes: of E[r], the true reward, by generation: the first and the last; intervals are over seeds.
+        predicted: the same from generation 0 by the exact operator; None where unknown.
+    """
+
+    adversary: str
+    share: float
+    covariance: float
+    seeds: int
+    changes: dict[int, OverSeeds]
+    predicted: dict[int, float | None]
+
+    def direction(self, t: int) -> int:
+        """1 where E[r] has risen by generation t, -1 where it has fallen, 0 where the interval holds both."""
+        return int(self.changes[t].low > 0) - int(self.changes[t].high < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseDiagram:
+    """The diagram of where adversaries turn improvement around: measured cells, and the predicted frontier.
+
+    Attributes:
+        cells: in order of the share, then of the covariance.
+        frontier: by generation, pairs of a covariance and the share from which on E[r] falls by the exact operator; of
+            adversaries against whom it never does there are none.
+    """
+
+    cells: list[PhaseCell]
+    frontier: dict[int, list[tuple[float, float]]]
+
+    def words(self, t: int) -> str:
+        """The outcome at generation t, in a sentence."""
+        ways = [cell.direction(t) for cell in self.cells]
+        decided = [(cell, way) for cell, way in zip(self.cells, ways, strict=True) if way]
+        agree = sum((cell.predicted[t] or 0.0) * way > 0 for cell, way in decided)
+        return (
+            f"Adversaries, generation {t}: of {len(ways)} combinations E[r] has risen in {ways.count(1)} and fallen in "
+            f"{ways.count(-1)}, {ways.count(0)} can't be told; {agree} of the {len(decided)} decided as predicted."
+        )
+
+
 def reached(folder: Path, cells: Sequence[Cell], last: int) -> dict[str, Evidence]:
     """The evidence of the studies that have reached generation `last`, by name."""
     evidence = {}
@@ -123,6 +180,87 @@ def contrasts(folder: Path, cells: Sequence[Cell], last: int) -> list[Contrast]:
             name = group[0].name.rpartition(",")[0]
             rows.append(Contrast(name, control, len(gains), own, its, over_seeds(beyond)))
     return rows
+
+
+def phase_diagram(folder: Path, cells: Sequence[Cell], last: int) -> PhaseDiagram | None:
+    """The diagram of a sweep over the share of adversaries and over their reward; None where it is another sweep.
+
+    Source: Wei and Zhang 2025 (arXiv 2505.09768), whose condition is on the covariance of the true and the operative
+    reward, `(1 - phi) Var[r] + phi Cov[r, r~] > 0`; the frontier here is exact for any K and scale.
+    """
+    keys = list(cells[0].values)
+    tables = {key.partition(".")[0] for key in keys if key != ADVERSARIES}
+    if ADVERSARIES not in keys or tables != {ADVERSARY} or cells[0].config.learner.kind != "curate":
+        return None
+    times = sorted({1, last})
+    adversaries: dict[str, list[tuple[float, dict[int, float | None]]]] = {}
+    for cell in cells:  # of every seed the first share that has adversaries
+        name, path = adversary_of(cell), folder / cell.name
+        known = adversaries.setdefault(name, [])
+        if cell.control or not cell.values[ADVERSARIES] or len(known) > cell.config.seed or not path.exists():
+            continue
+        study = Study.open(path)
+        with closing(study.store):
+            first = study.store.evaluation(0)
+            if first is not None and len(study.store.generations()) > last:
+                covariance = np.cov(first.rewards[[0, -1]])
+                known.append((float(covariance[0, 1] / covariance[0, 0]), {t: turning_share(study, t) for t in times}))
+    evidence, rows, frontier = reached(folder, cells, last), [], {t: [] for t in times}
+    for group in combinations(cells):
+        studies = [evidence[cell.name] for cell in group if cell.name in evidence]
+        name = adversary_of(group[0])
+        if not group[0].control and studies and adversaries[name]:
+            covariance, share = _mean([x for x, _ in adversaries[name]]), float(group[0].values[ADVERSARIES])
+            moved = {t: [change_of(study, t) for study in studies] for t in times}
+            changes = {t: over_seeds([measured for measured, _ in pairs]) for t, pairs in moved.items()}
+            predicted = {t: _mean([x for _, x in pairs if x is not None]) for t, pairs in moved.items()}
+            rows.append(PhaseCell(name, share, covariance or 0.0, len(studies), changes, predicted))
+    for known in filter(None, adversaries.values()):
+        for t in times:
+            shares = [share for _, by_time in known if (share := by_time[t]) is not None]
+            if len(shares) == len(known):
+                frontier[t].append((_mean([x for x, _ in known]), _mean(shares)))
+    ordered = {t: sorted(points) for t, points in frontier.items()}
+    return PhaseDiagram(sorted(rows, key=lambda row: (row.share, row.covariance)), ordered) if rows else None
+
+
+def adversary_of(cell: Cell) -> str:
+    """The swept settings of the adversary, in words."""
+    named = [f"{key.partition('.')[2]} = {label(value)}" for key, value in cell.values.items() if key != ADVERSARIES]
+    return ", ".join(named)
+
+
+def change_of(study: Evidence, t: int) -> tuple[Estimate, float | None]:
+    """The change of E[r] since generation 0, measured and predicted from generation 0."""
+    start, end = study.generations[0].measured.mean_reward, study.generations[t]
+    now, predicted = end.measured.mean_reward, end.predicted_from_start
+    measured = Estimate.of(now.value - start.value, math.hypot(now.se, start.se))
+    return measured, predicted.mean_reward.value - start.value if predicted else None
+
+
+def turning_share(study: Study, t: int) -> float | None:
+    """The share of adversaries at which E[r] stays until generation t what it was at first; None where none does so.
+
+    By the exact operator, from a study's generation 0; below that share E[r] rises.
+    """
+    config, first, real = study.config, study.store.evaluation(0), study.store.evaluation(None)
+    assert first is not None
+    rewards, n = first.rewards[:, :FRONTIER_SAMPLES], min(FRONTIER_SAMPLES, first.rewards.shape[1])
+    p0 = np.full(n, 1 / n)
+    p_ref = np.zeros(n)
+    if config.policy.uses_real and real is not None:
+        more = real.rewards[:, :FRONTIER_SAMPLES]
+        rewards, m = np.concatenate([rewards, more], axis=1), more.shape[1]
+        p0, p_ref = np.concatenate([p0, np.zeros(m)]), np.concatenate([p_ref, np.full(m, 1 / m)])
+    sizes = [generation.n_curated for generation in study.store.generations()[1 : t + 1]]
+
+    def change(share: float) -> float:
+        curation = config.curation.model_copy(update={"adversarial": max(share, 1e-12)})
+        users = curators(config.model_copy(update={"curation": curation}))
+        laws = policy_loop(rewards[1:], p0, p_ref, config.policy, users, t, len(study.real), sizes)
+        return float(rewards[0] @ (laws[t] - laws[0]))
+
+    return float(brentq(change, 0, 1, xtol=1e-4)) if change(0) > 0 > change(1) else None  # pyright: ignore
 
 
 def gain_of(study: Evidence, last: int) -> Estimate:

@@ -66,12 +66,8 @@ class CoevolvingModel:
         return directions[order], taste
 
     def bound(self, margin: float) -> float:
-        """The rate `lambda_K(margin)`: the winner's odds against the others grow by at least its inverse in a round.
-
-        `1 - (1 - e^{-tau margin}) (K - 1) / (e^{2 tau} + K - 1)`, where the winner leads by `margin` at least.
-        """
-        share = 1.0 if self.k == "inf" else (self.k - 1) / (np.exp(2 * self.tau) + self.k - 1)
-        return float(1 - (1 - np.exp(-self.tau * margin)) * share)
+        """`lock_in_bound` where the winner leads by `margin`."""
+        return lock_in_bound(self.k, self.tau, margin)
 
     def limit(self, directions: np.ndarray) -> float:
         """The rate at which the others fade at last: the taste is then the winner's direction (C2's tail ratio).
@@ -81,6 +77,17 @@ class CoevolvingModel:
         lead = 1 - float(np.max(directions[1:] @ directions[0]))
         fade = np.exp(-self.tau * lead)
         return float(fade) if self.k == "inf" else float(self.k * fade / (self.k - 1 + fade))
+
+
+def lock_in_bound(k: K, tau: float, margin: float) -> float:
+    """The rate `lambda_K(margin)`: the winner's odds against the others grow by at least its inverse in a round.
+
+    `1 - (1 - e^{-tau margin}) (K - 1) / (e^{2 tau} + K - 1)`, where the winner leads by `margin` at least.
+
+    Source: arXiv 2610.09415, as in theory.md, section 6.
+    """
+    share = 1.0 if k == "inf" else (k - 1) / (math.exp(min(2 * tau, 700.0)) + k - 1)
+    return 1 - (1 - math.exp(-tau * margin)) * share
 
 
 @dataclass(frozen=True, slots=True)

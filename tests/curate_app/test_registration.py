@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.panels import panels
+from curate_app.commands.status import status_of
 from curate_app.report.files import write_report
 from data.records import Pick
 from loop import registration
-from loop.registration import stored
+from loop.registration import analysis_files, standing_words, stored
 from loop.study import Study, configure
 from tests.curate_app.command_line import Done, curate
 
@@ -132,9 +135,12 @@ def test_fewer_and_more_people_and_picks_than_registered_are_departures_and_as_m
     fewer = departures(crowd)
     assert ("stopping rule", "2 picks, fewer than the 4 registered.") in fewer
     assert ("stopping rule", "1 raters, fewer than the 2 registered.") in fewer and len(fewer) == 2
+    assert "departures so far: 0" in standing_words(crowd)  # the study is under way
     come(crowd, "bob", 2)
     assert departures(crowd) == []
     come(crowd, "eve", 1)
+    assert status_of(crowd)["registration"] == standing_words(crowd)
+    assert "departures so far: 2" in panels(crowd, CrowdCounts(crowd)).head
     assert {sentence.split(",")[1].split()[0] for _, sentence in departures(crowd)} == {"more"}
 
 
@@ -142,3 +148,10 @@ def test_other_exclusions_than_registered_are_departures(crowd: Study):
     setting(crowd.path, 'exclude_picks = ["too_fast"]', "exclude_picks = []")
     kinds = [kind for kind, _ in departures(Study.open(crowd.path))]
     assert kinds.count("exclusions") == 1 and "settings" not in kinds
+
+
+def test_the_hash_of_the_analysis_is_of_what_the_verdicts_follow_from_alone():
+    modules = analysis_files()
+    assert {"loop.evidence.claims", "loop.evidence.people", "loop.analysis.logit", "loop.theory.bounds"} <= set(modules)
+    assert {"model.luce", "loop.policy", "loop.user_types"} <= set(modules)
+    assert not {"loop.theory.toy_tokens", "loop.analysis.plan", "loop.analysis.report", "loop.config"} & set(modules)

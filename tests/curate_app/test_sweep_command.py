@@ -10,15 +10,16 @@ from xml.etree import ElementTree
 import pytest
 
 from curate_app.commands.status import status_of
-from curate_app.commands.sweep import COPYING, Work, run_sweep
+from curate_app.commands.sweep import COPYING, Work, phase_values, run_sweep
 from curate_app.console import PHASES
-from curate_app.plots.figures import places_on_axis, svg_markup, sweep_figures, swept_settings
+from curate_app.plots.figures import phase_figures, places_on_axis, svg_markup, sweep_figures, swept_settings
 from data.images import decode_png
 from loop.evidence.schema import Estimate
+from loop.simulate import simulate
 from loop.study import ERRORS, Study, faults
 from loop.sweep import run as running
 from loop.sweep.grid import Sweep, label, read, requested_sweep, write
-from loop.sweep.results import OverSeeds, Response
+from loop.sweep.results import OverSeeds, Response, phase_diagram
 from loop.sweep.run import Ended, Standing, Step
 from tests.curate_app.command_line import curate
 
@@ -189,3 +190,30 @@ def test_controls_are_compared_with_each_combination_in_json_and_in_the_report(t
     html, plain = (tmp_path / "s" / f"report.{kind}" for kind in ("html", "json"))
     assert "Gain of E[w] beside that of the controls" in html.read_text()
     assert [row["control"] for row in json.loads(plain.read_text())["controls"]] == ["K = 1", "resampler"]
+
+
+def test_adversaries_turn_improvement_around_where_the_exact_operator_says(tmp_path: Path):
+    settings = (
+        "network.kind=gaussian", "data.n=500", "curation.picks=1000", "evaluation.samples=500", "reward.kind=linear",
+        "reward.center=[1,0]", "reward.gamma=1", "adversary.kind=linear", "adversary.gamma=1",
+    )  # fmt: skip
+    grid = {"curation.adversarial": [0.0, 0.9], "adversary.center": [[-1, 0], [1, 0.2]]}
+    cells = Sweep("moons", grid, 1, settings, generations=1).cells()
+    for cell in cells:
+        with closing(Study.create(tmp_path / cell.name, cell.config).store):
+            pass
+        study = Study.open(tmp_path / cell.name)
+        simulate(study, 1, lambda phase, done, total: None)
+        study.store.close()
+    diagram = phase_diagram(tmp_path, cells, 1)
+    assert diagram is not None
+    # of two that stand face to face the opposite user picks as often the other: half of such users, and nothing moves
+    assert diagram.frontier == {1: [pytest.approx((-1, 0.5), abs=1e-3)]}
+    ways = {(cell.share, round(cell.covariance)): cell.direction(1) for cell in diagram.cells}
+    assert ways == {(0, -1): 1, (0, 1): 1, (0.9, -1): -1, (0.9, 1): 1}
+    assert "risen in 3 and fallen in 1, 0 can't be told; 4 of the 4 decided as predicted" in diagram.words(1)
+    svg, png = phase_figures(tmp_path, diagram)
+    assert ElementTree.fromstring(svg.read_bytes()).tag.endswith("svg") and decode_png(png.read_bytes()).shape[2] >= 3
+    values = json.loads(json.dumps(phase_values(diagram), allow_nan=False))
+    assert len(values["cells"]) == 4 and [row["t"] for row in values["frontier"]] == [1]
+    assert phase_diagram(tmp_path, Sweep("moons", {"curation.k": [2]}, 1, settings).cells(), 1) is None
