@@ -77,13 +77,13 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         events, controls = store.events(newest=EVENTS_READ), control_state(store)
         samples = store.status(SAMPLES)
         alarmed = store.status("flags").get("alarmed", [])
-        remarks = [("alarm", sentence) for sentence in alarms(store, alarmed)]
+    sources = [source.words for source in study.sources]
+    audits = bool(sources)
+    remarks = [("alarm", sentence) for sentence in alarms(store, alarmed, audits)]
     if worker["phase"] == "absent":
         remarks.append(("reason", SAY["worker_gone"].format(path=study.path)))
     if controls.stopped:
         remarks.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
-    sources = [source.words for source in study.sources]
-    audits = bool(sources)
     if counts.share < 1:
         remarks.append(("reason", SAY["counting"].format(share=f"{counts.share:.0%}")))
     summary = ""
@@ -93,7 +93,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
     return Panels(
         head=head_panel(study, generations, worker, counts, progress, controls, alarmed, sources),
         notes=notes_panel(remarks),
-        crowd=crowd_panel(study.config, counts, alarmed),
+        crowd=crowd_panel(study.config, counts, alarmed, audits),
         curves=render(
             "admin_curves.html",
             text=SAY,
@@ -102,7 +102,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
             until=len(evidence.generations) - 1 if evidence else 0,
         ),
         timeline=audit_table(sources, counts.rates) if audits else timeline(generations, counts.rates),
-        sheets=sheets(generations, samples),
+        sheets=sheets(generations, samples, sources),
         events=render("admin_events.html", text=SAY, events=shown_events(events)),
         controls=controls,
         worker_absent=worker["phase"] == "absent",
@@ -155,7 +155,7 @@ def head_panel(
             audit_going(study.config, counts, controls)
             if sources
             else going(study, worker, counts, progress, controls),
-            stuck(worker, counts, alarmed, controls),
+            stuck(worker, counts, alarmed, controls, bool(sources)),
             best(sources, counts) if sources else follows(generations, counts),
         ],
         numbers=numbers,
@@ -217,12 +217,14 @@ def going(study: Study, worker: dict[str, Any], counts: Counts, progress: Progre
     )
 
 
-def stuck(worker: dict[str, Any], counts: Counts, alarmed: Sequence[str], controls: Controls) -> Tile:
+def stuck(
+    worker: dict[str, Any], counts: Counts, alarmed: Sequence[str], controls: Controls, audits: bool = False
+) -> Tile:
     """Is anyone stuck? The raters at work, and whatever keeps them or the worker from going on."""
     here, recent = counts.people.at_work, sum(counts.minutes[-RECENT_MIN:])
     troubles = []
     if worker["phase"] == "absent":
-        troubles.append(SAY["stuck_worker"])
+        troubles.append(SAY["stuck_worker_audit" if audits else "stuck_worker"])
     if alarmed:
         troubles.append(SAY["stuck_flags"].format(flags=SAY["and"].join(SAY["flags"][flag] for flag in alarmed)))
     if here and not recent and not controls.stopped:
@@ -315,14 +317,14 @@ def notes_panel(remarks: Sequence[tuple[str, str]]) -> str:
     return render("admin_notes.html", notes=remarks)
 
 
-def alarms(store: Store, alarmed: Sequence[str]) -> list[str]:
+def alarms(store: Store, alarmed: Sequence[str], audits: bool = False) -> list[str]:
     """A sentence for each flag whose rate has jumped and hasn't come down since."""
     if not alarmed:
         return []
     events = store.events(kinds=("flag_rate_jumped",), newest=50)
     latest = {event["detail"]["flag"]: event["detail"] for event in events}
     return [
-        SAY["alarm"].format(
+        SAY["alarm_audit" if audits else "alarm"].format(
             flag=SAY["flags"][flag], rate=f"{latest[flag]['rate']:.0%}", before=f"{latest[flag]['before']:.0%}"
         )
         for flag in alarmed
@@ -330,8 +332,11 @@ def alarms(store: Store, alarmed: Sequence[str]) -> list[str]:
     ]
 
 
-def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> str:
-    """Picks per minute, steps and flags, with the flags whose rate has jumped; empty where no person ever came."""
+def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str], audits: bool = False) -> str:
+    """Picks per minute, steps and flags, with the flags whose rate has jumped; empty where no person ever came.
+
+    An audit of several studies (`audits`) trains on nothing, so that nothing is left out of it either.
+    """
     funnel, quality, exits = counts.people.funnel, config.quality, ("declined", "failed", "withdrawn")
     if not funnel["arrived"]:
         return ""
@@ -341,7 +346,7 @@ def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> 
             "picks": counts.flags[flag] if flag != "one_position" else None,
             "sessions": counts.people.flagged.get(flag, 0),
             "alarmed": flag in alarmed,
-            "left_out": flag in (*quality.exclude_picks, *quality.exclude_raters),
+            "left_out": not audits and flag in (*quality.exclude_picks, *quality.exclude_raters),
         }
         for flag in FLAGS
     ]
@@ -351,6 +356,7 @@ def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> 
         for key, excluded in (("rule_picks", quality.exclude_picks), ("rule_raters", quality.exclude_raters))
         if excluded
     ]
+    rule = SAY["rule_none"] if not left_out else SAY["rule"].format(parts=SAY["and"].join(left_out))
     return render(
         "admin_crowd.html",
         text=SAY,
@@ -361,7 +367,7 @@ def crowd_panel(config: StudyConfig, counts: Counts, alarmed: Sequence[str]) -> 
             *([(SAY["exits"]["silent"], silent)] if config.journey.picks and silent > 0 else []),
         ],
         flags=flags,
-        rule=SAY["rule"].format(parts=SAY["and"].join(left_out)) if left_out else SAY["rule_none"],
+        rule=SAY["rule_audit"] if audits else rule,
     )
 
 
@@ -534,22 +540,33 @@ def win_rate_cell(rate: WinRate) -> dict[str, Any]:
     }
 
 
-def sheets(generations: Sequence[Generation], samples: Mapping[str, Any] | None = None) -> str:
-    """The sample grids with facts about their generations, newest first.
+def sheets(
+    generations: Sequence[Generation], samples: Mapping[str, Any] | None = None, sources: Sequence[str] = ()
+) -> str:
+    """The sample grids with facts about their generations, newest first; those of an audit in the studies' order.
 
     Args:
         generations: published.
         samples: of generation 0 in training: the picture's sha256, the step and the steps in all; shown until then.
+        sources: the studies of an audit, whose generators these generations are.
     """
     shown: list[dict[str, Any]] = []
     if samples and not generations:
         step = SAY["fact_step_of"].format(step=f"{samples['step']:,}", steps=f"{samples['steps']:,}")
         facts = [(SAY["fact_step"], step)]
         shown.append(
-            {"t": 0, "image": samples["sha256"], "points": False, "facts": facts, "texts": (), "copying": False}
+            {
+                "title": "t = 0",
+                "alt": SAY["sheet_alt"].format(t=0),
+                "image": samples["sha256"],
+                "points": False,
+                "facts": facts,
+                "texts": (),
+                "copying": False,
+            }
         )
-    for generation in reversed(generations):
-        measurements = generation.measurements
+    for generation in generations if sources else reversed(generations):
+        measurements, t = generation.measurements, generation.t
         ratio, by = measurements.nn_ratio, measurements.language
         last = [(SAY["fact_ratio"], "–" if ratio is None else f"{ratio:.2f}")]
         if by:
@@ -557,20 +574,22 @@ def sheets(generations: Sequence[Generation], samples: Mapping[str, Any] | None 
             last = [(SAY["fact_perplexity"], perplexity), (SAY["fact_rare"], f"{by.rare_share.value:.1%}")]
         shown.append(
             {
-                "t": generation.t,
+                "title": sources[t] if sources else f"t = {t}",
+                "alt": SAY["sheet_alt_audit"].format(name=sources[t]) if sources else SAY["sheet_alt"].format(t=t),
                 "image": measurements.grid_sha256,
                 "points": measurements.grid_columns is None,
                 "facts": [
                     (SAY["fact_real"], f"{generation.n_real:,}"),
                     (SAY["fact_curated"], picks_by_kind(generation)),
-                    (SAY["fact_policy"], pretty(generation.policy)),
+                    *([] if sources else [(SAY["fact_policy"], pretty(generation.policy))]),
                     *last,
                 ],
                 "texts": by.examples if by else (),
                 "copying": ratio is not None and ratio < COPYING,
             }
         )
-    return render("admin_sheets.html", text=SAY, sheets=shown)
+    label = SAY["sheets_label_audit" if sources else "sheets_label"]
+    return render("admin_sheets.html", text=SAY, label=label, sheets=shown)
 
 
 def picks_by_kind(generation: Generation) -> str:

@@ -128,6 +128,8 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
     """Time, load, losses and flags of a rehearsal, and the stated tastes beside what a fit recovers."""
     import numpy as np
 
+    from loop.raters.quality import count_flags
+
     rows = study.store.rows(  # not the proxy's picks, which the worker adds
         "SELECT slate_id, outcome, position, worst FROM pick JOIN session ON session.id = pick.session_id "
         "JOIN rater ON rater.id = session.rater_id WHERE undone_at IS NULL AND rater.kind = 'human'"
@@ -148,6 +150,7 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
         "waits": done.waits,
         "faults": dict(done.faults),
         "seconds": seconds,
+        "flags": count_flags(study.store, study.config.quality),
         "recovered": recovered(study, weights),
     }
 
@@ -219,6 +222,10 @@ def print_summary(result: dict[str, Any]) -> None:
     for kind, times in result["seconds"].items():
         table.add_row(kind, f"{times['n']:,}", f"{times['p50']:.3f}", f"{times['p95']:.3f}")
     out.print(table)
+    flags = ", ".join(
+        f"{flag.replace('_', ' ')} {n['answers']:,} and {n['sessions']:,}" for flag, n in result["flags"].items()
+    )
+    out.print(f"Flags, of answers and of sessions: {flags}." if flags else "No answer is flagged.", highlight=False)
     if isinstance(result["recovered"], str):
         out.print(f"No fit: {result['recovered']}", highlight=False)
         return
@@ -231,4 +238,4 @@ def print_summary(result: dict[str, Any]) -> None:
         stated, fitted, low, high = (f"{value:.2f}" if abs(value) < ENDLESS else f"{value:.0e}" for value in values)
         table.add_row(row["name"], stated, fitted, f"{low} to {high}", "" if inside else "outside")
     out.print(table)
-    out.print("Lapses and fatigue pull fitted weights toward 0. `curate fit` and /admin show flags.", highlight=False)
+    out.print("Lapses and fatigue pull fitted weights toward 0.", highlight=False)

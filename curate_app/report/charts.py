@@ -436,11 +436,7 @@ def share_of(generation: GenerationEvidence, label: int) -> float:
 
 def with_error(estimate: Estimate) -> str:
     """A value with the half of its 95% interval, both to the same decimal."""
-    half = 1.96 * estimate.se
-    if not half > 1e-12:
-        return number(estimate.value)
-    decimals = max(0, 1 - math.floor(math.log10(half)))
-    return f"{estimate.value:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", "−")
+    return str(estimate).replace("-", "−") if estimate.se > 1e-12 else number(estimate.value)
 
 
 def predictions(

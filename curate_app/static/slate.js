@@ -3,6 +3,8 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 const LARGEST_REM = 60;
 const MEASURE_REM = 38; // of a text's card; lines over that are hard to read
 const LEAST = 44; // pixels, for a finger
+const NARROWEST_REM = 14; // of a text's card
+const LARGER = [2.2, 1.8, 1.5, 1.25, 1]; // of a text's type: the largest that leaves every text of the slate in view
 const ROUNDING = 2; // pixels by which a card may come out wider than its parts
 const RAGGED = 0.12; // how much a last row that isn't full counts against a grid
 
@@ -108,14 +110,26 @@ export function arrange(group, { columns, width, height, gap, pad }) {
   const most = LARGEST_REM * rem();
   const images = [...group.querySelectorAll("img")];
   const cards = [...group.children].filter((card) => card.matches("div"));
-  const wide = Math.max(LEAST, Math.min(width, cards.length ? MEASURE_REM * rem() : most));
-  for (const card of cards) Object.assign(card.style, { width: `${wide + pad}px`, height: "auto", maxHeight: `${Math.max(LEAST, height) + pad}px` });
-  const high = Math.max(0, ...cards.map((card) => card.offsetHeight));
-  for (const card of cards) card.style.height = `${high}px`;
+  const wide = cards.length ? arrangeTexts(group, cards, Math.max(LEAST, Math.min(width, MEASURE_REM * rem())) + pad, Math.max(LEAST, height) + pad) - pad : 0;
   const sizes = images.map((image) => fit(image, Math.max(LEAST, Math.min(width, most)), Math.max(LEAST, Math.min(height, most))));
   const widest = cards.length ? wide : Math.max(...sizes);
   // Room for exactly that many in a row; the rest of the last row stands in the middle.
   group.style.maxWidth = `${Math.ceil(columns * (Math.max(LEAST, widest + pad) + gap) - gap) + 1}px`;
+}
+
+// Texts in the largest type that fits, on cards as wide as the widest needs and as high as the highest; gives the width.
+function arrangeTexts(group, cards, width, height) {
+  let across = width;
+  for (const larger of LARGER) {
+    group.closest(".rater").style.setProperty("--larger", larger);
+    for (const card of cards) Object.assign(card.style, { width: "max-content", height: "auto", maxWidth: `${width}px`, maxHeight: `${height}px` });
+    across = Math.min(width, Math.max(NARROWEST_REM * rem(), ...cards.map((card) => Math.ceil(card.getBoundingClientRect().width) + 1)));
+    for (const card of cards) card.style.width = `${across}px`;
+    if (cards.every((card) => card.scrollHeight <= card.clientHeight)) break;
+  }
+  const high = Math.max(...cards.map((card) => card.offsetHeight));
+  for (const card of cards) card.style.height = `${high}px`;
+  return across;
 }
 
 // Gives an image the size that fills a room, and says how wide it became.

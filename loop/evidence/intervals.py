@@ -40,7 +40,12 @@ class Estimate(Part):
         return cls(value=value, se=se, low=value - Z95 * se, high=value + Z95 * se)
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {1.96 * self.se:.2g}"
+        """The value with the half of its 95% interval, both to the same decimal."""
+        half = 1.96 * self.se
+        if not 1e-12 < half < math.inf:
+            return f"{self.value:.4g} ± {half:.2g}"
+        decimals = max(0, 1 - math.floor(math.log10(half)))
+        return f"{self.value:,.{decimals}f} ± {half:,.{decimals}f}"
 
 
 def comparisons(latest: int, foreign: Collection[int] = ()) -> list[tuple[int, int]]:

@@ -87,6 +87,16 @@ def refresh(store: Store, quality: QualityConfig) -> int:
     return len(sessions)
 
 
+def count_flags(store: Store, quality: QualityConfig) -> dict[Flag, dict[str, int]]:
+    """People's answers and sessions with each flag, of those that there are; judged from the whole log as it stands."""
+    answers = list(queries.session_answers(store, queries.answered_sessions(store, 0)))
+    picks = Counter(flag for row in answers for flag in answer_flags(quality, row))
+    sessions = Counter(flag for _, flags in judged(quality, answers)[1] for flag in flags)
+    return {
+        flag: {"answers": picks[flag], "sessions": sessions[flag]} for flag in FLAGS if picks[flag] or sessions[flag]
+    }
+
+
 def jumps(recent: Sequence[Mapping[str, bool]]) -> dict[str, tuple[float, float]]:
     """Flags that became more frequent than chance and a tenth: the rate of the latest answers, and the one before.
 

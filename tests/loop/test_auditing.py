@@ -263,6 +263,9 @@ def test_the_researchers_page_says_who_is_ahead_and_by_how_much(audit: Study):
     assert shown.timeline.count("wins") == 3 and shown.timeline.count("loses") == 3
     assert "<figure>" not in shown.curves and "People preferred C, generation 1 to all others." in shown.curves
     assert not shown.trains
+    assert "train" not in shown.crowd and "All answers count in the win rates." in shown.crowd
+    titles = re.findall(r"<h3>([^<]*)", shown.sheets)
+    assert titles == ["A, generation 1", "B, generation 1", "C, generation 1"] and "policy" not in shown.sheets
 
 
 def test_an_interrupted_audit_leaves_nothing_behind(studies: list[Path], tmp_path: Path):

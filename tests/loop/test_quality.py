@@ -8,7 +8,7 @@ import pytest
 from data.records import Pick
 from data.store import Store, queries
 from loop.config import QualityConfig
-from loop.raters.quality import answer_flags, jumps, refresh, session_flags
+from loop.raters.quality import answer_flags, count_flags, jumps, refresh, session_flags
 
 QUALITY = QualityConfig(least_answers=4, consistency_repeats=2)
 
@@ -101,6 +101,13 @@ def test_flags_are_written_and_can_be_computed_again(answered: Store):
         db.conn.execute("DELETE FROM status WHERE key = 'flags'")
     refresh(answered, QUALITY)
     assert flags(answered) == first
+
+
+def test_flags_are_counted_from_the_log_whether_written_or_not(answered: Store):
+    counts = {"too_fast": {"answers": 6, "sessions": 1}, "one_position": {"answers": 0, "sessions": 1}}
+    assert count_flags(answered, QUALITY) == counts
+    refresh(answered, QUALITY)
+    assert count_flags(answered, QUALITY) == counts
 
 
 def test_other_thresholds_judge_everyone_again(answered: Store):
