@@ -33,11 +33,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PeopleCounts:
-    """Counts of people: by the step they reached, with a pick that isn't practice, at work now, and by flag."""
+    """Counts of people.
+
+    Attributes:
+        funnel: by the step they reached.
+        picked: with a pick that isn't practice.
+        at_work: at work now.
+        settled: of these, who have been here for two minutes.
+        flagged: by flag.
+    """
 
     funnel: dict[str, int]
     picked: int
     at_work: int
+    settled: int
     flagged: dict[str, int]
 
 
@@ -142,6 +151,7 @@ class CrowdCounts:
                 queries.funnel(store),
                 queries.count_people_who_picked(store),
                 queries.count_people_at_work(store, AT_WORK_S),
+                queries.count_people_at_work(store, AT_WORK_S, AT_WORK_S),
                 queries.flagged_sessions(store),
             )
         )

@@ -227,9 +227,10 @@ def stuck(
         troubles.append(SAY["stuck_worker_audit" if audits else "stuck_worker"])
     if alarmed:
         troubles.append(SAY["stuck_flags"].format(flags=SAY["and"].join(SAY["flags"][flag] for flag in alarmed)))
-    if here and not recent and not controls.stopped:
+    if counts.people.settled and not recent and not controls.stopped:
         troubles.append(SAY["stuck_silent"].format(n=RECENT_MIN))
-    sentence = " ".join(troubles) or SAY["stuck_no" if here else "stuck_nobody"]
+    fine = "stuck_nobody" if not here else "stuck_no" if recent else "stuck_new"
+    sentence = " ".join(troubles) or SAY[fine]
     return Tile(SAY["stuck"], "bad" if troubles else "good" * bool(here), SAY["number_now"], f"{here:,}", sentence)
 
 

@@ -335,17 +335,20 @@ def human_sessions(store: Connection, lease_s: float) -> list[dict[str, Any]]:
     )
 
 
-def count_people_at_work(store: Connection, within_s: float) -> int:
-    """The number of people who came, got a slate or answered within the last seconds, and haven't left since."""
+def count_people_at_work(store: Connection, within_s: float, here_s: float = 0.0) -> int:
+    """The number of people who came, got a slate or answered within the last seconds, and haven't left since.
+
+    Of those alone who came at least `here_s` seconds ago.
+    """
     moment = timestamp(-within_s)
     return store.value(
         """SELECT count(DISTINCT rater_id) FROM session JOIN rater ON rater.id = rater_id
         WHERE kind = 'human' AND finished_at IS NULL AND failed_at IS NULL AND withdrawn_at IS NULL
-        AND session.id IN (
+        AND (:here_s = 0 OR session.created_at <= :came) AND session.id IN (
             SELECT session_id FROM pick WHERE id > :since
             UNION SELECT leased_to FROM slate WHERE lease_until IS NOT NULL AND served_at > :moment
             UNION SELECT id FROM session WHERE created_at > :moment)""",
-        {"since": pick_before(store, moment), "moment": moment},
+        {"since": pick_before(store, moment), "moment": moment, "here_s": here_s, "came": timestamp(-here_s)},
     )
 
 

@@ -75,6 +75,15 @@ def test_the_rule_on_flags_is_said(make_study, settings: tuple[str, ...], rule: 
     assert rule in crowd_panel(study.config, counts, [])
 
 
+def test_whoever_has_just_come_is_not_stuck_and_whoever_never_picks_is(study: Study):
+    study.store.add_session("ann", study.store.add_rater("human"))
+    assert SAY["stuck_new"] in panels(study, CrowdCounts(study)).head
+    with study.store.write() as db:
+        db.conn.execute("UPDATE session SET created_at = '2026-11-21T08:00:00.000Z'")
+    study.store.lease("ann", ("curation",), 0, 600)
+    assert SAY["stuck_silent"].format(n=10) in panels(study, CrowdCounts(study)).head
+
+
 def test_without_people_there_is_no_panel_of_them(study: Study):
     assert panels(study, CrowdCounts(study)).crowd == ""
 

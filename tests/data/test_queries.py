@@ -90,6 +90,7 @@ def test_at_work_is_who_answered_came_or_looks_at_a_slate(busy: Store, fill: Cal
     answer(busy, "bob", 1)
     busy.add_session("new", busy.add_rater("human"))
     assert queries.count_people_at_work(busy, 120) == 3
+    assert queries.count_people_at_work(busy, 120, 120) == 2  # all but the new one
     for leave in (
         lambda: busy.reach("bob", "finished"),
         lambda: busy.withdraw("ann"),
