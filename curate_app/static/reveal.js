@@ -20,7 +20,7 @@ export function fitSheets(section) {
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
   const columns = style.gridTemplateColumns.split(" ").length;
   const room = Math.min((sheets.clientWidth - gap * (columns - 1)) / columns, LARGEST_REM * rem);
-  const alone = columns === 2 ? Math.min(sheets.clientWidth, LARGEST_REM * rem) : room; // on a phone, under the two
+  const alone = columns < 3 ? Math.min(sheets.clientWidth, LARGEST_REM * rem) : room; // on a phone, under the two
   for (const image of sheets.querySelectorAll("img")) fit(image, image.closest(".fade") ? alone : room);
 }
 

@@ -1,7 +1,8 @@
-// An image of the slate at its own size, or the whole of a text, over everything: press and hold it, or Z. Letting go, Escape or Z again closes it.
+// An image of the slate at its own size or more, or the whole of a text, over everything: press and hold it, or Z. Letting go, Escape or Z again closes it.
 import { keyOf } from "./slate.js";
 
 const HOLD_MS = 350; // a shorter press is a pick
+const LARGER = 1.6; // than in the slate, at the least, where the screen has room; an image's own size may be more
 const SLIP = 12; // pixels that a finger may move meanwhile
 
 export class Zoom {
@@ -38,7 +39,8 @@ export class Zoom {
     large.alt = choice.getAttribute("aria-label") ?? "";
     large.draggable = false;
     large.classList.toggle("small", image.classList.contains("small"));
-    const scale = Math.min(innerWidth / image.naturalWidth, innerHeight / image.naturalHeight, Math.max(1, image.width / image.naturalWidth));
+    const enough = Math.max(1, (LARGER * image.width) / image.naturalWidth);
+    const scale = Math.min(innerWidth / image.naturalWidth, innerHeight / image.naturalHeight, enough);
     Object.assign(large.style, { width: `${image.naturalWidth * scale}px`, height: `${image.naturalHeight * scale}px` });
     return large;
   }
