@@ -361,7 +361,7 @@ def proxy_and_people(proxy: ProxyEvidence | None) -> Titled | None:
     ]
     lines = []
     for index, (name, legend, hue, rows) in enumerate(sides):
-        points = [Point(t, e.value, interval=(e.low, e.high)) for t, e in rows]
+        points = [Point(t, e.value, interval=(max(0.0, e.low), min(1.0, e.high))) for t, e in rows]  # a share
         lines.append(Line(name, points, True, "marks", hue, legend, named=False, aside=8.0 * (index - 1)))
     last = proxy.audits[-1]
     spoken = (
@@ -369,7 +369,7 @@ def proxy_and_people(proxy: ProxyEvidence | None) -> Titled | None:
         f"proxy score and won {last.people.value:.0%} by people's choice."
     )
     line = {"reference": 0.5, "reference_name": "indifference"}
-    chart = Chart("share of pairs won against t = 0", spoken, lines, form="{:.0%}".format, **line)
+    chart = Chart("share won against t = 0", spoken, lines, form="{:.0%}".format, **line)
     return Titled("The proxy, and the people it was fitted to", chart, proxy.sentence)
 
 

@@ -115,7 +115,7 @@ def taste_view(taste: TasteEvidence) -> dict[str, Any]:
                 "start": 100 * max(0.0, leaning.low) / most,
                 "length": 100 * (leaning.high - max(0.0, leaning.low)) / most,
                 "value": 100 * leaning.value / most,
-                "figures": f"{leaning.value:.2f} ({leaning.low:.2f} to {leaning.high:.2f})".replace("-", "−"),
+                "figures": f"{leaning.value:z.2f} ({leaning.low:z.2f} to {leaning.high:z.2f})".replace("-", "−"),
             }
             for leaning in shown
         ],
