@@ -18,8 +18,8 @@ function row({ words, value, low, high }, most, language) {
     piece.style.inlineSize = place(to - from);
     bar.append(piece);
   }
-  const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1, signDisplay: "negative" });
-  const [at, from, to] = [value, low, high].map((x) => number.format(x).replace("-", "−"));
+  const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  const [at, from, to] = [value, low, high].map((x) => number.format(Math.round(10 * x) / 10 + 0).replace("-", "−"));
   const figures = document.createElement("span");
   figures.className = "figures";
   figures.textContent = `${at} (${from} – ${to})`;
