@@ -11,11 +11,12 @@ export function progressLine(say, { progress, worker, state }) {
   const { done, total, t, mine } = progress;
   if (mine) return { text: state === "practice" ? say("mine_practice", mine) : say("mine", mine), share: mine.done / mine.total, busy: false };
   const left = timeLeft(say, worker.left_s);
-  if (BUSY.includes(worker.phase)) return { text: say(worker.phase, { t: t + 1, left }), share: worker.done, busy: true };
+  const compared = (text) => (["waiting", "paused"].includes(state) ? text : `${text} ${say("comparing")}`); // where there is a slate
+  if (BUSY.includes(worker.phase)) return { text: compared(say(worker.phase, { t: t + 1, left })), share: worker.done, busy: true };
   if (worker.phase === "preparing") return { text: say("preparing", { left }), share: worker.done, busy: true };
   if (worker.phase === "starting") return { text: say("starting"), share: Math.min(1, done / total), busy: true };
   if (worker.phase === "absent") return { text: say("absent"), share: Math.min(1, done / total), busy: false };
-  if (done >= total) return { text: say("soon", { total, t: t + 1 }), share: 1, busy: true };
+  if (done >= total) return { text: compared(say("soon", { total, t: t + 1 })), share: 1, busy: true };
   return { text: say("to_next", { done, total, t: t + 1 }), share: done / total, busy: false };
 }
 
