@@ -17,6 +17,7 @@ from curate_app.console import out as console
 from curate_app.plots.figures import utilities_figure
 from data.records import PURPOSES, RaterKind
 from data.store import queries
+from loop.analysis.groups import TasteGroups, groups_words
 from loop.analysis.log import AnswerFilter
 from loop.analysis.logit import Fit
 from loop.analysis.plan import Plan, Setting, raters_needed, smallest_effect, watched_power, watched_raters
@@ -167,6 +168,7 @@ def print_report(analysis: ChoiceReport, study: str) -> None:
             say(escape(f"By {items.name}: {items.problem}"))
         else:
             console.print(items_table(items))
+    print_groups(analysis.groups)
     tests = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for width in (12, 22, None):
         tests.add_column(max_width=width)
@@ -174,6 +176,29 @@ def print_report(analysis: ChoiceReport, study: str) -> None:
         tests.add_row(f"[{STYLES[test.verdict]}]{test.verdict}[/]", escape(test.name), escape(test.sentence))
     console.print(tests)
     say("[dim]Each test raises a false alarm in 5% of studies; docs/choice-model.md says what each can find.[/dim]")
+
+
+def print_groups(groups: TasteGroups) -> None:
+    """Prints the taste groups, how far raters spread within them, and who gains and who loses."""
+    if groups.number is None:
+        say(escape(f"Who is optimised? No taste groups: {groups.reason}."))
+        return
+    say(f"[bold]Who is optimised?[/] {escape(groups_words(groups))}")
+    table = Table(title="Taste groups", title_justify="left")
+    table.add_column("")
+    for column in ("raters", "share (95%)", "gain of mean utility (95%)", "of them losing"):
+        table.add_column(column, justify="right")
+    for j, group in enumerate(groups.groups):
+        share = f"{group.share.value:.0%} ({group.share.low:.0%} to {group.share.high:.0%})"
+        cells = ["", ""]
+        if len(group.generations) > 1:
+            gain, losing = group.generations[-1].gain, group.generations[-1].losing
+            cells = [f"{gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})", f"{losing:.0%}"]
+        table.add_row(f"{j + 1}: {escape(group.words)}", f"{group.raters:,}", share, *cells)
+    if len(groups.groups) > 1:
+        console.print(table)
+    for sentence in groups.sentences:
+        say(escape(sentence))
 
 
 def say(text: str) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 
 from curate_app.plots.svg import Chart, Line, Look, Point, number
 from data.measurements import DensityDivergence, Divergence, LanguageFigures
-from loop.evidence.schema import Estimate, Evidence, Figures, GenerationEvidence, ProxyEvidence, WinRate
+from loop.analysis.groups import TasteGroups, TypeEvidence
+from loop.evidence.schema import (
+    Estimate,
+    Evidence,
+    Figures,
+    GenerationEvidence,
+    ProxyEvidence,
+    WinRate,
+)
 
 MOVED_SHOWN = 3  # classes in colour; the others stay grey
 MEASURED, ONE_STEP, FROM_START = "measured, with its 95% interval", "predicted, one step", "predicted from t = 0"
@@ -35,6 +43,8 @@ def study_charts(evidence: Evidence) -> list[Titled]:
         return []
     charts = [
         win_rates(evidence.win_rates),
+        group_gains(evidence.taste_groups),
+        type_rewards(evidence.user_types),
         proxy_and_people(evidence.proxy),
         reliability(evidence.proxy),
         proxy_transmission(evidence.proxy),
@@ -348,6 +358,41 @@ def win_rates(measured: Sequence[WinRate]) -> Titled | None:
     line = {"reference": 0.5, "reference_name": "indifference"} if pairs else {}
     chart = Chart("share of comparisons", spoken, lines, form="{:.0%}".format, **line)
     return Titled("How often people preferred each generation", chart, f"Intervals: {measured[-1].interval_kind}.")
+
+
+def group_gains(groups: TasteGroups | None) -> Titled | None:
+    """The gain of each taste group's mean utility since generation 0."""
+    if groups is None or not groups.groups or len(groups.groups[0].generations) < 2:
+        return None
+    lines = []
+    for j, group in enumerate(groups.groups):
+        points = [Point(row.t, row.gain.value, interval=(row.gain.low, row.gain.high)) for row in group.generations]
+        name = f"group {j + 1}" if len(groups.groups) > 1 else "all raters"
+        legend = f"{name} ({group.share.value:.0%}), {group.words}" if len(groups.groups) > 1 else group.words
+        lines.append(Line(name, points, True, hue=j, legend=f"{legend}; 95% interval"))
+    spoken = " ".join(groups.sentences)
+    chart = Chart("mean utility − that of t = 0", spoken, lines, 0.0, "generation 0")
+    return Titled("Who is optimised? Mean utility by taste group", chart)
+
+
+def type_rewards(types: Sequence[TypeEvidence]) -> Titled | None:
+    """The mean of each user type's own reward by generation, measured and predicted one step ahead."""
+    if not types or len(types[0].generations) < 2:
+        return None
+    lines = []
+    for j, type_ in enumerate(types):
+        rows, name = type_.generations, type_.name or "the others"
+        points = [Point(row.t, row.mean_reward.value, row.mean_reward.se) for row in rows]
+        ahead = [Point(row.t, row.predicted_reward.value) for row in rows if row.predicted_reward]
+        lines.append(Line(name, points, True, hue=j, legend=f"{name} ({type_.share:.0%}), measured, 95% interval"))
+        if ahead:
+            lines.append(Line("one step", ahead, True, "rings", j, ONE_STEP, named=False))
+    spoken = "; ".join(
+        f"{type_.name or 'the others'} from {type_.generations[0].mean_reward.value:.3g} to "
+        f"{type_.generations[-1].mean_reward.value:.3g}"
+        for type_ in types
+    )
+    return Titled("Who is optimised? E[r] of each user type", Chart("E[r], own reward", f"{spoken}.", lines))
 
 
 def proxy_and_people(proxy: ProxyEvidence | None) -> Titled | None:

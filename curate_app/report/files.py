@@ -15,9 +15,11 @@ from curate_app.report.pages import comparison_json, comparison_page, own_versio
 from curate_app.report.pictures import Gallery, gather
 from curate_app.report.tables import taste_evidence
 from loop.analysis.drift import coevolution, study_drift
+from loop.analysis.report import study_groups, type_evidence
 from loop.analysis.taste import read_tastes
 from loop.evidence.schema import CheckResult, Evidence, ProxyEvidence
 from loop.evidence.study import evidence_of
+from loop.evidence.study import read as read_history
 from loop.registration import stored as stored_registration
 from loop.selfcheck import Check, self_checks
 from loop.study import OnShare, Study
@@ -57,6 +59,8 @@ def read(study: Study, *, compared: bool = False, on_share: OnShare = lambda sha
             "tastes": [taste_evidence(some) for some in tastes],
             "drift": [] if compared else study_drift(study.store, study.config),
             "coevolution": coevolution(study.config, study.store.generations(), evidence.generations),
+            "user_types": [] if compared else type_evidence(read_history(study.store, study.config)),
+            "taste_groups": None if compared else study_groups(study.store, study.config),
             "registration": stored_registration(study),
             "proxy": proxy_of(study),
             "unmeasured": missing,

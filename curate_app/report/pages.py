@@ -13,12 +13,13 @@ from markupsafe import Markup, escape
 from curate_app.assets import STATIC, TEXT, render
 from curate_app.plots.svg import HUES, draw
 from curate_app.report import tables
-from curate_app.report.charts import Titled, compared_charts, is_simulated, study_charts
+from curate_app.report.charts import Titled, compared_charts, is_simulated, study_charts, with_error
 from curate_app.report.pictures import Gallery, data_address
 from curate_app.report.tables import by_claim, count_of, slate_sizes, tally
+from loop.analysis.groups import TasteGroups, TypeEvidence, groups_words
 from loop.evidence.retraining import retraining_claims, sentences
-from loop.evidence.schema import Evidence
-from loop.evidence.verdicts import audit_sentences
+from loop.evidence.schema import Estimate, Evidence
+from loop.evidence.verdicts import audit_sentences, type_sentences
 from loop.registration import own_version
 
 SAY = TEXT["report"]
@@ -180,6 +181,10 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         taste_note=tables.taste_note(evidence.tastes),
         drift=tables.drift_sentences(evidence),
         coevolution=tables.coevolution_rows(evidence),
+        groups=group_rows(evidence.taste_groups),
+        groups_words=groups_words(evidence.taste_groups) if evidence.taste_groups else "",
+        types_by_reward=type_rows(evidence.user_types),
+        type_sentences=type_sentences(evidence.user_types),
         figures={"heads": heads, "rows": rows},
         types=dict(zip(("heads", "rows"), tables.types(evidence), strict=True)),
         gains=tables.gains(evidence),
@@ -250,6 +255,48 @@ def comparison_page(
         hashes=[(name, evidence.seed, evidence.generations[-1:]) for name, evidence in studies],
         version=COMPARISON_VERSION,
     )
+
+
+def group_rows(groups: TasteGroups | None) -> list[list[str]]:
+    """By taste group and generation: group, taste, raters, t, E[r] and its gain with intervals, raters who lose."""
+    rows = []
+    for j, group in enumerate(groups.groups if groups else ()):
+        for row in group.generations:
+            first = row is group.generations[0]
+            rows.append([
+                f"{j + 1}: {group.words}" if first else "",
+                f"{group.share.value:.0%} ({group.share.low:.0%} to {group.share.high:.0%})" if first else "",
+                str(row.t),
+                interval_words(row.utility),
+                interval_words(row.gain) if row.t else "",
+                f"{row.losing:.0%}" if row.t else "",
+            ])  # fmt: skip
+    return rows
+
+
+def interval_words(estimate: Estimate) -> str:
+    """A signed value and its interval."""
+    return f"{estimate.value:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f})".replace("-", "−")
+
+
+def type_rows(types: Sequence[TypeEvidence]) -> list[list[str]]:
+    """By user type and generation: its own E[r] measured and predicted, and the parts of the predicted gain of E[w]."""
+    return [
+        [
+            f"{type_.name or 'the others'} ({type_.share:.0%})" if not row.t else "",
+            str(row.t),
+            with_error(row.mean_reward),
+            with_error(row.predicted_reward) if row.predicted_reward else "",
+            with_error(row.predicted_gain_w) if row.predicted_gain_w else "",
+            with_error(row.gain_w) if row.gain_w else "",
+            *(
+                "" if part is None else tables.number(part, 3)
+                for part in (row.own_picks, row.other_picks, row.real_data)
+            ),
+        ]
+        for type_ in types
+        for row in type_.generations
+    ]
 
 
 def first_and_last(galleries: Sequence[Gallery], names: Sequence[str]) -> list[dict[str, Any]]:

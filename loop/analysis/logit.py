@@ -440,15 +440,8 @@ def leave_one_out(
         information: (d, d) A, of all choices, with the prior's.
         cluster: (n,) of each choice's rater, 0 to G - 1, G at least 2.
     """
-    slates, z = likelihood.slates, likelihood.z
-    g, d = int(cluster.max()) + 1, z.shape[1]
-    means, rows = slates.total(p[:, None] * z), slates.per_sample(cluster)
-    own, sums = np.zeros((g, d, d)), np.zeros((g, d))  # A_g and s_g
-    for j in range(d):
-        sums[:, j] = np.bincount(cluster, scores[:, j], g)
-        for k in range(j + 1):
-            product = np.bincount(rows, p * z[:, j] * z[:, k], g) - np.bincount(cluster, means[:, j] * means[:, k], g)
-            own[:, j, k] = own[:, k, j] = product
+    g, d = int(cluster.max()) + 1, len(b)
+    own, sums = by_cluster(likelihood, p, scores, cluster, g)  # A_g and s_g
     if likelihood.ties is not None:
         own[:, -1, -1] += np.bincount(cluster, likelihood.ties, g) / np.sinh(b[-1]) ** 2
     inverses = np.linalg.pinv(information - own, rcond=1e-9, hermitian=True)
@@ -456,6 +449,29 @@ def leave_one_out(
     shares = np.einsum("ij,gji->g", np.linalg.inv(information), own) / max(d, 1)
     effective = shares.sum() ** 2 / (shares**2).sum() if d and shares.any() else g
     return (g - 1) / g * steps.T @ steps, max(1.0, effective - 1)
+
+
+def by_cluster(
+    likelihood: Likelihood, p: np.ndarray, scores: np.ndarray, cluster: np.ndarray, g: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(g, d, d) information of each cluster's choices, without a prior's, and (g, d) sums of their scores.
+
+    Args:
+        likelihood: of n choices.
+        p: (rows,) probabilities.
+        scores: (n, d) gradients of each choice's log-probability.
+        cluster: (n,) of each choice, 0 to g - 1.
+        g: clusters.
+    """
+    slates, z = likelihood.slates, likelihood.z
+    d, means, rows = z.shape[1], slates.total(p[:, None] * z), slates.per_sample(cluster)
+    own, sums = np.zeros((g, d, d)), np.zeros((g, d))
+    for j in range(d):
+        sums[:, j] = np.bincount(cluster, scores[:, j], g)
+        for k in range(j + 1):
+            product = np.bincount(rows, p * z[:, j] * z[:, k], g) - np.bincount(cluster, means[:, j] * means[:, k], g)
+            own[:, j, k] = own[:, k, j] = product
+    return own, sums
 
 
 def scores(slates: Slates, x: np.ndarray, fitted: Fit) -> np.ndarray:

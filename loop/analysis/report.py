@@ -1,13 +1,14 @@
-"""The analysis of one study's picks: utilities, the reward's scale, coarse items, and the tests of the model."""
+"""The analysis of one study's picks: utilities, the reward's scale, coarse items, tests of the model, who gains."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data.designs import coordinate_names
+from data.records import Evaluated
 from data.store import Store, queries
 from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.design import (
@@ -20,13 +21,21 @@ from loop.analysis.design import (
     estimable,
     table_columns,
 )
+from loop.analysis.groups import TasteGroups, TypeEvidence, TypeGeneration, sample_columns, taste_groups
 from loop.analysis.log import AnswerFilter, Log, read_log
 from loop.analysis.logit import Fit, Worth, fit, item_table, scores
 from loop.analysis.raters import RaterScale, disagreement, rater_tests
-from loop.config import StudyConfig
+from loop.analysis.taste import POINT_FACTORS
+from loop.config import POINT_SETS, StudyConfig
+from loop.evidence.intervals import Estimate
+from loop.evidence.prediction import difference_and_se
+from loop.evidence.study import History, analyse
 from loop.study import OnShare
+from loop.theory.population import Curators
+from loop.user_types import target, user_types
 
 NEEDS_DETAILS = {"probs", "factors"}  # and the names of coordinates
+NOT_OF_SAMPLES = {"generation", "position", "operative_reward"}
 PARTS = ("generation", "condition", "rater_type")
 
 
@@ -85,6 +94,7 @@ class ChoiceReport:
         items: coarse items.
         tests: of the model.
         raters: the strength with which each follows the common utilities.
+        groups: of raters by taste.
     """
 
     counting: AnswerFilter
@@ -98,6 +108,7 @@ class ChoiceReport:
     items: tuple[Items, ...]
     tests: tuple[AssumptionTest, ...]
     raters: tuple[RaterScale, ...]
+    groups: TasteGroups
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -117,6 +128,7 @@ class ChoiceReport:
             ],
             "tests": [asdict(test) for test in self.tests],
             "raters": [asdict(rater) for rater in self.raters],
+            "taste_groups": self.groups.model_dump(mode="json"),
         }
 
 
@@ -190,7 +202,9 @@ def choice_report(
     fitted = fit(log.slates, columns.x, columns.names, options.ridge)
     on_share(0.35)
     tests, raters = run_tests(log, columns, fitted, features, details)
-    on_share(0.8)
+    on_share(0.6)
+    groups = read_groups(store, config, log, options)
+    on_share(0.9)
     return ChoiceReport(
         counting=counting,
         features=tuple(features),
@@ -203,7 +217,41 @@ def choice_report(
         items=tuple(coarse_items(log, details)),
         tests=tests,
         raters=tuple(raters),
+        groups=groups,
     )
+
+
+def study_groups(store: Store, config: StudyConfig) -> TasteGroups | None:
+    """The taste groups of a study's people by its usual features; None where nobody picked."""
+    counting = AnswerFilter()
+    log = read_log(store, counting)
+    return read_groups(store, config, log, FitOptions(counting)) if len(log.slates) else None
+
+
+def read_groups(store: Store, config: StudyConfig, log: Log, options: FitOptions) -> TasteGroups:
+    """The taste groups of some picks, and each one's mean utility of the study's generations.
+
+    Utilities depend on those of the options' features that are of samples themselves; where there are none, on the
+    named numbers of designs, else on the class.
+    """
+    features = [name for name in options.features if name not in NOT_OF_SAMPLES]
+    if not features and config.data.family is not None:
+        features = ["factors"]
+    elif not features and (log.items["label"] >= 0).all():
+        features = ["class"]
+    details = sample_details(store, config, options, features)
+    columns, names = design(log, features, details), details.class_names
+    factors = config.data.family.factors if config.data.family else POINT_FACTORS
+    coordinates = coordinate_names(factors) if config.data.family or config.data.dataset in POINT_SETS else []
+    generations = []
+    for generation in store.generations():
+        samples = store.evaluation(generation.t)
+        shown = None if samples is None else sample_columns(columns.names, samples, coordinates, names)
+        if shown is None:
+            break
+        generations.append(shown)
+    reference = columns.references.get("class", "")
+    return taste_groups(log.slates, columns.x, columns.names, generations, factors, reference)
 
 
 def usual_features(log: Log, counting: AnswerFilter, config: StudyConfig) -> tuple[str, ...]:
@@ -318,3 +366,61 @@ def coarse_items(log: Log, details: Details) -> list[Items]:
             except NotIdentifiedError as error:
                 tables.append(Items(name, (), str(error)))
     return tables
+
+
+def type_evidence(history: History) -> list[TypeEvidence]:
+    """Claim C1 for each type of simulated users by its own reward; empty where there is no other, or no exact law.
+
+    Under a mixture of types a generation is aimed at `p sum_j a_j H_j`, and E[exp r_g] of a type moves by the sum over
+    types of `a_j Cov(exp r_g, H_j)`: its own picks raise it, the others' may lower it.
+
+    Args:
+        history: of a study in which simulated users alone picked.
+    """
+    config, types, aim = history.config, user_types(history.config), target(history.config)
+    if len(types) < 2 or not history.is_simulated or not isinstance(aim, Curators) or not history.generations:
+        return []
+    if any(len(samples.rewards) != 1 + len(types) for samples in history.evaluations):
+        return []
+    simple = not config.policy.accumulates and config.mix.origin == "data" and not history.conditions
+    rows = []
+    for g, type_ in enumerate(types):
+        evaluations = [by_reward_of(samples, g) for samples in history.evaluations]
+        real = history.real and by_reward_of(history.real, g)
+        known = analyse(replace(history, evaluations=evaluations, real=real), quick=True)
+        generations = []
+        for t, own in enumerate(known.own):
+            figures, ahead = own.figures(), known.steps.moments[t]
+            row = TypeGeneration(
+                t=t, mean_reward=figures.mean_reward, predicted_reward=None, gain_w=None, predicted_gain_w=None
+            )
+            before = known.own[max(0, t - 1)].mean_w
+            scale = float(before[0])
+            if t:
+                row = row.model_copy(update={"gain_w": Estimate.of(*difference_and_se(own.mean_w - before, scale))})
+            if t and ahead:
+                gain, se = difference_and_se(ahead.mean_w - before, scale)
+                predicted = {
+                    "predicted_reward": ahead.figures().mean_reward,
+                    "predicted_gain_w": Estimate.of(gain, float(np.hypot(se, known.steps.noise[t][0]))),
+                }
+                if simple:
+                    predicted |= parts_of_gain(history, aim, t, g, gain)
+                row = row.model_copy(update=predicted)
+            generations.append(row)
+        rows.append(TypeEvidence(name=type_.name, share=type_.share, generations=generations))
+    return rows
+
+
+def by_reward_of(samples: Evaluated, g: int) -> Evaluated:
+    """The same samples with the reward of type g as the study's."""
+    return replace(samples, rewards=np.concatenate([samples.rewards[[1 + g]], samples.rewards[1:]]))
+
+
+def parts_of_gain(history: History, aim: Curators, t: int, g: int, gain: float) -> dict[str, float]:
+    """The parts of the predicted gain of E[exp r_g] at generation t: by own picks, by others', by the real data."""
+    samples, now = history.evaluations[t - 1], history.generations[t]
+    by_type = aim.gains(samples.rewards[1:], np.full(len(samples.labels), 1 / len(samples.labels)))[g]
+    share = history.config.policy.shares(now.n_real or 1, [now.n_curated])[1][-1]
+    own, others = share * float(by_type[g]), share * float(by_type.sum() - by_type[g])
+    return {"own_picks": own, "other_picks": others, "real_data": gain - own - others}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from pydantic import Field
 from scipy.stats import f as f_law
 
 from data.designs import Factor
@@ -20,6 +21,7 @@ from data.store import Store, queries
 from loop.analysis.log import Slates
 from loop.analysis.logit import LEAST_RATERS, Fit, Likelihood, fit
 from loop.config import POINT_SETS, StudyConfig
+from loop.evidence.intervals import Part
 
 LEAST_PICKS = 3
 PRECISION = 1.0  # of the prior of each utility, for a change by one standard deviation of what was shown
@@ -79,6 +81,19 @@ class Leaning:
     def is_clear(self) -> bool:
         """True if the interval excludes 0."""
         return self.low > 0
+
+
+class TasteLeaning(Part):
+    """The leaning of raters along one named number of what was shown, or toward a class."""
+
+    name: str = Field(description="of the number or class")
+    words: str = Field(description="which way, such as 'more petals'")
+    value: float = Field(
+        description="utility of one standard deviation more; on a circle, of one toward the words; of a class, of a "
+        "sure example over the average of what was shown"
+    )
+    low: float = Field(description="lower end of the 95% interval; below 0 where the picks don't tell")
+    high: float = Field(description="upper end")
 
 
 @dataclass(frozen=True, slots=True)

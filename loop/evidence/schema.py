@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 from pydantic_core import PydanticUndefined
 
 from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, LanguageFigures, SparseRecord
+from loop.analysis.groups import TasteGroups, TypeEvidence
+from loop.analysis.taste import TasteLeaning
 from loop.evidence.intervals import Estimate, Part, TestVerdict
 from loop.evidence.prediction import Figures
 from loop.selfcheck.verdicts import CheckVerdict
@@ -251,19 +253,6 @@ class UtilityGain(PeoplesVerdict):
         default="always valid in large numbers",
         description="of both intervals: always valid in large numbers, or fixed n",
     )
-
-
-class TasteLeaning(Part):
-    """The leaning of raters along one named number of what was shown, or toward a class."""
-
-    name: str = Field(description="of the number or class")
-    words: str = Field(description="which way, such as 'more petals'")
-    value: float = Field(
-        description="utility of one standard deviation more; on a circle, of one toward the words; of a class, of a "
-        "sure example over the average of what was shown"
-    )
-    low: float = Field(description="lower end of the 95% interval; below 0 where the picks don't tell")
-    high: float = Field(description="upper end")
 
 
 class TasteEvidence(Part):
@@ -580,6 +569,12 @@ class Evidence(Part):
     )
     coevolution: Coevolution | None = Field(
         default=None, description="of a simulated user whose taste follows what is shown; in a written report alone"
+    )
+    taste_groups: TasteGroups | None = Field(
+        default=None, description="groups of people by taste; None without people's picks, and beside other studies"
+    )
+    user_types: list[TypeEvidence] = Field(
+        default=[], description="each type of simulated users by its own reward, where there are several"
     )
     proxy: ProxyEvidence | None = Field(
         default=None, description="the fitted user against people's later picks; in a written report alone"

@@ -7,6 +7,7 @@ from typing import Any
 
 from scipy.stats import norm
 
+from loop.analysis.groups import TypeEvidence
 from loop.evidence.claims import (
     KNOWN_GAIN,
     LEAST_EFFECTIVE,
@@ -20,7 +21,14 @@ from loop.evidence.claims import (
 )
 from loop.evidence.intervals import LEVEL
 from loop.evidence.people import ranking
-from loop.evidence.schema import ClaimVerdict, Estimate, Evidence, GenerationEvidence, VerdictWord, WinRate
+from loop.evidence.schema import (
+    ClaimVerdict,
+    Estimate,
+    Evidence,
+    GenerationEvidence,
+    VerdictWord,
+    WinRate,
+)
 
 POWER = 0.8
 WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "can't tell", "fails", "not applicable")
@@ -307,3 +315,27 @@ def _verdict(claim: Claim, t: int, word: VerdictWord, reason: str, **more: Any) 
 def _tail(value: float, se: float) -> float:
     """P(noise <= value) if the true margin is 0."""
     return float(norm.cdf(value / se)) if se else float(value >= 0)
+
+
+def type_sentences(types: Sequence[TypeEvidence]) -> list[str]:
+    """The change of each type's own reward, and the generations at which theory has its E[w] fall, in words."""
+    sentences = []
+    for type_ in types:
+        rows = [row for row in type_.generations if row.t and row.predicted_gain_w]
+        first, last = type_.generations[0].mean_reward, type_.generations[-1]
+        who = f"{type_.name or 'The others'} ({type_.share:.0%} of picks)"
+        text = f"{who}: E[r] by its own reward went from {first.value:.3g} to {last.mean_reward.value:.3g}"
+        falls = [row for row in rows if row.predicted_gain_w and row.predicted_gain_w.high < 0]
+        if falls:
+            at = ", ".join(str(row.t) for row in falls)
+            text += f"; theory has its E[w] fall at generation {at}"
+            part = falls[0]
+            if part.own_picks is not None and part.other_picks is not None:
+                text += (
+                    f" (at {part.t} by {part.own_picks:+.3g} through its own picks and {part.other_picks:+.3g} through "
+                    "the others')"
+                )
+        elif rows:
+            text += "; theory has its E[w] fall at no generation"
+        sentences.append(f"{text}.")
+    return sentences

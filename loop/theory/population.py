@@ -166,6 +166,22 @@ class Curators:
         """(n,) or (n, B) law of the picked sample, from (types, n) or (n,) rewards and (n,) or (n, B) masses."""
         return population_step(np.atleast_2d(rewards), p, self.rules, self.weights)
 
+    def gains(self, rewards: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """(types, types) gain of E[w_g], w_g = exp(r_g), that the picks of each type j make: `a_j Cov_p(w_g, H_j)`.
+
+        Rows are g. The diagonal is never negative (claim C1 of each type's own picks); what others pick may outweigh
+        it, so E[w_g] need not rise. What can't fall is the mean of the tilt itself, `sum_j a_j H_j` of p.
+
+        Args:
+            rewards: (types, n), each type's own.
+            p: (n,) masses.
+
+        Source: derived from the law of arXiv 2511.09002, `p sum_j a_j H_j`.
+        """
+        w = np.exp(rewards)
+        picked = [step(own, p, rule) for own, rule in zip(rewards, self.rules, strict=True)]
+        return np.stack([a * (w @ law - w @ p) for a, law in zip(self.weights, picked, strict=True)], axis=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Tilt:

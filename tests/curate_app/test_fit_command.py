@@ -11,8 +11,12 @@ import pytest
 from PIL import Image
 
 from curate_app.cli import main
+from curate_app.report.files import write_report
+from data.designs import coordinate_names
+from data.records import Pick
 from loop.simulate import simulate
 from loop.study import Study, configure
+from loop.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -182,3 +186,57 @@ def test_a_plan_is_a_table_or_json(curate: Curate):
 def test_a_plan_of_nonsense_is_one_sentence(curate: Curate, arguments: tuple):
     done = curate("plan", *arguments)
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("Error: ")
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of flowers of two generations, the second trained on picks of ten people who like many petals."""
+    settings = (
+        "network.kind=resample", "data.picture_size=32", "data.n=300", "schedule.picks=30", "pool.size=50",
+        "pool.audit=4", "curation.extend=none", "evaluation.samples=100", "mix.lam=inf",
+    )  # fmt: skip
+    study = Study.create(tmp_path_factory.mktemp("crowd") / "s", configure("flowers", [*settings], seed=1))
+    store, family = study.store, study.config.data.family
+    assert family is not None
+    petals = coordinate_names(family.factors).index("petals")
+    Worker(study).run(once=True)
+    for i in range(10):
+        session, rater = f"s{i}", store.add_rater("human", panel="test", panel_rater_id=str(i))
+        store.add_session(session, rater, panel_session_id=session)
+        for _ in range(3):
+            slate = store.lease(session, ("curation",), 0, 600)
+            assert slate is not None
+            rows = store.rows(
+                "SELECT point_json AS point FROM slate_item JOIN sample ON sample.id = sample_id WHERE slate_id = ? "
+                "ORDER BY position",
+                [slate.id],
+            )
+            many = [json.loads(row["point"])[petals] for row in rows]
+            store.record_pick(session, Pick(slate.id, "pick", many.index(max(many)), rt_ms=300))
+        store.reach(session, "finished")
+    Worker(study).run(once=True)
+    store.close()
+    return study.path
+
+
+def test_people_of_a_taste_are_a_group_that_gains(crowd: Path, tmp_path: Path, curate: Curate):
+    shutil.copytree(crowd, tmp_path / "c")
+    groups = json.loads(curate("fit", "c", "--features", "factors", "--ridge", 1, "--json").stdout)["taste_groups"]
+    assert (groups["number"], groups["raters"], groups["picks"]) == (1, 10, 30)
+    (group,) = groups["groups"]
+    assert "more petals" in group["words"] and [row["t"] for row in group["generations"]] == [0, 1]
+    assert group["generations"][1]["gain"]["low"] > 0
+    said = " ".join(curate("fit", "c", "--features", "factors", "--ridge", 1).stdout.split())
+    assert "Who is optimised? 30 picks of 10 raters show a single taste group" in said
+    assert "gains" in said and "of mean utility by generation 1" in said
+    study = Study.open(tmp_path / "c")
+    try:
+        write_report(study, tmp_path / "r.html")
+    finally:
+        study.store.close()
+    html = (tmp_path / "r.html").read_text()
+    assert "Who is optimised? Mean utility by taste group" in html and "30 picks of 10 raters" in html
+
+
+def test_simulated_users_are_no_taste_groups(curate: Curate):
+    assert "No taste groups: simulated users have types of their own" in " ".join(curate("fit", "s").stdout.split())

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from benchmarks.simulated_raters import GroupStudy, simulate_groups
 from curate_app.cli import app
 from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.report import tables
@@ -22,8 +23,15 @@ from curate_app.report.pages import comparison_json, comparison_page, lede, page
 from curate_app.report.pictures import Gallery
 from curate_app.report.tables import intervals, preferred
 from data.records import Pick
+from loop.analysis.groups import TypeEvidence, TypeGeneration
 from loop.evidence import schema
-from loop.evidence.schema import CheckResult, Estimate, Evidence, UtilityGain, WinRate
+from loop.evidence.schema import (
+    CheckResult,
+    Estimate,
+    Evidence,
+    UtilityGain,
+    WinRate,
+)
 from loop.simulate import simulate
 from loop.study import Study, configure
 from loop.worker import Worker
@@ -376,6 +384,28 @@ def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
         titled = win_rates([one])
         assert said in " ".join(lede(evidence.model_copy(update={"win_rates": [one]})))
         assert titled is not None and titled.chart.reference == drawn
+
+
+def test_who_is_optimised_is_said_of_groups_of_people_and_of_types_of_simulated_users(evidence: Evidence):
+    groups, _ = simulate_groups(GroupStudy(shares=(0.7, 0.3), alike=-1.0, strength=1.5), 0)
+    row = {"predicted_reward": None, "gain_w": None, "predicted_gain_w": None}
+    fell = {"gain_w": Estimate.of(-2.0, 0.1), "predicted_gain_w": Estimate.of(-2.1, 0.1), "own_picks": 0.9}
+    steps = [
+        TypeGeneration(t=0, mean_reward=Estimate.of(1.0, 0.1), **row),
+        TypeGeneration(t=1, mean_reward=Estimate.of(0.5, 0.1), **{**row, **fell}, other_picks=-3.0, real_data=0.0),
+    ]
+    few = TypeEvidence(name="few", share=0.25, generations=steps)
+    shown = evidence.model_copy(update={"taste_groups": groups, "user_types": [few]})
+    charts = {titled.title: titled.chart for titled in study_charts(shown)}
+    lines = charts["Who is optimised? Mean utility by taste group"].lines
+    assert [line.points[-1].value for line in lines] == [group.generations[-1].gain.value for group in groups.groups]
+    assert [point.value for point in charts["Who is optimised? E[r] of each user type"].lines[0].points] == [1.0, 0.5]
+    html = page(shown, Gallery([]))
+    is_alone(html)
+    for said in (groups.sentences[1].partition(" loses")[0], "by +0.9 through its own picks and −3 through the others"):
+        assert said in html
+    assert Evidence.model_validate_json(shown.model_dump_json()) == shown
+    assert "Who is optimised?" not in page(evidence, Gallery([]))
 
 
 def test_the_schema_is_documented_as_it_is():

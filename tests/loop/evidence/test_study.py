@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from data.choice_log import Source
+from loop.analysis.report import type_evidence
 from loop.evidence.schema import VERSION, Evidence
-from loop.evidence.study import build, stored_quick_evidence
+from loop.evidence.study import build, read, stored_quick_evidence
+from loop.evidence.verdicts import type_sentences
 from loop.study import Study, configure
 
 
@@ -25,6 +27,10 @@ CONTROL = (
 TYPES = (
     'population=[{name="right", kind="ball", center=[2.0, 0.5], weight=2}, '
     '{name="left", kind="ball", center=[-1.0, 0.5]}]'
+)
+OPPOSED = (
+    'population=[{name="many", kind="linear", center=[0.5, 0.0], weight=3}, '
+    '{name="few", kind="linear", center=[-0.5, 0.0]}]'
 )
 LOOPS = [
     ("mix.lam=inf",),
@@ -118,3 +124,24 @@ def test_picks_of_people_have_no_known_reward(copy_of, simulated_digits: Study):
     evidence = build(study)
     assert {claim.verdict for claim in evidence.claims} == {"not applicable"}
     assert all(generation.predicted is None and generation.transmission is None for generation in evidence.generations)
+
+
+def test_each_type_of_users_has_its_own_gain_and_a_minority_may_lose(make: Make, run: Callable[..., Study]):
+    study = run(make("moons", *CONTROL, "reward.gamma=1", "mix.lam=inf", OPPOSED), 1)
+    many, few = type_evidence(read(study.store, study.config))
+    assert (many.name, many.share, few.share) == ("many", 0.75, 0.25)
+    for type_ in (many, few):
+        row = type_.generations[1]
+        assert row.predicted_reward and row.predicted_gain_w and row.gain_w and row.own_picks and row.other_picks
+        assert row.mean_reward.value == pytest.approx(row.predicted_reward.value, abs=0.1)
+        assert row.own_picks > 0 > row.other_picks and row.real_data == pytest.approx(0, abs=1e-9)
+        parts = row.own_picks + row.other_picks
+        assert parts == pytest.approx(row.predicted_gain_w.value)
+    assert many.generations[1].gain_w and many.generations[1].gain_w.low > 0
+    assert few.generations[1].gain_w and few.generations[1].gain_w.high < 0
+    said = type_sentences([many, few])
+    assert "fall at no generation" in said[0] and "fall at generation 1" in said[1] and "the others'" in said[1]
+
+
+def test_users_who_are_alike_are_no_types(simulated_moons: Study):
+    assert type_evidence(read(simulated_moons.store, simulated_moons.config)) == []

@@ -141,3 +141,20 @@ def test_two_opposed_types_in_equal_shares_keep_the_balance():
     assert curators.pick(rewards, law) == pytest.approx(law)
     with pytest.raises(ValueError, match="add up to 1"):
         Curators((LuceRule(2),), (0.5,))
+
+
+@pytest.mark.parametrize("k", [2, 5, "inf"])
+def test_a_types_own_picks_raise_its_mean_w_and_the_others_may_lower_it_but_the_tilt_rises(k):
+    rng, fell = np.random.default_rng(3), 0
+    for _ in range(100):
+        rewards, p, shares = 2 * rng.standard_normal((2, 6)), rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(2))
+        users = Curators((LuceRule(k),) * 2, tuple(shares), ("a", "b"))
+        w, picked, gains = np.exp(rewards), users.pick(rewards, p), users.gains(rewards, p)
+        assert gains.sum(axis=1) == pytest.approx(w @ picked - w @ p, abs=1e-9)
+        part = 1 if k == "inf" else (k - 1) / k
+        bound = shares * part * ((w**2) @ p - (w @ p) ** 2) / w.max(axis=1)  # C1, of own picks alone
+        assert (np.diag(gains) >= bound - 1e-9).all()
+        tilt = sum(a * population.h(r, p, LuceRule(k)) for a, r in zip(shares, rewards, strict=True))
+        assert tilt @ picked >= tilt @ p - 1e-12
+        fell += bool((gains.sum(axis=1) < 0).any())
+    assert fell > 10

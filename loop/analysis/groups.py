@@ -1,0 +1,622 @@
+"""Taste groups: which tastes there are among the raters, how many share each, and whom the loop serves.
+
+A rater's utilities are normal around those of the rater's group, so that raters who differ a little are one group: a
+mixed logit where there is one, a mixture of them where there are more. Each rater's likelihood is integrated by
+Laplace's method; the number of groups is chosen by the likelihood of raters who were held out. Torch-free.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from pydantic import Field
+from scipy.optimize import minimize
+from scipy.special import ndtr, stdtrit
+
+from data.designs import Factor, coordinate_names
+from data.records import Evaluated
+from loop.analysis.design import class_name
+from loop.analysis.log import Slates
+from loop.analysis.logit import Fit, Likelihood, by_cluster
+from loop.analysis.taste import Leaning, TasteLeaning, fitted_leaning
+from loop.evidence.intervals import Estimate, Part
+
+RIDGE = 1.0  # precision of the normal prior of each utility, and of each spread, on standardised columns
+MOST_GROUPS = 4
+LEAST_RATERS = 10
+FOLDS = 10  # of raters, each held out once
+LEAST_SPREAD = 0.05  # of the tastes of groups, on standardised columns
+STARTS = 6
+EXPANSIONS = 12  # at most, of the raters' likelihoods
+SETTLED = 1e-3  # change of a utility, on standardised columns, under which they end
+BLOCKS = 60  # of raters, each left out once for the errors
+MOST_LIKED = 3  # leanings in words
+CLASS = "class "  # by which the columns of classes begin
+CLEAR = 1.0  # standard errors by which a further group must raise the likelihood of held-out raters
+
+
+class GroupCount(Part):
+    """A number of taste groups, held against one group fewer."""
+
+    groups: int = Field(description="the number")
+    gain: Estimate = Field(
+        description="log-likelihood of all raters' picks, each rater held out, over that with one group fewer; its "
+        "standard error is over raters"
+    )
+    chosen: bool = Field(description="whether it is the number that the report goes by")
+
+
+class GroupUtility(Part):
+    """A taste group's mean utility of a generation's samples."""
+
+    t: int = Field(description="the generation")
+    utility: Estimate = Field(description="E[r] by the group's utilities; 0 for a sample whose columns are all 0")
+    gain: Estimate = Field(description="the same less generation 0's; 0 there")
+    losing: float = Field(description="share of the group's raters whose own gain is below 0, by the fitted spread")
+
+
+class TasteGroup(Part):
+    """Raters with a taste in common. Intervals are by a jackknife over raters, which counts uncertain membership."""
+
+    share: Estimate = Field(description="of raters")
+    raters: int = Field(description="who most probably belong to it")
+    words: str = Field(description="what it likes, in words")
+    coefficients: dict[str, Estimate] = Field(description="utility per unit of each column, in the mean of the group")
+    leanings: list[TasteLeaning] = Field(description="the same along the named numbers, the clearest first")
+    generations: list[GroupUtility] = Field(description="empty where the measured samples lack a column")
+
+
+class GroupMember(Part):
+    """A rater, and the groups that the rater may belong to."""
+
+    rater: int = Field(description="the rater's number in the study")
+    picks: int = Field(description="that count")
+    groups: list[float] = Field(description="probability of each group, given the picks")
+
+
+class TasteGroups(Part):
+    """Groups of raters by taste, their number chosen by held-out likelihood, and whom the loop serves."""
+
+    number: int | None = Field(description="of groups; None where it can't be known")
+    picks: int = Field(description="that it rests on")
+    raters: int = Field(description="who made them")
+    ridge: float = Field(description="precision of the normal prior of each utility, on standardised columns")
+    counts: list[GroupCount] = Field(default=[], description="the numbers of groups that were tried, from 2")
+    spread: dict[str, float] = Field(
+        default={}, description="standard deviation of raters' utilities around their group's, per unit of each column"
+    )
+    groups: list[TasteGroup] = Field(default=[], description="the largest first")
+    members: list[GroupMember] = Field(default=[], description="by rater")
+    certainty: float | None = Field(
+        default=None, description="mean over raters of the probability of their most probable group"
+    )
+    sentences: list[str] = Field(default=[], description="who gains and who loses, in words")
+    reason: str = Field(default="", description="why there are no groups")
+
+
+class TypeGeneration(Part):
+    """A type of simulated users at one generation; gains are those from the generation before."""
+
+    t: int = Field(description="the generation")
+    mean_reward: Estimate = Field(description="E[r] by the type's own reward, measured")
+    predicted_reward: Estimate | None = Field(description="the same by one exact step from the generation before")
+    gain_w: Estimate | None = Field(description="gain of E[exp r], measured; None for generation 0")
+    predicted_gain_w: Estimate | None = Field(description="the same by one exact step")
+    own_picks: float | None = Field(
+        default=None, description="part of the predicted gain of E[exp r] by the type's own picks: never below 0"
+    )
+    other_picks: float | None = Field(default=None, description="part by the other types' picks, which may be negative")
+    real_data: float | None = Field(default=None, description="part by the real data in the training set")
+
+
+class TypeEvidence(Part):
+    """Claim C1 for one type of simulated users, whose own reward need not rise where types differ."""
+
+    name: str = Field(description="of the type")
+    share: float = Field(description="of picks")
+    generations: list[TypeGeneration] = Field(description="by t")
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The log-likelihoods of g raters to second order in their utilities b: `level + slope b - b' curvature b / 2`.
+
+    Attributes:
+        level: (g, c), expanded for c groups, or for all alike (c = 1).
+        slope: (g, c, d).
+        curvature: (g, c, d, d).
+    """
+
+    level: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+
+    def of(self, raters: np.ndarray) -> "Curves":
+        """Those of some raters, by a mask or by indices."""
+        return Curves(self.level[raters], self.slope[raters], self.curvature[raters])
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Groups of raters on d standardised columns.
+
+    Attributes:
+        shares: (c,) of raters.
+        tastes: (c, d) mean utilities of each group.
+        spread: (d,) standard deviation of raters' utilities around their group's.
+    """
+
+    shares: np.ndarray
+    tastes: np.ndarray
+    spread: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """The groups and utilities of g raters, given their picks.
+
+    Attributes:
+        log_likelihood: (g,) of each one's picks.
+        groups: (g, c) probabilities of the groups.
+        utilities: (g, c, d) means in each group.
+        residual: (g, c, d) slopes of the log-likelihood there.
+        stretch: (g, c, d) derivative of the log-likelihood in each group by the spread.
+    """
+
+    log_likelihood: np.ndarray
+    groups: np.ndarray
+    utilities: np.ndarray
+    residual: np.ndarray
+    stretch: np.ndarray
+
+
+def posterior(curves: Curves, mixture: Mixture) -> Posterior:
+    """The posterior of each rater's group and utilities under a mixture, by Laplace's method."""
+    s, mu, a = mixture.spread, mixture.tastes, curves.curvature
+    bent = curves.slope - times(a, mu)
+    inverse = np.linalg.inv(np.eye(len(s)) + s[:, None] * a * s)
+    lifted = times(inverse, s * bent)
+    values = curves.level + 0.5 * ((curves.slope + bent) * mu + lifted * s * bent).sum(axis=2)
+    joint = values + 0.5 * np.linalg.slogdet(inverse)[1] + np.log(mixture.shares)
+    total, utilities = np.logaddexp.reduce(joint, axis=1), mu + s * lifted
+    residual = curves.slope - times(a, utilities)
+    stretch = lifted * residual - np.einsum("gcij,j,gcji->gci", a, s, inverse)
+    return Posterior(total, np.exp(joint - total[:, None]), utilities, residual, stretch)
+
+
+def times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(..., d) products of (..., d, d) matrices and (..., d) vectors."""
+    return (matrices @ vectors[..., None])[..., 0]
+
+
+def expand(slates: Slates, z: np.ndarray, rater: np.ndarray, at: np.ndarray) -> Curves:
+    """The raters' log-likelihoods to second order around (g, c, d) utilities.
+
+    Args:
+        slates: n picks.
+        z: (rows, d) centred and standardised columns.
+        rater: (n,) index of each pick's rater, 0 to g - 1.
+        at: the utilities.
+    """
+    g, c, d = at.shape
+    row, likelihood = slates.per_sample(rater), Likelihood(slates, z, np.zeros(d))
+    level, slope, curvature = np.zeros((g, c)), np.zeros((g, c, d)), np.zeros((g, c, d, d))
+    for j in range(c):
+        b = at[:, j]
+        log_p = slates.log_probabilities((z * b[row]).sum(axis=1))
+        p = np.exp(log_p)
+        own, sums = by_cluster(likelihood, p, likelihood.scores(b[0], p), rater, g)
+        bent = np.einsum("gij,gj->gi", own, b)
+        slope[:, j], curvature[:, j] = sums + bent, own
+        level[:, j] = np.bincount(rater, log_p[slates.rows], g) - ((sums + 0.5 * bent) * b).sum(axis=1)
+    return Curves(level, slope, curvature)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A normal prior of each group's tastes, independent along columns.
+
+    Attributes:
+        centre: of each, or a number for all.
+        precision: likewise.
+    """
+
+    centre: np.ndarray | float = 0.0
+    precision: np.ndarray | float = RIDGE
+
+    @classmethod
+    def around(cls, alone: Mixture) -> "Prior":
+        """Groups differ along columns as raters do who are taken as a single group: where they agree, so do groups."""
+        return cls(alone.tastes[0], 1 / np.maximum(alone.spread, LEAST_SPREAD) ** 2)
+
+
+def log_posterior(theta: np.ndarray, curves: Curves, c: int, prior: Prior) -> tuple[float, np.ndarray]:
+    """Minus the log-posterior of a mixture of c groups, flat as `flattened` writes it, and its gradient."""
+    mixture = unflattened(theta, c, curves.slope.shape[2])
+    known = posterior(curves, mixture)
+    value = known.log_likelihood.sum() + np.log(mixture.shares).sum()
+    apart = mixture.tastes - prior.centre
+    value -= ((prior.precision * apart**2).sum() + RIDGE * (mixture.spread**2).sum()) / 2
+    tastes = np.einsum("gc,gcd->cd", known.groups, known.residual) - prior.precision * apart
+    shares = known.groups.sum(axis=0) + 1 - (len(known.groups) + c) * mixture.shares
+    spread = np.einsum("gc,gcd->d", known.groups, known.stretch) - RIDGE * mixture.spread
+    return -float(value), -np.concatenate([tastes.ravel(), shares, spread])
+
+
+def flattened(mixture: Mixture) -> np.ndarray:
+    """(c d + c + d,) utilities, log shares and spreads."""
+    return np.concatenate([mixture.tastes.ravel(), np.log(mixture.shares), mixture.spread])
+
+
+def unflattened(theta: np.ndarray, c: int, d: int) -> Mixture:
+    """The mixture that `flattened` wrote; any numbers in place of log shares are scaled to shares."""
+    weights = np.exp(theta[c * d : c * d + c] - theta[c * d : c * d + c].max())
+    return Mixture(weights / weights.sum(), theta[: c * d].reshape(c, d), theta[c * d + c :])
+
+
+def climb(curves: Curves, start: Mixture, prior: Prior = Prior()) -> tuple[Mixture, float]:
+    """The best mixture near a start, and its log-posterior.
+
+    Beside the prior of tastes that of each spread is normal with precision `RIDGE`, that of shares Dirichlet(2).
+    """
+    c, d = start.tastes.shape
+    bounds = [(None, None)] * (c * d + c) + [(0, None)] * d
+    result = minimize(
+        log_posterior, flattened(start), (curves, c, prior), "L-BFGS-B", jac=True, bounds=bounds,
+        options={"maxiter": 300, "ftol": 1e-9, "gtol": 1e-3},
+    )  # fmt: skip
+    return unflattened(result.x, c, d), -float(result.fun)
+
+
+def best_mixture(
+    curves: Curves, alone: Mixture, c: int, rng: np.random.Generator, near: Sequence[Mixture] = (), draws: int = STARTS
+) -> Mixture:
+    """The best of the mixtures of c groups, from several starts: utilities of raters drawn at random, and given ones.
+
+    Args:
+        curves: of g raters, expanded for all groups alike.
+        alone: the best single group, around which the tastes of several are expected.
+        c: groups.
+        rng: draws the raters.
+        near: more starts.
+        draws: of raters.
+    """
+    if c == 1:
+        return climb(curves, alone)[0]
+    utilities, starts = posterior(curves, alone).utilities[:, 0], list(near)
+    for _ in range(draws):
+        centres = utilities[rng.choice(len(utilities), c, replace=False)]
+        starts.append(Mixture(np.full(c, 1 / c), centres, np.maximum(0.5 * alone.spread, 0.05)))
+    prior = Prior.around(alone)
+    return max((climb(curves, start, prior) for start in starts), key=lambda pair: pair[1])[0]
+
+
+def single_group(slates: Slates, z: np.ndarray, rater: np.ndarray, g: int) -> tuple[Curves, Mixture]:
+    """The best single group, and the raters' curves around their utilities in it; arguments as of `expand`."""
+    d = z.shape[1]
+    pooled = Likelihood(slates, z, np.full(d, RIDGE)).maximum()
+    mixture = Mixture(np.ones(1), pooled[None], np.full(d, 0.3))
+    return settle(slates, z, rater, np.tile(pooled, (g, 1, 1)), mixture)
+
+
+def settle(
+    slates: Slates, z: np.ndarray, rater: np.ndarray, at: np.ndarray, mixture: Mixture
+) -> tuple[Curves, Mixture]:
+    """The best mixture near one, with the raters' likelihoods expanded around their utilities in each of its groups.
+
+    Args:
+        slates: as of `expand`.
+        z: likewise.
+        rater: likewise.
+        at: (g, c, d) utilities to begin with.
+        mixture: to begin with.
+    """
+    curves = expand(slates, z, rater, at)
+    for _ in range(EXPANSIONS):
+        before, (mixture, _) = mixture.tastes, climb(curves, mixture)
+        curves = expand(slates, z, rater, posterior(curves, mixture).utilities)
+        if np.abs(mixture.tastes - before).max() < SETTLED:
+            break
+    return curves, climb(curves, mixture)[0]
+
+
+def held_out(curves: Curves, alone: Mixture, c: int, folds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(g,) log-likelihoods of the raters, each by c groups that were fitted to the other folds.
+
+    Args:
+        curves: of g raters.
+        alone: the best single group of all raters.
+        c: groups.
+        folds: (g,) of each rater.
+        rng: of the starts.
+    """
+    value, near = np.empty(len(folds)), [best_mixture(curves, alone, c, rng)]
+    for fold in np.unique(folds):
+        own = folds == fold
+        mixture, _ = climb(curves.of(~own), alone)
+        if c > 1:
+            mixture = best_mixture(curves.of(~own), mixture, c, rng, near, draws=1)
+        value[own] = posterior(curves.of(own), mixture).log_likelihood
+    return value
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The chosen mixture, with what its errors are worked out from.
+
+    Attributes:
+        mixture: on standardised columns, the largest group first.
+        without: the same with each block of raters left out.
+        members: (g, c) probabilities of the raters' groups.
+        counts: numbers of groups that were tried.
+        scale: (d,) by which columns were divided.
+    """
+
+    mixture: Mixture
+    without: tuple[Mixture, ...]
+    members: np.ndarray
+    counts: tuple[GroupCount, ...]
+    scale: np.ndarray
+
+
+def grouping(slates: Slates, x: np.ndarray, rater: np.ndarray, seed: int = 0, most: int = MOST_GROUPS) -> Grouping:
+    """Groups the raters by taste.
+
+    A further group is taken where it raises the log-likelihood of raters who were held out by more than `CLEAR`
+    standard errors (over raters), the rule of Breiman et al. 1984 for the simplest model that predicts as well.
+
+    Args:
+        slates: n picks of a best sample.
+        x: (rows, d) columns that differ within slates.
+        rater: (n,) index of each pick's rater, 0 to g - 1.
+        seed: of the folds, the starts and the blocks.
+        most: groups.
+    """
+    z, g, rng = slates.centred(x), int(rater.max()) + 1, np.random.default_rng(seed)
+    scale = np.sqrt((z**2).mean(axis=0))
+    z = z / scale
+    curves, alone = single_group(slates, z, rater, g)
+    folds, counts, chosen = rng.permutation(g) % min(FOLDS, g), [], 1
+    before = held_out(curves, alone, 1, folds, rng)
+    for c in range(2, min(most, g // 2) + 1):
+        now = held_out(curves, alone, c, folds, rng)
+        gain = Estimate.of(float((now - before).sum()), float((now - before).std(ddof=1)) * g**0.5)
+        better = gain.value > CLEAR * gain.se
+        counts.append(GroupCount(groups=c, gain=gain, chosen=False))
+        if not better:
+            break
+        chosen, before = c, now
+    counts = [row.model_copy(update={"chosen": row.groups == chosen}) for row in counts]
+    mixture = best_mixture(curves, alone, chosen, rng)
+    order = np.argsort(-mixture.shares, kind="stable")
+    mixture = Mixture(mixture.shares[order], mixture.tastes[order], mixture.spread)
+    curves, mixture = settle(slates, z, rater, posterior(curves, mixture).utilities, mixture)
+    blocks = rng.permutation(g) % min(BLOCKS, g)
+    without = tuple(climb(curves.of(blocks != block), mixture)[0] for block in np.unique(blocks))
+    return Grouping(mixture, without, posterior(curves, mixture).groups, tuple(counts), scale)
+
+
+def jackknife(values: np.ndarray) -> np.ndarray:
+    """(q, q) covariance of q figures from their (blocks, q) values with each block of raters left out."""
+    centred = values - values.mean(axis=0)
+    return (len(values) - 1) / len(values) * centred.T @ centred
+
+
+def taste_groups(
+    slates: Slates,
+    x: np.ndarray,
+    names: Sequence[str],
+    generations: Sequence[np.ndarray] = (),
+    factors: Sequence[Factor] = (),
+    reference: str = "",
+    seed: int = 0,
+) -> TasteGroups:
+    """The taste groups of a study's raters, and each one's mean utility of every generation.
+
+    Args:
+        slates: n picks; ties and worst picks don't count.
+        x: (rows, d) columns of their samples.
+        names: of the columns.
+        generations: (m, d) columns of the samples that each generation was measured on; those of the same row are of
+            the same seed.
+        factors: the named numbers behind columns, by which leanings are put in words.
+        reference: the class that has no column.
+        seed: of everything random.
+    """
+    slates, rows = slates.best_picks()
+    x = x[rows]
+    ids, rater, picks = np.unique(slates.raters, return_inverse=True, return_counts=True)
+    few = TasteGroups(number=None, picks=len(slates), raters=len(ids), ridge=RIDGE)
+    varies = np.flatnonzero(np.sqrt((slates.centred(x) ** 2).mean(axis=0)) > 1e-9) if len(slates) else np.zeros(0, int)
+    if slates.independent:
+        return few.model_copy(update={"reason": "simulated users have types of their own, whose rewards are known"})
+    if len(ids) < LEAST_RATERS:
+        return few.model_copy(update={"reason": f"{len(ids)} raters picked; groups need {LEAST_RATERS}"})
+    if not len(varies):
+        return few.model_copy(update={"reason": "no feature differs within slates"})
+    x, names = x[:, varies], [names[int(j)] for j in varies]
+    known = grouping(slates, x, rater, seed)
+    shown = [samples[:, varies] for samples in generations]
+    groups = [
+        group_of(known, j, lambda fitted: leanings_of(fitted, slates, x, factors, reference), names, shown)
+        for j in range(len(known.mixture.shares))
+    ]
+    members = [
+        GroupMember(rater=int(ids[i]), picks=int(picks[i]), groups=known.members[i].tolist()) for i in range(len(ids))
+    ]
+    return few.model_copy(
+        update={
+            "number": len(groups),
+            "counts": list(known.counts),
+            "spread": dict(zip(names, (known.mixture.spread / known.scale).tolist(), strict=True)),
+            "groups": groups,
+            "members": members,
+            "certainty": float(known.members.max(axis=1).mean()),
+            "sentences": [sentence_of(group, j, len(groups)) for j, group in enumerate(groups)],
+        }
+    )
+
+
+def group_of(
+    known: Grouping,
+    j: int,
+    leanings_by: Callable[[Fit], list[Leaning]],
+    names: Sequence[str],
+    shown: Sequence[np.ndarray],
+) -> TasteGroup:
+    """Group j with its figures.
+
+    Args:
+        known: all groups.
+        j: the group's place.
+        leanings_by: gives the leanings of its utilities.
+        names: (d,) of the columns.
+        shown: (m, d) columns of each generation's samples.
+    """
+    scale, mixture = known.scale, known.mixture
+    tastes = mixture.tastes[j] / scale
+    covariance = jackknife(np.stack([some.tastes[j] for some in known.without]) / scale)
+    size = float(known.members[:, j].sum())
+    freedom = max(1.0, min(len(known.without), size) - 1)
+    half = float(stdtrit(freedom, 0.975))
+
+    def estimate(value: float, se: float) -> Estimate:
+        return Estimate(value=value, se=se, low=value - half * se, high=value + half * se)
+
+    share_se = float(np.sqrt(jackknife(np.array([some.shares[j] for some in known.without])[:, None])[0, 0]))
+    share = estimate(float(mixture.shares[j]), share_se)
+    errors = np.sqrt(np.diag(covariance))
+    g = len(known.members)
+    leanings = leanings_by(
+        Fit(tuple(names), tastes, covariance, None, 0, g, 0.0, 0.0, RIDGE, jackknife=covariance, freedom=freedom)
+    )
+    rows = []
+    for t, samples in enumerate(shown):
+        step = samples.mean(axis=0) - shown[0].mean(axis=0)
+        paired = samples - shown[0] if len(samples) == len(shown[0]) else samples
+        variances = [
+            float(way @ covariance @ way) + float((columns @ tastes).var()) / len(columns)
+            for way, columns in ((samples.mean(axis=0), samples), (step, paired))
+        ]
+        reach = float(np.sqrt(((mixture.spread / scale * step) ** 2).sum()))
+        gain = estimate(float(step @ tastes), variances[1] ** 0.5)
+        losing = float(ndtr(-gain.value / reach)) if reach > 0 else float(gain.value < 0)
+        utility = estimate(float(samples.mean(axis=0) @ tastes), variances[0] ** 0.5)
+        rows.append(GroupUtility(t=t, utility=utility, gain=gain, losing=losing if t else 0.0))
+    return TasteGroup(
+        share=share.model_copy(update={"low": max(0.0, share.low), "high": min(1.0, share.high)}),
+        raters=int((known.members.argmax(axis=1) == j).sum()),
+        words=words_of(leanings),
+        coefficients={
+            name: estimate(*pair) for name, *pair in zip(names, tastes.tolist(), errors.tolist(), strict=True)
+        },
+        leanings=[TasteLeaning(**asdict(leaning)) for leaning in leanings],
+        generations=rows,
+    )
+
+
+def leanings_of(fitted: Fit, slates: Slates, x: np.ndarray, factors: Sequence[Factor], reference: str) -> list[Leaning]:
+    """The leanings of fitted utilities, the clearest first.
+
+    Those toward a class are over the average of what was shown; others are for one standard deviation within slates.
+
+    Args:
+        fitted: to (rows, d) columns.
+        slates: in which their samples stood.
+        x: the columns.
+        factors: the named numbers behind some of them.
+        reference: the class that has no column.
+    """
+    unit = np.sqrt((slates.centred(x) ** 2).mean(axis=0))
+    place, steps = {name: j for j, name in enumerate(fitted.names)}, np.diag(unit)
+    named = [(factor, [place[name] for name in coordinate_names([factor]) if name in place]) for factor in factors]
+    leanings = [
+        fitted_leaning(factor, fitted, steps[own])
+        for factor, own in named
+        if len(own) == len(coordinate_names([factor]))
+    ]
+    rest = sorted(set(range(len(unit))) - {j for _, own in named for j in own})
+    classes = [j for j in rest if reference and fitted.names[j].startswith(CLASS)]
+    average = np.where(np.isin(np.arange(len(unit)), classes), x.mean(axis=0), 0.0)
+    for j in (*classes, *[-1] * bool(classes)):
+        name = (reference if j < 0 else fitted.names[j]).removeprefix(CLASS)
+        toward = -average if j < 0 else np.eye(len(unit))[j] - average
+        leanings.append(fitted_leaning(Factor(name, 0, 1, f"not “{name}”", f"“{name}”"), fitted, toward[None]))
+    for j in sorted({*rest} - {*classes}):
+        leanings.append(fitted_leaning(Factor(fitted.names[j], 0, 1), fitted, steps[[j]]))
+    return sorted(leanings, key=lambda leaning: -leaning.low)
+
+
+def words_of(leanings: Sequence[Leaning]) -> str:
+    """The clearest leanings in words, such as "likes fewer petals and blue"."""
+    clear = [leaning.words for leaning in leanings if leaning.is_clear][:MOST_LIKED]
+    listed = f"{', '.join(clear[:-1])} and {clear[-1]}" if len(clear) > 1 else "".join(clear)
+    return f"likes {listed}" if listed else "has no clear taste"
+
+
+def groups_words(groups: TasteGroups) -> str:
+    """The number of groups, by what it was chosen, and the spread of tastes within them, in words."""
+    tried = [
+        f"{count.groups} instead of {count.groups - 1} change the log-likelihood of held-out raters by "
+        f"{count.gain.value:+.1f} ± {count.gain.se:.1f}"
+        for count in groups.counts
+    ]
+    number = "a single taste group" if groups.number == 1 else f"{groups.number} taste groups"
+    words = f"{groups.picks:,} picks of {groups.raters:,} raters show {number} ({'; '.join(tried)})."
+    widest = sorted(groups.spread, key=lambda name: -groups.spread[name])[:MOST_LIKED]
+    spread = ", ".join(f"{name} {groups.spread[name]:.2f}" for name in widest if groups.spread[name] >= 0.005)
+    if spread:
+        within = "it" if groups.number == 1 else "groups"
+        words += f" Within {within} raters' utilities spread by {spread} (standard deviations, the widest)."
+    if groups.certainty is not None and groups.number != 1:
+        words += f" Raters belong to their most probable group with probability {groups.certainty:.0%} in the mean."
+    return words
+
+
+def sentence_of(group: TasteGroup, j: int, number: int) -> str:
+    """The gain or loss of a group by the last generation, in words.
+
+    Args:
+        group: the group.
+        j: its place.
+        number: of groups.
+    """
+    who = f"Group {j + 1} ({group.share.value:.0%} of raters, {group.words})"
+    if number == 1:
+        who = f"The raters, as a single group that {group.words},"
+    if len(group.generations) < 2:
+        why = (
+            "no later generation has been measured yet"
+            if group.generations
+            else "samples were measured on no such feature"
+        )
+        return f"{who}: {why}, so gains aren't known."
+    last = group.generations[-1]
+    gain = last.gain
+    change = f"{abs(gain.value):.2f} of mean utility by generation {last.t} (95% {gain.low:+.2f} to {gain.high:+.2f})"
+    if gain.low <= 0 <= gain.high:
+        return f"{who} neither clearly gains nor loses by generation {last.t} ({gain.low:+.2f} to {gain.high:+.2f})."
+    losers = f", though an estimated {last.losing:.0%} of them lose" if gain.low > 0 and last.losing >= 0.05 else ""
+    return f"{who} {'gains' if gain.low > 0 else 'loses'} {change}{losers}."
+
+
+def sample_columns(
+    names: Sequence[str], samples: Evaluated, coordinates: Sequence[str], class_names: Sequence[str]
+) -> np.ndarray | None:
+    """(n, d) named columns of the samples that a generation was measured on; None where it lacks any of them.
+
+    Args:
+        names: of the columns, as `loop.analysis.design` names them.
+        samples: of the generation.
+        coordinates: names of their points' coordinates.
+        class_names: by label.
+    """
+    columns = {"reward": samples.rewards[0]}
+    for label in np.unique(samples.labels[samples.labels >= 0]).tolist():
+        columns[f"{CLASS}{class_name(label, class_names)}"] = samples.labels == label
+    for j, name in enumerate(coordinates if samples.points is not None else ()):
+        columns[name] = samples.points[:, j] if samples.points is not None else samples.labels
+    known = [columns.get(name, np.zeros(len(samples.labels)) if name.startswith(CLASS) else None) for name in names]
+    if any(column is None for column in known):
+        return None
+    return np.stack([np.asarray(column, dtype=np.float64) for column in known], axis=1)
