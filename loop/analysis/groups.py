@@ -619,4 +619,4 @@ def sample_columns(
     known = [columns.get(name, np.zeros(len(samples.labels)) if name.startswith(CLASS) else None) for name in names]
     if any(column is None for column in known):
         return None
-    return np.stack([np.asarray(column, dtype=np.float64) for column in known], axis=1)
+    return np.array(known, dtype=np.float64).reshape(len(known), len(samples.labels)).T
