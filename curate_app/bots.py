@@ -215,7 +215,8 @@ async def rehearse(
     utility: Callable[[str], float],
     seed: int,
     on_pick: Callable[[int], None],
-) -> Rehearsal:
+    rehearsal: Rehearsal,
+) -> None:
     """Sends the bots, who come within the time of a few slates, and waits until all have left.
 
     Args:
@@ -226,11 +227,12 @@ async def rehearse(
         utility: of an image, by its content's hash, or of a text.
         seed: of everything random.
         on_pick: called each half second with the answers so far.
+        rehearsal: where what happens is written, also where it is interrupted.
 
     Raises:
         ValueError: there is no server at the address, or it refuses a request.
     """
-    rehearsal, began = Rehearsal(), time.monotonic()
+    began = time.monotonic()
     rng = np.random.default_rng([seed, raters])
     delays = rng.uniform(0, min(ARRIVALS_S, 3 * habits.seconds), raters)
 
@@ -259,5 +261,4 @@ async def rehearse(
         raise errors.exceptions[0] from None
     finally:
         watching.cancel()
-    rehearsal.elapsed = time.monotonic() - began
-    return rehearsal
+        rehearsal.elapsed = time.monotonic() - began

@@ -42,7 +42,7 @@ def crowd(
     import asyncio
     import json
 
-    from curate_app.bots import Habits, rehearse
+    from curate_app.bots import Habits, Rehearsal, rehearse
     from curate_app.console import SHORT_S, duration, err, phase_bars
     from data.designs import parse_weights
     from data.store import queries
@@ -68,12 +68,20 @@ def crowd(
             began = True
             report("rehearsing", answers, raters * picks)
 
-        done = asyncio.run(rehearse(url, opened.config, raters, habits, utility, seed, on_pick))
+        done, stopped = Rehearsal(), False
+        try:
+            asyncio.run(rehearse(url, opened.config, raters, habits, utility, seed, on_pick, done))
+        except KeyboardInterrupt:
+            stopped = True
+    if stopped:
+        err.print("Stopped: this is of the answers so far. Another rehearsal needs a fresh copy, or --mixed.")
     result = summary(opened, done, weights)
     if json_:
         typer.echo(json.dumps(result, indent=1, allow_nan=False))
     else:
         print_summary(result)
+    if stopped:
+        raise typer.Exit(1)
 
 
 class UtilityOfImages:
