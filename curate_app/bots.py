@@ -40,7 +40,7 @@ class Habits:
 
     picks: int
     seconds: float = 2.0
-    lapse: float = 0.02
+    lapse: float = 0.0
     fatigue: float = 0.0
 
     @property

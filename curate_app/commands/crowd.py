@@ -27,7 +27,9 @@ def crowd(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.05, help="Median time over a slate.")] = 2.0,
-    lapse: Annotated[float, typer.Option(min=0, max=1, help="Share of picks made at random.")] = 0.02,
+    lapse: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of picks made at random; pulls what is fitted toward 0.")
+    ] = 0.0,
     fatigue: Annotated[float, typer.Option(min=0, max=1, help="Added to it by the last slate.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
     mixed: Annotated[bool, typer.Option("--mixed", help="Go on though people have picked in this study.")] = False,
