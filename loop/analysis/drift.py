@@ -1,8 +1,9 @@
 """Drifting tastes: do later raters, or the later picks of each, lean toward what the generator has come to show?
 
-The direction is that in which generation 1 differs from generation 0, set by the picks before it; so picks from
-generation 1 on are held against each other, and no noise that moved the generator is counted again. Each test is
-against its permutation null: raters, or the picks of each rater, in another order (theory.md, section 6). Of a
+The direction is that in which generation 1 differs from generation 0, less what the first picks liked already (toward
+that no taste can drift), all of it set by the picks before generation 1; so picks from then on are held against each
+other, and no noise that moved the generator is counted again. Each test is against its permutation null: raters, or the
+picks of each rater, in another order (theory.md, section 6); it is exact where slates are alike but for a shift. Of a
 simulated user whose taste follows by `curation.drift` the way is known: how far it has turned, and the lock-in.
 """
 
@@ -60,19 +61,21 @@ def drift_tests(slates: Slates, x: np.ndarray, shown: np.ndarray, at: np.ndarray
     varies = spread > 1e-9
     z, y = z[:, varies] / spread[varies], x[:, varies] / spread[varies]
     means = {t: y[shown == t].mean(axis=0) for t in known}
-    step = means[1] - means[0]
+    step, prior = means[1] - means[0], np.full(z.shape[1], PRECISION)
+    first, before = slates.subset(at == 0)
+    if len(first):
+        liked = Likelihood(first, z[before], prior).maximum()
+        step = step - (step @ liked) / max(float(liked @ liked), 1e-12) * liked
     if not (step @ step) > 0:
-        why = "generation 1 shows the same as generation 0"
+        why = "generation 1 shows nothing new beside generation 0"
         return [without_verdict(of, int(late.sum()), raters, why) for of in ("raters", "picks")]
     along = z @ step / np.sqrt(step @ step)
-    moved = np.array([(means.get(int(t), means[known[-1]]) - means[0]) @ step / (step @ step) for t in at])
-    pooled = Likelihood(slates, z, np.full(z.shape[1], PRECISION))
-    base = z @ pooled.maximum()
+    base = z @ Likelihood(slates, z, prior).maximum()
     own, rows = slates.subset(late)
     rng = np.random.default_rng(seed)
     return [
-        raters_test(own, base[rows], along[rows], moved[late], rng),
-        picks_test(own, base[rows], along[rows], moved[late], rng),
+        raters_test(own, base[rows], along[rows], at[late].astype(float), rng),
+        picks_test(own, base[rows], along[rows], at[late].astype(float), rng),
     ]
 
 
@@ -91,18 +94,18 @@ def residuals(slates: Slates, base: np.ndarray, along: np.ndarray, lean: np.ndar
 
 
 def raters_test(
-    slates: Slates, base: np.ndarray, along: np.ndarray, moved: np.ndarray, rng: np.random.Generator
+    slates: Slates, base: np.ndarray, along: np.ndarray, at: np.ndarray, rng: np.random.Generator
 ) -> DriftEvidence:
-    """Do raters who came when the generator had moved farther lean more toward where it went?
+    """Do raters who came under later generations lean more toward where the generator went?
 
     Each rater's score and information, at the utilities that all have in common, go together in another order of
-    raters. Arguments as in `drift_tests`, of late picks alone; `moved` in steps of generation 1's.
+    raters. Arguments as in `drift_tests`, of late picks alone.
     """
     ids, cluster = np.unique(slates.raters, return_inverse=True)
     n, g = len(slates), len(ids)
     score, information = residuals(slates, base, along, np.zeros(n))
     sums, weights = np.bincount(cluster, score, g), np.bincount(cluster, information, g)
-    place = np.bincount(cluster, moved, g) / np.bincount(cluster, minlength=g)
+    place = np.bincount(cluster, at, g) / np.bincount(cluster, minlength=g)
     if g < LEAST_RATERS or np.ptp(place) < 1e-9:
         few = g < LEAST_RATERS
         why = f"{g} raters are too few" if few else "all raters picked under the same generations"
@@ -117,9 +120,9 @@ def raters_test(
 
 
 def picks_test(
-    slates: Slates, base: np.ndarray, along: np.ndarray, moved: np.ndarray, rng: np.random.Generator
+    slates: Slates, base: np.ndarray, along: np.ndarray, at: np.ndarray, rng: np.random.Generator
 ) -> DriftEvidence:
-    """Do a rater's later picks, when the generator had moved farther, lean more toward where it went?
+    """Do a rater's picks under later generations lean more toward where the generator went?
 
     Scores are at each rater's own leaning, and go in another order within the rater. Arguments as in `raters_test`.
     """
@@ -132,7 +135,7 @@ def picks_test(
         lean += np.clip(gradient / (np.bincount(cluster, information, g) + PRECISION), -1, 1)
     score, information = residuals(slates, base, along, lean[cluster])
     weights = np.maximum(np.bincount(cluster, information, g), 1e-12)
-    centred = moved - (np.bincount(cluster, information * moved, g) / weights)[cluster]
+    centred = at - (np.bincount(cluster, information * at, g) / weights)[cluster]
     if float(centred**2 @ information) < 1e-9:
         return without_verdict("picks", n, g, "each rater picked under one generation alone")
     statistic = np.empty(PERMUTATIONS + 1)

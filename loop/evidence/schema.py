@@ -409,7 +409,8 @@ class DriftEvidence(Part):
     verdict: TestVerdict = Field(description="by a one-sided permutation test at 5%")
     p: float | None = Field(description="of so strong a move by chance; None without a test")
     slope: float | None = Field(
-        description="utility along the generator's way, for each step as long as that to generation 1"
+        description="utility for each generation, by a standard deviation within slates along what is new in "
+        "generation 1"
     )
     picks: int = Field(description="that it rests on: those under generation 1 and later ones")
     raters: int = Field(description="who made them")

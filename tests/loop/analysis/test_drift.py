@@ -35,6 +35,7 @@ def test_raters_who_all_saw_the_same_generations_are_not_held_against_each_other
 
 def test_a_strong_drift_is_found_and_none_hardly_ever():
     assert counts(replace(STEADY, beta=0.4, strength=2.0), 6)["picks"] >= 5
+    assert counts(replace(STEADY, beta=0.4, strength=2.0, once=True), 5)["raters"] >= 3
     assert counts(STEADY, 12)["picks"] <= binom.ppf(0.9999, 12, 0.05)
 
 
