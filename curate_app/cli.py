@@ -1,5 +1,6 @@
 """The `curate` command: its verbs by name, each imported only when it is called, so that --help answers at once."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -8,10 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from curate_app.console import is_debug, run
+from curate_app.console import is_debug, run, starting
 from curate_app.launch import on_ranks
 
 INTERRUPTED = 130
+UNTIL_STOPPED = ("demo", "serve", "worker", "invite", "browse")  # they print at once, and other processes with them
 VERBS = {  # name: where its function or group is, in curate_app.commands; and the first paragraph of its docstring
     "demo": ("serve:demo", "The flowers study in your browser: pick, and watch the generator follow."),
     "new": ("simulate:new", "Make a study; study.toml is written out in full."),
@@ -100,7 +102,10 @@ class Verb(TyperCommand):
         return loaded
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Parses the verb's arguments; the context's command is the loaded one."""
+        """Parses the verb's arguments; the context's command is the loaded one, and a line says that it starts."""
+        quiet = {"--json", "--help"} & {*args} or self.name in UNTIL_STOPPED or os.environ.get("RANK", "0") != "0"
+        if parent is not None:
+            parent.with_resource(starting.of(f"curate {self.name}", wanted=not quiet))
         return self.load().make_context(info_name, args, parent=parent, **extra)
 
 

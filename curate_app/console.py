@@ -1,4 +1,4 @@
-"""The edge of the command line: progress bars, and errors as one sentence with an exit code."""
+"""The edge of the command line: its progress, and errors as one sentence with an exit code."""
 
 import math
 import sqlite3
@@ -6,19 +6,83 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from data.errors import StorageFault, storage_fault
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import TaskID
 
     from loop.setup import Plan
 
-out = Console()
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+class Starting:
+    """A line at a terminal that says what a command is doing, before its first bar or printed line takes its place.
+
+    It stands on stderr and leaves nothing behind. Torch alone takes seconds to load.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self.line: Live | None = None
+        self.words, self.wanted, self.began, self.clock = "", False, 0.0, clock
+
+    @contextmanager
+    def of(self, words: str, *, wanted: bool) -> Iterator[None]:
+        """Shows the line until the block ends, or something is printed; later ones come by `show`.
+
+        Args:
+            words: for what is being done.
+            wanted: False for a command that is to be quiet. Without a terminal there is no line either.
+        """
+        self.wanted, self.began = wanted and err.is_terminal, self.clock()
+        try:
+            self.show(words)
+            yield
+        finally:
+            self.wanted = False
+            self.end()
+
+    def show(self, words: str) -> None:
+        """Says what is being done now."""
+        self.words = words
+        if self.wanted and self.line is None:
+            from rich.live import Live
+
+            options = {"redirect_stdout": False, "redirect_stderr": False, "refresh_per_second": 5}
+            self.line = Live(console=Console(stderr=True), transient=True, get_renderable=self.render, **options)
+            self.line.start()
+
+    def render(self) -> str:
+        """The line; nothing of a command in its first half second, in which many end."""
+        seconds = self.clock() - self.began
+        return f"[dim]{escape(self.words)} … {seconds:.0f} s[/dim]" if seconds > QUICK_S else ""
+
+    def end(self) -> None:
+        """Takes the line away."""
+        line, self.line = self.line, None
+        if line is not None:
+            line.stop()
+
+
+class Terminal(Console):
+    """A console whose first printed line takes the place of the one that says that a command is starting."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints as rich's does."""
+        starting.end()
+        super().print(*objects, **options)
+
+
+starting = Starting()
+out = Terminal()
+err = Terminal(stderr=True, soft_wrap=True, highlight=False)
 
 ADVICE: dict[StorageFault | None, str] = {
     "locked": "another program has it locked; wait for that program or end it, then try again",
@@ -28,7 +92,9 @@ ADVICE: dict[StorageFault | None, str] = {
     "corrupt": "copy the folder to a safe place, then restore a backup",
 }
 PLAIN_EVERY_S = 30.0
+QUICK_S = 0.5  # a command that takes no longer has no line
 EARLY_S, SHORT_S = 3.0, 5.0  # on a terminal a first line comes so soon, of work that takes so much longer
+ESTIMATED_S = 2.0  # work that takes so long has an estimate
 MINUTE_S = 60.0
 PHASES = {  # of a round: the name shown, where it begins, and its length, as shares of the round's time
     "curating": ("picking", 0.0, 0.15),
@@ -151,7 +217,8 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+    starting.end()
+    with Progress(*columns, console=err, disable=quiet) as bars:
         turns = bars.add_task("starting", total=max(generations - done, 1))
         lines = PlainLines(not quiet and not bars.console.is_terminal)
         preparing: dict[str, int] = {}
@@ -189,12 +256,13 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
     """
     from rich.progress import Progress
 
-    bars = Progress(console=Console(stderr=True), disable=quiet)
+    bars = Progress(console=err, disable=quiet)
     lines = PlainLines(not quiet and not bars.console.is_terminal)
     tasks: dict[str, TaskID] = {}
 
     def report(phase: str, done: int, total: int) -> None:
         if not tasks:
+            starting.end()
             bars.start()
         if phase not in tasks:
             tasks[phase] = bars.add_task(phase)
@@ -217,6 +285,7 @@ def bar_if_slow(title: str, quiet: bool = False) -> Iterator[Callable[[float], N
     from rich.progress import BarColumn, Progress, TextColumn
 
     began = time.monotonic()
+    starting.show(title)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("about {task.fields[left]} left"))
     bars = Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal)
     task = bars.add_task(title, total=1.0, left="")
@@ -226,7 +295,8 @@ def bar_if_slow(title: str, quiet: bool = False) -> Iterator[Callable[[float], N
         nonlocal started
         so_far = time.monotonic() - began
         left = so_far * (1 - share) / share if share else math.inf
-        if not started and so_far > 0.3 and 2 < so_far + left < math.inf:
+        if not started and so_far > 0.3 and ESTIMATED_S < so_far + left < math.inf:
+            starting.end()
             bars.start()
             started = True
         bars.update(task, completed=share, left=duration(left) if share else "…")

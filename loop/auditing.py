@@ -21,7 +21,7 @@ from loop.study import AuditSource, Study, StudyExistsError
 from model.checkpoint import load as load_checkpoint
 from model.compute import describe
 from model.config import LearnerConfig
-from model.interfaces import Report
+from model.interfaces import OnStep, Report
 
 PICKS = 30  # slates of a rater, where the first study sets no end
 LEAST_POOL = 48
@@ -235,16 +235,15 @@ def fill(study: Study, entries: Sequence[Entry], report: Report) -> None:
         study.store.set_status("real", **evaluator.of_real().as_json())
         study.store.add_evaluation(evaluator.real_samples())
     for t, entry in enumerate(entries):
-        report("evaluating", t, len(entries))
-        publish(study, evaluator, t, entry)
-    report("evaluating", len(entries), len(entries))
+        publish(study, evaluator, t, entry, lambda n, of, t=t: report("evaluating", t * of + n, len(entries) * of))
+    report("evaluating", 1, 1)
     study.store.log("curate", "audit_made", sources=[entry.words for entry in entries])
     store_quick_evidence(study)
 
 
-def publish(study: Study, evaluator: Evaluator, t: int, entry: Entry) -> None:
-    """Measures one of the generators, and stores it as generation t."""
-    evaluation = evaluator.of(load_generator(study, t), t, None)
+def publish(study: Study, evaluator: Evaluator, t: int, entry: Entry, on_step: OnStep) -> None:
+    """Measures one of the generators, with a word on how far it is, and stores it as generation t."""
+    evaluation = evaluator.of(load_generator(study, t), t, None, on_step)
     with study.store.write():
         study.store.add_images([evaluation.picture])
         study.store.publish(

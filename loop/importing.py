@@ -57,7 +57,7 @@ def import_log(path: Path, out: Path, config: StudyConfig, on_share: OnShare = l
             def counted() -> Iterator[Row]:
                 for i, row in enumerate(rows):
                     yield row
-                    if i % 1_000 == 0:
+                    if i % CHUNK == 0:
                         on_share(min(1.0, i / max(1, total)))
 
             with study.store.write():

@@ -29,11 +29,12 @@ from model import weights_import
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.compute import alone, describe, device, from_main
-from model.config import ClassifierConfig
+from model.config import PREFERENCE_LEARNERS, ClassifierConfig
 from model.flow import Flow
 from model.interfaces import Report
 from model.judging.classifier import Classifier
 from model.judging.classifier_training import Labelled, accuracy, classifier_step_seconds, train_classifier
+from model.preferences import EVALUATIONS
 from model.sampling import derive_seed, evaluations
 from model.training import Snapshotter, step_seconds
 
@@ -309,7 +310,10 @@ class Plan:
         return combine
 
 
-def plan(config: StudyConfig, study: Study | None = None, rounds: int = 0, names: Sequence[str] | None = None) -> Plan:
+def plan(
+    config: StudyConfig, study: Study | None = None, rounds: int = 0, names: Sequence[str] | None = None, *,
+    picked: bool = False,
+) -> Plan:  # fmt: skip
     """The plan of a study, or of one that is to be made; a few steps of what it trains are measured.
 
     Args:
@@ -317,6 +321,7 @@ def plan(config: StudyConfig, study: Study | None = None, rounds: int = 0, names
         study: where there is one; what it has needn't be trained.
         rounds: that are to follow the preparation.
         names: of 'classifier', 'judge' and 'generator' those to be trained; by default the ones that are missing.
+        picked: the picks of these rounds are there.
 
     Raises:
         ValueError: the folder of images isn't there, or a network doesn't go with the data.
@@ -344,9 +349,18 @@ def plan(config: StudyConfig, study: Study | None = None, rounds: int = 0, names
         training.append(f"generation 0 ({config.train.pretrain_steps:,} steps)")
         parts["evaluating"] = evaluating_s
     k = config.curation.inf_pool if config.curation.k == "inf" else config.curation.k
-    curating_s = (config.curation.picks or config.policy.asked(n)) * k * sample_s
-    round_s = curating_s + config.train.finetune_steps * step_s + evaluating_s
+    curating_s = 0.0 if picked else (config.curation.picks or config.policy.asked(n)) * k * sample_s
+    round_s = curating_s + tuning_steps(config) * step_s + evaluating_s
     return Plan(parts, training, n, shape, describe() + threads, rounds, round_s)
+
+
+def tuning_steps(config: StudyConfig) -> float:
+    """Steps of a flow's fine-tuning, in steps of flow matching; those of DPO evaluate the reference as well."""
+    steps, learner = config.train.finetune_steps, config.learner
+    if learner.kind not in PREFERENCE_LEARNERS:
+        return steps
+    reference = steps if learner.reference_steps == "auto" else learner.reference_steps
+    return reference + steps * EVALUATIONS * (1 + 1 / STEP_PASSES)
 
 
 def untrained(config: StudyConfig, study: Study | None = None) -> list[str]:

@@ -1,14 +1,16 @@
 """The velocity fields v(t, x): MLPs for points and for 8x8 digits, torchcfm's UNet at any width for larger images."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.functional import group_norm, linear, pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention
-from torchcfm.models.unet.nn import GroupNorm32
-from torchcfm.models.unet.unet import AttentionBlock, UNetModelWrapper
 
 from model.config import NetworkConfig
+
+if TYPE_CHECKING:
+    from torchcfm.models.unet.unet import AttentionBlock
 
 TIME_FREQUENCIES = 32
 FAR = 4.0  # standard deviations; noise beyond it is too rare to learn from (1 in 8,000 points)
@@ -24,6 +26,10 @@ def build_unet(shape: tuple[int, ...], config: NetworkConfig, conditions: int = 
     """
     if config.patch > 1:
         return Patched(shape, config, conditions)
+    # torchcfm imports POT, and with it much of SciPy, which the smaller networks do without
+    from torchcfm.models.unet.nn import GroupNorm32
+    from torchcfm.models.unet.unet import AttentionBlock, UNetModelWrapper
+
     if any(side % 8 for side in shape[1:]):
         raise ValueError(f"network.kind 'unet' needs image sides that are multiples of 8, not {shape[1:]}")
     # 64 as in torchcfm's example, or 32 where 64 doesn't divide the channels: attention works at 16 x 16 and below
@@ -93,7 +99,7 @@ class Norm(nn.GroupNorm):
 class Attention(nn.Module):
     """torchcfm's attention block, with its parameters."""
 
-    def __init__(self, like: AttentionBlock):
+    def __init__(self, like: "AttentionBlock"):
         super().__init__()
         self.norm, self.qkv, self.proj_out, self.heads = like.norm, like.qkv, like.proj_out, like.num_heads
 

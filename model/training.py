@@ -41,7 +41,7 @@ ROTATION_DEGREES = 5.0  # of augmentation, as are the next two
 ZOOM = 0.04
 SHIFT_PIXELS = 0.25
 HELD = 0.4
-REPORT_STEPS = 20
+REPORT_STEPS, FIRST_REPORTS = 20, (1, 2, 4, 8)
 SHORT_S = 20.0  # work that needn't be measured well, as it's over soon; the next ones are of measuring, too
 MEASURED_S, FEWEST_RUNS, MOST_RUNS = 1.5, 3, 20
 FEW, LONG_STEP_S = 8, 1.0
@@ -305,6 +305,17 @@ def held_rate(step: int, steps: int) -> float:
     return min(1.0, (steps - step) / max(1, steps - HELD * steps))
 
 
+def is_reported(step: int, steps: int, done: int = 0) -> bool:
+    """True of a step after which a training reports: every `REPORT_STEPS`-th, the last, and the first few.
+
+    Args:
+        step: from 1.
+        steps: in all.
+        done: that an earlier run took; the pace is known from the first ones of this.
+    """
+    return step % REPORT_STEPS == 0 or step == steps or step - done in FIRST_REPORTS
+
+
 def ema_decay(step: int, decay: float) -> float:
     """The running average's decay after a step; it grows gradually, so that a short fine-tune forgets its parent."""
     return min(decay, (1 + step) / (10 + step))
@@ -330,7 +341,7 @@ def train(
         seed: of the dropout of each step.
         rng: draws data, noise and times.
         pretraining: whether images are augmented.
-        on_step: called every `REPORT_STEPS` steps with (done, total).
+        on_step: called with (done, total) after the steps of `is_reported`.
         snapshotter: writes snapshots of the training on the way, and on Ctrl-C.
         preferences: what is learned from slates; without it, data are learned by flow matching.
 
@@ -371,7 +382,7 @@ def train(
             with torch.no_grad():
                 torch._foreach_lerp_(averaged, weights, 1 - ema_decay(step, train.ema_decay))  # pyright: ignore
 
-            reporting = step % REPORT_STEPS == 0 or step == steps
+            reporting = is_reported(step, steps, done)
             stopping = from_main(interrupted) if reporting or processes() == 1 else False
             if stopping or reporting:
                 loss = mean(loss)
@@ -390,20 +401,19 @@ def train(
 
 
 def step_seconds(shape: tuple[int, ...], config: NetworkConfig, settings: TrainConfig) -> float:
-    """Seconds that a step of pretraining takes on this device, measured on noise.
+    """Seconds that a step of pretraining takes on this device, measured on noise, without the optimiser's update.
 
+    That is a small part of it, and torch's optimisers take over a second to load (torch._dynamo with them).
     Of a large network a few samples are measured, and the rest of the batch is taken to last as long in proportion.
     """
     network = build_network(shape, config).to(device()).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     rng = np.random.default_rng(0)
 
     def take_step(n: int) -> None:
         x = torch.from_numpy(rng.standard_normal((2, n, *shape), dtype=np.float32))
         paired = pair(x[0], x[1], settings.pair_size)
         batch = Batch(torch.from_numpy(rng.random(n, dtype=np.float32)), x[0], paired, {})
-        loss, _ = backward(network, batch, precision_of(config), optimiser, 1)
-        optimiser.step()
+        loss, _ = backward(network, batch, precision_of(config), network, 1)
         loss.item()  # waits for the device
 
     whole, few = settings.batch_size, min(settings.batch_size, FEW)
@@ -434,7 +444,7 @@ def typical_seconds(work: Callable[[], object], times: int) -> float:
 
 
 def backward(
-    velocity: Velocity, batch: Batch, precision: str, optimiser: torch.optim.Optimizer, pieces: int
+    velocity: Velocity, batch: Batch, precision: str, optimiser: torch.optim.Optimizer | nn.Module, pieces: int
 ) -> tuple[torch.Tensor, int]:
     """Leaves the gradient of the batch's mean loss in the parameters; in smaller pieces where memory is short.
 
@@ -444,7 +454,7 @@ def backward(
         velocity: of the network whose parameters the optimiser has.
         batch: to learn from.
         precision: 'auto', 'bf16' or 'fp32', of the network.
-        optimiser: whose gradients are cleared first.
+        optimiser: whose gradients are cleared first; or the network.
         pieces: that the batch is cut into.
 
     Returns:

@@ -129,7 +129,7 @@ def fitting_preset(preset: str, settings: Sequence[str] | None, device: str | No
 
 def print_plan(
     config: "StudyConfig", study: "Study | None", rounds: int = 0, *, names: Sequence[str] | None = None,
-    quiet: bool = False,
+    picked: bool = False, quiet: bool = False,
 ) -> "Plan":  # fmt: skip
     """Prints about how long the device is to work, and what it is to do where that is over a minute; gives the plan.
 
@@ -138,18 +138,20 @@ def print_plan(
         study: that has them; None where a part of it is trained for many.
         rounds: that are to follow the preparation.
         names: of that part; see `loop.setup.plan`.
+        picked: the picks of these rounds are there.
         quiet: prints nothing.
     """
-    from curate_app.console import SHORT_S, duration, err, plan_line
+    from curate_app.console import ESTIMATED_S, duration, err, plan_line, starting
     from loop.setup import plan  # torch
     from loop.study import SAMPLES
 
-    planned = plan(config, study, rounds, names)
+    starting.show("measuring a few steps of the work")
+    planned = plan(config, study, rounds, names, picked=picked)
     if not quiet and (line := plan_line(planned, config.train.pretrain_steps)):
         pictures = (
             f" Samples along the way: {study.path / SAMPLES}." if study and "pretraining" in planned.parts else ""
         )
         err.print(line + pictures, markup=False)
-    elif not quiet and planned.seconds >= SHORT_S:
+    elif not quiet and planned.seconds >= ESTIMATED_S:
         err.print(f"About {duration(planned.seconds)} on {planned.device}.", markup=False)
     return planned

@@ -223,6 +223,7 @@ def replay(
     from loop.replay import progress, run
 
     last, done = from_main(lambda: progress(opened))
+    from_main(lambda: print_plan(opened.config, opened, last - done, picked=True, quiet=json_))
     with turn_progress(last, done, quiet=json_ or not is_main()) as report:
         run(opened, out, report)
     if is_main():

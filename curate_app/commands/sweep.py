@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from curate_app.commands.options import PRESETS, Json
-from curate_app.console import PHASES, PlainLines, bar_if_slow, err
+from curate_app.console import PHASES, PlainLines, bar_if_slow, duration, err, starting
 from curate_app.console import out as console
 from curate_app.plots.figures import phase_figures, svg_markup, sweep_figures
 from curate_app.processes import worker_threads
@@ -39,7 +39,7 @@ from loop.sweep.grid import (
     write,
 )
 from loop.sweep.results import Contrast, PhaseDiagram, Response, contrasts, phase_diagram, responses
-from loop.sweep.run import Ended, OnEvent, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
+from loop.sweep.run import Ended, OnEvent, Pace, Standing, Step, discard_unbegun, run, standing, threads_and_jobs
 
 WINDOW_S = 120.0  # over which the speed is taken
 COPYING = 0.2  # of a round: the cost of a generation 0 that is copied
@@ -117,8 +117,8 @@ def run_sweep(folder: Path, sweep: Sweep, jobs: int | None, *, as_json: bool) ->
         write(folder, sweep)
         failed: dict[str, str] = {}
         if not all(state.reaches(sweep.last) for state in states.values()):
-            with sweep_progress(cells, states, sweep.last, as_json) as report:
-                failed = run(folder, cells, sweep.last, jobs, threads, report)
+            with sweep_progress(cells, states, sweep.last, jobs, as_json) as report:
+                failed = run(folder, cells, sweep.last, jobs, threads, report, plan=not as_json and err.is_terminal)
         # where no study could begin, the folder goes, so that the same command works once its settings are corrected
         is_gone = is_new and len(failed) == len(cells) and discard_unbegun(folder, cells)
         with bar_if_slow("comparing the studies", quiet=as_json) as on_share:
@@ -180,6 +180,14 @@ class Work:
         """The work done by now."""
         return sum(self.done.values())
 
+    def seconds(self, pace: Pace, jobs: int) -> float:
+        """About how long all of it takes at one study's pace, with so many at a time."""
+        for name, rounds in self.pretraining.items():
+            if rounds > COPYING:
+                self.pretraining[name] = max(COPYING, pace.preparing_s / pace.round_s)
+        totals = [total for name in self.start if (total := self.total_of(name))]
+        return (pace.loading_s * len(totals) + pace.round_s * sum(totals)) / max(1, min(jobs, len(totals)))
+
     def report(self, cell: Cell, event: Step | Ended) -> None:
         """Records how far a study is; a study that failed has nothing left to do."""
         name = cell.name
@@ -201,13 +209,16 @@ class Work:
 
 
 @contextmanager
-def sweep_progress(cells: Sequence[Cell], states: dict[str, Standing], last: int, quiet: bool) -> Iterator[OnEvent]:
+def sweep_progress(
+    cells: Sequence[Cell], states: dict[str, Standing], last: int, jobs: int, quiet: bool
+) -> Iterator[OnEvent]:
     """Shows one bar over the sweep, and a line for each study that ends; yields the function to report to.
 
     Args:
         cells: all studies.
         states: how far they are.
         last: generation of each.
+        jobs: studies at a time.
         quiet: shows nothing.
     """
     columns = (
@@ -221,12 +232,17 @@ def sweep_progress(cells: Sequence[Cell], states: dict[str, Standing], last: int
     )
     work, running = Work(cells, states, last), dict[str, str]()
     ended = sum(state.reaches(last) for state in states.values())
+    starting.end()
     with Progress(*columns, console=err, disable=quiet, speed_estimate_period=WINDOW_S) as bar:
         task = bar.add_task("", total=work.total or 1.0, ended=ended, studies=len(cells))
         lines = PlainLines(not quiet and not err.is_terminal)
 
-        def report(cell: Cell, event: Step | Ended) -> None:
+        def report(cell: Cell, event: Step | Pace | Ended) -> None:
             nonlocal ended
+            if isinstance(event, Pace):
+                if event.round_s and not quiet:
+                    bar.console.print(f"About {duration(work.seconds(event, jobs))} for all of them.")
+                return
             work.report(cell, event)
             if isinstance(event, Ended):
                 running.pop(cell.name, None)

@@ -1,4 +1,4 @@
-"""One study of a sweep in a process of its own: `python -m loop.sweep.cell STUDY LAST [DONOR]`.
+"""One study of a sweep in a process of its own: `python -m loop.sweep.cell STUDY LAST [DONOR] [--plan]`.
 
 It prints its progress on standard output, one JSON object a line, and ends with its parent: standard input is a pipe
 from the process that runs the sweep, and closing it (as a kill -9 does) ends this process at once.
@@ -17,22 +17,29 @@ from loop.study import Study, WorkerRunningError, only_worker
 
 PATIENCE_S = 20.0  # until when the process of a sweep that was just killed has let go of its study
 EVERY_S = 0.2  # between two lines
+PLAN = "--plan"
 
 
-def main(path: Path, last: int, donor: Path | None) -> None:
+def main(path: Path, last: int, donor: Path | None, planned: bool) -> None:
     """Simulates the study up to generation `last`, and leaves its evidence in its folder.
 
     Args:
         path: the study.
         last: generation.
         donor: the study to copy generation 0 from.
+        planned: first prints {"preparing_s": seconds before the first round, "round_s": seconds of a round}.
     """
     threading.Thread(target=end_with_parent, daemon=True).start()
-    from loop.evidence.study import evidence_of  # these take seconds, in which the parent may end
-    from loop.simulate import simulate
+    from loop.setup import plan  # these take seconds, in which the parent may end
 
     await_lock(path)
     study = Study.open(path)
+    if planned:
+        measured = plan(study.config, study, rounds=1)
+        print_line(preparing_s=measured.preparing_s, round_s=measured.round_s)
+    from loop.evidence.study import evidence_of
+    from loop.simulate import simulate
+
     report = progress_printer(study)
     simulate(study, last, report, Study.open(donor) if donor else None)
     report("judging", 0, 1)
@@ -89,7 +96,8 @@ def print_line(**values: object) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+        given = [argument for argument in sys.argv[1:] if argument != PLAN]
+        main(Path(given[0]), int(given[1]), Path(given[2]) if len(given) > 2 else None, PLAN in sys.argv)
     except (ValueError, OSError, RuntimeError, sqlite3.Error) as error:
         print_line(error=" ".join(str(error).split()) or type(error).__name__)
         raise

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from loop.study import ERRORS, Study, StudyExistsError, first_difference
+from loop.sweep.cell import PLAN
 from loop.sweep.grid import Cell
 
 SMALL = ("mlp", "resample")  # several threads don't pay for these
@@ -45,6 +46,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """A study's plan, in seconds by a short measurement: until it began, before the first round, and of each round."""
+
+    loading_s: float
+    preparing_s: float
+    round_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The end of a study's process; `error` says why it failed, None when all its generations are there."""
 
@@ -52,7 +62,7 @@ class Ended:
     error: str | None
 
 
-OnEvent = Callable[[Cell, Step | Ended], None]
+OnEvent = Callable[[Cell, Step | Pace | Ended], None]
 
 
 @dataclass
@@ -136,7 +146,9 @@ def threads_and_jobs(cells: Iterable[Cell], jobs: int | None, cores: int, given:
     return threads, jobs or max(1, cores // threads)
 
 
-def run(folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int, on_event: OnEvent) -> dict[str, str]:
+def run(
+    folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int, on_event: OnEvent, *, plan: bool = False
+) -> dict[str, str]:
     """Runs every study that isn't at generation `last` yet; a failing one doesn't stop the others.
 
     However this ends, the studies' processes end with it, and the same call goes on.
@@ -148,11 +160,12 @@ def run(folder: Path, cells: Iterable[Cell], last: int, jobs: int, threads: int,
         jobs: studies at a time.
         threads: of each study.
         on_event: called with a study and its step or end.
+        plan: asks the first study for its pace.
 
     Returns:
         Errors by the name of the study.
     """
-    pool = ProcessPool(folder, last, threads, list(cells))
+    pool = ProcessPool(folder, last, threads, list(cells), plan)
     failed: dict[str, str] = {}
     try:
         while pool.fill(jobs):
@@ -180,8 +193,8 @@ def discard_unbegun(folder: Path, cells: Iterable[Cell]) -> bool:
 class ProcessPool:
     """The studies' processes: those that run, and the cells that wait for one."""
 
-    def __init__(self, folder: Path, last: int, threads: int, cells: list[Cell]):
-        self.folder, self.last, self.threads = folder, last, threads
+    def __init__(self, folder: Path, last: int, threads: int, cells: list[Cell], plan: bool):
+        self.folder, self.last, self.threads, self.plan = folder, last, threads, plan
         states = {cell.name: standing(folder, cell) for cell in cells}
         self.waiting = [cell for cell in cells if not states[cell.name].reaches(last)]
         self.begun = {name for name, state in states.items() if state.t is not None}
@@ -214,18 +227,19 @@ class ProcessPool:
         log = path / ERRORS
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                command(path, self.last, donor),
+                [*command(path, self.last, donor), *([PLAN] if self.plan else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, "OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"},
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends its studies
             )
+        self.plan = False  # the first study's is enough
         assert process.stdout is not None
         threading.Thread(target=queue_lines, args=(cell.name, process.stdout, self.events), daemon=True).start()
         return StudyProcess(cell, process, log)
 
-    def next_event(self) -> tuple[Cell, Step | Ended | None]:
+    def next_event(self) -> tuple[Cell, Step | Pace | Ended | None]:
         """Waits for the next line of a study, or its end; None for a line that reports an error."""
         name, line = self.events.get()
         study = self.running[name]
@@ -235,6 +249,8 @@ class ProcessPool:
         if "error" in line:
             study.error = str(line["error"])
             return study.cell, None
+        if "round_s" in line:
+            return study.cell, Pace(time.monotonic() - study.began, **line)
         if line["t"] > 0:
             self.donors.setdefault(study.cell.config.pretraining, self.folder / name)
         return study.cell, Step(**line)
@@ -255,6 +271,6 @@ def queue_lines(name: str, lines: IO[bytes], events: queue.Queue) -> None:
     for line in lines:
         with suppress(ValueError):  # a user's own generator may print
             values = json.loads(line)
-            if isinstance(values, dict) and ("error" in values or "phase" in values):
+            if isinstance(values, dict) and {"error", "phase", "round_s"} & values.keys():
                 events.put((name, values))
     events.put((name, None))

@@ -30,7 +30,7 @@ from model.config import LearnerConfig, NetworkConfig, SamplingConfig, TrainConf
 from model.interfaces import Conditions, OnStep, TrainingData
 from model.preferences import Preferences, exchanged, slates_of
 from model.sampling import Velocity
-from model.training import REPORT_STEPS, NonFiniteLossError, ahead, ema_decay, learning_rate, mirrored
+from model.training import NonFiniteLossError, ahead, ema_decay, is_reported, learning_rate, mirrored
 
 PIPELINES = {
     "DDPMPipeline": "pixels",
@@ -571,7 +571,7 @@ class DiffusersGenerator:
                 with torch.no_grad():
                     for name, weight in trained.items():
                         average[name].lerp_(weight, 1 - ema_decay(step, train.ema_decay))
-                if step % REPORT_STEPS == 0 or step == steps:
+                if is_reported(step, steps):
                     if not torch.isfinite(loss):
                         raise NonFiniteLossError(f"The loss is {loss:g} at step {step}; lower train.finetune_lr.")
                     if on_step:

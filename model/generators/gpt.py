@@ -22,7 +22,7 @@ from model import checkpoint
 from model.compute import autocast, device
 from model.generators.language import draw_tokens, uniforms
 from model.interfaces import OnStep
-from model.training import REPORT_STEPS, NonFiniteLossError, ahead, learning_rate
+from model.training import NonFiniteLossError, ahead, is_reported, learning_rate
 
 DrawWindows = Callable[[int, np.random.Generator], np.ndarray]
 """Draws (n, length) int64 windows of text to learn from."""
@@ -198,7 +198,7 @@ def train(
         steps: in all.
         lr: the highest learning rate.
         rng: draws the windows.
-        on_step: called every `REPORT_STEPS` steps with (done, total).
+        on_step: called with (done, total) after the steps of `model.training.is_reported`.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -220,7 +220,7 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
         optimiser.step()
-        if step % REPORT_STEPS == 0 or step == steps:
+        if is_reported(step, steps):
             if not torch.isfinite(loss):
                 raise NonFiniteLossError(f"The loss is {loss:g} at step {step}; lower the learning rate.")
             if on_step:

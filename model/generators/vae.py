@@ -23,7 +23,7 @@ from model.compute import device
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
 from model.interfaces import OnStep, TrainingData
 from model.sampling import noise
-from model.training import REPORT_STEPS, NonFiniteLossError, ahead, augment, ema_decay, learning_rate, mirrored
+from model.training import NonFiniteLossError, ahead, augment, ema_decay, is_reported, learning_rate, mirrored
 
 LEAST_SIDE = 4  # feature maps are halved while they have even sides above it
 MOST_GROUPS = 8
@@ -191,7 +191,7 @@ class Vae:
                 optimiser.step()
                 with torch.no_grad():
                     torch._foreach_lerp_(averaged, weights, 1 - ema_decay(step, train.ema_decay))  # pyright: ignore
-                if step % REPORT_STEPS == 0 or step == steps:
+                if is_reported(step, steps):
                     if not torch.isfinite(loss):
                         raise NonFiniteLossError(
                             f"The loss is {loss:g} at step {step}; lower the learning rate in [train]."

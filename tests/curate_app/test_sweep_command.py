@@ -20,7 +20,7 @@ from loop.study import ERRORS, Study, faults
 from loop.sweep import run as running
 from loop.sweep.grid import Sweep, label, read, requested_sweep, write
 from loop.sweep.results import OverSeeds, Response, phase_diagram
-from loop.sweep.run import Ended, Standing, Step
+from loop.sweep.run import Ended, Pace, Standing, Step
 from tests.curate_app.command_line import curate
 
 
@@ -164,6 +164,18 @@ def test_the_bar_counts_turns_and_ends_at_the_whole():
     assert shown == sorted(shown) and shown[1] == pytest.approx(first / 2) and shown[-2] == pytest.approx(first + 1)
     work.report(cells[1], Ended(1.0, "it can't be"))
     assert work.completed == pytest.approx(work.total)
+
+
+def test_the_first_studys_pace_gives_the_time_of_all_that_is_to_be_done():
+    cells = Sweep("moons", {"curation.k": [2, 4, 8]}).cells()
+    states = {cell.name: Standing(None, exists=False) for cell in cells}
+    states[cells[2].name] = Standing(5, exists=True)
+    pace = Pace(loading_s=4.0, preparing_s=30.0, round_s=10.0)
+    rounds = (5 + COPYING) * 2  # as the last has that generation 0 already
+    assert Work(cells, states, 5).seconds(pace, 1) == pytest.approx(2 * 4 + 10 * rounds)
+    assert Work(cells, states, 5).seconds(pace, 8) == pytest.approx((2 * 4 + 10 * rounds) / 2)
+    states[cells[2].name] = Standing(None, exists=False)
+    assert Work(cells, states, 5).seconds(pace, 1) == pytest.approx(3 * 4 + 30 + 10 * (15 + 2 * COPYING))
 
 
 def test_a_generation_0_that_was_there_already_is_no_work():

@@ -46,6 +46,15 @@ def test_the_parts_take_their_steps_times_the_seconds_of_a_step(config: StudyCon
     assert (made.n, made.shape) == (20, (3, 32, 32))
 
 
+def test_a_replay_makes_no_picks_and_dpo_evaluates_its_reference_too(config: StudyConfig):
+    evaluating_s = 100 * 5 * 0.01
+    assert plan(config, rounds=1, names=[], picked=True).round_s == pytest.approx(100 * 0.3 + evaluating_s)
+    for steps, learned in (("auto", 100 + 100 * 2 * 4 / 3), (0, 100 * 2 * 4 / 3)):
+        learner = config.learner.model_copy(update={"kind": "dpo", "reference_steps": steps})
+        by_dpo = plan(config.model_copy(update={"learner": learner}), rounds=1, names=[], picked=True)
+        assert by_dpo.round_s == pytest.approx(learned * 0.3 + evaluating_s)
+
+
 def test_the_line_names_work_device_time_and_what_to_set_for_less(config: StudyConfig):
     line = plan_line(plan(config, rounds=3), 1_000)
     assert "a classifier (5 epochs) and generation 0 (1,000 steps) on 20 images of 32 x 32 pixels, about 5 min" in line

@@ -34,7 +34,7 @@ from loop.sweep.grid import (
     write,
 )
 from loop.sweep.results import over_seeds, responses
-from loop.sweep.run import Ended, Step, run, standing, threads_and_jobs
+from loop.sweep.run import Ended, Pace, Step, run, standing, threads_and_jobs
 from tests.loop.processes import run_script
 
 GRID = {"curation.k": [2, 4], "mix.lam": [math.inf, 1]}
@@ -216,6 +216,7 @@ with open(os.path.join(os.path.dirname(path), "log"), "a") as log:
     log.write(json.dumps([name, donor and os.path.basename(donor[0]), os.environ["OMP_NUM_THREADS"]]) + "\\n")
 say = lambda **line: print(json.dumps(line), flush=True)
 print("something else", "{", sep="\\n", flush=True)
+if donor[-1:] == ["--plan"]: say(preparing_s=30.0, round_s=10.0)
 say(t=0, phase="pretraining", share=0.5)
 if "k=3" in name: say(error="it can't be."); sys.exit(1)
 if "k=5" in name: os.kill(os.getpid(), 9)
@@ -268,6 +269,18 @@ def test_a_failing_study_is_told_and_the_others_go_on(tmp_path: Path):
     assert (tmp_path / "k=7,seed=0" / ERRORS).read_text().strip() == "odd"
     assert not (tmp_path / "k=2,seed=0" / ERRORS).exists()
     assert [donor for _, donor, _ in log_of(tmp_path)] == [[]] * 4
+
+
+@pytest.mark.usefixtures("actor")
+def test_the_first_study_alone_is_asked_for_its_pace(tmp_path: Path):
+    cells, paces = sweep(grid={"curation.k": [2, 4]}, seeds=1).cells(), []
+
+    def note(cell: Cell, event: Step | Pace | Ended) -> None:
+        if isinstance(event, Pace):
+            paces.append((cell.name, event.preparing_s, event.round_s, event.loading_s > 0))
+
+    assert run(tmp_path, cells, 1, 2, 1, note, plan=True) == {}
+    assert paces == [("k=2,seed=0", 30.0, 10.0, True)]
 
 
 @pytest.mark.usefixtures("actor")
