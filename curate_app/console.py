@@ -56,7 +56,9 @@ class Starting:
             from rich.live import Live
 
             options = {"redirect_stdout": False, "redirect_stderr": False, "refresh_per_second": 5}
-            self.line = Live(console=Console(stderr=True), transient=True, get_renderable=self.render, **options)
+            self.line = Live(
+                console=Console(stderr=True, highlight=False), transient=True, get_renderable=self.render, **options
+            )
             self.line.start()
 
     def render(self) -> str:

@@ -43,7 +43,7 @@ SHIFT_PIXELS = 0.25
 HELD = 0.4
 REPORT_STEPS, FIRST_REPORTS = 20, (1, 2, 4, 8)
 SHORT_S = 20.0  # work that needn't be measured well, as it's over soon; the next ones are of measuring, too
-MEASURED_S, FEWEST_RUNS, MOST_RUNS = 1.5, 3, 20
+MEASURED_S, FEWEST_RUNS, MOST_RUNS = 0.8, 2, 20
 FEW, LONG_STEP_S = 8, 1.0
 FORMAT = 4  # of a snapshot, the order of the optimiser's state within it included
 _END = object()
@@ -409,18 +409,22 @@ def step_seconds(shape: tuple[int, ...], config: NetworkConfig, settings: TrainC
     network = build_network(shape, config).to(device()).train()
     rng = np.random.default_rng(0)
 
-    def take_step(n: int) -> None:
+    def step_of(n: int) -> float:
+        begun = time.perf_counter()
         x = torch.from_numpy(rng.standard_normal((2, n, *shape), dtype=np.float32))
         paired = pair(x[0], x[1], settings.pair_size)
         batch = Batch(torch.from_numpy(rng.random(n, dtype=np.float32)), x[0], paired, {})
         loss, _ = backward(network, batch, precision_of(config), network, 1)
         loss.item()  # waits for the device
+        return time.perf_counter() - begun
 
     whole, few = settings.batch_size, min(settings.batch_size, FEW)
-    seconds = typical_seconds(lambda: take_step(few), settings.pretrain_steps) * whole / few
-    if seconds > LONG_STEP_S or seconds * settings.pretrain_steps < SHORT_S or few == whole:
+    step_of(few)  # the first is slower
+    seconds = step_of(few) * whole / few
+    if seconds * settings.pretrain_steps < SHORT_S:
         return seconds
-    return typical_seconds(lambda: take_step(whole), settings.pretrain_steps)
+    n = few if seconds > LONG_STEP_S else whole
+    return typical_seconds(lambda: step_of(n), settings.pretrain_steps) * whole / n
 
 
 def typical_seconds(work: Callable[[], object], times: int) -> float:
