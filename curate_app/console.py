@@ -66,6 +66,10 @@ class Starting:
         seconds = self.clock() - self.began
         return f"[dim]{escape(self.words)} … {seconds:.0f} s[/dim]" if seconds > QUICK_S else ""
 
+    def seconds(self, began: float) -> float:
+        """Seconds since the command began, or else since `began`."""
+        return self.clock() - (self.began if self.wanted else began)
+
     def end(self) -> None:
         """Takes the line away."""
         line, self.line = self.line, None
@@ -282,7 +286,8 @@ def phase_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
 def bar_if_slow(title: str, quiet: bool = False) -> Iterator[Callable[[float], None]]:
     """Shows a bar with the time left once two seconds look likely; yields the function to report the share done to.
 
-    Where there is no terminal, plain lines take its place.
+    They count from the start of the command, whose line says what is being done until then. Where there is no
+    terminal, plain lines take its place.
     """
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -297,7 +302,7 @@ def bar_if_slow(title: str, quiet: bool = False) -> Iterator[Callable[[float], N
         nonlocal started
         so_far = time.monotonic() - began
         left = so_far * (1 - share) / share if share else math.inf
-        if not started and so_far > 0.3 and ESTIMATED_S < so_far + left < math.inf:
+        if not started and so_far > 0.3 and left >= 0.5 and ESTIMATED_S < starting.seconds(began) + left < math.inf:
             starting.end()
             bars.start()
             started = True

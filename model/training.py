@@ -420,10 +420,7 @@ def step_seconds(shape: tuple[int, ...], config: NetworkConfig, settings: TrainC
 
     whole, few = settings.batch_size, min(settings.batch_size, FEW)
     step_of(few)  # the first is slower
-    seconds = step_of(few) * whole / few
-    if seconds * settings.pretrain_steps < SHORT_S:
-        return seconds
-    n = few if seconds > LONG_STEP_S else whole
+    n = few if step_of(few) * whole / few > LONG_STEP_S else whole
     return typical_seconds(lambda: step_of(n), settings.pretrain_steps) * whole / n
 
 
