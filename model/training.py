@@ -382,7 +382,7 @@ def train(
             with torch.no_grad():
                 torch._foreach_lerp_(averaged, weights, 1 - ema_decay(step, train.ema_decay))  # pyright: ignore
 
-            reporting = is_reported(step, steps, done)
+            reporting = step % REPORT_STEPS == 0 or step == steps
             stopping = from_main(interrupted) if reporting or processes() == 1 else False
             if stopping or reporting:
                 loss = mean(loss)
@@ -395,6 +395,8 @@ def train(
                 if snapshotter and (stopping or snapshotter.is_due()):
                     states = network.state_dict(), average.state_dict(), optimiser.state_dict()
                     snapshotter.write(TrainingState(step, *states, batch.rng_state), average, report=not stopping)
+            elif on_step and is_reported(step, steps, done):
+                on_step(step, steps)
             if stopping:
                 raise KeyboardInterrupt
     return average.eval()
