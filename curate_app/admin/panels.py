@@ -438,6 +438,8 @@ def reward_chart(
         return None
     a, b = points[0], points[-1]
     spoken = f"Mean reward from {number(a.value, 3)} at generation {a.t} to {number(b.value, 3)} at generation {b.t}."
+    if a is b:
+        spoken = f"Mean reward {number(a.value, 3)} at generation {a.t}, the first."
     ahead = predictions(evidence.generations, lambda law: law.mean_reward) if evidence else []
     lines = [Line("generator", points, loud=True, legend=MEASURED if ahead else ""), *ahead]
     return Chart("mean reward", spoken, lines, real.mean_reward.value if real.mean_reward else None, "real data")
@@ -489,6 +491,8 @@ def shares_chart(
     spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
     if abs(last[moved] - first[moved]) < MOVED:
         spoken = "The share of no class has moved by a percentage point."
+    if len(measured) == 1:
+        spoken = f"Shares of the classes at generation {measured[0].t}, the first."
     reference = shares[moved] if moved < len(shares) else None
     return Chart("share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0)
 
