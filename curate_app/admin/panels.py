@@ -491,8 +491,6 @@ def shares_chart(
     spoken = f"Share of class {name} moved most: from {first[moved]:.0%} to {last[moved]:.0%} of the samples."
     if abs(last[moved] - first[moved]) < MOVED:
         spoken = "The share of no class has moved by a percentage point."
-    if len(measured) == 1:
-        spoken = f"Shares of the classes at generation {measured[0].t}, the first."
     reference = shares[moved] if moved < len(shares) else None
     return Chart("share of samples", spoken, [*lines, *ahead], reference, f"{name}, real", "{:.0%}".format, floor=0.0)
 
