@@ -4,7 +4,7 @@ const LARGEST_REM = 60;
 const MEASURE_REM = 38; // of a text's card; lines over that are hard to read
 const LEAST = 44; // pixels, for a finger
 const NARROWEST_REM = 14; // of a text's card
-const LARGER = [2.2, 1.8, 1.5, 1.25, 1]; // of a text's type: the largest that leaves every text of the slate in view
+const LARGER = [2.2, 2, 1.8, 1.65, 1.5, 1.35, 1.2, 1.1, 1]; // of a text's type: the largest that leaves every text of the slate in view
 const ROUNDING = 2; // pixels by which a card may come out wider than its parts
 const RAGGED = 0.12; // how much a last row that isn't full counts against a grid
 
