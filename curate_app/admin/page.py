@@ -79,7 +79,7 @@ class Buttons:
         off: dict[str, Any] = {"interactive": False}  # until the first refresh: a press before that would be lost
         with gr.Row(elem_id="part-actions"):
             self.pause = self.button(SAY["pause"], **off)
-            self.retrain = self.button(SAY["retrain"], variant="primary", **off)
+            self.retrain = self.button(SAY["retrain"], variant="primary", visible=not study.sources, **off)
             self.finish = self.button(SAY["finish"], **off)
             with gr.Row(elem_classes="pair"):
                 self.quota = self.number(0, SAY["quota"], "quota")
