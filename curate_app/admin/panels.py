@@ -80,7 +80,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
     sources = [source.words for source in study.sources]
     audits = bool(sources)
     remarks = [("alarm", sentence) for sentence in alarms(store, alarmed, audits)]
-    if worker["phase"] == "absent":
+    if worker["phase"] == "absent" and not only_simulated(counts):
         remarks.append(("reason", SAY["worker_gone"].format(path=study.path)))
     if controls.stopped:
         remarks.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
@@ -196,6 +196,8 @@ def going(study: Study, worker: dict[str, Any], counts: Counts, progress: Progre
         tone, sentence = "", SAY["going_stopped"]
     elif over:
         tone, sentence = "good", SAY["going_over"]
+    elif worker["phase"] == "absent" and only_simulated(counts):
+        tone, sentence = "", SAY["going_simulated"].format(path=study.path)
     elif worker["phase"] == "absent":
         tone, sentence = "bad", SAY["going_absent"].format(path=study.path)
     elif worker["phase"] == "starting":
@@ -223,7 +225,7 @@ def stuck(
     """Is anyone stuck? The raters at work, and whatever keeps them or the worker from going on."""
     here, recent = counts.people.at_work, sum(counts.minutes[-RECENT_MIN:])
     troubles = []
-    if worker["phase"] == "absent":
+    if worker["phase"] == "absent" and not only_simulated(counts):
         troubles.append(SAY["stuck_worker_audit" if audits else "stuck_worker"])
     if alarmed:
         troubles.append(SAY["stuck_flags"].format(flags=SAY["and"].join(SAY["flags"][flag] for flag in alarmed)))
@@ -232,6 +234,11 @@ def stuck(
     fine = "stuck_nobody" if not here else "stuck_no" if recent else "stuck_new"
     sentence = " ".join(troubles) or SAY[fine]
     return Tile(SAY["stuck"], "bad" if troubles else "good" * bool(here), SAY["number_now"], f"{here:,}", sentence)
+
+
+def only_simulated(counts: Counts) -> bool:
+    """True where simulated users picked and no person ever came, so that nobody waits for a worker."""
+    return bool(counts.answers["sim", "pick"]) and not counts.people.funnel["arrived"]
 
 
 def follows(generations: Sequence[Generation], counts: Counts) -> Tile:

@@ -257,3 +257,4 @@ def test_every_part_shows_what_a_simulated_study_came_to(
     assert found.curves.count("<svg") >= 2 and "real data" in found.curves
     assert found.events.count("published generation") == 2
     assert "λ" in found.sheets and "lam" not in found.sheets
+    assert "Nothing runs at present." in found.head and "bad" not in found.head  # no person waits for a worker
