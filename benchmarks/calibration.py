@@ -205,7 +205,7 @@ def _loop_studies(task: tuple[int, Setting, int, int]) -> tuple[int, Tally]:
     population, tally, began = Population.of(setting), Tally(), time.monotonic()
     for number in range(start, start + n):
         history, truth = simulate(population, np.random.default_rng([index, number]))
-        evidence = assess(history)
+        evidence = assess(history, mean_alone=True)
         _count(tally, evidence, truth, setting)
         tally.fails += any(map(_fails, [evidence, *(_earlier(history) if setting.carried == 1.0 else [])]))
     tally.seconds = time.monotonic() - began
@@ -220,7 +220,7 @@ def _earlier(history: History) -> Iterator[Evidence]:
     """The evidence of a study after each generation but the last, as reports would have shown it."""
     for n in range(2, len(history.generations)):
         some = replace(history, generations=history.generations[:n], evaluations=history.evaluations[:n])
-        yield assess(some)
+        yield assess(some, mean_alone=True)
 
 
 def _count(tally: Tally, evidence: Evidence, truth: Any, setting: Setting) -> None:
@@ -452,7 +452,7 @@ def _full_study(task: tuple[str, int]) -> tuple[Evidence, list[Evidence]]:
     setting = Setting(k=2, lam=float(lam), generations=3, samples=1_000, picks=400, real=600)
     population = Population.of_study(config, real.rewards[0], setting)
     rng = np.random.default_rng([seed, lam == "inf"])
-    return evidence, [assess(simulate(population, rng)[0]) for _ in range(IN_MEMORY)]
+    return evidence, [assess(simulate(population, rng)[0], mean_alone=True) for _ in range(IN_MEMORY)]
 
 
 def _differences(studies: Sequence[Evidence]) -> list[float]:

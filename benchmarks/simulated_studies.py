@@ -5,6 +5,7 @@ what a store would hold: each generation's evaluation samples, the finite picks 
 data) the log-density ratios of its samples. `loop.evidence.study.assess` then takes the path of every report.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,6 +35,9 @@ class Setting:
             deviation of `spread` and no supremum.
         spread: of the rewards.
         carried: share of the way to its training set that each generation really goes: 1 honest, 0 frozen.
+        decay: share of `carried` that each generation loses to the one before.
+        sideways: by how much each generation tilts its law along what the reward doesn't see.
+        coupled: generations share the noise of their evaluation samples, as flows of the same seeds do.
         worse: by how much the mean reward of generation 0 lies below that of the real data.
         generations: after generation 0.
         samples: that each generation is measured on.
@@ -46,6 +50,9 @@ class Setting:
     bounded: bool = True
     spread: float = 2.0
     carried: float = 1.0
+    decay: float = 0.0
+    sideways: float = 0.0
+    coupled: bool = False
     worse: float = 0.0
     generations: int = 4
     samples: int = 1_000
@@ -112,6 +119,12 @@ class Population:
         return cls(setting, rewards, law, law, config, curators(config))
 
     @property
+    def coordinates(self) -> np.ndarray:
+        """(atoms, 2) in [-1/2, 1/2]: the rank of the reward, and what it doesn't see (by the golden ratio)."""
+        ranks = np.argsort(np.argsort(self.rewards, kind="stable"), kind="stable")
+        return np.column_stack([(ranks + 0.5) / len(ranks), (ranks * (math.sqrt(5) - 1) / 2) % 1]) - 0.5
+
+    @property
     def w(self) -> np.ndarray:
         """(atoms,) exp(r)."""
         return np.exp(self.rewards)
@@ -126,30 +139,31 @@ def simulate(population: Population, rng: np.random.Generator) -> tuple[History,
     """One study's history and the truth behind them."""
     setting, w = population.setting, population.w
     every = np.full(len(w), max(1, setting.real // len(w)))
-    real = Evaluated(None, *_samples(population, every, rng))
+    real = _evaluated(population, None, rng.permutation(np.repeat(np.arange(len(every)), every)))
     laws, trained = [population.first], [float("nan")]
-    for _ in range(setting.generations):
+    for t in range(setting.generations):
         counts = rng.multinomial(setting.picks, population.users.pick(population.rewards, laws[-1]))
         target = population.target(laws[-1], counts / setting.picks)
-        moved = np.maximum(laws[-1] + setting.carried * (target - laws[-1]), 0.0)
+        carried = setting.carried * (1 - setting.decay) ** t
+        moved = np.maximum(laws[-1] + carried * (target - laws[-1]), 0.0)
+        moved = moved * np.exp(setting.sideways * population.coordinates[:, 1])
         laws.append(moved / moved.sum())
         trained.append(float(target @ w))
-    evaluations, generations = [], []
+    evaluations, generations, noise = [], [], rng.random(setting.samples)
     for t, law in enumerate(laws):
-        counts = rng.multinomial(setting.samples, law)
-        evaluations.append(Evaluated(t, *_samples(population, counts, rng)))
+        own = noise if setting.coupled else rng.random(setting.samples)
+        atoms = np.minimum(np.searchsorted(np.cumsum(law), own), len(law) - 1)
+        counts = np.bincount(atoms, minlength=len(law))
+        evaluations.append(_evaluated(population, t, atoms))
         generations.append(_generation(population, t, law, counts, trained[t], rng))
     return History(population.config, generations, evaluations, real), _truth(population, laws)
 
 
-def _samples(population: Population, counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(1, n) rewards and (n,) classes of a sample with these counts of each atom, in random order.
-
-    The order matters: the evidence resamples the i-th samples of all generations together.
-    """
-    atoms = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+def _evaluated(population: Population, t: int | None, atoms: np.ndarray) -> Evaluated:
+    """A sample of (n,) atoms as a store holds it; the evidence resamples the i-th ones of all generations together."""
     rewards = population.rewards[atoms]
-    return rewards[None], (rewards >= np.median(population.rewards)).astype(np.int32)
+    labels = (rewards >= np.median(population.rewards)).astype(np.int32)
+    return Evaluated(t, rewards[None], labels, population.coordinates[atoms].astype(np.float32))
 
 
 def _generation(

@@ -93,6 +93,7 @@ class Evaluated:
         labels: (n,) int32, class or mode.
         points: (n, d) float32, of texts their tokens; None for images.
         conditions: (n,) int32 under which each was drawn, or real data's (-1: of none); None in a study without.
+        features: (n, d) float16, of images by their classifier, fewer than that has; None for all else.
     """
 
     t: int | None
@@ -100,6 +101,7 @@ class Evaluated:
     labels: np.ndarray
     points: np.ndarray | None = None
     conditions: np.ndarray | None = None
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "evaluation": {
         "id": "the row", "t": "the generation; empty: the real data", "n": "samples",
         "rewards": "float64, the study's and each type's", "labels": "int32", "points": "float32, by sample",
-        "conditions": "int32, under which each was drawn; empty in a study without conditions",
+        "conditions": "int32, of each; or empty", "features": "float16, of images: 32 directions of the classifier's",
     },
     "answer": {
         "id": "the row", "session_id": "by whom", "question": "comprehension or closing", "attempt": "from 1",
@@ -667,23 +667,26 @@ def m010_conditions(db: Database) -> None:
     db.execute("ALTER TABLE evaluation ADD COLUMN conditions BLOB")
 
 
+@migrations()
+def m011_features(db: Database) -> None:
+    """The features by which the images of an evaluation are compared with those of the generation before."""
+    db.execute("ALTER TABLE evaluation ADD COLUMN features BLOB")
+
+
 def columns_page() -> str:
     """docs/columns.md: the long table, then the views and tables of a new study."""
     db = Database(memory=True)
     migrations.apply(db)
     tables = [name for name in db.table_names() if not name.startswith(("sqlite_", "_sqlite_"))]
-    rows = [
-        f"| `{column.name}` | {column.kind} | {'answer' if column.of_answer else 'position'} | {column.about} |"
-        for column in LONG
-    ]
+    row = "| `{0.name}` | {0.kind} | {1} | {0.about} |\n"
+    long, panel = ("".join(row.format(column, "answer" if column.of_answer else "position") for column in columns)
+                   for columns in (LONG, PANEL))  # fmt: skip
     parts = [
         PAGE_HEAD,
         "## The long table\n\nOne row per answered slate and position; `--format long-csv` and `long-parquet`.\n",
-        LONG_HEAD + "\n".join(rows) + "\n",
+        LONG_HEAD + long,
         "With `--include-panel-ids` also:\n",
-        LONG_HEAD
-        + "\n".join(f"| `{column.name}` | {column.kind} | answer | {column.about} |" for column in PANEL)
-        + "\n",
+        LONG_HEAD + panel,
     ]
     for name in [*sorted(db.view_names()), *tables]:
         columns = db.execute(f"SELECT name, type FROM pragma_table_info('{name}')").fetchall()

@@ -60,6 +60,7 @@ from model.sampling import derive_seeds
 OWN = "vgg11"  # the study's classifier, whose features come with the scores
 NEAREST_SAMPLES = 2_000  # enough for a median
 WORTH_KEEPING = 10_000  # real images from which judging them takes seconds
+FEATURES = 32  # directions of the classifier's features that are stored of a sample
 CONTEXTS = 300  # after which laws are compared, as in Seddik et al. 2024 (arXiv 2404.05090), Section 4.1
 HELD_OUT_TEXTS = 500  # windows of held-out text at the most
 DISTINCT, EXAMPLES = (2, 3, 4), 3
@@ -485,12 +486,21 @@ def class_shares(labels: np.ndarray, names: Sequence[str]) -> tuple[float, ...]:
 
 
 def to_record(t: int | None, x: torch.Tensor, scores: Scores, conditions: np.ndarray | None = None) -> Evaluated:
-    """Scored samples as they are stored: rewards (the study's, then those of types of users), labels, and points."""
+    """Scored samples as they are stored: rewards (the study's, then those of types of users), labels, and points.
+
+    Of images a few directions of the classifier's features, drawn at random once and for all, which keep distances to
+    within a fifth or so (Johnson and Lindenstrauss 1984).
+    """
     rewards = scores.reward[None]
     if len(scores.operative) > 1 or not np.array_equal(scores.operative[0], scores.reward):
         rewards = np.concatenate([rewards, scores.operative])
     points = x.numpy().astype(np.float32) if x.ndim == 2 else None
-    return Evaluated(t, rewards, scores.labels.astype(np.int32), points, conditions)
+    features = None
+    if scores.probs is not None and scores.features is not None:
+        own = scores.features[:, scores.probs.shape[1] :]
+        directions = np.random.default_rng(0).standard_normal((own.shape[1], FEATURES)) / math.sqrt(FEATURES)
+        features = (own @ directions).astype(np.float16)
+    return Evaluated(t, rewards, scores.labels.astype(np.int32), points, conditions, features)
 
 
 def reward_figures(reward: np.ndarray) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from curate_app.report.pages import comparison_json, lede, registered_sentence
 from curate_app.report.tables import audit_pairs, by_claim, how_often, odd_checks, ranks, word_of
 from loop.evidence.schema import Evidence
 from loop.study import OnShare, Study
+from loop.sweep.results import variance_splits
 
 MOST_CHECKS = 6  # self-checks printed; the others are counted
 STYLES = {"holds": "green", "not refuted": "cyan", "fails": "bold red", "can't tell": "yellow", "not applicable": "dim"}
@@ -51,6 +52,8 @@ def report(
         return
     for evidence in evidences:
         print_summary(evidence)
+    for split in variance_splits(evidences):
+        console.print(split.sentence, highlight=False, markup=False)
     if html is not None:
         picture = html.with_suffix(".png")
         more = f", {picture}" if len(opened) == 1 and picture.is_file() else ""
@@ -121,6 +124,8 @@ def print_summary(evidence: Evidence) -> None:
     for reason, names in not_applicable.items():
         table.add_row("[dim]not applicable[/]", ", ".join(names), escape(reason))
     console.print(table, highlight=False)
+    for sentence in evidence.distribution.sentences if evidence.distribution else ():
+        console.print(sentence, highlight=False, markup=False)
 
 
 def print_audit(evidence: Evidence) -> None:

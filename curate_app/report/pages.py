@@ -21,6 +21,7 @@ from loop.evidence.retraining import retraining_claims, sentences
 from loop.evidence.schema import Estimate, Evidence
 from loop.evidence.verdicts import audit_sentences, type_sentences
 from loop.registration import own_version
+from loop.sweep.results import variance_splits
 
 SAY = TEXT["report"]
 CONTRAST_HEADS = ("studies", "control", "seeds", "gain of E[w]", "control's gain", "beyond the control (95%)")
@@ -188,6 +189,8 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         figures={"heads": heads, "rows": rows},
         types=dict(zip(("heads", "rows"), tables.types(evidence), strict=True)),
         gains=tables.gains(evidence),
+        changes=tables.changes(evidence),
+        laws=tables.laws(evidence),
         preferred=[] if evidence.sources else tables.preferred(evidence),
         preferred_intervals=tables.intervals(evidence),
         unknown=tables.unknown(evidence),
@@ -240,6 +243,8 @@ def comparison_page(
         retraining=tables.retraining(retraining),
         retraining_note=SAY["retraining"],
         outcomes=sentences(retraining),
+        splits=[(", ".join(names[i] for i in split.studies), split.sentence) for split in variance_splits(evidences)],
+        splits_note=SAY["variance_note"],
         charts=drawn(compared_charts(evidences, names)),
         pairs=first_and_last(galleries, names),
         figures=[
@@ -314,7 +319,8 @@ def comparison_json(evidences: Sequence[Evidence], controls: Sequence[dict[str, 
     """The evidence of all studies as one JSON document, with the combinations of a sweep beside their controls."""
     studies = [evidence.model_dump(mode="json") for evidence in evidences]
     retraining = [claim.model_dump(mode="json") for claim in retraining_claims(evidences)]
-    whole = {"schema_version": COMPARISON_VERSION, "studies": studies, "retraining": retraining}
+    variance = [split.model_dump(mode="json") for split in variance_splits(evidences)]
+    whole = {"schema_version": COMPARISON_VERSION, "studies": studies, "retraining": retraining, "variance": variance}
     if controls:
         whole["controls"] = list(controls)
     return json.dumps(whole, indent=1, ensure_ascii=False)

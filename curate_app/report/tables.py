@@ -463,6 +463,42 @@ def gains(evidence: Evidence) -> list[list[str]]:
     ]
 
 
+def changes(evidence: Evidence) -> list[list[str]]:
+    """Changes of figures other than E[w]: of which, t, predicted, measured, transmission; of classes those that moved.
+
+    Those of all generations together come first.
+    """
+    if evidence.distribution is None:
+        return []
+    shown = [f"share of {evidence.class_names[label]}" for label in moved_classes(evidence)[:2]]
+    rows = [some for some in evidence.distribution.changes if some.of in shown or not some.of.startswith("share of ")]
+    return [
+        [
+            some.of,
+            "all" if some.t is None else str(some.t),
+            with_error(some.predicted),
+            with_error(some.measured),
+            "{margin} ({interval})".format(**margin_cells(some.ratio)) if some.ratio else "too small a change",
+        ]
+        for some in sorted(rows, key=lambda some: some.t is not None)
+    ]
+
+
+def laws(evidence: Evidence) -> list[list[str]]:
+    """Tests of a generation's whole law: t, samples, verdict, p, distance from the promised law, distance promised."""
+    return [
+        [
+            str(test.t),
+            f"{test.n:,}",
+            test.verdict,
+            number(test.p, 2),
+            number(test.distance, 2),
+            number(test.promised, 2),
+        ]
+        for test in (evidence.distribution.laws if evidence.distribution else ())
+    ]
+
+
 def conditions(evidence: Evidence) -> list[list[str]]:
     """Within each condition by generation: condition, t, picks, E[r], predicted and measured gains, transmission."""
     rows = []

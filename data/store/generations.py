@@ -77,9 +77,11 @@ class Generations(Connection):
         """
         points = None if samples.points is None else samples.points.astype("<f4").tobytes()
         conditions = None if samples.conditions is None else samples.conditions.astype("<i4").tobytes()
+        features = None if samples.features is None else samples.features.astype("<f2").tobytes()
         with self.write() as db:
             db.conn.execute(
-                "INSERT INTO evaluation(t, n, rewards, labels, points, conditions) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO evaluation(t, n, rewards, labels, points, conditions, features) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     samples.t,
                     len(samples.labels),
@@ -87,6 +89,7 @@ class Generations(Connection):
                     samples.labels.astype("<i4").tobytes(),
                     points,
                     conditions,
+                    features,
                 ],
             )
 
@@ -95,13 +98,14 @@ class Generations(Connection):
         row = self.row("SELECT * FROM evaluation WHERE coalesce(t, -1) = ?", [-1 if t is None else t])
         if row is None:
             return None
-        points, conditions = row["points"], row["conditions"]
+        points, conditions, features = row["points"], row["conditions"], row["features"]
         return Evaluated(
             t=t,
             rewards=np.frombuffer(row["rewards"], dtype="<f8").reshape(-1, row["n"]),
             labels=np.frombuffer(row["labels"], dtype="<i4"),
             points=None if points is None else np.frombuffer(points, dtype="<f4").reshape(row["n"], -1),
             conditions=None if conditions is None else np.frombuffer(conditions, dtype="<i4"),
+            features=None if features is None else np.frombuffer(features, dtype="<f2").reshape(row["n"], -1),
         )
 
 

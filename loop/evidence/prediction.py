@@ -288,7 +288,7 @@ def from_start(
     w, columns = values[0], resampled.shape[1]
     exact = w @ np.stack([law[:, 0] for law in laws], axis=1)
     without = np.stack([w @ law[:, columns:] for law in laws])
-    noisy = loops_of_finite_picks(rewards, masses[:, :1], p_ref[:, :1], policy, curators, n_real, picks, replicates)
+    noisy, _ = loops_of_finite_picks(rewards, masses[:, :1], p_ref[:, :1], policy, curators, n_real, picks, replicates)
     errors = np.stack([w @ law for law in noisy]) - exact[:, None]
     return FromStart(
         moments=[Moments(values @ law[:, :columns]) for law in laws],
@@ -298,9 +298,9 @@ def from_start(
     )
 
 
-def jackknife_masses(n: int) -> np.ndarray:
+def jackknife_masses(n: int, groups: int = GROUPS) -> np.ndarray:
     """(n, groups) masses of n samples with every `groups`-th left out, from the first, the second ..."""
-    groups = min(n, GROUPS)
+    groups = min(n, groups)
     present = (np.arange(n)[:, None] % groups != np.arange(groups)).astype(float)
     return present / np.maximum(present.sum(axis=0), 1)
 
@@ -331,11 +331,13 @@ def loops_of_finite_picks(
     n_real: int,
     picks: Sequence[int],
     replicates: int,
-) -> list[np.ndarray]:
+    carried: float = 1.0,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Laws (n, replicates) of generations 0 .. len(picks) in loops whose every round has finitely many picks.
 
     What a round picks is drawn from its law (independent Poisson counts, which given their total are a multinomial
-    draw); the next generation is that training set, as of a generator that learns without error.
+    draw); the next generation is that training set, as of a generator that learns without error, or goes the share
+    `carried` of the way to it. Beside them the laws that the exact operator promises from the generation before.
     """
     rng = np.random.default_rng([len(p0), *picks])
 
@@ -343,9 +345,16 @@ def loops_of_finite_picks(
         counts = rng.poisson(n * law)
         return counts / np.maximum(counts.sum(axis=0), 1)
 
-    laws, sets = [np.repeat(p0, replicates, axis=1)], []
+    laws, promised, sets, exact = [np.repeat(p0, replicates, axis=1)], [], [], []
     for t, n in enumerate(picks):
-        sets.append(drawn(curators.pick(rewards, laws[-1]), n))
-        law = population.blend(p_ref, sets, policy.shares(n_real, picks[: t + 1]))
-        laws.append(drawn(law, n_real) if policy.is_random else law)
-    return laws
+        exact.append(curators.pick(rewards, laws[-1]))
+        sets.append(drawn(exact[-1], n))
+        shares = policy.shares(n_real, picks[: t + 1])
+        promised.append(population.blend(p_ref, exact, shares))
+        law = population.blend(p_ref, sets, shares)
+        law = drawn(law, n_real) if policy.is_random else law
+        if carried != 1:
+            law = np.maximum(laws[-1] + carried * (law - laws[-1]), 0.0)
+            law /= law.sum(axis=0)
+        laws.append(law)
+    return laws, promised

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, LanguageFigures, SparseRecord
 from loop.analysis.groups import TasteGroups, TypeEvidence
 from loop.analysis.taste import TasteLeaning
+from loop.evidence.distribution import DistributionEvidence, VarianceSplit
 from loop.evidence.intervals import Estimate, Part, TestVerdict
 from loop.evidence.prediction import Figures
 from loop.selfcheck.verdicts import CheckVerdict
@@ -580,6 +581,11 @@ class Evidence(Part):
     proxy: ProxyEvidence | None = Field(
         default=None, description="the fitted user against people's later picks; in a written report alone"
     )
+    distribution: DistributionEvidence | None = Field(
+        default=None,
+        description="more than the mean of w; None where nothing is predicted, under conditions, and on the "
+        "researcher's page",
+    )
     imported: bool = Field(
         default=False, description="whether generation 1 was trained on an imported log, of unknown samples"
     )
@@ -594,7 +600,7 @@ HEAD = f"""# report.json
 
 `curate report STUDY` writes one JSON object, the **Evidence** below, of schema `{VERSION}`. `curate report A B`
 writes `{{"schema_version": "{COMPARISON}", "studies": [Evidence, ...],
-"retraining": [RetrainingClaim, ...]}}`. In Python,
+"retraining": [RetrainingClaim, ...], "variance": [VarianceSplit, ...]}}`. In Python,
 `loop.evidence.schema.Evidence.model_validate_json(text)` reads it, and
 `Evidence.model_json_schema()` is the same as a JSON Schema. Infinity is written `"inf"`; what isn't known is `null`.
 
@@ -614,7 +620,7 @@ def document() -> str:
 def models() -> list[type[BaseModel]]:
     """Evidence and its parts, in the order in which they are met."""
     ordered: list[type[BaseModel]] = []
-    waiting: list[type[BaseModel]] = [Evidence, RetrainingClaim]
+    waiting: list[type[BaseModel]] = [Evidence, RetrainingClaim, VarianceSplit]
     while waiting:
         model = waiting.pop(0)
         if model not in ordered:

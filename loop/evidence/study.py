@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,7 @@ from data.store import Store, queries
 from loop.config import MixConfig, StudyConfig
 from loop.evidence import prediction
 from loop.evidence.claims import KNOWN_GAIN, Loop, ceilings, examine, floors
+from loop.evidence.distribution import Course, Ingredient, distribution_evidence
 from loop.evidence.intervals import CLAIMS, LEVEL, all_pairs, ratio_of
 from loop.evidence.people import ranking, utility_gains, win_rates
 from loop.evidence.prediction import FromStart, Moments, difference_and_se, value_and_se
@@ -115,8 +116,8 @@ def of_condition(samples: Evaluated, condition: int) -> Evaluated:
     """Those of the samples that were drawn under a condition."""
     assert samples.conditions is not None
     own = samples.conditions == condition
-    points = None if samples.points is None else samples.points[own]
-    return Evaluated(samples.t, samples.rewards[:, own], samples.labels[own], points)
+    points, features = (None if some is None else some[own] for some in (samples.points, samples.features))
+    return Evaluated(samples.t, samples.rewards[:, own], samples.labels[own], points, features=features)
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,13 @@ class StepPredictions:
             were measured.
         noise: standard errors of E[w] and E[r] that finitely many picks add.
         effective: effective sample size behind E[w] of each generation, and of what its picks rest on.
+        recipes: of each generation's training set; None where there is no prediction, empty under conditions.
     """
 
     moments: list[Moments | None]
     noise: list[tuple[float, float]]
     effective: list[float]
+    recipes: list[list[Ingredient] | None] = field(default_factory=list)
 
 
 def build(
@@ -215,9 +218,8 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
         stored = store.evaluation(generation.t)
         if stored is None:
             break
-        points = None if stored.points is None else stored.points[:most]
-        conditions = None if stored.conditions is None else stored.conditions[:most]
-        evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], points, conditions))
+        more = (None if some is None else some[:most] for some in (stored.points, stored.conditions, stored.features))
+        evaluations.append(Evaluated(stored.t, stored.rewards[:, :most], stored.labels[:most], *more))
     generations = generations[: len(evaluations)]
     own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
     audits, imported = bool(store.status("audit")), bool(store.status("replay").get("imported"))
@@ -231,9 +233,10 @@ def assess(
     gains: Sequence[UtilityGain] = (),
     *,
     quick: bool = False,
+    mean_alone: bool = False,
     on_share: OnShare = lambda share: None,
 ) -> Evidence:
-    """The evidence that follows from a loop's history and from people's choices, whoever made them."""
+    """The evidence that follows from a loop's history and from people's choices; unless `mean_alone` all of it."""
     config, analysis = history.config, analyse(history, quick, on_share)
     loop = described_loop(analysis) if history.generations else None
     generations = generation_evidence(analysis, loop) if loop else []
@@ -274,8 +277,29 @@ def assess(
         own_picks=history.own_picks,
         theorem_3=theorem_3_of(config, generations),
         imported=history.imported,
+        distribution=None if quick or mean_alone or history.conditions else distribution_evidence(course_of(analysis)),
     )
     return evidence.model_copy(update={"summary": summary(evidence)})
+
+
+def course_of(analysis: Analysis) -> Course:
+    """The loop as the questions beyond E[w] need it."""
+    history, steps = analysis.history, analysis.steps
+    return Course(
+        config=history.config,
+        class_names=history.class_names,
+        evaluations=history.evaluations,
+        real=history.real,
+        aim=target(history.config),
+        recipes=steps.recipes,
+        own=analysis.own,
+        predicted=steps.moments,
+        noise=[noise for noise, _ in steps.noise],
+        effective=steps.effective,
+        picks=[generation.n_curated for generation in history.generations[1:]],
+        n_real=len(history.real.labels) if history.real else 1,
+        from_start=analysis.from_start is not None,
+    )
 
 
 def analyse(history: History, quick: bool = False, on_share: OnShare = lambda share: None) -> Analysis:
@@ -384,21 +408,24 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
     """
     config, evaluations, classes = history.config, history.evaluations, len(history.class_names)
     moments: list[Moments | None] = [None]
+    recipes: list[list[Ingredient] | None] = [None]
     noise = [(0.0, 0.0)]
     effective = [
         prediction.effective_samples(samples, np.full(len(samples.labels), 1 / len(samples.labels)))
         for samples in evaluations
     ]
-    sets, sizes, aim = [], [], target(config)
+    sets, sizes, sources, aim = [], [], [], target(config)
     for before, now in enumerate(history.generations[1:]):
         own = history.own_picks and now.measurements.by_simulated_users and now.n_curated
         if aim is None or config.slates.ties or not own:
             moments.append(None)
+            recipes.append(None)
             noise.append((0.0, 0.0))
             continue
         law = prediction.law_of_picks(evaluations[before], masses[before], aim)
         effective[before] = min(effective[before], prediction.effective_samples(evaluations[before], law[:, 0]))
         sets.append(Moments(prediction.functions(evaluations[before], classes) @ law))
+        sources.append(before)
         weighted = config.learner.kind == "reward_weighted" and isinstance(config.curation.k, int)
         n = now.n_curated * int(config.curation.k) if weighted else now.n_curated
         sizes.append(prediction.weighted_size(evaluations[before], law, n) if weighted else n)
@@ -417,7 +444,12 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
         is_drawn = policy.is_random or start is not real
         noisy = [start if is_drawn else None, *parts]
         noise.append(prediction.pick_noise(noisy, rows, (shares[0], *shares[1])))
-    return StepPredictions(moments, noise, effective)
+        first = None if start is real else sources[0]
+        recipes.append(
+            [Ingredient(first, shares[0], rows[0] if is_drawn else 0)]
+            + [Ingredient(*own) for own in zip(sources[len(sets) - len(parts) :], shares[1], rows[1:], strict=True)]
+        )
+    return StepPredictions(moments, noise, effective, recipes)
 
 
 def described_loop(analysis: Analysis) -> Loop:

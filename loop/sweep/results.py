@@ -4,6 +4,7 @@ Beside its controls, too: the gain beyond that of the same loop without choice, 
 sweep over adversaries, the diagram of where they turn improvement around.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,6 +17,8 @@ from scipy.optimize import brentq
 from scipy.stats import t as student_t
 
 from data.measurements import LanguageFigures, Mean
+from loop.evidence.distribution import VarianceSplit
+from loop.evidence.intervals import LEVEL
 from loop.evidence.schema import Estimate, Evidence
 from loop.evidence.study import evidence_of
 from loop.study import Study
@@ -32,6 +35,9 @@ LANGUAGE: dict[str, Callable[[LanguageFigures], Mean | None]] = {
     "L1 from t = 1": lambda by: by.l1_second,
     "rare tokens": lambda by: by.rare_share,
 }
+
+
+PIVOTS = 20_000  # draws behind an interval of a variance
 
 
 class OverSeeds(Estimate):
@@ -313,3 +319,134 @@ def over_seeds(values: Sequence[Estimate]) -> OverSeeds:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def variance_splits(evidences: Sequence[Evidence]) -> list[VarianceSplit]:
+    """The variance of E[r] at the last generation, of each set of studies that differ in their seeds alone.
+
+    Left out are sets of a single study, and within a set those with fewer generations than the others.
+    """
+    sets: dict[str, list[int]] = {}
+    for i, study in enumerate(evidences):
+        train = {**study.config.get("train", {}), "finetune_seed": None}
+        key = json.dumps({**study.config, "seed": None, "train": train}, sort_keys=True, default=str)
+        if study.distribution and not study.sources:
+            sets.setdefault(key, []).append(i)
+    splits = []
+    for places in sets.values():
+        last = max(len(evidences[i].generations) for i in places) - 1
+        places = [i for i in places if len(evidences[i].generations) == last + 1]
+        if len(places) < 2:
+            continue
+        studies = []
+        for i in places:
+            mean, by = evidences[i].generations[last].measured.mean_reward, evidences[i].distribution
+            studies.append(SeededMean(evidences[i].seed, mean.value, mean.se, np.array(by.reward_groups if by else [])))
+        evaluation, training, picks = split_variance(studies)
+        seeds, mean = len({study.seed for study in studies}), float(np.mean([study.value for study in studies]))
+        split = VarianceSplit(studies=places, t=last, seeds=seeds, mean=mean, evaluation=evaluation, training=training,
+                              picks=picks, sentence="")  # fmt: skip
+        splits.append(split.model_copy(update={"sentence": split_words(split)}))
+    return splits
+
+
+def split_words(split: VarianceSplit) -> str:
+    """A split of the variance in a sentence."""
+    parts: list[tuple[str, float, Estimate | None]] = [("evaluation", split.evaluation, None)]
+    if split.picks:
+        name = "picks" if split.training else "picks and training together (no seed has two train.finetune_seed)"
+        parts.append((name, split.picks.value, split.picks))
+    if split.training:
+        parts.append(("the training seed", split.training.value, split.training))
+    total = sum(value for _, value, _ in parts)
+    words = []
+    for name, value, interval in parts:
+        share = f"{value / total:.0%}" if total else "none"
+        limits = (
+            f" (standard deviation {math.sqrt(interval.low):.2g} to {math.sqrt(interval.high):.2g})" if interval else ""
+        )
+        words.append(f"{share} {name}{limits}")
+    n = len(split.studies)
+    return (
+        f"E[r] of generation {split.t}, over {n} studies of {split.seeds} seed{'s' * (split.seeds != 1)}: mean "
+        f"{split.mean:.4g}, standard deviation {math.sqrt(total):.2g}, of whose square {', '.join(words)}."
+    )
+
+
+@dataclass(frozen=True)
+class SeededMean:
+    """E[r] of one study's last generation, among studies that differ in their seeds alone.
+
+    Attributes:
+        seed: of everything random.
+        value: E[r].
+        se: of its evaluation.
+        groups: (groups,) mean rewards without one group of evaluation seeds after another, which studies of one seed
+            share.
+    """
+
+    seed: int
+    value: float
+    se: float
+    groups: np.ndarray
+
+
+def split_variance(
+    studies: Sequence[SeededMean], level: float = LEVEL
+) -> tuple[float, Estimate | None, Estimate | None]:
+    """Variance of E[r] by evaluation, by the training seed, and by the seed of all else, by the method of moments.
+
+    A nested random-effects model: studies of one seed differ by their training and by what of the evaluation noise
+    they don't share; the means of seeds differ by picks as well. Evaluation noise is known from the samples. Intervals
+    are generalised confidence intervals: the mean squares are drawn from their chi-square laws, all else is plugged in.
+
+    Args:
+        studies: two or more.
+        level: of error of an interval.
+
+    Returns:
+        The evaluation's; the training seed's, None where no seed has two studies; the seed's (both together where
+        that is None), None where there is one seed.
+
+    Source: Weerahandi 1993 (JASA 88:899) for the intervals, Thomas and Hultquist 1978 for seeds with unequal numbers.
+    """
+    rng, seeds = np.random.default_rng(len(studies)), sorted({study.seed for study in studies})
+    nests = [[study for study in studies if study.seed == seed] for seed in seeds]
+    counts = np.array([len(nest) for nest in nests])
+    spread = np.array([np.var([study.value for study in nest], ddof=1) if len(nest) > 1 else 0.0 for nest in nests])
+    shared = [shared_noise(nest) for nest in nests]  # of each, the covariances of its evaluations
+    evaluation = float(np.mean([study.se**2 for study in studies]))
+    freedom, training = int((counts - 1).sum()), None
+    draws, square, apart = np.zeros(PIVOTS), 0.0, 0.0
+    if freedom:
+        square = float((counts - 1) @ spread) / freedom
+        own = [np.trace(cov) / n - (cov.sum() - np.trace(cov)) / (n * (n - 1)) if n > 1 else 0.0
+               for cov, n in zip(shared, counts, strict=True)]  # fmt: skip
+        apart = float((counts - 1) @ own) / freedom
+        draws = square * freedom / rng.chisquare(freedom, PIVOTS) - apart
+        training = component(square - apart, draws, level)
+    if len(seeds) < 2:
+        return evaluation, training, None
+    means = np.array([np.mean([study.value for study in nest]) for nest in nests])
+    between, noise = float(means.var(ddof=1)), float(np.mean([cov.mean() for cov in shared]))
+    within = float((1 / counts).mean())
+    value = between - noise - within * (square - apart)
+    pivots = between * (len(seeds) - 1) / rng.chisquare(len(seeds) - 1, PIVOTS) - noise - within * draws
+    return evaluation, training, component(value, pivots, level)
+
+
+def shared_noise(nest: Sequence[SeededMean]) -> np.ndarray:
+    """(n, n) covariances of the evaluation errors of studies of one seed, from their groups of seeds."""
+    variances = np.diag([study.se**2 for study in nest])
+    sizes = {len(study.groups) for study in nest}
+    if len(nest) < 2 or sizes & {0, 1} or len(sizes) > 1:
+        return variances
+    without = np.stack([study.groups for study in nest])
+    n = without.shape[1]
+    return np.cov(without) * (n - 1) ** 2 / n  # the jackknife's
+
+
+def component(value: float, pivots: np.ndarray, level: float) -> Estimate:
+    """A variance, which is no less than 0, with the interval of its pivots."""
+    low, high = np.quantile(np.maximum(pivots, 0.0), [level / 2, 1 - level / 2])
+    return Estimate(value=max(0.0, value), se=float(np.std(pivots)), low=float(low), high=float(high))

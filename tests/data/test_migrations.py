@@ -29,7 +29,7 @@ DOCUMENTED = {  # design.md, "study.db"
 ADDED = {  # ours, beyond the documented ones
     "generation": "pick_cut",
     "sample": "label point_json operative_reward text",
-    "evaluation": "id t n rewards labels points conditions",
+    "evaluation": "id t n rewards labels points conditions features",
     "slate": "retired_at copy_of answer condition",
     "session": "created_at instructed_at understood_at failed_at closed_at alias",
     "rater": "alias",
@@ -96,7 +96,7 @@ def test_references_are_declared(store: Store, column: str, references: str):
 def test_opening_again_migrates_nothing(path: Path, contents: Contents):
     before = contents(path.parent)
     store = Store(path)
-    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 10
+    assert store.value("SELECT count(*) FROM _sqlite_migrations") == 11
     store.close()
     assert contents(path.parent) == before
 

@@ -30,6 +30,7 @@ MIGRATIONS = [
     "m008_undo",
     "m009_texts",
     "m010_conditions",
+    "m011_features",
 ]
 THREADS = 3
 SLATES = 120

@@ -58,6 +58,8 @@ def test_the_control_goes_where_theory_says(make: Make, run: Callable[..., Study
         for share, predicted in zip(found.class_shares, said.class_shares, strict=True):
             assert share.value == pytest.approx(predicted.value, abs=0.04)
         assert generation.shares_achieved == pytest.approx(generation.shares_asked, abs=0.01)
+    assert evidence.distribution and len(evidence.distribution.laws) == 2
+    assert all(test.p and test.p > 0.005 for test in evidence.distribution.laws)
     theorem = [claim for claim in evidence.claims if claim.source != "prediction"]
     assert not [claim for claim in evidence.claims if claim.verdict == "fails"]
     plain = "lapse" not in str(settings) and "adversarial" not in str(settings) and TYPES not in settings
