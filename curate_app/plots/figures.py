@@ -471,13 +471,13 @@ def draw_phase(axes: "Axes", diagram: PhaseDiagram, t: int, columns: Sequence[fl
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    x_edges, y_edges = borders(columns), borders(shares)
+    y_edges, places = borders(shares), np.arange(len(columns))  # columns are as wide, however close covariances are
     reach = max(abs(cell.changes[t].value) for cell in diagram.cells) or 1.0
     for cell in diagram.cells:
         change, i, j = cell.changes[t], columns.index(cell.covariance), shares.index(cell.share)
         strength = change.value / reach
         colour = colormaps["RdBu"](0.5 + 0.42 * math.copysign(math.sqrt(abs(strength)), strength))
-        corner, size = (x_edges[i], y_edges[j]), (x_edges[i + 1] - x_edges[i], y_edges[j + 1] - y_edges[j])
+        corner, size = (i - 0.5, y_edges[j]), (1.0, y_edges[j + 1] - y_edges[j])
         hatch = "" if cell.direction(t) else "////"
         axes.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor="white", linewidth=1, hatch=hatch))
         text = f"{change.value:+.2g}\n±{(change.high - change.low) / 2:.1g}".replace("-", "−")
@@ -486,15 +486,16 @@ def draw_phase(axes: "Axes", diagram: PhaseDiagram, t: int, columns: Sequence[fl
             corner[0] + size[0] / 2, corner[1] + size[1] / 2, text, ha="center", va="center", fontsize=6.5, color=ink
         )
     if points := diagram.frontier[t]:
-        axes.plot(*zip(*points, strict=True), "-", color=INK, linewidth=1.8, marker=".", markersize=5)
-    below = np.linspace(min(x_edges[0], -1e-3), min(x_edges[-1], -1e-3), 200)
-    axes.plot(below, 1 / (1 - below), color=INK, linewidth=1.1, linestyle=DASHED)
-    axes.set_xlim(x_edges[0], x_edges[-1])
+        at = np.interp([covariance for covariance, _ in points], columns, places)
+        axes.plot(at, [share for _, share in points], "-", color=INK, linewidth=1.8, marker=".", markersize=5)
+    below = np.linspace(min(columns[0], 0.0), min(columns[-1], 0.0), 200)
+    axes.plot(np.interp(below, columns, places), 1 / (1 - below), color=INK, linewidth=1.1, linestyle=DASHED)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(y_edges[0], y_edges[-1])
-    axes.set_title(f"Change of E[r] from generation 0 to {t}, ± half of the 95% interval")
-    axes.set_xlabel("covariance of true and adversary's reward, over the variance of the true one")
+    axes.set_title(f"Change of E[r], t = 0 to {t}, ± half of the 95% interval")
+    axes.set_xlabel("covariance of both rewards / variance of the true one")
     axes.set_ylabel("share of adversarial picks φ")
-    axes.set_xticks(columns, [f"{column:.2f}".replace("-", "−") for column in columns])
+    axes.set_xticks(places, [f"{column:.2f}".replace("-", "−") for column in columns])
     axes.set_yticks(shares)
 
 

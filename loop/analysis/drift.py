@@ -247,8 +247,9 @@ def coevolution(
     verdict: VerdictWord = "holds" if mean.high <= bound else "fails" if mean.low > bound else "can't tell"
     ideal = math.exp(float(np.mean(predicted)))
     sentence = (
-        f"{verdict}: over {len(logs)} generations the odds of all others against {name} became {mean.value:.4g} times "
-        f"as large each ({mean.low:.4g} to {mean.high:.4g}; predicted {ideal:.4g}); by the bound at most {bound:.4g}. "
+        f"{verdict.capitalize()}: over {len(logs)} generations the odds of all others against {name} became "
+        f"{mean.value:.4g} times as large each ({mean.low:.4g} to {mean.high:.4g}; predicted {ideal:.4g}); by the bound "
+        f"at most {bound:.4g}. "
         f"The taste has turned by {turns[-1]:.1f} degrees."
     )
     return Coevolution(beta=user.beta, steps=steps, item=name, margin=margin, rate=mean, predicted=ideal, bound=bound,
