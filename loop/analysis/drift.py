@@ -248,9 +248,8 @@ def coevolution(
     ideal = math.exp(float(np.mean(predicted)))
     sentence = (
         f"{verdict.capitalize()}: over {len(logs)} generations the odds of all others against {name} became "
-        f"{mean.value:.4g} times as large each ({mean.low:.4g} to {mean.high:.4g}; predicted {ideal:.4g}); by the bound "
-        f"at most {bound:.4g}. "
-        f"The taste has turned by {turns[-1]:.1f} degrees."
+        f"{mean.value:.4g} times as large each ({mean.low:.4g} to {mean.high:.4g}; predicted {ideal:.4g}); the bound "
+        f"is {bound:.4g}. The taste has turned by {turns[-1]:.1f} degrees."
     )
     return Coevolution(beta=user.beta, steps=steps, item=name, margin=margin, rate=mean, predicted=ideal, bound=bound,
                        verdict=verdict, sentence=sentence)  # fmt: skip
