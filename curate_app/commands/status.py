@@ -171,8 +171,8 @@ def check(study: StudyPath, json_: Json = False) -> None:
 
     opened = Study.open(study)
     with bar_if_slow("checking", quiet=json_) as report:
-        violations = faults(opened, lambda share: report(0.4 * share))
-        checks = self_checks(opened.store, opened.config, lambda share: report(0.4 + 0.5 * share))
+        violations = faults(opened, lambda share: report(0.2 * share))
+        checks = self_checks(opened.store, opened.config, lambda share: report(0.2 + 0.5 * share))
         checks += redrawn(opened, np.random.default_rng())
     print_check(study, violations, checks, as_json=json_)
     if violations or any(check.verdict == "fail" for check in checks):
