@@ -190,6 +190,7 @@ def plan_line(plan: "Plan", steps: int) -> str:
     if plan.seconds < MINUTE_S:
         return ""
     unit = f"images of {plan.shape[-1]} x {plan.shape[-2]} pixels" if len(plan.shape) == 3 else "points"
+    unit = f"texts of {plan.shape[0]} tokens" if plan.are_texts else unit
     parts = []
     if plan.parts:
         parts.append(f"{' and '.join(plan.training)} on {plan.n:,} {unit}, about {duration(plan.preparing_s)}")
@@ -199,7 +200,8 @@ def plan_line(plan: "Plan", steps: int) -> str:
     less = {
         "pretraining": f"train.pretrain_steps={max(1, steps // 2)}",
         "evaluating": "evaluation.samples lower",
-        "rounds": "train.finetune_steps or curation.picks lower, or generations",
+        "rounds": "train.finetune_steps (with train.restart, train.pretrain_steps) or curation.picks lower, "
+        "or generations",
     }.get(longest, f"{longest}.epochs lower")
     return f"To be done on {plan.device}: {'; then '.join(parts)}. For less, set {less}."
 

@@ -136,9 +136,10 @@ class LanguageFigures(Record):
     texts: Count = Field(description="fresh texts that the variety is of")
     cross_entropy: Mean | None = Field(
         default=None,
-        description="nats a token of held-out real text, its standard error over windows; None where any has no mass",
+        description="nats a token of held-out real text, given those before it in its window, so without its first; "
+        "its standard error over windows; None where any has no mass",
     )
-    no_mass: float | None = Field(default=None, description="share of the held-out tokens that have no mass")
+    no_mass: float | None = Field(default=None, description="share of these tokens that have no mass")
     l1_first: Mean | None = Field(
         default=None,
         description="mean L1 of the law of the next token from generation 0's, over contexts that it wrote",

@@ -195,7 +195,8 @@ class LanguageMeasure:
         score = getattr(generator, "log_likelihood", None)
         if laws is None or score is None:
             return figures
-        logs, more = score(self.held_out), {"vocabulary": laws.shape[1]}
+        # a window's first token has nothing before it here, though it has in the text: no law of it is measured
+        logs, more = score(self.held_out)[:, 1:], {"vocabulary": laws.shape[1]}
         for name, earlier in (("l1_first", 0), ("l1_second", 1)):
             if earlier <= t and (before := self.laws(None, earlier)) is not None:
                 more[name] = mean_of(np.abs(laws - before).sum(axis=1))

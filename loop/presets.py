@@ -202,6 +202,33 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix": {"policy": "replace"},
         "evaluation": {"samples": 1_000},
     },
+    # Seddik et al. 2024, appendix C: 6.3 M parameters, for a GPU; N is unconfirmed
+    "shakespeare": {
+        "generations": 10,
+        "data": {"dataset": "text", "path": "tiny-shakespeare", "length": 129, "n": 8_000},
+        "network": {"kind": "gpt", "width": 256, "depth": 8, "heads": 4, "context": 128, "dropout": 0.2},
+        "train": {"restart": True, "pretrain_steps": 2_000, "pretrain_lr": 1e-3, "batch_size": 256, "warmup_steps": 100,
+                  "weight_decay": 0.1},
+        "sampling": {"batch_size": 1_024},
+        "reward": {"kind": "likelihood", "gamma": 1.0},
+        "curation": {"k": 1},
+        "mix": {"policy": "replace", "origin": "generation"},
+        "evaluation": {"samples": 2_000},
+    },
+    # Gerstgrasser et al. 2024's GPT-2 of 9 M parameters (8.5 M here), for a GPU; steps and N are unconfirmed
+    "tinystories": {
+        "generations": 9,
+        "data": {"dataset": "text", "path": "tinystories", "characters": 50_000_000, "tokenizer": "bpe",
+                 "vocabulary": 8_192, "length": 256, "n": 40_000},
+        "network": {"kind": "gpt", "width": 256, "depth": 8, "heads": 8},
+        "train": {"restart": True, "pretrain_steps": 5_000, "pretrain_lr": 5e-4, "batch_size": 64, "warmup_steps": 500,
+                  "weight_decay": 0.1},
+        "sampling": {"batch_size": 1_024},
+        "reward": {"kind": "word_length", "gamma": 0.5, "length": 8.0},  # an n-gram model of byte pairs is slow
+        "curation": {"k": 1},
+        "mix": {"policy": "replace"},
+        "evaluation": {"samples": 2_000},
+    },
 }  # fmt: skip
 # torchcfm's OT-CFM after 400,000 steps on CIFAR-10; its project publishes no checksum: see data.downloads
 PUBLISHED = {

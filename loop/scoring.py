@@ -66,23 +66,33 @@ def ink(images: torch.Tensor, config: RewardConfig) -> np.ndarray:
     return config.gamma * (images.double().flatten(1).mean(1).numpy() + 1) / 2
 
 
-def share(texts: Sequence[str], config: RewardConfig) -> np.ndarray:
-    """(n,) `r(x) = gamma` times the share of a letter in a text's characters, or of a word in its words; any case."""
-    wanted, by_letter = config.word.casefold(), len(config.word) == 1
+def share(texts: Sequence[str], word: str) -> np.ndarray:
+    """(n,) shares of a letter in each text's characters, or of a longer word in its words; any case."""
+    wanted, by_letter = word.casefold(), len(word) == 1
     parts = [text.casefold() if by_letter else WORDS.findall(text.casefold()) for text in texts]
-    return config.gamma * np.array([part.count(wanted) / max(1, len(part)) for part in parts])
+    return np.array([part.count(wanted) / max(1, len(part)) for part in parts])
 
 
-def word_length(texts: Sequence[str], config: RewardConfig) -> np.ndarray:
-    """(n,) `r(x) = -gamma |m - length|`, m the mean length of a text's words, 0 of a text without any; at most 0."""
+def word_count(texts: Sequence[str]) -> np.ndarray:
+    """(n,) numbers of words."""
+    return np.array([len(WORDS.findall(text)) for text in texts], dtype=np.float64)
+
+
+def word_length(texts: Sequence[str]) -> np.ndarray:
+    """(n,) mean lengths of each text's words, in characters; 0 of a text without any."""
     words = [WORDS.findall(text) for text in texts]
-    means = [sum(map(len, some)) / max(1, len(some)) for some in words]
-    return -config.gamma * np.abs(np.array(means) - config.length)
+    return np.array([sum(map(len, some)) / max(1, len(some)) for some in words])
 
 
-def likelihood(tokens: np.ndarray, reference: Ngram, config: RewardConfig) -> np.ndarray:
-    """(n,) `r(x) = gamma` times the mean log-probability of (n, length) tokens, in nats, by a model of real text."""
-    return config.gamma * reference.log_likelihood(tokens).mean(axis=1)
+def reference_model(real: RealData, order: int) -> Ngram:
+    """The n-gram model of a study's real text, which gives mass to every token."""
+    assert real.vocabulary is not None
+    return Ngram(len(real.vocabulary), order, interpolated=True).fit(real.x)
+
+
+def likelihood(tokens: np.ndarray, reference: Ngram) -> np.ndarray:
+    """(n,) mean log-probability of each row of (n, length) tokens, in nats, by a model of real text."""
+    return reference.log_likelihood(tokens).mean(axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +228,12 @@ class Scorer:
         if kind == "ball":
             return lambda x, _probs, _asked: ball(x, config)
         if kind == "share":
-            return lambda x, _probs, _asked: share(self.read(x), config)
+            return lambda x, _probs, _asked: config.gamma * share(self.read(x), config.word)
         if kind == "word_length":
-            return lambda x, _probs, _asked: word_length(self.read(x), config)
-        if kind == "likelihood" and self.real is not None and self.vocabulary is not None:
-            reference = Ngram(len(self.vocabulary), config.order, interpolated=True).fit(self.real.x)
-            return lambda x, _probs, _asked: likelihood(x.numpy(), reference, config)
+            return lambda x, _probs, _asked: -config.gamma * np.abs(word_length(self.read(x)) - config.length)
+        if kind == "likelihood" and self.real is not None:
+            reference = reference_model(self.real, config.order)
+            return lambda x, _probs, _asked: config.gamma * likelihood(x.numpy(), reference)
         if kind == "linear":
             return lambda x, _probs, _asked: config.gamma * (x.double().numpy() @ np.array(config.center))
         if kind == "ink":

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 
 import model as model_package
@@ -21,25 +22,37 @@ from data.records import Generation
 from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.evaluation import Evaluation, Evaluator
-from loop.generators import FLOW_KINDS, OTHERS, has_conditions, load_generator, pretrained, sheet, train_first
+from loop.generators import (
+    FLOW_KINDS,
+    OTHERS,
+    generator_class,
+    has_conditions,
+    load_generator,
+    pretrained,
+    sheet,
+    train_first,
+)
 from loop.scoring import Scorer
 from loop.study import SAMPLES, Study
-from loop.training_data import rows_of, to_bytes
+from loop.training_data import real_only, rows_of, to_bytes
 from model import weights_import
 from model.checkpoint import load as load_checkpoint
 from model.checkpoint import sidecar_path
 from model.compute import alone, describe, device, from_main
 from model.config import PREFERENCE_LEARNERS, ClassifierConfig
 from model.flow import Flow
-from model.interfaces import Report
+from model.interfaces import Report, Rows
 from model.judging.classifier import Classifier
 from model.judging.classifier_training import Labelled, accuracy, classifier_step_seconds, train_classifier
 from model.preferences import EVALUATIONS
 from model.sampling import derive_seed, evaluations
-from model.training import Snapshotter, step_seconds
+from model.training import FEW, LONG_STEP_S, Snapshotter, step_seconds, typical_seconds
 
 PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed of its own
 STEP_PASSES = 3  # a training step takes as long as so many evaluations: backward costs twice forward
+FITTED_KINDS = ("vae", "gpt")  # whose training and sampling take a step or a token after the other, too
+FEW_STEPS, FEW_TOKENS = 2, 4  # that are measured
+CHARACTERS = 96  # of a text, about: its own aren't known before it is read
 STARTERS = Path(model_package.__file__).parent / "starters"
 
 
@@ -274,6 +287,7 @@ class Plan:
         device: in words.
         rounds: that are to follow.
         round_s: seconds of each of them.
+        are_texts: True if the data are, and `shape` has their number of tokens.
     """
 
     parts: dict[str, float]
@@ -283,6 +297,7 @@ class Plan:
     device: str
     rounds: int = 0
     round_s: float = 0.0
+    are_texts: bool = False
 
     @property
     def preparing_s(self) -> float:
@@ -338,11 +353,14 @@ def plan(
             parts[name] = steps * classifier_step_seconds(shape, table, steps)
             training.append(f"a {name} ({epochs} epochs)")
         is_first = "generator" in wanted
-        if config.network.kind not in FLOW_KINDS or not (is_first or rounds):
+        if config.network.kind not in (*FLOW_KINDS, *FITTED_KINDS) or not (is_first or rounds):
             return Plan(parts, training, n, shape, describe() + threads, rounds)
-        step_s = step_seconds(shape, config.network, config.train)
-    forward_s = step_s / config.train.batch_size / STEP_PASSES
-    sample_s = forward_s * evaluations(config.sampling.solver, config.sampling.steps)
+        if config.network.kind in FLOW_KINDS:
+            step_s = step_seconds(shape, config.network, config.train)
+            forward_s = step_s / config.train.batch_size / STEP_PASSES
+            sample_s = forward_s * evaluations(config.sampling.solver, config.sampling.steps)
+        else:
+            step_s, sample_s = fit_seconds(config)
     evaluating_s = config.evaluation.samples * sample_s
     if is_first:
         parts["pretraining"] = config.train.pretrain_steps * step_s
@@ -350,8 +368,39 @@ def plan(
         parts["evaluating"] = evaluating_s
     k = config.curation.inf_pool if config.curation.k == "inf" else config.curation.k
     curating_s = 0.0 if picked else (config.curation.picks or config.policy.asked(n)) * k * sample_s
-    round_s = curating_s + tuning_steps(config) * step_s + evaluating_s
-    return Plan(parts, training, n, shape, describe() + threads, rounds, round_s)
+    steps = config.train.pretrain_steps if config.train.restart else tuning_steps(config)
+    round_s = curating_s + steps * step_s + evaluating_s
+    return Plan(parts, training, n, shape, describe() + threads, rounds, round_s, config.data.is_text)
+
+
+def fit_seconds(config: StudyConfig) -> tuple[float, float]:
+    """Seconds of a training step and of a sample of an autoencoder or a transformer, measured on noise.
+
+    Where a step is long a few samples are measured, and of a text its first tokens; the rest is taken to last in
+    proportion.
+    """
+    shape, train, is_text = sample_shape(config.data), config.train, config.data.is_text
+    first = (min(shape[0], FEW_TOKENS),) if is_text else shape
+    size = config.data.vocabulary if config.data.tokenizer == "bpe" else CHARACTERS
+    more = {"vocabulary": {"size": size}} if is_text else {}
+    rng, own = np.random.default_rng(0), generator_class(config)
+
+    def learn(n: int) -> float:
+        table = train.model_copy(update={"pretrain_steps": FEW_STEPS, "batch_size": n})
+        generator = own.build(shape, config.network, table, config.sampling, **more)
+        x = rng.integers(64, size=(n, *shape)).astype(np.int64 if is_text else np.uint8)
+        rows = real_only(Rows(torch.from_numpy(x)))
+        return typical_seconds(lambda: generator.fit(rows, None, 0), train.pretrain_steps // FEW_STEPS) / FEW_STEPS
+
+    few, at_once = min(train.batch_size, FEW), min(config.sampling.batch_size, config.evaluation.samples)
+    step_s = learn(few) * train.batch_size / few
+    if step_s <= LONG_STEP_S and few < train.batch_size:
+        step_s = learn(train.batch_size)
+    writer = own.build(first, config.network, train, config.sampling, **more)
+    batches = -(-config.evaluation.samples // at_once)
+    sample_s = typical_seconds(lambda: writer.sample(np.arange(at_once)), batches) / at_once
+    # a text's first token is drawn without the network
+    return step_s, sample_s * ((shape[0] - 1) / (first[0] - 1) if is_text else 1)
 
 
 def tuning_steps(config: StudyConfig) -> float:

@@ -100,17 +100,6 @@ SMALL_GPT = (
     "data.path=", "data.n=1500", "network.width=64", "network.depth=2", "train.pretrain_steps=300",
     "train.batch_size=16", "train.pretrain_lr=0.003", "evaluation.samples=500",
 )  # fmt: skip
-SEDDIK_GPT = (
-    "data.characters=0", "data.length=129", "data.n=8000", "network.width=256", "network.depth=8",
-    "network.context=128", "network.dropout=0.2", "train.pretrain_steps=2000", "train.pretrain_lr=0.001",
-    "train.batch_size=256", "train.warmup_steps=100", "evaluation.samples=2000",
-)  # fmt: skip
-TINYSTORIES_GPT = (
-    "data.path=tinystories", "data.characters=50000000", "data.tokenizer=bpe", "data.vocabulary=8192",
-    "data.length=256", "data.n=40000", "network.width=256", "network.depth=8", "network.heads=8",
-    "train.pretrain_steps=5000", "train.pretrain_lr=0.0005", "train.batch_size=64", "train.warmup_steps=500",
-    "evaluation.samples=2000",
-)  # fmt: skip
 ORIGIN = ("mix.policy=mix", "mix.origin=generation")
 EXPERIMENTS = {
     "ngram": Experiment(
@@ -128,17 +117,17 @@ EXPERIMENTS = {
     ),
     "gpt-seddik": Experiment(
         "gpt-seddik",
-        {"small": "shakespeare-small", "full": "shakespeare-small"},
+        {"small": "shakespeare-small", "full": "shakespeare"},
         {"mix.lam": [math.inf, 1.0, 0.25]},
         {"small": 10, "full": 10},
-        {"small": (*SMALL_GPT, *ORIGIN), "full": (*SEDDIK_GPT, *ORIGIN)},
+        {"small": (*SMALL_GPT, *ORIGIN), "full": ORIGIN},
     ),
     "gpt-gerstgrasser": Experiment(
         "gpt-gerstgrasser",
-        {"small": "shakespeare-small", "full": "shakespeare-small"},
+        {"small": "shakespeare-small", "full": "tinystories"},
         {"mix.policy": ["replace", "accumulate"], "sampling.temperature": [1.0, 0.3]},
         {"small": 9, "full": 9},
-        {"small": SMALL_GPT, "full": TINYSTORIES_GPT},
+        {"small": SMALL_GPT},
     ),
     "vae": Experiment(
         "vae",

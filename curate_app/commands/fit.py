@@ -40,8 +40,9 @@ def fit(
         str,
         typer.Option(
             help="What utilities depend on, separated by commas: class, probs, generation, position, reward, "
-            "operative_reward, x, y, or columns of --table. Left out: class and generation for people, "
-            "operative_reward for simulated users."
+            "operative_reward, x, y, factors, or columns of --table; of texts words, word_length, log_probability, "
+            "share:e (any letter or word). Left out: class (of designs factors, of texts word_length and "
+            "log_probability) and generation for people, operative_reward for simulated users."
         ),
     ] = "",
     table: Annotated[

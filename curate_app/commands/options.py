@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from loop.study import Study
 
 PRESETS = (
-    "flowers, digits, digits-classes, moons, gaussians, cifar10, cifar10-small, diffusers, vae-digits, vae-fashion, or "
-    "folder (your own images: folder-small on a CPU, else folder-large)"
+    "flowers, digits, digits-classes, moons, gaussians, cifar10, cifar10-small, diffusers, vae-digits, vae-fashion, "
+    "text, shakespeare-small, shakespeare and tinystories (both for a GPU), or folder (your own images: folder-small "
+    "on a CPU, else folder-large)"
 )
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting as a.b=value; may be given again.")]

@@ -50,7 +50,7 @@ def new(
     check_checkpoint(config, study)
     created = Study.create(study, config)
     console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
-    if config.data.dataset in LONG:
+    if config.data.dataset in LONG or config.network.kind == "gpt":
         try:
             use_threads(beside_app=False)
             use_device(config, None, quiet=True)

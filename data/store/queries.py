@@ -642,9 +642,9 @@ def answered_items(store: Connection, kinds: Sequence[str]) -> Iterator[tuple]:
 
 
 def sample_details(store: Connection, kinds: Sequence[str]) -> Iterator[tuple]:
-    """(sample id, image's sha256, point as JSON, more on the reward as JSON) of every sample in `answered_items`."""
+    """(id, image's sha256, numbers as JSON, more on the reward as JSON, text) of every sample in `answered_items`."""
     yield from store.db.conn.execute(
-        f"""SELECT DISTINCT sample.id, sample.image_sha256, sample.point_json, sample.reward_json
+        f"""SELECT DISTINCT sample.id, sample.image_sha256, sample.point_json, sample.reward_json, sample.text
         FROM slate JOIN pick ON pick.slate_id = slate.id JOIN session ON session.id = pick.session_id
         JOIN rater ON rater.id = session.rater_id JOIN slate_item ON slate_item.slate_id = slate.id
         JOIN sample ON sample.id = slate_item.sample_id

@@ -25,6 +25,12 @@ FEATURES = {
     "probs": "the classifier's probability of each class but the one that is shown most",
     "factors": "the coordinates of points: of designs their named numbers, from -1 to 1",
 }
+TEXT_FEATURES = {
+    "words": "the number of words",
+    "word_length": "the mean length of the words, in characters",
+    "share:e": "the share of a letter in the characters, or, as share:because, of a word in the words; any case",
+    "log_probability": "the mean log-probability of a token, in nats, under an n-gram model of the study's real text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Details:
     def stored(cls, rows: Iterable[tuple], class_names: Sequence[str], coordinates: Sequence[str] = "xy") -> Self:
         """Class probabilities and the named coordinates of points, from `Store.sample_details`."""
         details = cls(class_names)
-        for sample, _, point, reward in rows:
+        for sample, _, point, reward, _ in rows:
             for j, value in enumerate(json.loads(reward).get("probs") or () if reward else ()):
                 details.probabilities.setdefault(j, {})[sample] = value
             for name, value in zip(coordinates, json.loads(point) if point else (), strict=False):
@@ -77,7 +83,7 @@ def table_columns(path: Path, rows: Iterable[tuple]) -> dict[str, dict[int, floa
         key = next((name for name in ("sample_id", "image_sha256") if name in header), None)
         if key is None:
             raise ValueError(f"{path} needs a column sample_id or image_sha256, to tell samples apart.")
-        for sample, image, _, _ in rows:
+        for sample, image, _, _, _ in rows:
             ids.setdefault(str(sample) if key == "sample_id" else image, []).append(sample)
         columns: dict[str, dict[int, float]] = {name: {} for name in header if name != key}
         for row in reader:
@@ -327,7 +333,9 @@ def feature_columns(log: Log, feature: str, details: Details) -> Columns:
         return Columns(list(details.columns), np.stack(columns, axis=1))
     if feature in details.columns:
         return Columns([feature], looked_up(items["sample"], details.columns[feature])[:, None])
-    known = dict.fromkeys([*FEATURES, *details.columns])
+    if feature in TEXT_FEATURES or feature.startswith("share:"):
+        raise ValueError(f"These samples are no texts; leave '{feature}' out of --features.")
+    known = dict.fromkeys([*FEATURES, *TEXT_FEATURES, *details.columns])
     raise ValueError(f"There is no feature '{feature}'; choose from {', '.join(known)}, or give a --table with it.")
 
 

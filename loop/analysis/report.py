@@ -1,5 +1,6 @@
 """The analysis of one study's picks: utilities, the reward's scale, coarse items, tests of the model, who gains."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from data.records import Evaluated
 from data.store import Store, queries
 from loop.analysis.assumptions import AssumptionTest, consistency, position_bias, slate_dependence
 from loop.analysis.design import (
+    TEXT_FEATURES,
     Design,
     Details,
     NotIdentifiedError,
@@ -257,13 +259,15 @@ def read_groups(store: Store, config: StudyConfig, log: Log, options: FitOptions
 def usual_features(log: Log, counting: AnswerFilter, config: StudyConfig) -> tuple[str, ...]:
     """The reward that simulated users go by; for people, of whom no reward is known, classes and generations.
 
-    Of designs their named numbers say more than their kinds.
+    Of designs their named numbers say more than their kinds; of texts their words, and how likely they are.
     """
     if set(counting.kinds) == {"sim"} and np.isfinite(log.items["operative"]).all():
         return ("operative_reward",)
     features = []
     if config.data.family is not None:
         features.append("factors")
+    elif config.data.is_text:
+        features += ["word_length", "log_probability"]
     elif (log.items["label"] >= 0).all():
         features.append("class")
     if log.slates.vary_in(log.items["t"]):
@@ -277,15 +281,47 @@ def sample_details(store: Store, config: StudyConfig, options: FitOptions, featu
     names = generations[0].measurements.class_names if generations else ()
     family = config.data.family
     coordinates = ["x", "y"] if family is None else coordinate_names(family.factors)
-    if config.data.is_text:  # whose numbers are tokens
-        coordinates = []
-    if not NEEDS_DETAILS.union(coordinates) & set(features) and options.table is None:
-        return Details(names)
-    kinds = options.counting.kinds
-    details = Details.stored(queries.sample_details(store, kinds), names, coordinates)
+    kinds, details = options.counting.kinds, Details(names)
+    if config.data.is_text:
+        details.columns.update(text_columns(store, config, kinds, features))
+    elif NEEDS_DETAILS.union(coordinates) & set(features) or options.table is not None:
+        details = Details.stored(queries.sample_details(store, kinds), names, coordinates)
     if options.table is not None:
         details.columns.update(table_columns(options.table, queries.sample_details(store, kinds)))
     return details
+
+
+def text_columns(
+    store: Store, config: StudyConfig, kinds: Sequence[str], features: Sequence[str]
+) -> dict[str, dict[int, float]]:
+    """Those of the features that are numbers of texts (`TEXT_FEATURES`), by name and sample id.
+
+    Raises:
+        ValueError: the share of nothing, or coordinates.
+    """
+    wanted = [name for name in features if name in TEXT_FEATURES or name.startswith("share:")]
+    if "share:" in wanted:
+        raise ValueError("share: needs a letter or a word, such as share:e or share:because.")
+    if "factors" in features:
+        raise ValueError("These samples are no points; leave 'factors' out of --features.")
+    if not wanted:
+        return {}
+    from data.datasets import load
+    from loop.scoring import likelihood, reference_model, share, word_count, word_length  # torch
+
+    rows = [row for row in queries.sample_details(store, kinds) if row[2]]  # samples whose tokens are stored
+    ids, texts, columns = [row[0] for row in rows], [row[4] for row in rows], {}
+    for name in wanted:
+        if name == "log_probability":
+            real = load(config.data, config.seed)
+            tokens = np.array([json.loads(row[2]) for row in rows], dtype=np.int64)
+            values = likelihood(tokens, reference_model(real, config.reward.order))
+        elif name.startswith("share:"):
+            values = share(texts, name.removeprefix("share:"))
+        else:
+            values = (word_count if name == "words" else word_length)(texts)
+        columns[name] = dict(zip(ids, values.tolist(), strict=True))
+    return columns
 
 
 def run_tests(

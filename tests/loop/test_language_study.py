@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,15 @@ from data.config import DataConfig
 from data.datasets import count, load, load_test
 from data.store import queries
 from data.text import vocabulary_from
+from loop.analysis.log import AnswerFilter
+from loop.analysis.report import FitOptions, choice_report, text_columns
 from loop.config import StudyConfig, build
-from loop.evaluation import redrawn
+from loop.evaluation import LanguageMeasure, redrawn
 from loop.evidence.study import evidence_of
 from loop.generators import load_generator
 from loop.learners import fit_utilities
 from loop.policy import POLICY_KINDS, DataPolicy
-from loop.scoring import Scorer
+from loop.scoring import Scorer, reference_model
 from loop.selfcheck import self_checks
 from loop.slates import draw_scored
 from loop.study import Study, configure, faults
@@ -114,6 +118,44 @@ def test_every_generation_has_the_figures_of_language(written: Study):
     assert first and second and second.value > first.value  # of text that the picks are no sample of
 
 
+def test_the_cross_entropy_takes_no_law_of_a_windows_first_token(written: Study):
+    """Of a first token a transformer has a frequency alone, which is 0 of most tokens after cold generations."""
+    network = NetworkConfig(kind="gpt", width=16, depth=1, heads=2, context=31, precision="fp32")
+    vocabulary = written.real.vocabulary
+    assert vocabulary is not None
+    untrained = GptGenerator.build((32,), network, *TABLES, vocabulary=vocabulary.as_json())
+    cold = replace(untrained, model=replace(untrained.model, start=np.eye(len(vocabulary))[0]))
+    measure = LanguageMeasure(written, Scorer(written.config, None, ("text",), written.real))
+    tokens = measure.held_out[:8]
+    assert np.isneginf(cold.log_likelihood(tokens)[:, 0]).any()
+    by = measure.of(cold, 2, tokens, ["text"])
+    assert by.no_mass == 0 and by.cross_entropy is not None
+    assert by.cross_entropy.value == pytest.approx(-cold.log_likelihood(measure.held_out)[:, 1:].mean())
+
+
+def test_utilities_of_texts_are_fitted_to_numbers_of_their_words_and_letters(written: Study):
+    """Users like the share of e alone, ten a unit, so nothing else has a utility beside it."""
+    features = ("share:e", "share:the", "words", "word_length", "log_probability")
+    options = FitOptions(AnswerFilter(("sim",)), features)
+    report = choice_report(written.store, written.config, options)
+    by = {name: ends for name, ends in zip(report.fit.names, report.fit.intervals(), strict=True)}
+    assert tuple(by) == features and by["share:e"][0] < 10 < by["share:e"][1] and by["share:e"][0] > 5
+    assert all(low < 0 < high for name, (low, high) in by.items() if name != "share:e")
+    rows = list(written.store.rows("SELECT id, text, point_json FROM sample ORDER BY id LIMIT 5"))
+    columns = text_columns(written.store, written.config, ("sim",), features)
+    reference = reference_model(written.real, written.config.reward.order)
+    for row in rows:
+        logs = reference.log_likelihood(np.array([json.loads(row["point_json"])]))
+        words = re.findall(r"\w+", row["text"])
+        n = max(1, len(words))
+        shares = row["text"].lower().count("e") / 32, [word.lower() for word in words].count("the") / n
+        expected = [*shares, len(words), sum(map(len, words)) / n, logs.mean()]
+        assert [columns[name][row["id"]] for name in features] == pytest.approx(expected)
+    for wrong, why in (("share:", "share:e or share:because"), ("factors", "no points"), ("length", "word_length")):
+        with pytest.raises(ValueError, match=why):
+            choice_report(written.store, written.config, FitOptions(AnswerFilter(("sim",)), (wrong,)))
+
+
 def test_a_sweep_has_intervals_of_the_figures_of_language_over_seeds(written: Study):
     evidence = evidence_of(written, leave=False)
     by, answer = evidence.generations[2].language, response({}, [evidence, evidence], 2)
@@ -144,13 +186,27 @@ def test_a_study_of_texts_passes_its_checks_and_draws_its_evaluation_again(writt
     assert [check.verdict for check in again] == ["pass"] * 3  # samples in slates, too
 
 
+@pytest.mark.parametrize("settings", [(), (*GPT, "train.restart=true", "train.pretrain_steps=3")], ids=["ngram", "gpt"])
 @pytest.mark.parametrize("kind", POLICY_KINDS)
-def test_counts_learn_under_every_data_policy(kind: str, make_text: Make, run):
+def test_both_models_learn_under_every_data_policy(kind: str, settings: tuple[str, ...], make_text: Make, run):
     study = run(make_text(f"mix.policy={kind}", "mix.lam=1", "data.n=100", "curation.picks=80", "curation.k=2",
-                          "evaluation.samples=100"), 2)  # fmt: skip
-    training = study.store.generations()[2].measurements.training
+                          "evaluation.samples=100", *settings), 2)  # fmt: skip
+    generation = study.store.generations()[2]
+    training, by = generation.measurements.training, generation.measurements.language
     assert training is not None and sum(training.shares_achieved) == pytest.approx(1)
     assert training.shares_achieved == pytest.approx(training.shares_asked)
+    assert by is not None and by.cross_entropy is not None and by.l1_second is not None and by.l1_second.value > 0
+
+
+def test_a_transformer_killed_in_training_ends_with_the_same_weights(make_text: Make, run, run_and_die, fingerprint):
+    settings = (*GPT, "train.restart=true", "train.pretrain_steps=60", "data.n=60", "curation.k=1", "curation.picks=0",
+                "mix.policy=accumulate", "evaluation.samples=60")  # fmt: skip
+    killed, whole = make_text(*settings), run(make_text(*settings))
+    run_and_die(Path(__file__).with_name("test_simulation.py"), killed, "training", 2)
+    resumed = Study.open(killed.path)
+    assert resumed.store.latest_cut() == (0, 0) and not resumed.checkpoint_path(1).exists()
+    assert fingerprint(run(resumed)) == fingerprint(whole) and faults(resumed) == []
+    resumed.store.close()
 
 
 @pytest.mark.parametrize("restart", ["true", "false"])

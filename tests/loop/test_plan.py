@@ -1,5 +1,6 @@
 """The plan of a study's preparation: its parts and seconds, the line that says so, and the share done of all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_the_line_names_work_device_time_and_what_to_set_for_less(config: StudyC
 def test_no_line_on_less_than_a_minute(config: StudyConfig):
     short = config.model_copy(update={"train": config.train.model_copy(update={"pretrain_steps": 50})})
     assert plan_line(plan(short), 50) == ""
+
+
+@pytest.mark.parametrize("kind", ["gpt", "vae"])
+def test_models_that_are_trained_anew_are_measured_and_planned(kind: str):
+    """A fresh model each generation takes as many steps as the first."""
+    small = {"gpt": ("text", ["network.kind=gpt", "network.heads=2", "data.n=50"]),
+             "vae": ("vae-digits", ["network.latent=4"])}[kind]  # fmt: skip
+    many = ["network.width=8", "network.depth=1", "train.pretrain_steps=4000", "train.batch_size=8",
+            "evaluation.samples=100", "curation.k=1", "curation.picks=100"]  # fmt: skip
+    made = plan(configure(small[0], [*small[1], *many]), rounds=2)
+    steps, samples = made.parts["pretraining"], made.parts["evaluating"]
+    assert 0 < samples < steps and made.round_s == pytest.approx(steps + 2 * samples)
+    line = plan_line(replace(made, parts={"pretraining": 90.0}), 4_000)
+    unit = "50 texts of 64 tokens" if kind == "gpt" else "1,797 images of 8 x 8 pixels"
+    assert f"generation 0 (4,000 steps) on {unit}, about 90 s" in line
 
 
 def test_what_is_there_is_not_planned(config: StudyConfig, tmp_path: Path):
