@@ -6,14 +6,14 @@ A reward is what a simulated user likes. The scale gamma is in it, and nothing e
 import copy
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
 
-from data.datasets import RealData, nearest_mode
+from data.datasets import RealData, load, nearest_mode
 from data.designs import factor_utility, parse_weights, to_designs, to_points, weights_on_points
 from loop.conditions import StudyConditions
 from loop.config import StudyConfig
@@ -26,6 +26,8 @@ from model.judging.classifier import Classifier, Judgement
 WORDS = re.compile(r"\w+")
 RewardFunction = Callable[[torch.Tensor, np.ndarray, np.ndarray | None], np.ndarray]
 """From samples, class probabilities, and the conditions asked for."""
+TextFeature = Callable[[Sequence[str], np.ndarray], np.ndarray]
+"""(n,) numbers of n texts and their (n, length) tokens."""
 
 
 def ball(points: torch.Tensor, config: RewardConfig) -> np.ndarray:
@@ -93,6 +95,29 @@ def reference_model(real: RealData, order: int) -> Ngram:
 def likelihood(tokens: np.ndarray, reference: Ngram) -> np.ndarray:
     """(n,) mean log-probability of each row of (n, length) tokens, in nats, by a model of real text."""
     return reference.log_likelihood(tokens).mean(axis=1)
+
+
+def text_features(names: Iterable[str], config: StudyConfig) -> dict[str, TextFeature]:
+    """Those of the names that are numbers of texts (`loop.analysis.design.TEXT_FEATURES`), as functions.
+
+    Raises:
+        ValueError: the share of nothing.
+    """
+    features: dict[str, TextFeature] = {}
+    for name in names:
+        kind, _, word = name.partition(":")
+        if name == "share:":
+            raise ValueError("share: needs a letter or a word, such as share:e or share:because.")
+        if name == "words":
+            features[name] = lambda texts, _: word_count(texts)
+        elif name == "word_length":
+            features[name] = lambda texts, _: word_length(texts)
+        elif kind == "share" and word:
+            features[name] = lambda texts, _, word=word: share(texts, word)
+        elif name == "log_probability":
+            model = reference_model(load(config.data, config.seed), config.reward.order)
+            features[name] = lambda _, tokens, model=model: likelihood(tokens, model)
+    return features
 
 
 @dataclass(frozen=True, slots=True)

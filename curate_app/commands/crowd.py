@@ -22,8 +22,8 @@ def crowd(
     taste: Annotated[
         list[str] | None,
         typer.Option(
-            help="What they like, as NAME=WEIGHT; may be given again. NAME: reward, a class, or a named number such as "
-            "petals or hue@0.62. Left out: reward=1."
+            help="What they like, as NAME=WEIGHT; may be given again. NAME: reward, a class, a named number such as "
+            "petals or hue@0.62, or of texts a feature of `curate fit`, such as words or share:e. Left out: reward=1."
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.05, help="Median time over a slate.")] = 2.0,
@@ -91,7 +91,7 @@ class UtilityOfImages:
 
     Args:
         study: whose samples are shown.
-        weights: by name: reward, classes, or named numbers of designs.
+        weights: by name: reward, classes, named numbers of designs, or features of texts.
 
     Raises:
         ValueError: a name that this study doesn't know.
@@ -99,14 +99,22 @@ class UtilityOfImages:
 
     def __init__(self, study: "Study", weights: dict[str, float]):
         from data.designs import weights_on_points
+        from loop.analysis.design import TEXT_FEATURES
 
         self.study, self.weights, self.by_image = study, weights, {}
         family = study.config.data.family
-        self.column = "text" if study.config.data.is_text else "image_sha256"
-        self.classes = list(study.store.generations()[0].measurements.class_names) if study.store.generations() else []
+        generations, is_text = study.store.generations(), study.config.data.is_text
+        self.classes = list(generations[0].measurements.class_names) if generations and not is_text else []
         rest = {name: weight for name, weight in weights.items() if name != "reward" and name not in self.classes}
+        self.column, self.on_texts = "text" if is_text else "image_sha256", {}
+        if rest and is_text:
+            from loop.scoring import text_features  # torch
+
+            self.on_texts = text_features(rest, study.config)
+            rest = {name: weight for name, weight in rest.items() if name not in self.on_texts}
         if rest and family is None:
-            raise ValueError(f"There is no '{next(iter(rest))}' to like; there are reward, {', '.join(self.classes)}.")
+            known = TEXT_FEATURES if is_text else self.classes
+            raise ValueError(f"There is no '{next(iter(rest))}' to like; there are reward, {', '.join(known)}.")
         self.on_points = weights_on_points(family.factors, rest) if family is not None and rest else None
         self.factors = () if family is None else family.factors
 
@@ -128,6 +136,9 @@ class UtilityOfImages:
                 utility = self.weights.get("reward", 0.0) * row["reward"]
                 if row["label"] is not None and self.classes:
                     utility += self.weights.get(self.classes[row["label"]], 0.0)
+                if self.on_texts:
+                    tokens = np.array([json.loads(row["point_json"])])
+                    utility += sum(self.weights[name] * of([sha256], tokens)[0] for name, of in self.on_texts.items())
                 if self.on_points is not None:
                     utility += float(np.array(json.loads(row["point_json"])) @ self.on_points)
             self.by_image[sha256] = utility
@@ -174,6 +185,8 @@ def recovered(study: "Study", weights: dict[str, float]) -> list[dict[str, Any]]
     from loop.analysis.report import FitOptions, choice_report
 
     features = ("reward",) if "reward" in weights else ("factors",) if study.config.data.family else ("class",)
+    if study.config.data.is_text:
+        features = tuple(weights)
     try:
         fitted = choice_report(study.store, study.config, FitOptions(AnswerFilter(), features)).fit
     except NotIdentifiedError as error:
@@ -201,6 +214,8 @@ def stated_weights(study: "Study", weights: dict[str, float], feature: str, name
     from data.designs import coordinate_names, weights_on_points
 
     family = study.config.data.family
+    if study.config.data.is_text:
+        return np.array([weights[name] for name in names])
     if feature == "reward":
         return np.array([weights["reward"]])
     if feature == "factors" and family is not None:

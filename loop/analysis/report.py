@@ -299,29 +299,19 @@ def text_columns(
     Raises:
         ValueError: the share of nothing, or coordinates.
     """
-    wanted = [name for name in features if name in TEXT_FEATURES or name.startswith("share:")]
-    if "share:" in wanted:
-        raise ValueError("share: needs a letter or a word, such as share:e or share:because.")
     if "factors" in features:
         raise ValueError("These samples are no points; leave 'factors' out of --features.")
-    if not wanted:
+    if not any(name in TEXT_FEATURES or name.startswith("share:") for name in features):
         return {}
-    from data.datasets import load
-    from loop.scoring import likelihood, reference_model, share, word_count, word_length  # torch
+    from loop.scoring import text_features  # torch
 
     rows = [row for row in queries.sample_details(store, kinds) if row[2]]  # samples whose tokens are stored
-    ids, texts, columns = [row[0] for row in rows], [row[4] for row in rows], {}
-    for name in wanted:
-        if name == "log_probability":
-            real = load(config.data, config.seed)
-            tokens = np.array([json.loads(row[2]) for row in rows], dtype=np.int64)
-            values = likelihood(tokens, reference_model(real, config.reward.order))
-        elif name.startswith("share:"):
-            values = share(texts, name.removeprefix("share:"))
-        else:
-            values = (word_count if name == "words" else word_length)(texts)
-        columns[name] = dict(zip(ids, values.tolist(), strict=True))
-    return columns
+    ids, texts = [row[0] for row in rows], [row[4] for row in rows]
+    tokens = np.array([json.loads(row[2]) for row in rows], dtype=np.int64)
+    return {
+        name: dict(zip(ids, of(texts, tokens).tolist(), strict=True))
+        for name, of in text_features(features, config).items()
+    }
 
 
 def run_tests(
