@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -382,7 +382,7 @@ def fit_seconds(config: StudyConfig) -> tuple[float, float]:
     shape, train, is_text = sample_shape(config.data), config.train, config.data.is_text
     first = (min(shape[0], FEW_TOKENS),) if is_text else shape
     size = config.data.vocabulary if config.data.tokenizer == "bpe" else CHARACTERS
-    more = {"vocabulary": {"size": size}} if is_text else {}
+    more: dict[str, Any] = {"vocabulary": {"size": size}} if is_text else {}
     rng, own = np.random.default_rng(0), generator_class(config)
 
     def learn(n: int) -> float:

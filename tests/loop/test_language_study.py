@@ -128,7 +128,7 @@ def test_the_cross_entropy_takes_no_law_of_a_windows_first_token(written: Study)
     measure = LanguageMeasure(written, Scorer(written.config, None, ("text",), written.real))
     tokens = measure.held_out[:8]
     assert np.isneginf(cold.log_likelihood(tokens)[:, 0]).any()
-    by = measure.of(cold, 2, tokens, ["text"])
+    by = measure.of(cold, 2, tokens, ["text"])  # pyright: ignore[reportArgumentType] - its `build` takes a vocabulary
     assert by.no_mass == 0 and by.cross_entropy is not None
     assert by.cross_entropy.value == pytest.approx(-cold.log_likelihood(measure.held_out)[:, 1:].mean())
 
@@ -138,9 +138,9 @@ def test_utilities_of_texts_are_fitted_to_numbers_of_their_words_and_letters(wri
     features = ("share:e", "share:the", "words", "word_length", "log_probability")
     options = FitOptions(AnswerFilter(("sim",)), features)
     report = choice_report(written.store, written.config, options)
-    by = {name: ends for name, ends in zip(report.fit.names, report.fit.intervals(), strict=True)}
-    assert tuple(by) == features and by["share:e"][0] < 10 < by["share:e"][1] and by["share:e"][0] > 5
-    assert all(low < 0 < high for name, (low, high) in by.items() if name != "share:e")
+    assert report.fit.names == features
+    assert np.all(np.abs(report.fit.coefficients - [10, 0, 0, 0, 0]) < 4 * report.fit.se)
+    assert report.fit.coefficients[0] > 10 * report.fit.se[0]
     rows = list(written.store.rows("SELECT id, text, point_json FROM sample ORDER BY id LIMIT 5"))
     columns = text_columns(written.store, written.config, ("sim",), features)
     reference = reference_model(written.real, written.config.reward.order)
@@ -194,13 +194,14 @@ def test_both_models_learn_under_every_data_policy(kind: str, settings: tuple[st
     generation = study.store.generations()[2]
     training, by = generation.measurements.training, generation.measurements.language
     assert training is not None and sum(training.shares_achieved) == pytest.approx(1)
-    assert training.shares_achieved == pytest.approx(training.shares_asked)
+    drawn = settings != ()  # batch by batch, where counts take every row
+    assert training.shares_achieved == pytest.approx(training.shares_asked, abs=0.03 if drawn else 1e-9)
     assert by is not None and by.cross_entropy is not None and by.l1_second is not None and by.l1_second.value > 0
 
 
 def test_a_transformer_killed_in_training_ends_with_the_same_weights(make_text: Make, run, run_and_die, fingerprint):
     settings = (*GPT, "train.restart=true", "train.pretrain_steps=60", "data.n=60", "curation.k=1", "curation.picks=0",
-                "mix.policy=accumulate", "evaluation.samples=60")  # fmt: skip
+                "mix.policy=accumulate", "evaluation.samples=100")  # fmt: skip
     killed, whole = make_text(*settings), run(make_text(*settings))
     run_and_die(Path(__file__).with_name("test_simulation.py"), killed, "training", 2)
     resumed = Study.open(killed.path)

@@ -80,7 +80,7 @@ def test_models_that_are_trained_anew_are_measured_and_planned(kind: str):
     assert 0 < samples < steps and made.round_s == pytest.approx(steps + 2 * samples)
     line = plan_line(replace(made, parts={"pretraining": 90.0}), 4_000)
     unit = "50 texts of 64 tokens" if kind == "gpt" else "1,797 images of 8 x 8 pixels"
-    assert f"generation 0 (4,000 steps) on {unit}, about 90 s" in line
+    assert f"generation 0 (4,000 steps) on {unit}, about 2 min" in line
 
 
 def test_what_is_there_is_not_planned(config: StudyConfig, tmp_path: Path):
