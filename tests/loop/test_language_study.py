@@ -199,17 +199,6 @@ def test_both_models_learn_under_every_data_policy(kind: str, settings: tuple[st
     assert by is not None and by.cross_entropy is not None and by.l1_second is not None and by.l1_second.value > 0
 
 
-def test_a_transformer_killed_in_training_ends_with_the_same_weights(make_text: Make, run, run_and_die, fingerprint):
-    settings = (*GPT, "train.restart=true", "train.pretrain_steps=60", "data.n=60", "curation.k=1", "curation.picks=0",
-                "mix.policy=accumulate", "evaluation.samples=100")  # fmt: skip
-    killed, whole = make_text(*settings), run(make_text(*settings))
-    run_and_die(Path(__file__).with_name("test_simulation.py"), killed, "training", 2)
-    resumed = Study.open(killed.path)
-    assert resumed.store.latest_cut() == (0, 0) and not resumed.checkpoint_path(1).exists()
-    assert fingerprint(run(resumed)) == fingerprint(whole) and faults(resumed) == []
-    resumed.store.close()
-
-
 @pytest.mark.parametrize("restart", ["true", "false"])
 def test_a_transformer_is_in_the_loop(restart: str, make_text: Make, run):
     settings = ("curation.picks=60", "curation.k=2", "data.tokenizer=bpe", "data.vocabulary=270",

@@ -237,6 +237,20 @@ def test_a_run_killed_nine_times_ends_as_an_undisturbed_one(make: Make, run_and_
     assert {file.suffix for file in resumed.checkpoints.iterdir() if file.name[0] != "."} == {".json", ".safetensors"}
 
 
+def test_a_transformer_killed_in_training_ends_with_the_same_weights(tmp_path: Path, run_and_die, run, fingerprint):
+    """It has no snapshots: training begins anew, from the same seed."""
+    settings = ("network.kind=gpt", "network.width=16", "network.depth=1", "network.heads=2", "train.restart=true",
+                "train.pretrain_steps=60", "data.n=60", "data.characters=20000", "data.length=16", "curation.k=1",
+                "mix.policy=accumulate", "evaluation.samples=100")  # fmt: skip
+    killed, whole = (Study.create(tmp_path / name, configure("text", settings)) for name in ("killed", "whole"))
+    run_and_die(Path(__file__), killed, "training", 2)
+    resumed = Study.open(killed.path)
+    assert resumed.store.latest_cut() == (0, 0) and not resumed.checkpoint_path(1).exists()
+    assert fingerprint(run(resumed, 1)) == fingerprint(run(whole, 1)) and faults(resumed) == []
+    for study in (resumed, whole):
+        study.store.close()
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
