@@ -590,7 +590,7 @@ def sentence_of(group: TasteGroup, j: int, number: int) -> str:
             if group.generations
             else "samples were measured on no such feature"
         )
-        return f"{who}: {why}, so gains aren't known."
+        return f"{who.removesuffix(',')}: {why}, so gains aren't known."
     last = group.generations[-1]
     gain = last.gain
     change = f"{abs(gain.value):.2f} of mean utility by generation {last.t} (95% {gain.low:+.2f} to {gain.high:+.2f})"

@@ -38,6 +38,7 @@ from loop.user_types import target, user_types
 
 NEEDS_DETAILS = {"probs", "factors"}  # and the names of coordinates
 NOT_OF_SAMPLES = {"generation", "position", "operative_reward"}
+USUAL_OF_TEXTS = ("word_length", "log_probability")
 PARTS = ("generation", "condition", "rater_type")
 
 
@@ -234,11 +235,13 @@ def read_groups(store: Store, config: StudyConfig, log: Log, options: FitOptions
     """The taste groups of some picks, and each one's mean utility of the study's generations.
 
     Utilities depend on those of the options' features that are of samples themselves; where there are none, on the
-    named numbers of designs, else on the class.
+    named numbers of designs, of texts on their words and how likely they are, else on the class.
     """
     features = [name for name in options.features if name not in NOT_OF_SAMPLES]
     if not features and config.data.family is not None:
         features = ["factors"]
+    elif not features and config.data.is_text:
+        features = [*USUAL_OF_TEXTS]
     elif not features and (log.items["label"] >= 0).all():
         features = ["class"]
     details = sample_details(store, config, options, features)
@@ -267,7 +270,7 @@ def usual_features(log: Log, counting: AnswerFilter, config: StudyConfig) -> tup
     if config.data.family is not None:
         features.append("factors")
     elif config.data.is_text:
-        features += ["word_length", "log_probability"]
+        features += USUAL_OF_TEXTS
     elif (log.items["label"] >= 0).all():
         features.append("class")
     if log.slates.vary_in(log.items["t"]):
