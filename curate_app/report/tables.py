@@ -478,7 +478,7 @@ def changes(evidence: Evidence) -> list[list[str]]:
             "all" if some.t is None else str(some.t),
             with_error(some.predicted),
             with_error(some.measured),
-            "{margin} ({interval})".format(**margin_cells(some.ratio)) if some.ratio else "too small a change",
+            "{margin} ({interval})".format(**margin_cells(some.ratio)).replace("+", "") if some.ratio else "too small",
         ]
         for some in sorted(rows, key=lambda some: some.t is not None)
     ]
