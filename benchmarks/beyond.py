@@ -267,6 +267,8 @@ def group_row(name: str, outcomes: list[GroupOutcome]) -> str:
     for held in ("coefficients", "gains"):
         rows = [row for outcome in outcomes for row in getattr(outcome, held)]
         cells.append(f"{100 * np.mean(rows):.1f} of {len(rows):,}" if rows else "")
+    high = [value for outcome in outcomes for value in outcome.flattered]
+    cells.append(f"{np.mean(high):+.2f}" if high else "")
     clear, rightly = sum(row.clear for row in outcomes), sum(row.rightly for row in outcomes)
     return f"| {' | '.join([name, *cells, f'{rightly:,} of {clear:,}'])} |"
 
@@ -321,10 +323,12 @@ def group_lines(n: int, pool: ProcessPoolExecutor) -> list[str]:
         "group's by a normal error of that standard deviation along each factor. The common fit moves the generator. "
         "*Placed*: raters who are where most of their group are (where groups are lost in one, the larger's share). "
         "*Rand*: the adjusted Rand index. *Held*: 95% intervals of coefficients, and of gains since generation 0, "
-        "that held the truth, in studies whose number was right. *Signs*: of the gains at the last generation whose "
-        "interval excludes 0, those with the true sign.", "",
-        "| study | one, % | two, % | more, % | placed, % | Rand | coefficients held, % | gains held, % | signs |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "that held the truth, in studies whose number was right. *Too high by*: the mean error of these gains in "
+        "standard errors; picks that moved the generator judge it, too. *Signs*: of the gains at the last generation "
+        "whose interval excludes 0, those with the true sign.", "",
+        "| study | one, % | two, % | more, % | placed, % | Rand | coefficients held, % | gains held, % | too high by "
+        "| signs |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(group_row(name, outcomes) for name, outcomes in grouped.items()), "",
     ]  # fmt: skip
 

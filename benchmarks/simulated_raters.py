@@ -157,6 +157,7 @@ class GroupOutcome:
         agreement: adjusted Rand index with the planted groups (Hubert and Arabie 1985).
         coefficients: whether each coefficient's 95% interval held the truth, where the number is right.
         gains: the same of each gain since generation 0.
+        flattered: by how many standard errors each of these gains is too high.
         clear: groups whose gain at the last generation has an interval beside 0, where the number is right.
         rightly: of them, those with the true sign.
     """
@@ -166,6 +167,7 @@ class GroupOutcome:
     agreement: float
     coefficients: list[bool]
     gains: list[bool]
+    flattered: list[float]
     clear: int
     rightly: int
 
@@ -223,7 +225,7 @@ def judge_groups(setting: GroupStudy, seed: int) -> GroupOutcome:
     counts = np.zeros((c, len(shown.groups)))
     np.add.at(counts, (truth.group, belongs), 1)
     places = counts.argmax(axis=1).tolist()
-    covered, gains, clear, rightly = [], [], 0, 0
+    covered, gains, flattered, clear, rightly = [], [], [], 0, 0
     if len(shown.groups) == c and len(set(places)) == c:
         for taste, place in zip(truth.tastes, places, strict=True):
             group = shown.groups[place]
@@ -231,6 +233,7 @@ def judge_groups(setting: GroupStudy, seed: int) -> GroupOutcome:
                         for row, value in zip(group.coefficients.values(), taste, strict=True)]  # fmt: skip
             exact = (truth.means - truth.means[0]) @ taste
             gains += [row.gain.low <= exact[row.t] <= row.gain.high for row in group.generations[1:]]
+            flattered += [(row.gain.value - exact[row.t]) / row.gain.se for row in group.generations[1:]]
             last = group.generations[-1].gain
             if not last.low <= 0 <= last.high:
                 clear += 1
@@ -242,6 +245,7 @@ def judge_groups(setting: GroupStudy, seed: int) -> GroupOutcome:
         agreement=adjusted_rand(counts),
         coefficients=covered,
         gains=gains,
+        flattered=flattered,
         clear=clear,
         rightly=rightly,
     )

@@ -1,12 +1,13 @@
 """Taste groups: which tastes there are among the raters, how many share each, and whom the loop serves.
 
-A rater's utilities are normal around those of the rater's group, so that raters who differ a little are one group: a
-mixed logit where there is one, a mixture of them where there are more. Each rater's likelihood is integrated by
-Laplace's method; the number of groups is chosen by the likelihood of raters who were held out. Torch-free.
+A rater's utilities are normal around those of the rater's group, along each column and in strength, so that raters who
+differ a little, or are less sure, are one group: a mixed logit where there is one, a mixture where there are more. Each
+rater's likelihood is integrated by Laplace's method; the number of groups is chosen by the likelihood of raters who
+were held out. Torch-free.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from pydantic import Field
@@ -22,9 +23,10 @@ from loop.analysis.taste import Leaning, TasteLeaning, fitted_leaning
 from loop.evidence.intervals import Estimate, Part
 
 RIDGE = 1.0  # precision of the normal prior of each utility, and of each spread, on standardised columns
+SURE = 4.0  # precision of the normal prior of the spread of strength
 MOST_GROUPS = 4
 LEAST_RATERS = 10
-FOLDS = 10  # of raters, each held out once
+FOLDS, DIVISIONS = 10, 2  # of raters, each held out once in each division into folds
 LEAST_SPREAD = 0.05  # of the tastes of groups, on standardised columns
 STARTS = 6
 EXPANSIONS = 12  # at most, of the raters' likelihoods
@@ -32,7 +34,8 @@ SETTLED = 1e-3  # change of a utility, on standardised columns, under which they
 BLOCKS = 60  # of raters, each left out once for the errors
 MOST_LIKED = 3  # leanings in words
 CLASS = "class "  # by which the columns of classes begin
-CLEAR = 1.0  # standard errors by which a further group must raise the likelihood of held-out raters
+CLEAR = 1.0  # standard errors by which a further group must raise the log-likelihood of held-out raters ...
+LEAST_GAIN = 1.0  # ... and by so much at the least
 
 
 class GroupCount(Part):
@@ -84,6 +87,9 @@ class TasteGroups(Part):
     counts: list[GroupCount] = Field(default=[], description="the numbers of groups that were tried, from 2")
     spread: dict[str, float] = Field(
         default={}, description="standard deviation of raters' utilities around their group's, per unit of each column"
+    )
+    strength: float | None = Field(
+        default=None, description="standard deviation of the factor by which raters are surer than their group, or less"
     )
     groups: list[TasteGroup] = Field(default=[], description="the largest first")
     members: list[GroupMember] = Field(default=[], description="by rater")
@@ -144,11 +150,25 @@ class Mixture:
         shares: (c,) of raters.
         tastes: (c, d) mean utilities of each group.
         spread: (d,) standard deviation of raters' utilities around their group's.
+        strength: standard deviation of the factor, with mean 1, by which a rater's taste is stronger than the group's.
     """
 
     shares: np.ndarray
     tastes: np.ndarray
     spread: np.ndarray
+    strength: float = 0.0
+
+    @property
+    def loadings(self) -> np.ndarray:
+        """(c, d, d + 1) by which independent standard normals make a rater's utilities around those of the group."""
+        c, d = self.tastes.shape
+        along = np.broadcast_to(np.diag(self.spread), (c, d, d))
+        return np.concatenate([along, self.strength * self.tastes[:, :, None]], axis=2)
+
+    @property
+    def deviations(self) -> np.ndarray:
+        """(c, d) standard deviation of raters' utilities in each group."""
+        return np.sqrt(self.spread**2 + (self.strength * self.tastes) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +180,7 @@ class Posterior:
         groups: (g, c) probabilities of the groups.
         utilities: (g, c, d) means in each group.
         residual: (g, c, d) slopes of the log-likelihood there.
-        stretch: (g, c, d) derivative of the log-likelihood in each group by the spread.
+        stretch: (g, c, d, d + 1) derivative of the log-likelihood in each group by the loadings.
     """
 
     log_likelihood: np.ndarray
@@ -172,15 +192,16 @@ class Posterior:
 
 def posterior(curves: Curves, mixture: Mixture) -> Posterior:
     """The posterior of each rater's group and utilities under a mixture, by Laplace's method."""
-    s, mu, a = mixture.spread, mixture.tastes, curves.curvature
-    bent = curves.slope - times(a, mu)
-    inverse = np.linalg.inv(np.eye(len(s)) + s[:, None] * a * s)
-    lifted = times(inverse, s * bent)
-    values = curves.level + 0.5 * ((curves.slope + bent) * mu + lifted * s * bent).sum(axis=2)
+    mu, a, loadings = mixture.tastes, curves.curvature, mixture.loadings
+    across, bent = loadings.transpose(0, 2, 1), curves.slope - times(a, mu)
+    inverse = np.linalg.inv(np.eye(loadings.shape[2]) + across @ a @ loadings)
+    pulled = times(across, bent)
+    lifted = times(inverse, pulled)
+    values = curves.level + 0.5 * (((curves.slope + bent) * mu).sum(axis=2) + (lifted * pulled).sum(axis=2))
     joint = values + 0.5 * np.linalg.slogdet(inverse)[1] + np.log(mixture.shares)
-    total, utilities = np.logaddexp.reduce(joint, axis=1), mu + s * lifted
+    total, utilities = np.logaddexp.reduce(joint, axis=1), mu + times(loadings, lifted)
     residual = curves.slope - times(a, utilities)
-    stretch = lifted * residual - np.einsum("gcij,j,gcji->gci", a, s, inverse)
+    stretch = residual[..., None] * lifted[..., None, :] - a @ loadings @ inverse
     return Posterior(total, np.exp(joint - total[:, None]), utilities, residual, stretch)
 
 
@@ -227,7 +248,7 @@ class Prior:
     @classmethod
     def around(cls, alone: Mixture) -> "Prior":
         """Groups differ along columns as raters do who are taken as a single group: where they agree, so do groups."""
-        return cls(alone.tastes[0], 1 / np.maximum(alone.spread, LEAST_SPREAD) ** 2)
+        return cls(alone.tastes[0], 1 / np.maximum(alone.deviations[0], LEAST_SPREAD) ** 2)
 
 
 def log_posterior(theta: np.ndarray, curves: Curves, c: int, prior: Prior) -> tuple[float, np.ndarray]:
@@ -237,30 +258,36 @@ def log_posterior(theta: np.ndarray, curves: Curves, c: int, prior: Prior) -> tu
     value = known.log_likelihood.sum() + np.log(mixture.shares).sum()
     apart = mixture.tastes - prior.centre
     value -= ((prior.precision * apart**2).sum() + RIDGE * (mixture.spread**2).sum()) / 2
-    tastes = np.einsum("gc,gcd->cd", known.groups, known.residual) - prior.precision * apart
+    value -= SURE * mixture.strength**2 / 2
+    stretch = np.einsum("gc,gcdk->cdk", known.groups, known.stretch)
+    along, onward = np.einsum("cdd->d", stretch[..., :-1]), stretch[..., -1]
+    tastes = np.einsum("gc,gcd->cd", known.groups, known.residual) + mixture.strength * onward
+    tastes -= prior.precision * apart
     shares = known.groups.sum(axis=0) + 1 - (len(known.groups) + c) * mixture.shares
-    spread = np.einsum("gc,gcd->d", known.groups, known.stretch) - RIDGE * mixture.spread
-    return -float(value), -np.concatenate([tastes.ravel(), shares, spread])
+    spread = along - RIDGE * mixture.spread
+    strength = (onward * mixture.tastes).sum() - SURE * mixture.strength
+    return -float(value), -np.concatenate([tastes.ravel(), shares, spread, [strength]])
 
 
 def flattened(mixture: Mixture) -> np.ndarray:
-    """(c d + c + d,) utilities, log shares and spreads."""
-    return np.concatenate([mixture.tastes.ravel(), np.log(mixture.shares), mixture.spread])
+    """(c d + c + d + 1,) utilities, log shares, spreads and the spread of strength."""
+    return np.concatenate([mixture.tastes.ravel(), np.log(mixture.shares), mixture.spread, [mixture.strength]])
 
 
 def unflattened(theta: np.ndarray, c: int, d: int) -> Mixture:
     """The mixture that `flattened` wrote; any numbers in place of log shares are scaled to shares."""
     weights = np.exp(theta[c * d : c * d + c] - theta[c * d : c * d + c].max())
-    return Mixture(weights / weights.sum(), theta[: c * d].reshape(c, d), theta[c * d + c :])
+    return Mixture(weights / weights.sum(), theta[: c * d].reshape(c, d), theta[c * d + c : -1], theta[-1])
 
 
 def climb(curves: Curves, start: Mixture, prior: Prior = Prior()) -> tuple[Mixture, float]:
     """The best mixture near a start, and its log-posterior.
 
-    Beside the prior of tastes that of each spread is normal with precision `RIDGE`, that of shares Dirichlet(2).
+    Beside the prior of tastes that of each spread is normal with precision `RIDGE`, of strength `SURE`, of shares
+    Dirichlet(2).
     """
     c, d = start.tastes.shape
-    bounds = [(None, None)] * (c * d + c) + [(0, None)] * d
+    bounds = [(None, None)] * (c * d + c) + [(0, None)] * (d + 1)
     result = minimize(
         log_posterior, flattened(start), (curves, c, prior), "L-BFGS-B", jac=True, bounds=bounds,
         options={"maxiter": 300, "ftol": 1e-9, "gtol": 1e-3},
@@ -286,7 +313,7 @@ def best_mixture(
     utilities, starts = posterior(curves, alone).utilities[:, 0], list(near)
     for _ in range(draws):
         centres = utilities[rng.choice(len(utilities), c, replace=False)]
-        starts.append(Mixture(np.full(c, 1 / c), centres, np.maximum(0.5 * alone.spread, 0.05)))
+        starts.append(Mixture(np.full(c, 1 / c), centres, np.maximum(0.5 * alone.spread, 0.05), 0.1))
     prior = Prior.around(alone)
     return max((climb(curves, start, prior) for start in starts), key=lambda pair: pair[1])[0]
 
@@ -295,7 +322,7 @@ def single_group(slates: Slates, z: np.ndarray, rater: np.ndarray, g: int) -> tu
     """The best single group, and the raters' curves around their utilities in it; arguments as of `expand`."""
     d = z.shape[1]
     pooled = Likelihood(slates, z, np.full(d, RIDGE)).maximum()
-    mixture = Mixture(np.ones(1), pooled[None], np.full(d, 0.3))
+    mixture = Mixture(np.ones(1), pooled[None], np.full(d, 0.3), 0.2)
     return settle(slates, z, rater, np.tile(pooled, (g, 1, 1)), mixture)
 
 
@@ -327,16 +354,17 @@ def held_out(curves: Curves, alone: Mixture, c: int, folds: np.ndarray, rng: np.
         curves: of g raters.
         alone: the best single group of all raters.
         c: groups.
-        folds: (g,) of each rater.
+        folds: (divisions, g) of each rater.
         rng: of the starts.
     """
-    value, near = np.empty(len(folds)), [best_mixture(curves, alone, c, rng)]
-    for fold in np.unique(folds):
-        own = folds == fold
-        mixture, _ = climb(curves.of(~own), alone)
-        if c > 1:
-            mixture = best_mixture(curves.of(~own), mixture, c, rng, near, draws=1)
-        value[own] = posterior(curves.of(own), mixture).log_likelihood
+    value, near = np.zeros(folds.shape[1]), [best_mixture(curves, alone, c, rng)]
+    for division in folds:
+        for fold in np.unique(division):
+            own = division == fold
+            mixture, _ = climb(curves.of(~own), alone)
+            if c > 1:
+                mixture = best_mixture(curves.of(~own), mixture, c, rng, near, draws=1)
+            value[own] += posterior(curves.of(own), mixture).log_likelihood / len(folds)
     return value
 
 
@@ -363,7 +391,8 @@ def grouping(slates: Slates, x: np.ndarray, rater: np.ndarray, seed: int = 0, mo
     """Groups the raters by taste.
 
     A further group is taken where it raises the log-likelihood of raters who were held out by more than `CLEAR`
-    standard errors (over raters), the rule of Breiman et al. 1984 for the simplest model that predicts as well.
+    standard errors (over raters), the rule of Breiman et al. 1984 for the simplest model that predicts as well, and by
+    more than `LEAST_GAIN`.
 
     Args:
         slates: n picks of a best sample.
@@ -376,12 +405,13 @@ def grouping(slates: Slates, x: np.ndarray, rater: np.ndarray, seed: int = 0, mo
     scale = np.sqrt((z**2).mean(axis=0))
     z = z / scale
     curves, alone = single_group(slates, z, rater, g)
-    folds, counts, chosen = rng.permutation(g) % min(FOLDS, g), [], 1
+    folds = np.stack([rng.permutation(g) % min(FOLDS, g) for _ in range(DIVISIONS)])
+    counts, chosen = [], 1
     before = held_out(curves, alone, 1, folds, rng)
     for c in range(2, min(most, g // 2) + 1):
         now = held_out(curves, alone, c, folds, rng)
         gain = Estimate.of(float((now - before).sum()), float((now - before).std(ddof=1)) * g**0.5)
-        better = gain.value > CLEAR * gain.se
+        better = gain.value > max(LEAST_GAIN, CLEAR * gain.se)
         counts.append(GroupCount(groups=c, gain=gain, chosen=False))
         if not better:
             break
@@ -389,7 +419,7 @@ def grouping(slates: Slates, x: np.ndarray, rater: np.ndarray, seed: int = 0, mo
     counts = [row.model_copy(update={"chosen": row.groups == chosen}) for row in counts]
     mixture = best_mixture(curves, alone, chosen, rng)
     order = np.argsort(-mixture.shares, kind="stable")
-    mixture = Mixture(mixture.shares[order], mixture.tastes[order], mixture.spread)
+    mixture = replace(mixture, shares=mixture.shares[order], tastes=mixture.tastes[order])
     curves, mixture = settle(slates, z, rater, posterior(curves, mixture).utilities, mixture)
     blocks = rng.permutation(g) % min(BLOCKS, g)
     without = tuple(climb(curves.of(blocks != block), mixture)[0] for block in np.unique(blocks))
@@ -448,6 +478,7 @@ def taste_groups(
         update={
             "number": len(groups),
             "counts": list(known.counts),
+            "strength": known.mixture.strength,
             "spread": dict(zip(names, (known.mixture.spread / known.scale).tolist(), strict=True)),
             "groups": groups,
             "members": members,
@@ -498,7 +529,7 @@ def group_of(
             float(way @ covariance @ way) + float((columns @ tastes).var()) / len(columns)
             for way, columns in ((samples.mean(axis=0), samples), (step, paired))
         ]
-        reach = float(np.sqrt(((mixture.spread / scale * step) ** 2).sum()))
+        reach = float(np.linalg.norm((step / scale) @ mixture.loadings[j]))
         gain = estimate(float(step @ tastes), variances[1] ** 0.5)
         losing = float(ndtr(-gain.value / reach)) if reach > 0 else float(gain.value < 0)
         utility = estimate(float(samples.mean(axis=0) @ tastes), variances[0] ** 0.5)
@@ -557,17 +588,19 @@ def words_of(leanings: Sequence[Leaning]) -> str:
 def groups_words(groups: TasteGroups) -> str:
     """The number of groups, by what it was chosen, and the spread of tastes within them, in words."""
     tried = [
-        f"{count.groups} instead of {count.groups - 1} change the log-likelihood of held-out raters by "
+        f"{count.groups} instead of {count.groups - 1} {'change the log-likelihood of held-out raters ' * (not i)}by "
         f"{count.gain.value:+.1f} ± {count.gain.se:.1f}"
-        for count in groups.counts
+        for i, count in enumerate(groups.counts)
     ]
     number = "a single taste group" if groups.number == 1 else f"{groups.number} taste groups"
-    words = f"{groups.picks:,} picks of {groups.raters:,} raters show {number} ({'; '.join(tried)})."
+    words = f"{groups.picks:,} picks of {groups.raters:,} raters show {number} ({', '.join(tried)})."
     widest = sorted(groups.spread, key=lambda name: -groups.spread[name])[:MOST_LIKED]
     spread = ", ".join(f"{name} {groups.spread[name]:.2f}" for name in widest if groups.spread[name] >= 0.005)
     if spread:
         within = "it" if groups.number == 1 else "groups"
         words += f" Within {within} raters' utilities spread by {spread} (standard deviations, the widest)."
+    if groups.strength and groups.strength >= 0.05:
+        words += f" Some are surer than others: the strength of tastes varies by {groups.strength:.0%}."
     if groups.certainty is not None and groups.number != 1:
         words += f" Raters belong to their most probable group with probability {groups.certainty:.0%} in the mean."
     return words

@@ -88,7 +88,7 @@ def test_the_marginal_likelihood_is_that_of_numerical_integration():
 def test_the_gradient_is_that_of_the_log_posterior():
     slates, x = pairs(6, 10, 1, np.array([0.5, -0.5]))
     curves = expand(slates, slates.centred(x), slates.raters, np.zeros((6, 1, 2)))
-    theta = flattened(Mixture(np.array([0.4, 0.6]), np.array([[0.1, 0.5], [-0.4, 0.2]]), np.array([0.3, 0.6])))
+    theta = flattened(Mixture(np.array([0.4, 0.6]), np.array([[0.1, 0.5], [-0.4, 0.2]]), np.array([0.3, 0.6]), 0.4))
     steps, prior = 1e-5 * np.eye(len(theta)), Prior(np.array([0.2, -0.1]), np.array([2.0, 5.0]))
     ends = [[log_posterior(theta + sign * step, curves, 2, prior)[0] for sign in (1, -1)] for step in steps]
     assert log_posterior(theta, curves, 2, prior)[1] == pytest.approx(
