@@ -370,7 +370,7 @@ def group_gains(groups: TasteGroups | None) -> Titled | None:
         name = f"group {j + 1}" if len(groups.groups) > 1 else "all raters"
         legend = f"{name} ({group.share.value:.0%}), {group.words}" if len(groups.groups) > 1 else group.words
         lines.append(Line(name, points, True, hue=j, legend=f"{legend}; 95% interval"))
-    spoken = " ".join(groups.sentences)
+    spoken = " ".join(groups.sentences).replace("-", "−")
     chart = Chart("mean utility − that of t = 0", spoken, lines, 0.0, "generation 0")
     return Titled("Who is optimised? Mean utility by taste group", chart)
 

@@ -263,13 +263,13 @@ def comparison_page(
 
 
 def group_rows(groups: TasteGroups | None) -> list[list[str]]:
-    """By taste group and generation: group, taste, raters, t, E[r] and its gain with intervals, raters who lose."""
+    """By taste group and generation: group, raters, t, E[r] and its gain with intervals, raters who lose."""
     rows = []
     for j, group in enumerate(groups.groups if groups else ()):
         for row in group.generations:
             first = row is group.generations[0]
             rows.append([
-                f"{j + 1}: {group.words}" if first else "",
+                str(j + 1) if first else "",
                 f"{group.share.value:.0%} ({group.share.low:.0%} to {group.share.high:.0%})" if first else "",
                 str(row.t),
                 interval_words(row.utility),
