@@ -4,6 +4,7 @@ Those of one study come first, then those of several studies over each other.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -370,7 +371,7 @@ def group_gains(groups: TasteGroups | None) -> Titled | None:
         name = f"group {j + 1}" if len(groups.groups) > 1 else "all raters"
         legend = f"{name} ({group.share.value:.0%}), {group.words}" if len(groups.groups) > 1 else group.words
         lines.append(Line(name, points, True, hue=j, legend=f"{legend}; 95% interval"))
-    spoken = " ".join(groups.sentences).replace("-", "−")
+    spoken = re.sub(r"(?<!\w)-(?=\d)", "−", " ".join(groups.sentences))
     chart = Chart("mean utility − that of t = 0", spoken, lines, 0.0, "generation 0")
     return Titled("Who is optimised? Mean utility by taste group", chart)
 
