@@ -47,7 +47,7 @@ def test_a_stored_study_keeps_every_value_of_every_row(name: str, tmp_path: Path
         assert [*identity.values()] == [*moved, session["panel_session_id"], ann["created_at"]]
         ann["panel_rater_id"] = pseudonym(PanelIds(ann["panel"], ann["panel_rater_id"]))
         session["panel_session_id"] = None
-    assert len(after["_sqlite_migrations"]) == 10
+    assert len(after["_sqlite_migrations"]) == 11
     assert {(row["worst"], row["undone_at"]) for row in after["pick"]} == {(None, None)}
     for counters in (before, after):  # SQLite's own, in the order in which tables were made: `pick` was made anew
         counters["sqlite_sequence"].sort(key=lambda row: row["name"])

@@ -50,6 +50,7 @@ def test_two_planted_groups_are_recovered_and_intervals_hold_their_tastes_and_ga
     assert sum(outcome.rightly for outcome in outcomes) == sum(outcome.clear for outcome in outcomes) > 0
 
 
+@pytest.mark.slow
 def test_raters_who_differ_a_little_are_one_group():
     outcomes = [judge_groups(ALIKE, seed) for seed in range(8)]
     assert [outcome.number for outcome in outcomes].count(1) >= binom.ppf(0.001, 8, 0.9)
