@@ -1,4 +1,4 @@
-"""What a benchmark's process says of its own memory."""
+"""A benchmark's process knows its own memory."""
 
 import subprocess
 import sys

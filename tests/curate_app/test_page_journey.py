@@ -285,6 +285,7 @@ def test_who_comes_with_half_a_prolific_link_is_sent_back(make_study, serve, pag
     assert study.store.value("SELECT count(*) FROM session") == 0 and not study.store.events(kinds=("declined",))
 
 
+@pytest.mark.slow
 def test_a_pause_keeps_the_place_and_ends_by_itself(make_study, serve, page: Page):
     study = make_study("journey.picks=3")
     images = ready(page, serve(study))
@@ -308,6 +309,7 @@ def test_looking_away_is_counted_once_an_absence(study: Study, serve, page: Page
     assert [row["blur_count"] for row in picks(study)] == [2, 0]
 
 
+@pytest.mark.slow
 def test_time_outs_are_stored_and_after_two_the_page_asks_whether_anyone_is_there(make_study, serve, page: Page):
     study = make_study("slates.timeout_s=2.5")
     page.goto(serve(study))

@@ -108,7 +108,7 @@ COVERED = """keys => {
 }"""
 
 
-@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("language", ["en", pytest.param("fr", marks=pytest.mark.slow)])
 def test_no_note_covers_what_can_be_pressed(served: tuple[Study, str], browser: Browser, serve_study, language: str):
     _, address = served
     _, step = serve_study("journey.consent=## Taking part\n\n" + "You may stop at any time.\n\n" * 20)

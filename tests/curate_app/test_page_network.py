@@ -223,6 +223,7 @@ def test_reload_and_another_device_go_on_at_the_same_step(prolific: Study, serve
     assert [row["position"] for row in picks(prolific)] == [0, 0]
 
 
+@pytest.mark.slow
 def test_two_tabs_and_double_clicks_do_every_step_once(prolific: Study, serve, context: BrowserContext):
     address = f"{serve(prolific)}/?{IDS}"
     one, two = context.new_page(), context.new_page()

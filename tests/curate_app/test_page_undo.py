@@ -27,7 +27,9 @@ def returned(page: Page, images: list[str]) -> None:
     assert ready(page) == images
 
 
-@pytest.mark.parametrize("way", ["mouse", "touch", "keyboard"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("mouse", marks=pytest.mark.slow), pytest.param("touch", marks=pytest.mark.slow), "keyboard"]
+)
 def test_the_last_answer_is_taken_back_and_given_anew(study: Study, serve, browser: Browser, way: str):
     address = serve(study)
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

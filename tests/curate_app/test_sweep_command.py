@@ -102,6 +102,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_made(tmp_path: Path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_in_which_nothing_could_begin_leaves_its_name_free(tmp_path: Path):
     wrong = ["--preset", "folder", "--set", f"data.path={tmp_path / 'nowhere'}"]
     done = curate("sweep", "s", *wrong, "--grid", "curation.k=2,4", cwd=tmp_path)

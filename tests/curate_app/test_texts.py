@@ -78,6 +78,7 @@ def cards(page: Page) -> list[dict]:
     )
 
 
+@pytest.mark.slow
 def test_texts_are_picked_in_the_browser_and_read_back(study: Study, serve, browser: Browser, tmp_path: Path):
     picked, conditions, address = [], [], serve(study)
     for width, height in ((390, 844), (1366, 768)):

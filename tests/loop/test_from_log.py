@@ -81,6 +81,7 @@ def pairs_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "log"
 
 
+@pytest.mark.slow
 def test_a_small_folder_and_pairs_in_csv_become_a_study_that_goes_on(tmp_path: Path):
     rng = np.random.default_rng(0)
     for name, level in (("red", (200, 60, 60)), ("blue", (60, 60, 200))):

@@ -128,6 +128,7 @@ def test_other_policies_and_randomness(source: Study, tmp_path: Path, setting: s
     study.store.close()
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_ends_with_the_same_weights(source: Study, unchanged: Study, tmp_path: Path, run_and_die):
     out = tmp_path / "new"
     draft = begin(source, out, source.config)

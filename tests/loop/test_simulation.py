@@ -237,6 +237,7 @@ def test_a_run_killed_nine_times_ends_as_an_undisturbed_one(make: Make, run_and_
     assert {file.suffix for file in resumed.checkpoints.iterdir() if file.name[0] != "."} == {".json", ".safetensors"}
 
 
+@pytest.mark.slow
 def test_a_transformer_killed_in_training_ends_with_the_same_weights(tmp_path: Path, run_and_die, run, fingerprint):
     """It has no snapshots: training begins anew, from the same seed."""
     settings = ("network.kind=gpt", "network.width=16", "network.depth=1", "network.heads=2", "train.restart=true",

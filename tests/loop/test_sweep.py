@@ -370,6 +370,7 @@ def tiny(settings: tuple[str, ...]) -> Sweep:
     return Sweep("moons", {"curation.k": [2]}, settings=settings, generations=2)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_to_the_same_studies(
     tmp_path: Path, tiny_moons: tuple[str, ...], make: Callable[..., Study], run: Callable, fingerprint: Callable
 ):

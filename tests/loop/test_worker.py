@@ -274,8 +274,14 @@ def taken() -> dict[str, tuple[dict[str, int], object]]:
 @pytest.mark.parametrize(
     ("extend", "phase", "nth"),
     [
-        ("none", "curating", 1), ("none", "training", 2), ("none", "publishing", 1), ("none", "publishing", 2),
-        ("proxy", "curating", 1), ("proxy", "curating", 2), ("proxy", "training", 2), ("proxy", "publishing", 1),
+        ("none", "curating", 1), ("none", "training", 2), ("none", "publishing", 2), ("proxy", "curating", 2),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("none", "publishing", 1), ("proxy", "curating", 1), ("proxy", "training", 2),
+                ("proxy", "publishing", 1),
+            ]
+        ),
     ],
 )  # fmt: skip
 def test_a_killed_turn_uses_each_pick_once_and_ends_as_an_undisturbed_one(

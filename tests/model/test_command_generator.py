@@ -172,6 +172,7 @@ def test_ending_the_work_ends_the_command_and_its_children(stubborn: tuple[list[
     assert ends(int(note.read_text()))
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_neither_its_command_nor_its_folder(stubborn: tuple[list[str], Path], tmp_path: Path):
     (words, note), place = stubborn, tmp_path / "place"
     place.mkdir()
