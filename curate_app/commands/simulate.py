@@ -23,7 +23,7 @@ from curate_app.commands.options import (
     with_checkpoint,
 )
 from curate_app.commands.status import print_status
-from curate_app.console import err, phase_bars, turn_progress
+from curate_app.console import ESTIMATED_S, duration, err, phase_bars, turn_progress
 from curate_app.console import out as console
 from curate_app.launch import open_on_ranks, use_device
 from curate_app.processes import use_threads
@@ -200,6 +200,11 @@ def replay(
 
     def open_replay() -> Study:
         source = Study.open(study)
+        known = [row.measurements.seconds.train for row in source.store.generations()[1:] if row.measurements.seconds]
+        if sum(known) >= ESTIMATED_S and not json_:  # before torch is loaded; the plan follows, measured here
+            err.print(
+                f"Training the same {len(known)} generations took {duration(sum(known))} in {study}.", markup=False
+            )
         given = {
             "mix.policy": policy,
             "mix.lam": lam,
