@@ -17,6 +17,7 @@ def accept(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_parts_are_written_as_they_end_and_one_that_fails_does_not_stop_the_rest(tmp_path: Path):
     done = accept(tmp_path, "--only", "environment", "parity", "hours")  # which needs what other parts measured
     assert done.returncode == 1, done.stderr

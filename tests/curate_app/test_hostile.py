@@ -109,6 +109,7 @@ def bombard(study: Study, attacker: Attacker, n: int) -> None:
     attacker.check()
 
 
+@pytest.mark.slow
 def test_a_thousand_hostile_requests_break_nothing(attack):
     study, attacker = attack()
     bombard(study, attacker, 1_400)

@@ -249,6 +249,7 @@ def test_a_study_that_is_over_says_so_to_who_comes_and_to_who_is_there(study: St
     code(page, "Your completion code", "DONE")
 
 
+@pytest.mark.slow
 def test_links_that_lead_nowhere_say_where_to_go(study: Study, visit: Visit):
     page = visit(query="")
     at(page, "uninvited")
