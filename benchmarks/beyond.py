@@ -147,7 +147,7 @@ def decay_verdict(task: tuple[str, int]) -> tuple[str, TestVerdict]:
 
 
 def beyond_mean(setting: Setting, seed: int) -> DistributionEvidence:
-    """What is said of more than the mean of one simulated study."""
+    """The verdicts on more than the mean of one simulated study."""
     history, _ = simulate_loop(Population.of(setting), np.random.default_rng(seed))
     evidence = distribution_evidence(course_of(analyse(history)))
     assert evidence

@@ -34,7 +34,7 @@ SIMULATED = 200  # studies in memory behind a rate of false alarms
 
 @dataclass(frozen=True)
 class Run:
-    """What a claim is judged by.
+    """The evidence that a claim is judged by.
 
     Attributes:
         commands: of `curate`, without that word, in the folder of all runs; the last one's output is kept as JSON where
@@ -307,12 +307,12 @@ def lock_in(values: dict[str, Any]) -> Outcome:
 
 def lock_in_measured(evidence: dict[str, Any]) -> Outcome:
     """The lock-in of a study's simulated user."""
-    found = evidence["coevolution"]
-    if not found or not found["rate"]:
-        return Outcome("can't tell", found["sentence"] if found else "the report has no such user")
-    rate = found["rate"]
+    lock_in = evidence["coevolution"]
+    if not lock_in or not lock_in["rate"]:
+        return Outcome("can't tell", lock_in["sentence"] if lock_in else "the report has no such user")
+    rate = lock_in["rate"]
     shown = f"{rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
-    return Outcome(found["verdict"], f"rate {shown}, predicted {found['predicted']:.3f}, bound {found['bound']:.3f}")
+    return Outcome(lock_in["verdict"], f"rate {shown}, predicted {lock_in['predicted']:.3f}, bound {lock_in['bound']:.3f}")
 
 
 def market_oracle(values: dict[str, Any]) -> Outcome:

@@ -85,7 +85,7 @@ def rows(study: Study) -> dict[str, int]:
 
 
 def new_rows(study: Study, act: Callable[[], object]) -> dict[str, int]:
-    """Which tables grew by what `act` did, and by how much."""
+    """The tables that grew while `act` ran, and by how much."""
     before = rows(study)
     act()
     return {table: n - before[table] for table, n in rows(study).items() if n != before[table]}
