@@ -307,12 +307,12 @@ def lock_in(values: dict[str, Any]) -> Outcome:
 
 def lock_in_measured(evidence: dict[str, Any]) -> Outcome:
     """The lock-in of a study's simulated user."""
-    lock_in = evidence["coevolution"]
-    if not lock_in or not lock_in["rate"]:
-        return Outcome("can't tell", lock_in["sentence"] if lock_in else "the report has no such user")
-    rate = lock_in["rate"]
+    user = evidence["coevolution"]
+    if not user or not user["rate"]:
+        return Outcome("can't tell", user["sentence"] if user else "the report has no such user")
+    rate = user["rate"]
     shown = f"{rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
-    return Outcome(lock_in["verdict"], f"rate {shown}, predicted {lock_in['predicted']:.3f}, bound {lock_in['bound']:.3f}")
+    return Outcome(user["verdict"], f"rate {shown}, predicted {user['predicted']:.3f}, bound {user['bound']:.3f}")
 
 
 def market_oracle(values: dict[str, Any]) -> Outcome:
