@@ -179,6 +179,7 @@ def shot(page: Page) -> Image.Image:
 def draw(page: Page, folder: Path, film: list[Image.Image], rounds: int) -> None:
     """Writes the pictures."""
     way = page.request.get(page.url.split("?")[0] + "api/way.png").body()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "bluest.png").write_bytes(way)
     for section in (".taste", ".reveal"):
         page.locator(section).evaluate("section => section.scrollIntoView({block: 'start'})")
