@@ -147,6 +147,7 @@ def test_before_and_after_cross_fade_and_are_kept_as_a_picture(make_study, serve
         expect(page.get_by_role("button", name="Pause")).to_be_focused()
         expect(slider).to_have_attribute("aria-valuetext", "Generation 2")
         page.emulate_media(reduced_motion="no-preference")
+        expect(slider).to_have_attribute("step", "10")  # the page has heard of it
         slider.focus()
         page.keyboard.press("End")
         page.keyboard.press("ArrowLeft")
