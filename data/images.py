@@ -3,6 +3,7 @@
 import hashlib
 import io
 import textwrap
+import zlib
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,8 @@ def encode_png(pixels: np.ndarray) -> tuple[str, bytes]:
             f"pixels must be uint8 of shape (height, width, 1 or 3), not {pixels.dtype} of shape {pixels.shape}"
         )
     buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG", compress_level=6)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.save(buffer, format="PNG", compress_type=zlib.Z_RLE)  # a painting: a third of the time, a tenth more bytes
     png = buffer.getvalue()
     return hashlib.sha256(png).hexdigest(), png
 
