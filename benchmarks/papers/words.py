@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from benchmarks.papers.sections import Arm
+from loop.evidence.intervals import LEVEL
 from loop.evidence.retraining import ErrorCurves, judge_family, sentences, student
 from loop.evidence.schema import Estimate, GenerationEvidence, RetrainingClaim
 
@@ -58,6 +60,12 @@ def effective_classes(generation: GenerationEvidence) -> float | None:
     return float(np.exp(-(positive * np.log(positive)).sum())) if len(positive) else None
 
 
+def lost_classes(generation: GenerationEvidence) -> float | None:
+    """The number of classes less the effective ones."""
+    left = effective_classes(generation)
+    return None if left is None else len(generation.measured.class_shares) - left
+
+
 def least_share(generation: GenerationEvidence) -> float | None:
     """The share of the rarest class."""
     return min((share.value for share in generation.measured.class_shares), default=None)
@@ -96,7 +104,7 @@ def difference(first: Arm, second: Arm, figure: Figure, t: int) -> str:
 
 def ratio(first: Arm, second: Arm, figure: Figure, t: int) -> str:
     """The ratio of two arms at generation t, paired by seed."""
-    return cell(mean([a / b for a, b in pairs(first, second, figure, t) if b]), 2)
+    return cell(mean([a / b for a, b in pairs(first, second, figure, t) if b]))
 
 
 def pairs(first: Arm, second: Arm, figure: Figure, t: int) -> list[tuple[float, float]]:
@@ -108,7 +116,7 @@ def pairs(first: Arm, second: Arm, figure: Figure, t: int) -> list[tuple[float, 
 def growth(arm: Arm, figure: Figure, t: int, start: int = 0) -> str:
     """A figure of generation t over that of generation `start`, paired by seed."""
     now, before = by_seed(arm, figure, t), by_seed(arm, figure, start)
-    return cell(mean([now[seed] / before[seed] for seed in sorted(now.keys() & before.keys())]), 2)
+    return cell(mean([now[seed] / before[seed] for seed in sorted(now.keys() & before.keys())]))
 
 
 def last(arms: Sequence[Arm]) -> int:
@@ -123,7 +131,7 @@ def cost(arms: Sequence[Arm]) -> str:
         return "none yet"
     middle = float(np.median(seconds))
     whole = sum(seconds) / 60
-    return f"{len(seconds):,}, each {middle:.1f} s to train and measure (median), {whole:.0f} minutes in all"
+    return f"{len(seconds):,}, each {middle:.1f} s to train and measure (median), {whole:.0f} min in all"
 
 
 def claims(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> list[RetrainingClaim]:
@@ -145,6 +153,39 @@ def outcomes(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> 
     return sentences(claims(arms, figure, name, start))
 
 
+def verdicts(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> str:
+    """The verdicts on arms as a table, with the margins that they are judged by and their level; empty without any."""
+    judged = claims(arms, figure, name, start)
+    if not judged:
+        return ""
+    level, seeds = LEVEL / len(judged), min(some.seeds for some in judged)
+    reach = f", {student_t.isf(level / 2, seeds - 1):.1f} standard errors of {seeds} seeds" if seeds > 1 else ""
+    lead = f"{len(judged)} verdicts share 5% of error: ± is at {1 - level:.1%}{reach}."
+    heads = ["| claim | arm | verdict | margin a generation |", "|---|---|---|---|"]
+    rows = [f"| {some.claim} | {some.policy} | {some.verdict} | {cell(some.margin)} |" for some in judged]
+    return "\n".join([lead, "", *heads, *rows])
+
+
+def common_step(arms: Sequence[Arm], figure: Figure, start: int) -> dict[str, Any] | None:
+    """The seed and generation at which a figure steps up in all arms together, by the largest of the smallest steps.
+
+    The arms of one seed begin each generation's training from the same fresh weights.
+
+    Args:
+        arms: paired by seed.
+        figure: of them.
+        start: the first generation that has it.
+    """
+    best: tuple[float, int, int, list[float]] | None = None
+    for t in range(start + 1, last(arms) + 1):
+        now, before = [by_seed(arm, figure, t) for arm in arms], [by_seed(arm, figure, t - 1) for arm in arms]
+        for seed in set.intersection(*(set(values) for values in (*now, *before))):
+            steps = [after[seed] - earlier[seed] for after, earlier in zip(now, before, strict=True)]
+            if best is None or min(steps) > best[0]:
+                best = min(steps), seed, t, steps
+    return None if best is None else {"seed": best[1], "t": best[2], "steps": best[3]}
+
+
 def title(arm: Arm) -> str:
     """An arm of the experiments on language or images in words."""
     config, policy = arm.config, arm.policy
@@ -155,9 +196,9 @@ def title(arm: Arm) -> str:
     return f"{named}, T = {config.sampling.temperature:g}" if config.data.is_text else named
 
 
-def papers_entropy(arm: Arm, number: int) -> str:
+def papers_entropy(policy: str, temperature: float, number: int) -> str:
     """The paper's cross-entropy at a round as a ratio to its first round's; a dash where it gives none."""
-    value = PAPERS_ENTROPY.get((arm.policy.kind, arm.config.sampling.temperature, number))
+    value = PAPERS_ENTROPY.get((policy, temperature, number))
     return f"{value / PAPERS_ENTROPY['first', 1.0, 1]:.2f} ({value})" if value else "–"
 
 
@@ -183,10 +224,13 @@ def band_row(points: Sequence[dict[str, Any]], policy: str, name: str) -> dict[s
 
 
 def scientific(value: float | str | None) -> str:
-    """A bound: plain below 100, else by its power of ten; a dash for none."""
+    """A bound: plain below 100, else one digit and a power of ten; a dash for none."""
     if value is None:
         return "–"
     number = float(value)
     if math.isinf(number):
         return "over 10^300"
-    return f"{number:.3f}" if number < 100 else f"10^{math.floor(math.log10(number))}"
+    if number < 100:
+        return f"{number:.3f}"
+    digits, power = f"{number:.0e}".split("e")
+    return f"{digits} x 10^{int(power)}"

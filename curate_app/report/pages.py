@@ -29,7 +29,7 @@ COMPARISON_VERSION = "curate-comparison/1"
 SIGNS = {
     r"\blam\s?=\s?": "λ = ", r"\blam\b": "λ", r"\bbeta\b": "β", r"\|\|": "‖", r"\binf\b": "∞",
     r"(?<=[\w)])-(?=\d)": "−", r"(?<![\w.])-(?=[\d\w])": "−", r" - (?=\w)": " − ",
-    r"\b(p|E|V|Var)_(ref|t|0)\b": r"\1<sub>\2</sub>", r"\^([3t])\b": r"<sup>\1</sup>",
+    r"\b(p|E|V|Var|C)_(ref|t|0)\b": r"\1<sub>\2</sub>", r"\^([3t])\b": r"<sup>\1</sup>",
 }  # fmt: skip
 PURE = ("replace", "replace_grown", "recent 1")  # policies that the latest set alone trains, in words
 STYLES = ("base.css", "charts.css", "report.css")

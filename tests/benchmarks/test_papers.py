@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -46,7 +48,19 @@ def test_the_band_is_left_by_chance_in_one_run_of_a_hundred_and_by_a_wrong_formu
 def test_figures_are_paired_by_seed():
     assert words.cell(words.mean([1.0, 2.0, 3.0])) == "2.000 ± 2.484"
     assert words.cell(words.mean([1.0])) == "1.000" and words.cell(words.mean([])) == "–"
-    assert words.scientific(24_922.6) == "10^4" and words.scientific("inf") == "over 10^300"
+    assert words.scientific(24_922.6) == "2 x 10^4" and words.scientific(9.7e27) == "1 x 10^28"
+    assert words.scientific("inf") == "over 10^300"
+
+
+def test_the_common_step_is_the_one_that_all_arms_of_a_seed_take():
+    def arm(*rows: list[float]) -> Any:
+        studies = [SimpleNamespace(seed=seed, generations=row) for seed, row in enumerate(rows)]
+        return SimpleNamespace(studies=studies)
+
+    arms = [arm([0.0, 0.9, 0.9], [0.0, 0.1, 0.5]), arm([0.0, 0.0, 0.1], [0.0, 0.1, 0.4])]
+    step = words.common_step(arms, lambda generation: cast(Any, generation), 0)
+    assert step is not None and (step["seed"], step["t"]) == (1, 2) and step["steps"] == pytest.approx([0.4, 0.3])
+    assert words.common_step(arms, lambda generation: None, 0) is None
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -82,6 +96,6 @@ def test_sections_run_alone_once_and_are_written(tmp_path: Path):
         output = papers(tmp_path, *run)
         assert ("done in" in output) is (number == 0)
     text = (tmp_path / "d" / "reproduction-seddik.md").read_text()
-    assert "| 10 | 10^4 | vacuous |" in text and "condition not met" in text
+    assert "| 10 | 2 x 10^4 | vacuous |" in text and "condition not met" in text
     assert "32 of 32 points lie inside" in text or "31 of 32 points lie inside" in text
     assert "Not run yet: `python -m benchmarks.papers --only gpt`" in text

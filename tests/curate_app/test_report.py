@@ -347,6 +347,7 @@ def test_an_error_sets_the_decimals_and_formulas_get_their_letters():
     assert pretty("lam/(1+lam)^3 <b> KL(p_t || p_ref)") == (
         "λ/(1+λ)<sup>3</sup> &lt;b&gt; KL(p<sub>t</sub> ‖ p<sub>ref</sub>)"
     )
+    assert pretty("condition not met: C_0 n / e + 2") == "condition not met: C<sub>0</sub> n / e + 2"
 
 
 def test_what_people_prefer_stands_beside_the_reward(evidence: Evidence):
