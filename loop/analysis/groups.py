@@ -24,6 +24,9 @@ from loop.evidence.intervals import Estimate, Part
 
 RIDGE = 1.0  # precision of the normal prior of each utility, and of each spread, on standardised columns
 SURE = 4.0  # precision of the normal prior of the spread of strength
+MOST_SURE = (
+    0.5  # the largest such spread: beyond it many a factor is below 0, which is an opposite taste, not a weaker one
+)
 MOST_GROUPS = 4
 LEAST_RATERS = 10
 FOLDS, DIVISIONS = 10, 2  # of raters, each held out once in each division into folds
@@ -283,11 +286,11 @@ def unflattened(theta: np.ndarray, c: int, d: int) -> Mixture:
 def climb(curves: Curves, start: Mixture, prior: Prior = Prior()) -> tuple[Mixture, float]:
     """The best mixture near a start, and its log-posterior.
 
-    Beside the prior of tastes that of each spread is normal with precision `RIDGE`, of strength `SURE`, of shares
-    Dirichlet(2).
+    Beside the prior of tastes that of each spread is normal with precision `RIDGE`, of strength with `SURE` and up to
+    `MOST_SURE`, of shares Dirichlet(2).
     """
     c, d = start.tastes.shape
-    bounds = [(None, None)] * (c * d + c) + [(0, None)] * (d + 1)
+    bounds = [(None, None)] * (c * d + c) + [(0, None)] * d + [(0, MOST_SURE)]
     result = minimize(
         log_posterior, flattened(start), (curves, c, prior), "L-BFGS-B", jac=True, bounds=bounds,
         options={"maxiter": 300, "ftol": 1e-9, "gtol": 1e-3},
@@ -295,27 +298,21 @@ def climb(curves: Curves, start: Mixture, prior: Prior = Prior()) -> tuple[Mixtu
     return unflattened(result.x, c, d), -float(result.fun)
 
 
-def best_mixture(
-    curves: Curves, alone: Mixture, c: int, rng: np.random.Generator, near: Sequence[Mixture] = (), draws: int = STARTS
-) -> Mixture:
-    """The best of the mixtures of c groups, from several starts: utilities of raters drawn at random, and given ones.
+def best_mixture(curves: Curves, alone: Mixture, c: int, rng: np.random.Generator) -> Mixture:
+    """The best of the mixtures of c groups, from several starts: utilities of raters drawn at random.
 
     Args:
         curves: of g raters, expanded for all groups alike.
         alone: the best single group, around which the tastes of several are expected.
         c: groups.
         rng: draws the raters.
-        near: more starts.
-        draws: of raters.
     """
-    if c == 1:
-        return climb(curves, alone)[0]
-    utilities, starts = posterior(curves, alone).utilities[:, 0], list(near)
-    for _ in range(draws):
+    utilities, prior, known = posterior(curves, alone).utilities[:, 0], Prior.around(alone), []
+    for _ in range(STARTS):
         centres = utilities[rng.choice(len(utilities), c, replace=False)]
-        starts.append(Mixture(np.full(c, 1 / c), centres, np.maximum(0.5 * alone.spread, 0.05), 0.1))
-    prior = Prior.around(alone)
-    return max((climb(curves, start, prior) for start in starts), key=lambda pair: pair[1])[0]
+        start = Mixture(np.full(c, 1 / c), centres, np.maximum(0.5 * alone.spread, 0.05), 0.1)
+        known.append(climb(curves, start, prior))
+    return max(known, key=lambda pair: pair[1])[0]
 
 
 def single_group(slates: Slates, z: np.ndarray, rater: np.ndarray, g: int) -> tuple[Curves, Mixture]:
@@ -347,24 +344,19 @@ def settle(
     return curves, climb(curves, mixture)[0]
 
 
-def held_out(curves: Curves, alone: Mixture, c: int, folds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(g,) log-likelihoods of the raters, each by c groups that were fitted to the other folds.
+def held_out(curves: Curves, known: Sequence[Mixture], folds: np.ndarray) -> np.ndarray:
+    """(g,) log-likelihoods of the raters, each by the groups that were fitted to the other folds.
 
     Args:
         curves: of g raters.
-        alone: the best single group of all raters.
-        c: groups.
-        folds: (divisions, g) of each rater.
-        rng: of the starts.
+        known: groups without each fold.
+        folds: (divisions, g) of each rater, numbered from 0 over all divisions.
     """
-    value, near = np.zeros(folds.shape[1]), [best_mixture(curves, alone, c, rng)]
+    value = np.zeros(folds.shape[1])
     for division in folds:
         for fold in np.unique(division):
             own = division == fold
-            mixture, _ = climb(curves.of(~own), alone)
-            if c > 1:
-                mixture = best_mixture(curves.of(~own), mixture, c, rng, near, draws=1)
-            value[own] += posterior(curves.of(own), mixture).log_likelihood / len(folds)
+            value[own] += posterior(curves.of(own), known[fold]).log_likelihood / len(folds)
     return value
 
 
@@ -405,19 +397,25 @@ def grouping(slates: Slates, x: np.ndarray, rater: np.ndarray, seed: int = 0, mo
     scale = np.sqrt((z**2).mean(axis=0))
     z = z / scale
     curves, alone = single_group(slates, z, rater, g)
-    folds = np.stack([rng.permutation(g) % min(FOLDS, g) for _ in range(DIVISIONS)])
-    counts, chosen = [], 1
-    before = held_out(curves, alone, 1, folds, rng)
+    n = min(FOLDS, g)
+    folds = np.stack([rng.permutation(g) % n + n * i for i in range(DIVISIONS)])
+    others = [curves.of((folds != fold).all(axis=0)) for fold in range(n * DIVISIONS)]
+    singles = [climb(other, alone)[0] for other in others]
+    counts, mixture = [], alone
+    before = held_out(curves, singles, folds)
     for c in range(2, min(most, g // 2) + 1):
-        now = held_out(curves, alone, c, folds, rng)
+        larger = best_mixture(curves, alone, c, rng)
+        priors = [Prior.around(single) for single in singles]
+        known = [climb(other, larger, prior)[0] for other, prior in zip(others, priors, strict=True)]
+        now = held_out(curves, known, folds)
         gain = Estimate.of(float((now - before).sum()), float((now - before).std(ddof=1)) * g**0.5)
         better = gain.value > max(LEAST_GAIN, CLEAR * gain.se)
         counts.append(GroupCount(groups=c, gain=gain, chosen=False))
         if not better:
             break
-        chosen, before = c, now
+        mixture, before = larger, now
+    chosen = len(mixture.shares)
     counts = [row.model_copy(update={"chosen": row.groups == chosen}) for row in counts]
-    mixture = best_mixture(curves, alone, chosen, rng)
     order = np.argsort(-mixture.shares, kind="stable")
     mixture = replace(mixture, shares=mixture.shares[order], tastes=mixture.tastes[order])
     curves, mixture = settle(slates, z, rater, posterior(curves, mixture).utilities, mixture)

@@ -199,33 +199,33 @@ def phase_diagram(folder: Path, cells: Sequence[Cell], last: int) -> PhaseDiagra
     if ADVERSARIES not in keys or tables != {ADVERSARY} or cells[0].config.learner.kind != "curate":
         return None
     times = sorted({1, last})
-    adversaries: dict[str, list[tuple[float, dict[int, float | None]]]] = {}
+    adversaries: dict[str, dict[int, tuple[float, dict[int, float | None]]]] = {}
     for cell in cells:  # of every seed the first share that has adversaries
-        name, path = adversary_of(cell), folder / cell.name
-        known = adversaries.setdefault(name, [])
-        if cell.control or not cell.values[ADVERSARIES] or len(known) > cell.config.seed or not path.exists():
+        name, path, seed = adversary_of(cell), folder / cell.name, cell.config.seed
+        known = adversaries.setdefault(name, {})
+        if cell.control or not cell.values[ADVERSARIES] or seed in known or not path.exists():
             continue
         study = Study.open(path)
         with closing(study.store):
             first = study.store.evaluation(0)
             if first is not None and len(study.store.generations()) > last:
                 covariance = np.cov(first.rewards[[0, -1]])
-                known.append((float(covariance[0, 1] / covariance[0, 0]), {t: turning_share(study, t) for t in times}))
+                known[seed] = float(covariance[0, 1] / covariance[0, 0]), {t: turning_share(study, t) for t in times}
     evidence, rows, frontier = reached(folder, cells, last), [], {t: [] for t in times}
     for group in combinations(cells):
         studies = [evidence[cell.name] for cell in group if cell.name in evidence]
         name = adversary_of(group[0])
         if not group[0].control and studies and adversaries[name]:
-            covariance, share = _mean([x for x, _ in adversaries[name]]), float(group[0].values[ADVERSARIES])
+            covariance, share = _mean([x for x, _ in adversaries[name].values()]), float(group[0].values[ADVERSARIES])
             moved = {t: [change_of(study, t) for study in studies] for t in times}
             changes = {t: over_seeds([measured for measured, _ in pairs]) for t, pairs in moved.items()}
             predicted = {t: _mean([x for _, x in pairs if x is not None]) for t, pairs in moved.items()}
             rows.append(PhaseCell(name, share, covariance or 0.0, len(studies), changes, predicted))
     for known in filter(None, adversaries.values()):
         for t in times:
-            shares = [share for _, by_time in known if (share := by_time[t]) is not None]
+            shares = [share for _, by_time in known.values() if (share := by_time[t]) is not None]
             if len(shares) == len(known):
-                frontier[t].append((_mean([x for x, _ in known]), _mean(shares)))
+                frontier[t].append((_mean([x for x, _ in known.values()]), _mean(shares)))
     ordered = {t: sorted(points) for t, points in frontier.items()}
     return PhaseDiagram(sorted(rows, key=lambda row: (row.share, row.covariance)), ordered) if rows else None
 
