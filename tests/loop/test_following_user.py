@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from curate_app.report.files import read, write_report
+from data.designs import factor_utility, parse_weights, to_designs, to_points
 from loop.config import build
 from loop.evaluation import redrawn
 from loop.evidence.study import analyse
@@ -75,6 +76,20 @@ def test_the_check_finds_a_taste_that_did_not_follow_by_its_rule(followed: Study
     assert [check.verdict for check in checks if check.name == "taste"] == ["pass"]
     other = followed.config.model_copy(update={"curation": followed.config.curation.model_copy(update={"drift": 0.31})})
     assert [check.verdict for check in self_checks(followed.store, other) if check.name == "taste"] == ["fail"]
+
+
+def test_a_taste_for_named_numbers_follows_the_designs_that_are_shown():
+    weights = ["petals=1", "hue@0.25=-2"]
+    settings = {"kind": "factors", "weights": weights, "gamma": 2}
+    config = build({"data": {"dataset": "flowers"}, "reward": settings, "curation": {"drift": 0.4}})
+    user = FollowingUser.of(config)
+    assert user is not None and user.family is not None and user.scale == pytest.approx(2 * 5**0.5)
+    points = 1.2 * user.family.draw(200, np.random.default_rng(0))  # some numbers are out of their ranges
+    utility = factor_utility(points, user.family.factors, parse_weights(weights))
+    assert user.rewards(user.first, points) == pytest.approx(2 * utility, abs=1e-5)
+    shown = to_points(user.family.factors, to_designs(user.family.factors, points)).astype(float).mean(axis=0)
+    mixed = 0.6 * user.first + 0.4 * shown
+    assert user.next_taste(user.first, points) == pytest.approx(mixed / np.linalg.norm(mixed), abs=1e-6)
 
 
 @pytest.mark.parametrize(

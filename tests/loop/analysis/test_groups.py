@@ -9,6 +9,7 @@ from benchmarks.simulated_raters import GroupOutcome, GroupStudy, judge_groups, 
 from data.designs import Factor
 from data.records import Evaluated
 from loop.analysis.groups import (
+    MOST_SURE,
     Mixture,
     Prior,
     expand,
@@ -65,6 +66,11 @@ def test_a_group_that_the_loop_leaves_behind_is_said_to_lose():
     assert " gains " in groups.sentences[0] and groups.sentences[1].startswith("Group 2 (31% of raters, likes ")
     assert " loses " in groups.sentences[1]
     assert groups.groups[1].generations[-1].losing > 0.9 and groups.certainty and groups.certainty > 0.95
+
+
+def test_opposite_tastes_are_two_groups_not_one_of_varying_strength():
+    groups, _ = simulate_groups(GroupStudy(shares=(0.7, 0.3), alike=-1.0, spread=0.3), 0)
+    assert groups.number == 2 and groups.strength is not None and groups.strength <= MOST_SURE
 
 
 def test_the_marginal_likelihood_is_that_of_numerical_integration():
