@@ -207,13 +207,16 @@ def plan_line(plan: "Plan", steps: int) -> str:
 
 
 @contextmanager
-def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def turn_progress(
+    generations: int, done: int, quiet: bool, studies: int = 1
+) -> Iterator[Callable[[str, int, int], None]]:
     """A bar over all rounds to come, with the current phase and the time left; yields the function to report to.
 
     Args:
         generations: the last t.
         done: generations after the first that exist already.
         quiet: shows nothing.
+        studies: that are trained in each round, one after another.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -227,10 +230,11 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
     )
     starting.end()
     with Progress(*columns, console=err, disable=quiet) as bars:
-        turns = bars.add_task("starting", total=max(generations - done, 1))
+        rounds = max(generations - done, 1) * studies
+        turns = bars.add_task("starting", total=rounds)
         lines = PlainLines(not quiet and not bars.console.is_terminal)
         preparing: dict[str, int] = {}
-        published = done
+        published = 0
 
         def report(phase: str, step: int, total: int) -> None:
             nonlocal published
@@ -245,10 +249,10 @@ def turn_progress(generations: int, done: int, quiet: bool) -> Iterator[Callable
             for task in preparing.values():
                 bars.update(task, visible=False)  # type: ignore[arg-type]
             name, start, length = PHASES[phase]
-            completed = published - done + start + length * share
-            words = f"generation {published + 1} of {generations}: {name}"
+            completed = published + start + length * share
+            words = f"generation {min(done + published // studies + 1, generations)} of {generations}: {name}"
             bars.update(turns, completed=completed, description=words)
-            lines.show("generations", words, min(1.0, completed / max(generations - done, 1)))
+            lines.show("generations", words, min(1.0, completed / rounds))
             published += int(phase == "publishing" and share == 1)
 
         yield report

@@ -131,7 +131,7 @@ def market(
     from loop.market import result, run
 
     done = min((latest[0] if (latest := study.store.latest_cut()) else 0) for study in studies)
-    with turn_progress(last, done, quiet=json_) as report:
+    with turn_progress(last, done, quiet=json_, studies=2) as report:
         run(*studies, exchange, last, report)
     outcome = result(*studies, exchange)
     if json_:
