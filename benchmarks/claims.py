@@ -50,12 +50,15 @@ class Run:
 
     @property
     def words(self) -> str:
-        """The command that says most, as the table shows it."""
+        """The commands, as the table shows them; reports are left out."""
         if self.target:
             return f"`{self.target}`"
-        command = next(words for words in self.commands if words[0] != "new")
-        words = " ".join(f"'{word}'" if set(word) & set('[]"') else word for word in command)
-        return f"`python -m benchmarks.claims --{words}`" if command[0] == "measure" else f"`curate {words}`"
+        return "<br>".join(
+            f"`{'python -m benchmarks.claims --' if command[0] == 'measure' else 'curate '}{' '.join(words)}`"
+            for command in self.commands
+            if command[0] != "report"
+            for words in [[f"'{word}'" if set(word) & set('[]"') else word for word in command]]
+        )
 
 
 def study(name: str, preset: str, generations: int, *settings: str) -> Run:
@@ -97,7 +100,7 @@ TYPES = '[{name="left", kind="linear", center=[-1,0], gamma=1}, {name="up", kind
 RUNS: dict[str, Run] = {
     "ferbach-pure": study("ferbach-pure", "moons", 3, *FLOW, *PRECISE),
     "ferbach-mixed": study("ferbach-mixed", "moons", 3, *FLOW, "mix.lam=1"),
-    "ferbach-stable": study("ferbach-stable", "moons", 3, *FLOW, "mix.lam=0.3", "curation.k=4", "curation.picks=900", "evaluation.samples=20000"),
+    "ferbach-stable": study("ferbach-stable", "moons", 3, *FLOW, "mix.lam=0.3", "curation.k=4", "curation.picks=900"),
     "ferbach-infinite": study("ferbach-infinite", "moons", 3, *FLOW, 'curation.k="inf"'),
     "ferbach-copies": study("ferbach-copies", "moons", 4, *FLOW, "network.kind=resample"),
     "types": study("types", "moons", 3, *FLOW, *PRECISE, f"population={TYPES}"),
@@ -111,10 +114,10 @@ RUNS: dict[str, Run] = {
         "--generations", "20", "--repetitions", "200",
     ),
     "linear": printed("linear", "theory", "linear", "--repetitions", "1000"),
-    "gaussian": printed("gaussian", "theory", "gaussian", "--repetitions", "1000"),
+    "gaussian": printed("gaussian", "theory", "gaussian", "--repetitions", "2000"),
     "kde": printed("kde", "theory", "kde", "--repetitions", "1000"),
     "mixing": printed("mixing", "theory", "mixing", "gaussian", "--repetitions", "1000"),
-    "curation": printed("curation", "theory", "curation", "--repetitions", "400"),
+    "curation": printed("curation", "theory", "curation", "--repetitions", "2000"),
     "retraining": Run(
         ((
             "sweep", "retraining", "--preset", "moons", "--grid", "mix.policy=replace,accumulate", "--seeds", "3",
@@ -214,8 +217,8 @@ def transmission(evidence: dict[str, Any]) -> Outcome:
     whole = evidence["generations"][-1]["transmission_so_far"]
     if not whole or not whole["ratio"]:
         return Outcome("can't tell", "too little was to be gained")
-    ratio = [whole["ratio"][key] for key in ("value", "low", "high")]
-    return Outcome(equality(*ratio, 1.0), interval(*ratio).replace("+", ""))
+    value, low, high = (whole["ratio"][key] for key in ("value", "low", "high"))
+    return Outcome(equality(value, low, high, 1.0), interval(value, low, high).replace("+", ""))
 
 
 def decay(evidence: dict[str, Any]) -> Outcome:
@@ -641,7 +644,7 @@ def document(folder: Path, minutes: float | None) -> str:
         "## Not tested here, and why", "",
         *table("claim", "source", "why", rows=UNTESTED),
         "## Runs", "",
-        "In `studies/claims`, each by the first of its commands (then `curate report`, or `curate market`):", "",
+        "In `studies/claims`; a study also by `curate report`. The papers' runs are in `studies/papers`.", "",
         *table("run", "command", rows=[(name, run.words) for name, run in RUNS.items()]),
     ]  # fmt: skip
     return "\n".join(lines)

@@ -374,7 +374,7 @@ def print_results(
     if beside:
         table = Table(title="Gain of E\\[w] beside the controls, on the same seeds; 95%")
         for head in CONTRAST_HEADS:
-            table.add_column(escape(head), justify="right")
+            table.add_column(escape(head), justify="right", overflow="fold")
         for contrast in beside:
             table.add_row(*map(escape, contrast_cells(contrast)))
         console.print(table)
@@ -398,7 +398,7 @@ def responses_table(answers: Sequence[Response]) -> Table:
     named = any(answer.control for answer in answers)
     heads = ("seeds", "mean reward", "predicted", r"gain of E\[w]", "predicted", "transmission")
     for name in (*names.values(), *["control"] * named, *heads):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for answer in answers:
         table.add_row(
             *(label(value) for value in answer.values.values()),

@@ -5,7 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims import ROWS, RUNS, Outcome, alarms, document, frontier, judged, of_exact_points, of_report
+from benchmarks.claims import (
+    ROWS,
+    RUNS,
+    Outcome,
+    alarms,
+    decay,
+    document,
+    equality,
+    floors,
+    frontier,
+    judged,
+    of_exact_points,
+    of_report,
+    whole_law,
+)
 
 
 def report(*verdicts: tuple[str, float]) -> dict:
@@ -36,18 +50,57 @@ def test_the_worst_verdict_of_a_report_is_shown_with_its_least_margin(tmp_path: 
     assert "**holds** | +0.5 (+0.4 to +0.6) at t = 1 |" in document(tmp_path, None)
 
 
-@pytest.mark.parametrize(("z", "word"), [(2.0, "holds"), (3.5, "fails")])
-def test_an_exact_curve_is_judged_by_its_largest_deviation(z: float, word: str):
-    points = [{"policy": "replace", "z": 0.1 * z}, {"policy": "replace", "z": -z}, {"policy": "mix", "z": 99.0}]
+@pytest.mark.parametrize(("z", "se", "word"), [(2.0, 0.01, "holds"), (3.5, 0.01, "fails"), (2.0, 0.1, "not refuted")])
+def test_an_exact_curve_holds_only_where_every_interval_is_within_the_tolerance(z: float, se: float, word: str):
+    points = [{"exact": 1.0, "se": se, "policy": "replace", "z": share * z} for share in (0.1, -1)]
+    points.append({"exact": 1.0, "se": se, "policy": "mix", "z": 99.0})
     assert of_exact_points("replace")({"points": points}).verdict == word
+
+
+def test_a_ratio_holds_within_a_tenth_and_fails_where_its_interval_leaves_out_one_and_its_value_the_tenth():
+    assert equality(1.0, 0.95, 1.05, 1.0) == "holds"
+    assert equality(1.0, 0.8, 1.2, 1.0) == equality(1.06, 1.01, 1.11, 1.0) == "can't tell"
+    assert equality(0.7, 0.6, 0.8, 1.0) == "fails"
+
+
+def test_floors_hold_where_every_interval_lies_above_them():
+    point = {"simulated": 0.5, "se": 0.01, "floor": 0.4, "kl_ceiling": 0.7, "kl_exact": 0.1}
+    assert floors({"points": [point]}).verdict == "holds"
+    assert floors({"points": [point | {"c4_floor": 0.49}]}).verdict == "can't tell"
+    assert floors({"points": [point | {"floor": 0.6}]}).verdict == "fails"
+    assert floors({"points": [point | {"kl_exact": 0.8}]}).verdict == "fails"
+
+
+def test_what_a_test_does_not_find_is_not_refuted():
+    laws = [{"p": p, "verdict": "not found", "distance": 0.0, "promised": 0.1} for p in (0.3, 0.6)]
+    falls = {"p": 0.4, "verdict": "not found", "slope": 0.01, "expected": [-0.1, 0.1], "reason": ""}
+    evidence = {"distribution": {"laws": laws, "decay": falls}}
+    assert whole_law(evidence).verdict == decay(evidence).verdict == "not refuted"
+    laws[1]["verdict"] = falls["verdict"] = "found"
+    assert whole_law(evidence).verdict == decay(evidence).verdict == "fails"
+
+
+def test_twice_the_curation_backfires_where_its_interval_and_the_exact_change_are_below_zero(tmp_path: Path):
+    def write(name: str, reward: float, exact: float) -> None:
+        last = {"rewards": [reward, 1.0], "exact": [exact, 1.1], "z": [1.0, -1.0]}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"rounds": [last, last]}))
+
+    row = next(row for row in ROWS if row.beside)
+    write("market-stronger", 3.6, 3.5)
+    assert judged(row, tmp_path).verdict == "missing"  # without the milder one beside it
+    write("market", 2.5, 2.4)
+    assert judged(row, tmp_path) == Outcome("holds", "−0.7 (−0.919 to −0.481), exact −0.65")
+    write("market", 1.9, 1.8)
+    assert judged(row, tmp_path).verdict == "can't tell"
 
 
 def test_signs_beside_the_frontier_and_shares_of_alarms_have_verdicts():
     cells = [
-        {"generations": [{"t": 1, "direction": way, "predicted": x}]} for way, x in ((1, 0.2), (-1, -0.1), (0, 0.0))
+        {"generations": [{"t": 1, "change": {"value": way * 0.2, "se": 0.05}, "predicted": x}]}
+        for way, x in ((1, 0.2), (-1, -0.1), (0.1, -0.01))
     ]
-    assert frontier(1)({"phases": {"cells": cells}}).verdict == "holds"
+    assert frontier(1)({"phases": {"cells": cells}}) == Outcome("holds", "2 of 2 signs as predicted, 1 of 3 undecided")
     cells[0]["generations"][0]["predicted"] = -0.2
     assert frontier(1)({"phases": {"cells": cells}}).verdict == "fails"
-    assert alarms("honest", 0.0, 0.05)({"honest": {"hits": 6, "n": 100}}).verdict == "holds"
-    assert alarms("honest", 0.0, 0.05)({"honest": {"hits": 20, "n": 100}}).verdict == "fails"
+    for hits, n, word in ((3, 100, "holds"), (6, 100, "can't tell"), (25, 100, "fails")):
+        assert alarms("honest", 0.0, 0.1)({"honest": {"hits": hits, "n": n}}).verdict == word

@@ -49,6 +49,14 @@ def test_more_curation_of_one_lowers_its_reward_where_much_is_exchanged_and_tast
     assert backfire(first, second, 0.5, 4) < 0
 
 
+def test_more_curation_of_one_lowers_its_reward_where_the_other_likes_the_same_more_strongly():
+    first, second = side((0.3, 0.0)), side((1.1, 0.0))
+    changes = [backfire(first, second, 0.3, t) for t in (1, 3, 7)]
+    assert changes[0] > 0 > changes[-1] and backfire(first, second, 0.0, 7) > 0
+    measured = [market(some, second, 0.3, 7)[-1, 0] / some.taste[0] for some in (first, side((0.6, 0.0)))]
+    assert measured[1] < measured[0]
+
+
 def test_what_is_exchanged_comes_up_by_its_share_and_is_rewarded_by_ones_own_taste():
     class Judged:
         class evaluator:  # noqa: N801
@@ -90,21 +98,32 @@ def rounds(outcome: MarketResult) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_measured_rewards_are_within_three_standard_errors_of_the_oracle_at_every_round(pair):
-    first, second = pair()
-    run(first, second, 0.7, 4, silent)
-    mild = result(first, second, 0.7)
-    assert not mild.no_oracle and len(mild.rounds) == 5
+@pytest.mark.parametrize(
+    ("exchange", "last", "mild_taste", "strong_taste", "other", "settings"),
+    [
+        (0.7, 4, 0.4, 1.2, -1.5, ()),
+        (0.3, 7, 0.3, 0.6, 1.1, ("mix.lam=inf", "curation.picks=5000", "data.n=5000")),
+    ],
+    ids=["opposite tastes", "one direction"],
+)
+def test_measured_rewards_are_within_three_standard_errors_of_the_oracle_at_every_round(
+    pair, exchange: float, last: int, mild_taste: float, strong_taste: float, other: float, settings: tuple[str, ...]
+):
+    first, second = pair(*settings, tastes=(f"[{mild_taste},0.0]", f"[{other},0.0]"))
+    run(first, second, exchange, last, silent)
+    mild = result(first, second, exchange)
+    assert not mild.no_oracle and len(mild.rounds) == last + 1
     assert all(row.z and max(map(abs, row.z)) < 3 for row in mild.rounds)
-    first, second = pair(name="strong-", tastes=("[1.2,0.0]", "[-1.5,0.0]"))
-    run(first, second, 0.7, 4, silent)
-    strong = result(first, second, 0.7)
+    first, second = pair(*settings, name="strong-", tastes=(f"[{strong_taste},0.0]", f"[{other},0.0]"))
+    run(first, second, exchange, last, silent)
+    strong = result(first, second, exchange)
     assert all(row.z and max(map(abs, row.z)) < 3 for row in strong.rounds)
     assert strong.backfires and strong.backfires[0] < 0
     ends = [outcome.rounds[-1] for outcome in (mild, strong)]
     (before, after), exact = (row.rewards[0] for row in ends), [row.exact and row.exact[0] for row in ends]
-    assert exact[0] and exact[1] and exact[1] / 1.2 < exact[0] / 0.4  # as predicted, ...
-    assert after / 1.2 < before / 0.4 - 0.1  # ... curating more strongly lowers the reward by the same taste
+    assert exact[0] and exact[1] and exact[1] / strong_taste < exact[0] / mild_taste  # as predicted, ...
+    # ... curating more strongly lowers the reward by the same taste
+    assert after / strong_taste < before / mild_taste - 0.1
 
 
 def test_a_run_that_was_stopped_between_the_two_goes_on_to_the_same_weights(pair):
