@@ -59,6 +59,7 @@ class Rehearsal:
 
     Attributes:
         acknowledged: outcome, position and worst of every answer that the server said it has, by slate.
+        lapses: probability with which each of these was given at random, by slate.
         seconds: from a request to its answer, by kind of request.
         faults: requests that failed, by kind and reason; all of them were sent again.
         waits: times a bot found no slate.
@@ -67,6 +68,7 @@ class Rehearsal:
     """
 
     acknowledged: dict[int, tuple[str, int | None, int | None]] = field(default_factory=dict)
+    lapses: dict[int, float] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
     waits: int = 0
@@ -157,6 +159,7 @@ class Bot:
             return await self.request("slate", "GET", "/api/slate")
         parts = (judgement["outcome"], judgement.get("position"), judgement.get("worst"))
         self.rehearsal.acknowledged[state["slate_id"]] = parts
+        self.rehearsal.lapses[state["slate_id"]] = self.habits.lapse_at(self.answered)
         self.answered += counts
         return answer["next"]
 

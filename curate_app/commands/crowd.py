@@ -172,39 +172,61 @@ def summary(study: "Study", done: "Rehearsal", weights: dict[str, float]) -> dic
         "faults": dict(done.faults),
         "seconds": seconds,
         "flags": count_flags(study.store, study.config.quality),
-        "recovered": recovered(study, weights),
+        "recovered": recovered(study, weights, done.lapses),
     }
 
 
-def recovered(study: "Study", weights: dict[str, float]) -> list[dict[str, Any]] | str:
-    """The stated weight, the fitted one and its 95% interval for each, and of ties log theta; or why not."""
+def recovered(study: "Study", weights: dict[str, float], lapses: dict[int, float]) -> list[dict[str, Any]] | str:
+    """The stated weight, the fitted one and its 95% interval for each, and of ties log theta; or why not.
+
+    Where bots lapsed, there are also the weight and the interval of a fit that knows how often (`corrected`).
+
+    Args:
+        study: the rehearsal's.
+        weights: that were stated.
+        lapses: probability of a lapse, by slate.
+    """
     import math
 
-    from loop.analysis.design import NotIdentifiedError
-    from loop.analysis.log import AnswerFilter
-    from loop.analysis.report import FitOptions, choice_report
+    import numpy as np
+
+    from loop.analysis.design import NotIdentifiedError, design
+    from loop.analysis.log import AnswerFilter, read_log
+    from loop.analysis.logit import correct_for_lapses, fit
+    from loop.analysis.report import FitOptions, sample_details
 
     features = ("reward",) if "reward" in weights else ("factors",) if study.config.data.family else ("class",)
     if study.config.data.is_text:
         features = tuple(weights)
+    counting, corrected = AnswerFilter(), None
+    log = read_log(study.store, counting)
+    if not len(log.slates):
+        return "there are no picks."
+    lapse = np.array([lapses.get(int(slate), 0.0) for slate in log.answers["slate"]])
     try:
-        fitted = choice_report(study.store, study.config, FitOptions(AnswerFilter(), features)).fit
+        columns = design(log, features, sample_details(study.store, study.config, FitOptions(counting), features))
+        fitted = fit(log.slates, columns.x, columns.names)
+        if fitted.names and lapse.any():
+            corrected = correct_for_lapses(log.slates, columns.x, fitted, lapse)
     except NotIdentifiedError as error:
         return str(error)
     if not fitted.names:
         return f"The {features[0]} is the same of all samples of each slate, so no taste can show."
     stated = stated_weights(study, weights, features[0], fitted.names)
-    ties = []
-    if (threshold := fitted.threshold) is not None:
-        truth = math.log(study.config.curation.tie_theta)
-        figures = {"stated": truth, "fitted": threshold.log_theta, "low": threshold.low, "high": threshold.high}
-        ties = [{"name": "log theta of ties", **figures}]
-    return ties + [
-        {"name": name, "stated": truth, "fitted": float(value), "low": float(low), "high": float(high)}
+    rows = [
+        {"name": name, "stated": float(truth), "fitted": float(value), "low": float(low), "high": float(high)}
         for name, truth, value, (low, high) in zip(
             fitted.names, stated, fitted.coefficients, fitted.intervals(), strict=True
         )
     ]
+    if (threshold := fitted.threshold) is not None:
+        truth = math.log(study.config.curation.tie_theta)
+        figures = {"stated": truth, "fitted": threshold.log_theta, "low": threshold.low, "high": threshold.high}
+        rows.append({"name": "log theta of ties", **figures})
+    if corrected is not None:
+        for row, value, (low, high) in zip(rows, corrected.values, corrected.intervals(), strict=True):
+            row["corrected"] = {"fitted": float(value), "low": float(low), "high": float(high)}
+    return rows[-1:] + rows[:-1] if threshold is not None else rows
 
 
 def stated_weights(study: "Study", weights: dict[str, float], feature: str, names: "tuple[str, ...]") -> "np.ndarray":
@@ -254,13 +276,32 @@ def print_summary(result: dict[str, Any]) -> None:
     if isinstance(result["recovered"], str):
         out.print(f"No fit: {result['recovered']}", highlight=False)
         return
-    table = Table(title="What they like, and what a fit recovers", title_justify="left")
-    for column in ("", "stated", "fitted", "95% interval", ""):
+    rows, table = result["recovered"], Table(title="What they like, and what a fit recovers", title_justify="left")
+    lapsed = "corrected" in rows[0]
+    for column in ("", "stated", "fitted", "95% interval", *(("corrected", "95% interval") if lapsed else ()), ""):
         table.add_column(column, justify="right" if column else "left")
-    for row in result["recovered"]:
-        inside = row["low"] <= row["stated"] <= row["high"]
-        values = (row[key] for key in ("stated", "fitted", "low", "high"))
-        stated, fitted, low, high = (f"{value:.2f}" if abs(value) < ENDLESS else f"{value:.0e}" for value in values)
-        table.add_row(row["name"], stated, fitted, f"{low} to {high}", "" if inside else "outside")
+    inside = 0
+    for row in rows:
+        last = row.get("corrected", row)
+        holds = last["low"] <= row["stated"] <= last["high"]
+        inside += holds
+        cells = [number(row["stated"])]
+        for values in (row, last) if lapsed else (row,):
+            cells += [number(values["fitted"]), f"{number(values['low'])} to {number(values['high'])}"]
+        table.add_row(row["name"], *cells, "" if holds else "outside")
     out.print(table)
-    out.print("Lapses and fatigue pull fitted weights toward 0.", highlight=False)
+    out.print(
+        f"{inside} of {len(rows)} stated values are in their intervals; of 95% intervals 1 in 20 misses by chance.",
+        highlight=False,
+    )
+    if lapsed:
+        out.print(
+            "Lapses pull what `curate fit` recovers toward 0 (fitted); corrected is a fit that knows how often these "
+            "raters lapse, which nobody knows of people.",
+            highlight=False,
+        )
+
+
+def number(value: float) -> str:
+    """A number for the table: two decimals, or a power of ten."""
+    return f"{value:.2f}" if abs(value) < ENDLESS else f"{value:.0e}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtri, softmax, stdtrit, xlogy
@@ -378,6 +379,85 @@ def with_threshold(full: Fit, ties: int) -> Fit:
         threshold=TieThreshold(ties, value, value * math.exp(-reach), value * math.exp(min(reach, 700.0))),
         **{name: None if matrix is None else matrix[:d, :d] for name, matrix in parts.items()},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """Coefficients of a fit that knows how often picks were made at random.
+
+    Attributes:
+        values: (d,) of the columns, and of log theta as the last where there are ties.
+        se: (d,) standard errors, by the observed information.
+    """
+
+    values: np.ndarray
+    se: np.ndarray
+
+    def intervals(self) -> np.ndarray:
+        """(d, 2) 95% intervals, the normal's: judgements are taken as independent."""
+        half = float(ndtri(0.975)) * self.se
+        return np.stack([self.values - half, self.values + half], axis=1)
+
+
+def correct_for_lapses(slates: Slates, x: np.ndarray, fitted: Fit, lapse: np.ndarray) -> Corrected:
+    """The most likely coefficients where a judgement is a lapse with a known probability: `(1 - l) P + l / K`.
+
+    Where there are worst picks, each click lapses on its own; a lapse is never a tie. The likelihood isn't concave; the
+    search starts from the fit that knows of no lapses, which lies nearer to 0.
+
+    Args:
+        slates: n of them.
+        x: (rows, d) columns of all samples, those of the fit.
+        fitted: to the same slates, without a ridge.
+        lapse: (n,) probability of a lapse, less than 1.
+
+    Raises:
+        NotIdentifiedError: so many lapses that the picks determine no coefficients.
+    """
+    centred = slates.centred(x)
+    scale = check_estimable(centred, fitted.names, 0.0)
+    read = as_choices(slates, centred / scale)
+    scale = np.append(scale, np.ones(read.z.shape[1] - len(scale)))
+    likelihood = Likelihood(read.slates, read.z, np.zeros(read.z.shape[1]), read.ties)
+    unit = np.arange(len(read.slates)) if read.ties is None else read.judgement  # a tie is both its choices at once
+    first = np.unique(unit, return_index=True)[1]
+    share = lapse[read.judgement][first]
+    at_random = share / read.slates.sizes[first]
+    ties = np.zeros(len(first))
+    if read.ties is not None:
+        ties = np.bincount(unit, read.ties)
+        at_random[ties > 0] = 0.0
+
+    def attentive(b: np.ndarray) -> np.ndarray:
+        logs = np.bincount(unit, read.slates.log_probabilities(read.z @ b)[read.slates.rows])
+        return (1 - share) * np.exp(logs + (ties * np.log(np.expm1(2 * b[-1])) if read.ties is not None else 0.0))
+
+    def loss(b: np.ndarray) -> float:
+        return np.inf if read.ties is not None and b[-1] <= 0 else -float(np.log(at_random + attentive(b)).sum())
+
+    def derivatives(b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p = likelihood.probabilities(b)
+        known = attentive(b) / (at_random + attentive(b))  # the probability that it was no lapse
+        scores = np.stack([np.bincount(unit, part) for part in likelihood.scores(b, p).T], axis=1)
+        of_choice = known[unit]
+        of_rows = read.slates.per_sample(of_choice)
+        means = read.slates.total(p[:, None] * read.z)
+        information = read.z.T @ ((of_rows * p)[:, None] * read.z) - means.T @ (of_choice[:, None] * means)
+        if read.ties is not None:
+            information[-1, -1] += (known * ties).sum() / np.sinh(b[-1]) ** 2
+        information -= scores.T @ ((known * (1 - known))[:, None] * scores)
+        return known @ scores, information
+
+    start = fitted.coefficients
+    if fitted.threshold is not None:
+        start = np.append(start, fitted.threshold.log_theta)
+    best = minimize(
+        loss, start * scale, method="trust-exact", jac=lambda b: -derivatives(b)[0], hess=lambda b: derivatives(b)[1]
+    ).x
+    values, vectors = np.linalg.eigh(derivatives(best)[1])
+    if values[0] <= CONDITIONED * values[-1]:
+        raise NotIdentifiedError("With so many lapses the picks determine no tastes; collect more of them.")
+    return Corrected(best / scale, np.sqrt((vectors**2 / values).sum(axis=1)) / scale)
 
 
 def chance(slates: Slates) -> float:

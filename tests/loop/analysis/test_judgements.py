@@ -1,12 +1,14 @@
 """Worst picks and ties in the conditional logit: closed forms, and parameters of known truth that intervals hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from loop.analysis.design import NotIdentifiedError, SeparatedError
 from loop.analysis.log import Slates
-from loop.analysis.logit import fit, item_table, scores
+from loop.analysis.logit import correct_for_lapses, fit, item_table, scores
 from model.luce import LuceRule, RaoKupperRule
 
 TRUTH, NAMES = np.array([0.8, -0.5]), ("a", "b")
@@ -83,6 +85,43 @@ def test_intervals_hold_the_truth(draw, raters: int):
     assert not thetas or np.mean(thetas) > 0.89
     if not raters:  # the jackknife over few raters is on the safe side
         assert (held / studies < 0.995).all()
+
+
+@pytest.mark.parametrize("kind", ["best", "best and worst", "ties"])
+def test_where_it_is_known_how_often_raters_lapse_intervals_hold_strong_tastes(kind: str):
+    studies, n, truth, lapse = 60, 400, 3 * TRUTH, np.repeat([0.02, 0.2], 200)
+    held, naively, thetas = np.zeros(2), np.zeros(2), []
+    for seed in range(studies):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(n, 2 if kind == "ties" else 4, 2))
+        picked, worst, tied = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, bool)
+        for share in np.unique(lapse):
+            own = lapse == share
+            rule, u = LuceRule(x.shape[1], share), x[own] @ truth
+            picked[own] = rule.draw(u, rng).picked
+            if kind == "ties":
+                choice, tied[own] = RaoKupperRule(1.8, share).draw(u, rng)
+                picked[own] = choice.picked
+            elif kind == "best and worst":
+                worst[own] = rule.draw_worst(u, picked[own], rng).picked
+        slates = Slates(np.full(n, x.shape[1]), picked, np.arange(n), True)
+        slates = replace(slates, **{"ties": {"tied": tied}, "best and worst": {"worst": worst}}.get(kind, {}))
+        naive = fit(slates, x.reshape(-1, 2), NAMES)
+        aware = correct_for_lapses(slates, x.reshape(-1, 2), naive, lapse).intervals()
+        held += (aware[:2, 0] <= truth) & (truth <= aware[:2, 1])
+        naively += (naive.intervals()[:, 0] <= truth) & (truth <= naive.intervals()[:, 1])
+        thetas += [low <= np.log(1.8) <= high for low, high in aware[2:]]
+    assert (held / studies > 0.86).all()
+    assert (naively / studies < 0.5).all()
+    assert not thetas or np.mean(thetas) > 0.86
+
+
+def test_without_lapses_the_fit_that_knows_of_them_is_the_plain_fit():
+    for slates, x in (best_worst(200, 7), pairs(200, 7)):
+        plain = fit(slates, x, NAMES)
+        aware = correct_for_lapses(slates, x, plain, np.zeros(200))
+        assert aware.values[:2] == pytest.approx(plain.coefficients, abs=1e-4)
+        assert aware.se[:2] == pytest.approx(np.sqrt(np.diag(plain.plain)), rel=1e-3)
 
 
 def test_a_worst_pick_is_worth_nearly_another_pick():
