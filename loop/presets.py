@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "network": {"kind": "mlp", "width": 256, "depth": 4},
         "train": {"pretrain_steps": 4_000, "pretrain_lr": 2e-3, "finetune_steps": 200, "finetune_lr": 1e-3,
                   "batch_size": 256, "pair_size": 64, "warmup_steps": 50},
-        "sampling": {"steps": 12, "batch_size": 1_024},
+        "sampling": {"steps": 12, "batch_size": 128},  # every batch is filled up, and slates are drawn a few at a time
         "reward": {"kind": "factors", "gamma": 3.0, "weights": ["hue@0.62=1"]},
         "curation": {"k": 4, "extend": "proxy", "picks": 1_000},
         "mix": {"lam": 3.0},

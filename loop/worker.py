@@ -245,7 +245,7 @@ class Worker:
         """Has generation t + 1 trained from generation t and published, the pool tended meanwhile."""
         generator = self._generator(t) if processes() == 1 else load_generator(self.study, t)
         from_main(lambda: self.tend_pool(t))
-        self.report.tend = lambda: self.tend_audit(t)
+        self.report.tend = lambda: self.tend_audit(t) and self.tend_audit(t)  # a first slate where none is, then more
         self.report("curating", 0, 0)
         turn = self.people.curate(generator, t, lambda done, total: self.report("curating", done, total))
         next_generation(self.study, self.evaluator, generator, turn, self.report)
