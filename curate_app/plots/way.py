@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -26,7 +27,7 @@ PAPER, INK, SOFT, ACCENT = "#f7f6f2", "#17191e", "#5d616b", "#2f4bd8"
 SAY = TEXT["rater"]
 
 
-def move_words(move: Move, say: Mapping[str, str] = SAY) -> str:
+def move_words(move: Move, say: Mapping[str, Any] = SAY) -> str:
     """A movement in a few words, such as "hue moved 0.14 toward blue" or "more petals: 6.1 to 7.3".
 
     Args:
@@ -39,7 +40,8 @@ def move_words(move: Move, say: Mapping[str, str] = SAY) -> str:
         return say[key].format(name=move.name, **shares)
     amount = f"{abs(move.after - move.before):.{move.digits}f}"
     values = {"from": f"{move.before:.{move.digits}f}", "to": f"{move.after:.{move.digits}f}"}
-    return say[f"moved_{move.way}"].format(name=move.name, words=move.words, amount=amount, **values)
+    name, words = (say.get("words", {}).get(some, some) for some in (move.name, move.words))
+    return say[f"moved_{move.way}"].format(name=name, words=words, amount=amount, **values)
 
 
 def evenly(generations: Sequence[Generation], most: int) -> list[Generation]:

@@ -115,11 +115,14 @@ def sheet(generation: Generation) -> dict[str, Any]:
 
 
 def languages() -> dict[str, dict[str, Any]]:
-    """The page's texts by language: all static/strings.<language>.json there are, each with its direction `dir`."""
+    """The page's texts by language: all static/strings.<language>.json there are, each with its direction `dir`.
+
+    `words` has the words for designs by their English ones.
+    """
     texts = {}
     for file in sorted(STATIC.glob("strings.*.json")):
         strings = json.loads(file.read_text(encoding="utf-8"))
-        texts[file.name.split(".")[1]] = {"dir": strings["dir"], **strings["rater"]}
+        texts[file.name.split(".")[1]] = {"dir": strings["dir"], **strings["rater"], "words": strings.get("words", {})}
     return texts
 
 

@@ -480,9 +480,9 @@ def share_of(generation: GenerationEvidence, label: int) -> float:
     return generation.measured.class_shares[label].value
 
 
-def with_error(estimate: Estimate) -> str:
-    """A value with the half of its 95% interval, both to the same decimal."""
-    return str(estimate).replace("-", "−") if estimate.se > 1e-12 else number(estimate.value)
+def with_error(estimate: Estimate, *others: Estimate) -> str:
+    """A value with the half of its 95% interval, both to the same decimal, which suits others read with it as well."""
+    return estimate.beside(*others).replace("-", "−") if estimate.se > 1e-12 else number(estimate.value)
 
 
 def predictions(
@@ -504,7 +504,7 @@ def law_chart(
     """One figure of the samples' law by generation: measured, predicted, the real data's, and bounds."""
     lines = [*law_lines(evidence, value, "measured"), *(line for line in bounds if line.points)]
     first, last = (value(generation.measured) for generation in (evidence.generations[0], evidence.generations[-1]))
-    spoken = f"{with_error(first)} at first, {with_error(last)} at last"
+    spoken = f"{with_error(first, last)} at first, {with_error(last, first)} at last"
     ahead = evidence.generations[-1].predicted
     if ahead:
         spoken += f", where one step of theory predicts {number(value(ahead).value)}"

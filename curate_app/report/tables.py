@@ -86,7 +86,8 @@ def coevolution_rows(evidence: Evidence) -> list[list[str]]:
 def taste_view(taste: TasteEvidence) -> dict[str, Any]:
     """A taste as the templates show it: sentences, and for each leaning its words and a bar in percent of the width.
 
-    Leanings are those that are clear, at least `LEAST_SHOWN` and at most `MOST_SHOWN` of them.
+    Leanings are those that are clear, at least `LEAST_SHOWN` and at most `MOST_SHOWN` of them. The width is from the
+    lowest end of an interval, or 0, to the highest.
     """
     say, picks, clear = SAY_TASTE, count_of(taste.picks, "pick"), taste.clear
     if taste.rater is not None:
@@ -96,7 +97,8 @@ def taste_view(taste: TasteEvidence) -> dict[str, Any]:
     if not taste.leanings:
         return {"title": title, "words": say["few"].format(picks=picks), "rows": [], "guesses": "", "about": ""}
     shown = clear[:MOST_SHOWN] if len(clear) >= LEAST_SHOWN else taste.leanings[:LEAST_SHOWN]
-    most = max(0.1, *(leaning.high for leaning in shown))
+    least = min(0.0, *(leaning.low for leaning in shown))
+    width = max(0.1, *(leaning.high for leaning in shown)) - least
     if clear:
         words = say["likes"].format(picks=picks, likes=", ".join(leaning.words for leaning in clear[:LEAST_SHOWN]))
     else:
@@ -112,13 +114,14 @@ def taste_view(taste: TasteEvidence) -> dict[str, Any]:
             {
                 "words": leaning.words,
                 "clear": leaning.low > 0,
-                "start": 100 * max(0.0, leaning.low) / most,
-                "length": 100 * (leaning.high - max(0.0, leaning.low)) / most,
-                "value": 100 * leaning.value / most,
+                "start": 100 * (leaning.low - least) / width,
+                "length": 100 * (leaning.high - leaning.low) / width,
+                "value": 100 * leaning.value / width,
                 "figures": f"{leaning.value:z.2f} ({leaning.low:z.2f} to {leaning.high:z.2f})".replace("-", "−"),
             }
             for leaning in shown
         ],
+        "zero": -100 * least / width,
         "guesses": guesses if taste.predicted else "",
         "about": f"{unit} {say[basis].format(raters=count_of(taste.raters, 'rater'))}",
     }

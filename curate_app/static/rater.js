@@ -155,7 +155,8 @@ class RaterPage {
     this.turn = turn;
     if (!["picking", "waiting"].includes(turn.state)) this.undo?.withdraw(); // that answer ended something
     if (before !== undefined && t > before && SLATES.includes(turn.state)) this.voice.note(this.say("arrived", { t }));
-    if (before !== t && this.root.dataset.reveal === "1") this.reveal(total);
+    const published = t > 0 || SLATES.includes(turn.state); // before generation 0 is, t is 0 as well
+    if (published && this.revealed !== t && this.root.dataset.reveal === "1") this.reveal(t, total);
     const { yours } = turn.progress;
     if (yours !== this.judged && this.root.querySelector(".taste")) this.tastes(yours);
     showProgress(this.root, this.say, turn);
@@ -217,7 +218,8 @@ class RaterPage {
     this.advance();
   }
 
-  async reveal(total) {
+  async reveal(t, total) {
+    this.revealed = t;
     try {
       await reveal(this.root.querySelector(".reveal"), total, this.say);
       this.stage.arrange();

@@ -41,7 +41,7 @@ function movedWords({ way, name, words, before, after, digits }, say, language) 
   }
   const number = new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const [from, to, amount] = [before, after, Math.abs(after - before)].map((x) => number.format(x));
-  return say(MOVED[way], { name, words, from, to, amount });
+  return say(MOVED[way], { name: say.words(name), words: say.words(words), from, to, amount });
 }
 
 function sentence({ first, latest, moved, unchanged }, total, say, language) {
@@ -79,11 +79,8 @@ class Fade {
     Object.assign(this, { figure, say, from: 0, generations: [] });
     [this.layers, this.button, this.slider, this.output] = [".layers", "button", "input", "output"].map((some) => figure.querySelector(some));
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
-    this.button.addEventListener("click", () => (this.playing ? this.stop() : this.play()));
-    this.slider.addEventListener("input", () => {
-      this.stop();
-      this.draw();
-    });
+    this.button.addEventListener("click", () => (this.playing ? this.rest() : this.play()));
+    this.slider.addEventListener("input", () => this.rest());
     this.still.addEventListener("change", () => this.step());
     // A new generation plays once, when it is in view.
     this.observer = new IntersectionObserver((entries) => {
@@ -108,7 +105,6 @@ class Fade {
     for (const image of images) image.alt = "";
     this.slider.max = this.last;
     this.slider.value = this.last;
-    this.step();
     this.draw();
     this.observer.disconnect();
     this.observer.observe(this.layers);
@@ -140,6 +136,13 @@ class Fade {
   stop() {
     cancelAnimationFrame(this.frame);
     this.press(false);
+    this.step();
+  }
+
+  // Stops at the nearest step.
+  rest() {
+    this.stop();
+    this.draw();
   }
 
   // From where the slider stands, from the start where that is the end.
@@ -155,10 +158,7 @@ class Fade {
       this.slider.value = this.still.matches && value < this.last ? Math.floor(value / STEPS) * STEPS : value;
       this.draw();
       if (value < this.last) this.frame = requestAnimationFrame(next);
-      else {
-        this.stop();
-        this.step();
-      }
+      else this.stop();
     };
     this.frame = requestAnimationFrame(next);
   }

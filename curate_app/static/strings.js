@@ -7,8 +7,11 @@ export function chosenLanguage(languages) {
   return tags.find((tag) => Object.hasOwn(languages, tag)) ?? "en";
 }
 
+// say.words(…) is for words of designs, which the server sends in English; of one's own designs they stay as they are.
 export function speaker(strings) {
-  return (key, values = {}) => (strings[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  const say = (key, values = {}) => (strings[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  say.words = (words) => strings.words[words] ?? words;
+  return say;
 }
 
 // The texts that never change: data-text is an element's content, data-label its name.

@@ -41,10 +41,19 @@ class Estimate(Part):
 
     def __str__(self) -> str:
         """The value with the half of its 95% interval, both to the same decimal."""
+        return self.beside()
+
+    def beside(self, *others: "Estimate") -> str:
+        """The same where it is read beside others: all to the decimal that the least certain of them deserves.
+
+        That is the second digit of the largest error, or the first of the smallest where that is further on.
+        """
         half = 1.96 * self.se
         if not 1e-12 < half < math.inf:
             return f"{self.value:.4g} ± {half:.2g}"
-        decimals = max(0, 1 - math.floor(math.log10(half)))
+        halves = [half, *(1.96 * other.se for other in others if 1e-12 < 1.96 * other.se < math.inf)]
+        places = [int(f"{some:.1e}".partition("e")[2]) for some in halves]  # of the first digit, once rounded to two
+        decimals = max(0, 1 - max(places), -min(places))
         return f"{self.value:,.{decimals}f} ± {half:,.{decimals}f}"
 
 

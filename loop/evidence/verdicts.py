@@ -275,7 +275,7 @@ def change_of_reward(first: GenerationEvidence, last: GenerationEvidence) -> str
     a, b = first.measured.mean_reward, last.measured.mean_reward
     change, se = b.value - a.value, (a.se**2 + b.se**2) ** 0.5
     verb = "rose" if change > 2 * se else "fell" if change < -2 * se else "did not change measurably"
-    return f"From generation {first.t} to {last.t} the mean reward {verb}: {a} to {b}."
+    return f"From generation {first.t} to {last.t} the mean reward {verb}: {a.beside(b)} to {b.beside(a)}."
 
 
 def realised_gain(evidence: Evidence) -> str:

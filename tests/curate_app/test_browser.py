@@ -269,7 +269,7 @@ def test_training_is_told_with_the_time_left(make_study, serve, page: Page):
 def test_a_study_that_is_not_ready_says_so_and_goes_on_by_itself(
     make_study, serve, page: Page, publish_generation, worker_phase
 ):
-    study = make_study(generations=0, phase=None)
+    study = make_study("app.reveal=true", generations=0, phase=None)
     page.goto(serve(study))
     expect(page.locator(".calm-more")).to_contain_text("The generator is not running.")
     with starting(study.store):
@@ -278,6 +278,7 @@ def test_a_study_that_is_not_ready_says_so_and_goes_on_by_itself(
     expect(page.locator(".calm-title")).to_have_text("The generator is getting ready")
     publish_generation(study, 0)
     ready(page)
+    expect(page.locator(".sheets img:visible")).to_have_count(1)  # generation 0 comes into view, too
 
 
 def test_a_new_generation_is_revealed_when_it_arrives(make_study, serve, page: Page, publish_generation):

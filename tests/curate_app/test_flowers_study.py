@@ -155,6 +155,13 @@ def test_before_and_after_cross_fade_and_are_kept_as_a_picture(make_study, serve
         assert 0.9 < layers.evaluate_all(opacities)[2] < 1
         page.get_by_role("button", name="Play from").click()
         expect(slider).to_have_attribute("aria-valuetext", "Generation 2")
+        slider.focus()
+        page.keyboard.press("Home")
+        play.click()
+        page.get_by_role("button", name="Pause").click()
+        expect(slider).to_have_attribute("step", "10")  # a pause leaves it, and the pictures, at a tenth of a round
+        at = int(slider.input_value())
+        assert at % 10 == 0 and layers.evaluate_all(opacities)[1] == pytest.approx((at / 100) ** 2 * (3 - at / 50))
         with page.expect_download() as download:
             page.get_by_role("link", name="Save the way so far").click()
         assert download.value.suggested_filename == "curate.png"

@@ -344,6 +344,11 @@ def test_numbers_are_written_short(value: float, text: str):
 def test_an_error_sets_the_decimals_and_formulas_get_their_letters():
     assert with_error(Estimate.of(0.123456, 0.01)) == "0.123 ± 0.020"
     assert with_error(Estimate.of(-2.0)) == "−2"
+    pair = Estimate.of(-0.62, 0.051), Estimate.of(-0.7434, 0.0495)  # read beside each other: to the same decimal
+    assert with_error(*pair) == "−0.62 ± 0.10" and with_error(*reversed(pair)) == "−0.74 ± 0.10"
+    sure = Estimate.of(-0.08712, 0.0023)
+    assert sure.beside(Estimate.of(-7.402, 0.0464)) == "-0.087 ± 0.005" and str(sure) == "-0.0871 ± 0.0045"
+    assert sure.beside(Estimate.of(120.0, 5.0)) == "-0.087 ± 0.005"  # no error is ever rounded to none
     assert pretty("lam/(1+lam)^3 <b> KL(p_t || p_ref)") == (
         "λ/(1+λ)<sup>3</sup> &lt;b&gt; KL(p<sub>t</sub> ‖ p<sub>ref</sub>)"
     )

@@ -8,10 +8,13 @@ import pytest
 
 from curate_app.assets import HERE, STATIC
 from curate_app.rater.page import FILES, languages
+from data.flowers import FACTORS, HUES
 from loop.config import AppConfig
 
-ENGLISH = languages()["en"]
-OTHERS = sorted(set(languages()) - {"en"})
+TEXTS = languages()
+DESIGNS = {language: texts.pop("words") for language, texts in TEXTS.items()}
+ENGLISH = TEXTS["en"]
+OTHERS = sorted(set(TEXTS) - {"en"})
 
 
 def test_french_is_there():
@@ -20,7 +23,7 @@ def test_french_is_there():
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_language_has_the_keys_and_holes_of_english(language: str):
-    words = languages()[language]
+    words = TEXTS[language]
     assert list(words) == list(ENGLISH)
 
     def holes(text: str) -> list[str]:
@@ -30,8 +33,16 @@ def test_a_language_has_the_keys_and_holes_of_english(language: str):
     assert [key for key, text in words.items() if key != "dir" and not text.strip()] == []
 
 
-def test_a_language_file_has_nothing_but_the_raters_page():
-    assert list(json.loads((STATIC / "strings.fr.json").read_text(encoding="utf-8"))) == ["dir", "rater"]
+def test_a_language_file_has_nothing_but_the_raters_page_and_words_for_designs():
+    assert list(json.loads((STATIC / "strings.fr.json").read_text(encoding="utf-8"))) == ["dir", "rater", "words"]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_all_that_flowers_are_called_has_words_in_each_language(language: str):
+    lines = [words for factor in FACTORS if not factor.circle for words in (factor.fewer, factor.further)]
+    hues = {hue: {hue, f"{hue} centres"} for hue in HUES.split()}
+    named = {factor.name for factor in FACTORS if factor.circle}
+    assert set(DESIGNS[language]) == {*lines, *named}.union(*hues.values()) and DESIGNS["en"] == {}
 
 
 def test_every_text_is_used_and_every_used_one_is_there():
