@@ -204,8 +204,8 @@ def distribution_lines(n: int, pool: ProcessPoolExecutor) -> list[str]:
         f"| study | {' | '.join(f'{figure}, %' for figure in FIGURES)} |", f"|---|{'---|' * len(FIGURES)}",
         *(f"| {name} | {' | '.join(coverage(name, figure) for figure in FIGURES)} |" for name in honest), "",
         "## Does transmission decay?", "",
-        f"Six rounds of a pure loop with K = 4, 2,000 samples and 2,000 picks; {few} studies a row. *Constant*: each generation "
-        "goes this share of the way from the law before to its training set; *falls*: the share falls.", "",
+        f"Six rounds of a pure loop with K = 4, 2,000 samples and 2,000 picks; {few} studies a row. *Constant*: each "
+        "generation goes this share of the way from the law before to its training set; *falls*: the share falls.", "",
         "| study | found, % | can't tell, % |", "|---|---|---|",
         *(f"| {name} | {share(decays[name, 'found'], few)} | {share(decays[name, UNDECIDED], few)} |"
           for name in DECAYS), "",
