@@ -187,6 +187,7 @@ def recovered(study: "Study", weights: dict[str, float], lapses: dict[int, float
         lapses: probability of a lapse, by slate.
     """
     import math
+    from contextlib import suppress
 
     import numpy as np
 
@@ -206,12 +207,13 @@ def recovered(study: "Study", weights: dict[str, float], lapses: dict[int, float
     try:
         columns = design(log, features, sample_details(study.store, study.config, FitOptions(counting), features))
         fitted = fit(log.slates, columns.x, columns.names)
-        if fitted.names and lapse.any():
-            corrected = correct_for_lapses(log.slates, columns.x, fitted, lapse)
     except NotIdentifiedError as error:
         return str(error)
     if not fitted.names:
         return f"The {features[0]} is the same of all samples of each slate, so no taste can show."
+    if lapse.any():
+        with suppress(NotIdentifiedError):  # few picks determine the plain fit alone
+            corrected = correct_for_lapses(log.slates, columns.x, fitted, lapse)
     stated = stated_weights(study, weights, features[0], fitted.names)
     rows = [
         {"name": name, "stated": float(truth), "fitted": float(value), "low": float(low), "high": float(high)}
@@ -278,17 +280,16 @@ def print_summary(result: dict[str, Any]) -> None:
         return
     rows, table = result["recovered"], Table(title="What they like, and what a fit recovers", title_justify="left")
     lapsed = "corrected" in rows[0]
-    for column in ("", "stated", "fitted", "95% interval", *(("corrected", "95% interval") if lapsed else ()), ""):
+    for column in ("", "stated", "fitted", *(("corrected",) if lapsed else ()), "95% interval", ""):
         table.add_column(column, justify="right" if column else "left")
     inside = 0
     for row in rows:
         last = row.get("corrected", row)
         holds = last["low"] <= row["stated"] <= last["high"]
         inside += holds
-        cells = [number(row["stated"])]
-        for values in (row, last) if lapsed else (row,):
-            cells += [number(values["fitted"]), f"{number(values['low'])} to {number(values['high'])}"]
-        table.add_row(row["name"], *cells, "" if holds else "outside")
+        values = (row["stated"], row["fitted"], *((last["fitted"],) if lapsed else ()), last["low"], last["high"])
+        *cells, low, high = (f"{value:.2f}" if abs(value) < ENDLESS else f"{value:.0e}" for value in values)
+        table.add_row(row["name"], *cells, f"{low} to {high}", "" if holds else "outside")
     out.print(table)
     out.print(
         f"{inside} of {len(rows)} stated values are in their intervals; of 95% intervals 1 in 20 misses by chance.",
@@ -296,12 +297,9 @@ def print_summary(result: dict[str, Any]) -> None:
     )
     if lapsed:
         out.print(
-            "Lapses pull what `curate fit` recovers toward 0 (fitted); corrected is a fit that knows how often these "
-            "raters lapse, which nobody knows of people.",
+            "Lapses pull what `curate fit` recovers toward 0 (fitted). Corrected is a fit that knows how often these "
+            "raters lapse, which nobody knows of people; the intervals are its own.",
             highlight=False,
         )
-
-
-def number(value: float) -> str:
-    """A number for the table: two decimals, or a power of ten."""
-    return f"{value:.2f}" if abs(value) < ENDLESS else f"{value:.0e}"
+    else:
+        out.print("Lapses and fatigue would pull fitted values toward 0.", highlight=False)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from curate_app.commands.crowd import print_summary
 from curate_app.commands.serve import check_port
 from loop.study import Study, configure
 
@@ -79,6 +80,21 @@ def test_bots_judge_as_the_slates_ask_and_nothing_is_lost(make_study, serve, kin
         assert all(row["worst"] not in (None, row["position"]) for row in answers)
 
 
+def test_a_stated_taste_is_held_against_the_fit_that_knows_of_lapses(capsys):
+    fitted, corrected = {"fitted": 2.1, "low": 1.8, "high": 2.4}, {"fitted": 2.9, "low": 2.5, "high": 3.3}
+    row = {"name": "hue (cosine)", "stated": 3.0, **fitted}
+    times = {"pick": {"n": 10, "p50": 0.01, "p95": 0.02}}
+    result: dict[str, Any] = {
+        "answers": 10, "elapsed_s": 5.0, "answers_per_second": 2.0, "lost": 0, "waits": 0, "ends": {"left": 1},
+        "faults": {}, "seconds": times, "flags": {}, "recovered": [row],
+    }  # fmt: skip
+    print_summary(result)
+    assert "outside" in (plain := capsys.readouterr().out) and "0 of 1 stated values" in plain
+    print_summary({**result, "recovered": [{**row, "corrected": corrected}]})
+    aware = capsys.readouterr().out
+    assert "outside" not in aware and "1 of 1 stated values" in aware and "2.50 to 3.30" in aware
+
+
 @contextmanager
 def served(study: Study, port: int) -> Iterator[str]:
     """`curate serve` with its worker, as a process."""
@@ -100,17 +116,19 @@ def served(study: Study, port: int) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", JUDGEMENTS)
-def test_a_served_study_loses_nothing_and_a_fit_recovers_the_tastes(tmp_path: Path, kind: str):
+@pytest.mark.parametrize(("kind", "lapse"), [*((kind, "0") for kind in JUDGEMENTS), ("best and worst", "0.1")])
+def test_a_served_study_loses_nothing_and_a_fit_recovers_the_tastes(tmp_path: Path, kind: str, lapse: str):
     settings = [*JUDGEMENTS[kind], "data.picture_size=48", "schedule.picks=400", "pool.size=400"]
     study = Study.create(tmp_path / "rehearsal", configure("flowers", settings))
     tastes = {"hue@0.62": 3.0, "petals": 1.0}
     options = [part for name, weight in tastes.items() for part in ("--taste", f"{name}={weight}")]
     with served(study, 8391) as url:
-        result = rehearse(study, url, "--raters", "30", "--picks", "30", "--seconds", "0.5", "--lapse", "0", *options)
+        result = rehearse(study, url, "--raters", "30", "--picks", "30", "--seconds", "0.5", "--lapse", lapse, *options)
     assert result["lost"] == 0 and result["answers"] == result["stored"] == 900
     assert result["ends"] == {"left": 30}
     assert (kind == "ties") == (result["recovered"][0]["name"] == "log theta of ties")
-    inside = [row["low"] <= row["stated"] <= row["high"] for row in result["recovered"]]
+    assert all(("corrected" in row) == (lapse != "0") for row in result["recovered"])
+    fits = [(row["stated"], row.get("corrected", row)) for row in result["recovered"]]
+    inside = [fitted["low"] <= stated <= fitted["high"] for stated, fitted in fits]
     assert sum(inside) >= 0.8 * len(inside), result["recovered"]
     study.store.close()
