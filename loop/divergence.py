@@ -18,7 +18,7 @@ from data.datasets import load, log_density, rectangle_masses
 from data.measurements import DensityDivergence, Divergence, Mean, TotalVariation
 from data.records import Evaluated
 from loop.theory.bounds import Ceiling
-from model.density import PointDensity
+from model.density import Mapped, PointDensity
 from model.judging.fidelity import interval_of_share
 
 LEVELS = 7  # 128 cells: with 10,000 samples the bias of KL is 0.006 before it is taken off
@@ -165,7 +165,15 @@ def largest_hidden(seen: float, error: np.ndarray, n: int) -> float:
     return min(1.0, max(float(error.sum()) * high / 2, 0.0))
 
 
-def log_ratios(density: PointDensity, config: DataConfig, seeds: np.ndarray) -> LogRatios | str:
+def noise_of_draws(density: PointDensity, config: DataConfig, n: int) -> tuple[Mapped, torch.Tensor]:
+    """The noise that becomes n draws of the real law, with (n,) bool: True where the search came close enough."""
+    return density.at(torch.from_numpy(load(config.model_copy(update={"n": n}), seed=0xDE45).x))
+
+
+def log_ratios(
+    density: PointDensity, config: DataConfig, seeds: np.ndarray,
+    draws: Callable[[], tuple[Mapped, torch.Tensor]] | None = None,
+) -> LogRatios | str:  # fmt: skip
     """Log-ratios of p_t and p_ref at the samples of (n,) seeds and at n draws of the real law, or why there are none.
 
     Both densities are taken where the noise that is found for a draw leads: as near as `density` says, and the ratio is
@@ -175,15 +183,15 @@ def log_ratios(density: PointDensity, config: DataConfig, seeds: np.ndarray) -> 
         density: the generation's.
         config: the [data] table, of points whose law is known.
         seeds: the first of those that the generation is measured on.
+        draws: gives the result of `noise_of_draws`, where a thread has begun with it.
     """
     own = density.of_seeds(seeds)
-    draws = load(config.model_copy(update={"n": len(seeds)}), seed=0xDE45).x
-    real, close = density.at(torch.from_numpy(draws))
+    real, close = draws() if draws else noise_of_draws(density, config, len(seeds))
     if bool((own.determinant <= 0).any() | (real.determinant[close] <= 0).any()):
         return "the solver's map folds the plane, so a sample may come from several noises: take more steps"
     failed = int((~close).sum())
-    if failed > MOST_FAILED * len(draws):
-        return f"no noise was found for {failed} of {len(draws)} draws of the real law"
+    if failed > MOST_FAILED * len(close):
+        return f"no noise was found for {failed} of {len(close)} draws of the real law"
     here = close.numpy()
     return LogRatios(
         own.log_density.numpy() - log_density(config, own.x1.numpy()),

@@ -35,6 +35,7 @@ from loop.divergence import (
     divergence,
     log_ratios,
     mean_of,
+    noise_of_draws,
     total_variation,
 )
 from loop.generators import generator_class, load_generator
@@ -371,7 +372,7 @@ class Evaluator:
         config, real, names = self.study.config, self.study.real, self.scorer.label_names
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
         with ThreadPoolExecutor(1) as beside:  # drawing points leaves a core idle
-            ratios = beside.submit(self.log_ratios, generator, seeds)
+            find_ratios = self.log_ratios(generator, seeds, beside)
             conditions = self.study.conditions
             asked = None if conditions is None else conditions.allotted(len(seeds), config.seed)
             drawn = draw_scored(generator, self.scorer, t, seeds, asked, on_step)
@@ -381,10 +382,11 @@ class Evaluator:
             if scores.features is not None and config.curation.extend == "proxy":
                 self._features = {t: scores.features}
             sheet, record = picture(x, real.x, config.data, scores.texts), to_record(t, x, scores, asked)
+            ratios = find_ratios()
         # the classifier's labels, where the data have other classes than it knows
         real_labels = real.labels if real.label_names == names else self.real_scores.labels
         real_shares = np.array(class_shares(real_labels, names))
-        density = self.density_figures(ratios.result(), t)
+        density = self.density_figures(ratios, t)
         beside_real: dict[str, Any] = (
             {"language": self.language.of(generator, t, x.numpy(), scores.texts or ())}
             if self.language
@@ -469,16 +471,23 @@ class Evaluator:
         """Those of generation 0, on the same seeds as every other one's; None where they aren't known."""
         config = self.study.config
         seeds = derive_seeds(config.evaluation.samples, config.seed, STREAMS["evaluation"])
-        ratios = self.log_ratios(load_generator(self.study, 0), seeds)
+        with ThreadPoolExecutor(1) as beside:
+            ratios = self.log_ratios(load_generator(self.study, 0), seeds, beside)()
         return None if isinstance(ratios, str) else ratios
 
-    def log_ratios(self, generator: Generator, seeds: np.ndarray) -> LogRatios | str:
-        """Log p_t/p_ref at samples of the first of these seeds and at real draws, or why it isn't known."""
+    def log_ratios(
+        self, generator: Generator, seeds: np.ndarray, beside: ThreadPoolExecutor
+    ) -> Callable[[], LogRatios | str]:
+        """Log p_t/p_ref at samples of the first of these seeds and at real draws, or why it isn't known.
+
+        The larger part of the work begins at once in a thread; the function that comes back does the rest.
+        """
         data = self.study.config.data
         if not (isinstance(generator, Flow) and has_density(data)) or generator.conditions:
-            return "the densities of the generator and of the real data aren't both known"
-        density = PointDensity(generator.network, generator.sampling, torch.float32)
-        return log_ratios(density, data, seeds[:DENSITY_SAMPLES])
+            return lambda: "the densities of the generator and of the real data aren't both known"
+        density, own = PointDensity(generator.network, generator.sampling, torch.float32), seeds[:DENSITY_SAMPLES]
+        draws = beside.submit(noise_of_draws, density, data, len(own))
+        return lambda: log_ratios(density, data, own, draws.result)
 
 
 def class_shares(labels: np.ndarray, names: Sequence[str]) -> tuple[float, ...]:

@@ -22,7 +22,6 @@ from loop.conditions import StudyConditions
 from loop.config import StudyConfig
 from loop.scoring import Scorer, Scores
 from loop.training_data import to_tensor
-from model.compute import processes
 from model.flow import Flow
 from model.interfaces import Generator, OnStep
 from model.sampling import derive_seed, derive_seeds
@@ -44,9 +43,15 @@ def to_pixels(x: torch.Tensor) -> np.ndarray:
     return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def draw(generator: Generator, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
-    """The samples of these seeds, under (n,) conditions if any, as people get to see them: images rounded to 8 bits."""
-    x = generator.sample(seeds, conditions)
+def draw(
+    generator: Generator, seeds: np.ndarray, conditions: np.ndarray | None = None, on_step: OnStep | None = None
+) -> torch.Tensor:
+    """The samples of these seeds, under (n,) conditions if any, as people get to see them: images rounded to 8 bits.
+
+    A flow calls `on_step` between its batches.
+    """
+    reported = (on_step,) if isinstance(generator, Flow) else ()
+    x = generator.sample(seeds, conditions, *reported)
     fits = len(x) == len(seeds) and x.dtype in (torch.float32, torch.int64) and x.device.type == "cpu"
     if not fits or not x.isfinite().all():
         raise ValueError(
@@ -86,19 +91,8 @@ def draw_scored(
     conditions: np.ndarray | None = None,
     on_step: OnStep | None = None,
 ) -> Drawn:
-    """Samples of generation t, scored; under (n,) conditions where the study has any.
-
-    A flow's are drawn in several lots where `on_step` is to be called between.
-    """
-    if on_step is None or not isinstance(generator, Flow):
-        x = draw(generator, seeds, conditions)
-    else:
-        size, lots = generator.sampling.batch_size * processes(), []
-        for start in range(0, len(seeds), size):
-            own = None if conditions is None else conditions[start : start + size]
-            lots.append(draw(generator, seeds[start : start + size], own))
-            on_step(min(start + size, len(seeds)), len(seeds))
-        x = torch.cat(lots)
+    """Samples of generation t, scored; under (n,) conditions where the study has any; `on_step` as of `draw`."""
+    x = draw(generator, seeds, conditions, on_step)
     return Drawn(t, seeds, x, scorer.score(x, None, conditions), scorer.config.data, conditions)
 
 

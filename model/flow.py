@@ -58,11 +58,13 @@ class Flow:
         n = len(conditions) if conditions else 0
         return cls(shape, build_network(shape, network, n).to(device()), network, train, sampling, conditions=n)
 
-    def sample(self, seeds: np.ndarray, conditions: np.ndarray | None = None) -> torch.Tensor:
+    def sample(
+        self, seeds: np.ndarray, conditions: np.ndarray | None = None, on_step: OnStep | None = None
+    ) -> torch.Tensor:
         """(n, *shape) float32 on the CPU from (n,) int64 seeds; images are clamped to [-1, 1].
 
         Several processes draw a part each, and all of them get all the samples. Every batch is filled up to its whole
-        size, so that a sample's arithmetic is the same however many are drawn.
+        size, so that a sample's arithmetic is the same however many are drawn. `on_step` is called after each batch.
         """
         size = self.sampling.batch_size
         is_divided = len(seeds) > size
@@ -82,6 +84,8 @@ class Flow:
                 with autocast(precision_of(self.network_config)):
                     x1 = self.integrate_batch(velocity, x0.to(device()), *under)
                 samples[start : start + size] = x1[: len(samples) - start].cpu()
+                if on_step:
+                    on_step(min(start + size, len(own)), len(own))
             if len(self.shape) == 3:
                 samples.clamp_(-1, 1)
         return gathered(samples, len(seeds)) if is_divided else samples

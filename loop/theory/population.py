@@ -12,7 +12,7 @@ from model.luce import LuceRule
 NODE_STEP = 0.25  # in log u; the trapezoid's error falls as exp(-pi^2 / step), which is 1e-17 here
 TAIL = 38.0  # exp(-38) = 3e-17 is what the ends of the range leave out
 FARTHEST = 10_000.0  # below the best reward; samples that are worse yet are told apart no more
-CHUNK = 4_000_000  # entries of support x nodes held at once
+CHUNK = 400_000  # entries of support x nodes held at once; many more don't fit a processor's cache
 
 
 def h(rewards: np.ndarray, p: np.ndarray, rule: LuceRule) -> np.ndarray:
