@@ -214,7 +214,7 @@ def simulate_groups(setting: GroupStudy, seed: int) -> tuple[TasteGroups, Plante
     slates = Slates.of_equal_size(setting.k, np.concatenate(picks), np.tile(raters, len(picks)))
     noise, names = rng.standard_normal((setting.samples, d)), [f"factor {j}" for j in range(d)]
     groups = taste_groups(slates, np.concatenate(columns), names, [mean + noise for mean in means], seed=seed)
-    return groups, Planted(group, tastes, np.stack(means))
+    return groups, Planted(group, tastes * np.exp(setting.scale**2 / 2), np.stack(means))  # times the mean factor
 
 
 def judge_groups(setting: GroupStudy, seed: int) -> GroupOutcome:
