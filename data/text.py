@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from data.config import TokenizerName
-from data.downloads import OnBytes, default_cache, fetch
+from data.downloads import DownloadError, OnBytes, default_cache, fetch
 
 EMBEDDED = "python-topics"
 HELD_OUT = 0.1  # of the text, its end, where a corpus has no such part of its own
@@ -68,7 +68,15 @@ def load_corpus(
 
     def fetched(url: str, name: str, limit: int) -> str:
         path = (cache or default_cache()) / f"{name}.txt"
-        fetch(url, path, on_bytes=on_bytes)
+        try:
+            fetch(url, path, on_bytes=on_bytes)
+        except DownloadError as error:
+            if error.__cause__ is None:  # it came, but isn't the file that it was
+                raise
+            raise DownloadError(
+                f"{url} can't be downloaded ({error.__cause__}); try again, save it as {path}, or set data.path to a "
+                "text of your own."
+            ) from error
         return read(path, limit)
 
     text = fetched(PUBLISHED[source], source, characters)

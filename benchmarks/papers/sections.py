@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate_app.commands.sweep import run_sweep
+from data.text import load_corpus
 from loop.config import StudyConfig
 from loop.evidence.schema import Evidence
 from loop.evidence.study import evidence_of
@@ -67,12 +68,16 @@ class Experiment:
 
         Raises:
             RuntimeError: some couldn't be made.
+            DownloadError: their text couldn't be downloaded.
         """
         requested = requested_sweep(
             folder, sweep.preset, sweep.grid, sweep.seeds, list(sweep.settings), sweep.generations
         )
         cells = requested.cells()
         missing = [cell for cell in cells if not standing(folder, cell).reaches(requested.last)]
+        data = cells[0].config.data
+        if missing and data.is_text:  # downloaded once, before every study asks for it
+            load_corpus(data.path, data.characters)
         if missing and not run_sweep(folder, requested, jobs, as_json=False):
             raise RuntimeError(f"Not all studies of {folder} could be made; run this again.")
 

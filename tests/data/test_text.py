@@ -98,8 +98,10 @@ def test_tinystories_has_a_held_out_part_of_its_own(published: dict[str, bytes],
     assert (short.train, short.held_out) == ("Once upon a time the", "On")
     del published["/train"]
     (tmp_path / "tinystories.txt").unlink()
-    with pytest.raises(DownloadError, match="404"):
+    with pytest.raises(DownloadError, match=r"/train can't be .*404.*save it as .*tinystories\.txt, or set data\.path"):
         load_corpus("tinystories", cache=tmp_path)
+    (tmp_path / "tinystories.txt").write_text("Once upon a time there was a fox.")
+    assert load_corpus("tinystories", cache=tmp_path).train == "Once upon a time there was a fox."
 
 
 CORPUS = Corpus("own", SHAKESPEARE, "Speak, speak, für alle – 你好.\n")
