@@ -109,6 +109,7 @@ class Loop:
         from_generation: whether generation 1's set stands for the real data (`mix.origin`).
         optimum: the law at which a learner's loss is least, in words, where it is reached at the optimum alone.
         imported: whether generation 1 was trained on an imported log.
+        changed: which setting of the rule was changed between generations, in words; empty where none was.
     """
 
     rule: LuceRule
@@ -131,6 +132,7 @@ class Loop:
     from_generation: bool = False
     optimum: str = ""
     imported: bool = False
+    changed: str = ""
 
     def effective_at(self, t: int) -> float:
         """The least effective sample size behind E[w] of generation t and of what it is compared with."""
@@ -150,6 +152,8 @@ class Loop:
                 "it speaks of picks from each generation's own samples; those of a market, and of a "
                 "replay from generation 2 on, were made from samples of another study's generators"
             )
+        elif self.changed:
+            reasons["own picks"] = f"it speaks of one rule at every generation; {self.changed}"
         if policy.is_mixed and self.real is None:
             reasons["real data"] = "the real data's rewards weren't stored"
         if self.learner != "curate":

@@ -51,6 +51,10 @@ LEAST_TOP = 10  # samples that must share the highest reward for it to be a set 
 QUICK_SAMPLES, QUICK_REPLICATES = 10_000, 60  # with fewer samples, as many more replicates
 FILE = "evidence.json"
 MADE_BY = ("evidence", "theory")  # of the loop package: whose code the figures follow from
+RULE = {  # settings of the rule by which a generation follows from the one before, by table
+    "curation": ("k", "lapse", "position_bias", "adversarial", "drift"),
+    "mix": ("policy", "lam", "recent"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class History:
         own_picks: whether each generation was trained on picks from samples of the one before.
         audits: whether the generations come from several studies, whose audit this is.
         imported: whether generation 1 was trained on an imported log.
+        changed: which setting of the rule that theory follows is another now than when a generation was trained, in
+            words; empty where none is.
     """
 
     config: StudyConfig
@@ -74,6 +80,7 @@ class History:
     own_picks: bool = True
     audits: bool = False
     imported: bool = False
+    changed: str = ""
 
     @property
     def class_names(self) -> list[str]:
@@ -224,7 +231,27 @@ def read(store: Store, config: StudyConfig, quick: bool = False) -> History:
     own_picks = all(t >= len(generations) - 1 for t in queries.foreign_generations(store))
     audits, imported = bool(store.status("audit")), bool(store.status("replay").get("imported"))
     alone = own_picks and not audits and not imported and not store.status(MARKET)
-    return History(config, generations, evaluations, store.evaluation(None), alone, audits, imported)
+    changed = changed_rule(config, generations) if alone else ""
+    return History(config, generations, evaluations, store.evaluation(None), alone, audits, imported, changed)
+
+
+def changed_rule(config: StudyConfig, generations: Sequence[Generation]) -> str:
+    """The settings of `RULE` that a generation was trained under another value of, in words; empty where there is none.
+
+    Settings that one of the two versions of curate didn't have are left out.
+    """
+    now, parts = config.as_json(), []
+    for table, keys in RULE.items():
+        for key in keys:
+            before = {
+                generation.t: generation.config[table][key]
+                for generation in generations[1:]
+                if key in generation.config.get(table, {}) and generation.config[table][key] != now[table][key]
+            }
+            if before:
+                t, value = next(iter(before.items()))
+                parts.append(f"{table}.{key} is {now[table][key]}, and was {value} at generation {t}")
+    return "; ".join(parts)
 
 
 def assess(
@@ -330,7 +357,7 @@ def analyse(history: History, quick: bool = False, on_share: OnShare = lambda sh
     from_start = None
     aim = target(history.config)
     plain = not (history.config.slates.ties or history.config.curation.drift) and history.config.mix.origin == "data"
-    whole = history.own_picks and history.is_simulated and plain
+    whole = history.own_picks and not history.changed and history.is_simulated and plain
     if evaluations and aim and whole and not quick:
         from_start = prediction.from_start(
             evaluations[0],
@@ -416,7 +443,7 @@ def predict_steps(history: History, masses: list[np.ndarray], real: Moments | No
     ]
     sets, sizes, sources, aim = [], [], [], target(config)
     for before, now in enumerate(history.generations[1:]):
-        own = history.own_picks and now.measurements.by_simulated_users and now.n_curated
+        own = history.own_picks and not history.changed and now.measurements.by_simulated_users and now.n_curated
         if aim is None or config.slates.ties or not own:
             moments.append(None)
             recipes.append(None)
@@ -488,13 +515,14 @@ def described_loop(analysis: Analysis) -> Loop:
         from_generation=config.mix.origin == "generation",
         optimum=f"p exp(r / {config.learner.beta:g})" if config.learner.kind in PREFERENCE_LEARNERS else "",
         imported=history.imported,
+        changed=history.changed,
     )
 
 
 def generation_evidence(analysis: Analysis, loop: Loop) -> list[GenerationEvidence]:
     """The evidence on each generation, without verdicts: what was measured and predicted, and the bounds."""
     history, start = analysis.history, analysis.from_start
-    bounded = history.is_simulated and not (loop.ties or loop.from_generation)
+    bounded = history.is_simulated and not (loop.ties or loop.from_generation or loop.changed)
     rows = []
     for t, generation in enumerate(history.generations):
         measurements, predicted = generation.measurements, analysis.steps.moments[t]

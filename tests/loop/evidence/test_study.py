@@ -101,6 +101,19 @@ def test_it_is_the_same_after_a_trip_through_json_and_is_kept_for_the_page(simul
     assert stored and evidence.generations[2].measured.mean_reward.value == pytest.approx(stored.value)
 
 
+def test_a_rule_that_was_changed_between_generations_has_no_verdicts_and_says_which_setting(
+    copy_of, simulated_moons: Study
+):
+    study = copy_of(simulated_moons)
+    text = (study.path / "study.toml").read_text()
+    assert "\nk = 2 " in text
+    (study.path / "study.toml").write_text(text.replace("\nk = 2 ", "\nk = 4 "))
+    evidence = build(Study.open(study.path))
+    by_samples = [claim for claim in evidence.claims if "curation.k is 4, and was 2 at generation 1" in claim.reason]
+    assert by_samples and {claim.verdict for claim in by_samples} == {"not applicable"}
+    assert all(generation.predicted is None and generation.transmission is None for generation in evidence.generations)
+
+
 def test_a_study_that_an_older_version_measured_has_no_evidence_and_says_so(copy_of, simulated_moons: Study):
     study = copy_of(simulated_moons)
     with study.store.write() as db:
