@@ -258,7 +258,7 @@ def test_the_researchers_page_says_who_is_ahead_and_by_how_much(audit: Study):
     assert "Which do people like best? mean win rate of C, generation 1 100%" in words
     assert "C, generation 1 is preferred to every other, and chance is ruled out." in words
     assert "168" in words and "studies compared 3" in words
-    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in shown.timeline.split("<tr role=\"row\">")[2:]]
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in shown.timeline.split('<tr role="row">')[2:]]
     assert [row[0] for row in rows] == ["C,", "B,", "A,"] and "100%" in rows[0] and "0%" in rows[2]
     assert shown.timeline.count("wins") == 3 and shown.timeline.count("loses") == 3
     assert "<figure>" not in shown.curves and "People preferred C, generation 1 to all others." in shown.curves
