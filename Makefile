@@ -36,7 +36,7 @@ learners: $(READY)        ## every learner against its population law, writes it
 calibration: $(READY)     ## false alarms, power and coverage of every verdict; writes docs/calibration.md (under 30 minutes)
 	$(BIN)/python benchmarks/calibration.py
 
-beyond: $(READY)          ## false alarms and power of the exploited proxy, drifting tastes, taste groups, more than the mean; writes docs/beyond-power.md (an hour)
+beyond: $(READY)          ## false alarms and power of the exploited proxy, drifting tastes, taste groups, more than the mean; writes docs/beyond-power.md (two hours on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.beyond
 
 claims: $(READY)          ## every claim of the literature that can be tested, judged by small runs; writes docs/claims.md (under 15 minutes, goes on where it was)

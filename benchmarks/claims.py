@@ -366,19 +366,17 @@ def lock_in_measured(evidence: dict[str, Any]) -> Outcome:
 
 def market_oracle(values: dict[str, Any]) -> Outcome:
     """Both rewards of a market within the oracle's."""
-    cells = [
-        (measured - exact, z, exact)
-        for row in values["rounds"][1:]
-        for measured, exact, z in zip(row["rewards"], row["exact"], row["z"], strict=True)
-    ]
-    return of_differences([d for d, _, _ in cells], [d / z for d, z, _ in cells], [exact for _, _, exact in cells])
+    keys = ("rewards", "expected", "spread")
+    cells = [cell for row in values["rounds"][1:] for cell in zip(*(row[key] for key in keys), strict=True)]
+    differences = [measured - expected for measured, expected, _ in cells]
+    return of_differences(differences, [error for *_, error in cells], [expected for _, expected, _ in cells])
 
 
 def market_backfire(values: dict[str, Any]) -> Outcome:
     """The first one's reward by its milder taste, where it curates twice as strongly less where it doesn't."""
     mild, strong = (run["rounds"][-1] for run in (values["beside"], values))
     value, predicted = (strong[key][0] / 2 - mild[key][0] for key in ("rewards", "exact"))
-    errors = [(row["rewards"][0] - row["exact"][0]) / row["z"][0] for row in (mild, strong)]
+    errors = [row["spread"][0] for row in (mild, strong)]
     reach = 1.96 * math.hypot(errors[0], errors[1] / 2)
     word = "holds" if max(value + reach, predicted) < 0 else "fails" if value - reach > 0 else "can't tell"
     return Outcome(word, f"{interval(value, value - reach, value + reach)}, exact {predicted:.3g}".replace("-", "−"))

@@ -4,6 +4,7 @@ Source: arXiv 2605.29267.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,13 +21,14 @@ from loop.generators import load_generator
 from loop.round import latest_t, next_generation
 from loop.setup import prepare_evaluator, prepare_first_generation
 from loop.study import MARKET, Study, only_worker
-from loop.theory.toy_loops import GaussianSide, backfire, market, market_noise
+from loop.theory.toy_loops import GaussianSide, MarketDraws, backfire, market, market_of_picks, tail
 from loop.training_data import CuratedSet, curated_count, read_curated
-from loop.users import SimulatedUsers
+from loop.users import CHUNK, SimulatedUsers
 from model.generators.estimators import Gaussian
 from model.interfaces import Report, scaled
 
-REPETITIONS = 200  # of the oracle with finitely many picks
+REPETITIONS = 100  # of the oracle with finitely many picks
+FEW = 30  # effective samples, under which a tail that carries the picks is hardly among them
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,19 @@ class MarketRound:
         t: its number.
         rewards: mean reward of each, by its own user.
         errors: their standard errors, over the samples that they are measured on.
-        exact: the oracle's rewards from generation 0; None where there is no oracle.
-        z: measured less exact, in standard errors that picks and samples make together; None likewise.
+        exact: the oracle's rewards from generation 0 with endless picks; None where there is no oracle, or they grow
+            beyond all numbers.
+        expected: the oracle's mean rewards with as many picks as there were; None where there is no oracle, and so are
+        spread: the standard errors that picks and samples make together, and
+        z: measured less expected, in these.
     """
 
     t: int
     rewards: tuple[float, float]
     errors: tuple[float, float]
     exact: tuple[float, float] | None = None
+    expected: tuple[float, float] | None = None
+    spread: tuple[float, float] | None = None
     z: tuple[float, float] | None = None
 
 
@@ -54,13 +61,18 @@ class MarketResult:
 
     Attributes:
         rounds: by generation.
-        backfires: by how much each one's reward at the last generation changes, by the oracle, where its user curates
-            by a tenth more strongly; None without an oracle.
+        backfires: by how much each one's reward at generation `backfires_at` changes, by the oracle with endless picks,
+            where its user curates by a tenth more strongly; None without an oracle.
+        backfires_at: the last generation, or the last before `few_from`.
+        few_from: the first generation whose exact law needs picks that rest on under `FEW` effective samples of a
+            chunk, so that finitely many picks stay behind it; None where there is none.
         no_oracle: why there is no oracle; empty where there is one.
     """
 
     rounds: list[MarketRound]
     backfires: tuple[float, float] | None
+    backfires_at: int
+    few_from: int | None
     no_oracle: str
 
 
@@ -100,6 +112,10 @@ def check_pair(first: Study, second: Study, exchange: float) -> None:
             f"The samples of {first.path} have the shape {shapes[0]} and those of {second.path} {shapes[1]}; a study "
             "can't be trained on the other's: make two studies of the same kind of data."
         )
+    if first.config.data.is_text and first.config.data != second.config.data:
+        raise ValueError(
+            f"The texts of {first.path} and {second.path} differ, and so do their tokens; give both the same [data]."
+        )
     for study, other in ((first, second), (second, first)):
         config = study.config
         study.check_goes_on()
@@ -111,23 +127,18 @@ def check_pair(first: Study, second: Study, exchange: float) -> None:
             )
         if queries.count_raters(study.store).get("human"):
             raise ValueError(f"People have picked in {study.path}; a market is of simulated users.")
-        known, wanted = study.store.status(MARKET), market_of(other, exchange)
-        known.pop("at", None)
-        latest = study.store.latest_cut()
-        if known and known != wanted:
-            raise ValueError(
-                f"{study.path} is in a market with {known['with']} already, at an exchange of {known['exchange']:g}; "
-                "give the same again, or make new studies."
-            )
+        known, latest = study.store.status(MARKET), study.store.latest_cut()
+        if known:
+            partner = (study.path / known["with"]).resolve()
+            if partner != other.path.resolve() or known["exchange"] != exchange:
+                raise ValueError(
+                    f"{study.path} is in a market with {partner} already, at an exchange of {known['exchange']:g}; "
+                    "give the same again, or make new studies."
+                )
         if not known and latest and latest[0] > 0:
             raise ValueError(
                 f"{study.path} has run by itself to generation {latest[0]}; make a new study for a market."
             )
-
-
-def market_of(other: Study, exchange: float) -> dict[str, object]:
-    """A market as each study remembers it."""
-    return {"with": str(other.path.resolve()), "exchange": exchange}
 
 
 @contextmanager
@@ -159,7 +170,8 @@ def run(first: Study, second: Study, exchange: float, generations: int, report: 
     with both_workers(first, second):
         for study, other in ((first, second), (second, first)):
             if not study.store.status(MARKET):
-                study.store.set_status(MARKET, **market_of(other, exchange))
+                partner = os.path.relpath(other.path.resolve(), study.path.resolve())  # both may be moved together
+                study.store.set_status(MARKET, **{"with": partner, "exchange": exchange})
         sides = []
         for study in (first, second):
             evaluator = prepare_evaluator(study, report)
@@ -193,27 +205,37 @@ def result(first: Study, second: Study, exchange: float) -> MarketResult:
         means = [row.measurements.mean_reward for row in rows]
         pairs.append([(mean.value, mean.se) if mean else (math.nan, math.nan) for mean in means])
     values, errors = (np.array([[cell[i] for cell in row] for row in pairs]) for i in (0, 1))
-    why = no_oracle(studies)
-    exact = z = backfires = None
-    if not why:
-        sides = [gaussian_side(study) for study in studies]
-        last = len(values) - 1
-        sizes = tuple(curated_count(study.config, len(study.real)) for study in studies)
-        pool = max(study.config.curation.inf_pool for study in studies)
-        exact = market(sides[0], sides[1], exchange, last)
-        noise = market_noise(sides[0], sides[1], exchange, last, (sizes[0], sizes[1]), pool, REPETITIONS)
-        z = (values - exact) / np.hypot(noise, errors)
-        backfires = (
-            backfire(sides[0], sides[1], exchange, last), backfire(sides[1], sides[0], exchange, last)
-        )  # fmt: skip
+    last, why = len(values) - 1, no_oracle(studies)
+    if why:
+        rounds = [MarketRound(t, pair_of(values[t]), pair_of(errors[t])) for t in range(last + 1)]
+        return MarketResult(rounds, None, last, None, why)
+    configs, sides = [study.config for study in studies], [gaussian_side(study) for study in studies]
+    draws = MarketDraws(
+        picks=(curated_count(configs[0], len(first.real)), curated_count(configs[1], len(second.real))),
+        pools=(configs[0].curation.inf_pool, configs[1].curation.inf_pool),
+        chunk=CHUNK,
+        shared=configs[0].seed == configs[1].seed,
+    )
+    exact = market(sides[0], sides[1], exchange, last)
+    expected, noise = market_of_picks(sides[0], sides[1], exchange, last, draws, REPETITIONS)
+    spread = np.hypot(noise * math.sqrt(1 + 1 / REPETITIONS), errors)
+    z = (values - expected) / spread
+    few = next((t for t, n in enumerate(tail(sides[0], sides[1], exchange, last, draws), start=1) if n < FEW), None)
+    at = last if few is None else few - 1
     rounds = [
         MarketRound(
-            t, tuple(values[t].tolist()), tuple(errors[t].tolist()),
-            None if exact is None else tuple(exact[t].tolist()), None if z is None else tuple(z[t].tolist()),
+            t, pair_of(values[t]), pair_of(errors[t]), pair_of(exact[t]) if np.isfinite(exact[t]).all() else None,
+            pair_of(expected[t]), pair_of(spread[t]), pair_of(z[t]),
         )
-        for t in range(len(values))
+        for t in range(last + 1)
     ]  # fmt: skip
-    return MarketResult(rounds, backfires, why)
+    backfires = backfire(sides[0], sides[1], exchange, at), backfire(sides[1], sides[0], exchange, at)
+    return MarketResult(rounds, backfires, at, few, "")
+
+
+def pair_of(values: np.ndarray) -> tuple[float, float]:
+    """The values of both sides."""
+    return float(values[0]), float(values[1])
 
 
 def no_oracle(studies: tuple[Study, Study]) -> str:

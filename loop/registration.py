@@ -20,6 +20,8 @@ from loop.config import POINT_SETS, StudyConfig, plain
 from loop.evidence.intervals import LEVEL
 from loop.evidence.people import raters_of
 from loop.evidence.schema import VERSION, Departure, DepartureKind, Registration, RegistrationEvidence, StoppingRule
+from loop.evidence.verdicts import count_of
+from loop.raters.journey import control_state
 from loop.study import Study
 
 FILE = "registration.json"  # a copy, to be deposited elsewhere; what counts is in the database
@@ -69,7 +71,7 @@ def register(
         power: of the plan, in plain values.
 
     Raises:
-        RegistrationError: something was picked, or it is registered already.
+        RegistrationError: something was picked, it is registered already, or a hypothesis has no words.
     """
     config = study.config
     rule = StoppingRule(
@@ -79,6 +81,8 @@ def register(
         picks=picks,
         simulated_generations=config.generations,
     )
+    if not all(text.strip() for text in hypotheses):
+        raise RegistrationError("A hypothesis is empty: write it in words, or leave --hypothesis out.")
     registration = Registration(
         registered_at=timestamp(),
         hypotheses=hypotheses or default_hypotheses(study, rule),
@@ -102,9 +106,14 @@ def register(
             )
         study.store.set_status(STATUS, text=registration.model_dump_json(), sha256=registration.sha256)
         study.store.log("curate", "registered", sha256=registration.sha256)
-    content = {**registration.model_dump(mode="json"), "sha256": registration.sha256}
-    replace_file(study.path / FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        replace_file(study.path / FILE, text_of(registration))
     return registration
+
+
+def text_of(registration: Registration) -> str:
+    """The text of registration.json."""
+    content = {**registration.model_dump(mode="json"), "sha256": registration.sha256}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def own_version() -> str:
@@ -166,12 +175,13 @@ def stored(study: Study) -> RegistrationEvidence | None:
 def standing_words(study: Study) -> str:
     """Since when the study is registered, and how many departures there are so far; empty for one that isn't.
 
-    Numbers of the stopping rule that aren't reached yet count as none.
+    Numbers of the stopping rule that aren't reached yet count as none, unless a researcher has ended the study.
     """
     registration = stored(study)
     if registration is None:
         return ""
-    n = sum(not departure.unreached for departure in registration.departures)
+    over = control_state(study.store).finished
+    n = sum(over or not departure.unreached for departure in registration.departures)
     moment = registration.registered_at[:16].replace("T", " ")
     return f"Registered on {moment} UTC, before the first pick; departures so far: {n}."
 
@@ -185,10 +195,10 @@ def stopping_words(registration: Registration) -> str:
     if rule.raters:
         parts.append(f"{rule.raters:,} raters have finished")
     if rule.picks:
-        parts.append(f"{rule.picks:,} picks are in")
+        parts.append(f"{count_of(rule.picks, 'pick')} {'is' if rule.picks == 1 else 'are'} in")
     if rule.generations:
         parts.append(f"generation {rule.generations} is published")
-    each = f" Each rater answers {rule.picks_per_rater:,} slates." if rule.picks_per_rater else ""
+    each = f" Each rater answers {count_of(rule.picks_per_rater, 'slate')}." if rule.picks_per_rater else ""
     if not parts:
         return f"People may come for any length of time; intervals are valid at every look.{each} {simulated}"
     return f"The study ends when {' and '.join(parts)}.{each} {simulated}"
@@ -205,6 +215,13 @@ def exclusion_words(exclusions: dict[str, Any]) -> str:
 def _departures(study: Study, registration: Registration, sha256: str) -> Iterator[Departure]:
     if registration.sha256 != sha256:
         yield _departure("registration", "The registration isn't what was registered: its hash differs.")
+    if (study.path / FILE).exists():
+        try:
+            copy = json.loads((study.path / FILE).read_text(encoding="utf-8"))
+        except ValueError:
+            copy = None
+        if copy != json.loads(text_of(registration)):
+            yield _departure("registration", f"{FILE} in the study's folder isn't the copy that was left there.")
     yield from settings_departures(study, registration)
     yield from stopping_departures(study, registration.stopping_rule)
     declared = {*registration.exclusions["exclude_picks"], *registration.exclusions["exclude_raters"]}
@@ -212,10 +229,8 @@ def _departures(study: Study, registration: Registration, sha256: str) -> Iterat
         turn = generation.measurements.turn
         for flag, n in (turn.excluded if turn else {}).items():
             if n and flag not in declared:
-                yield _departure(
-                    "exclusions",
-                    f"{n:,} picks flagged {flag} were kept out of generation {generation.t}, unregistered.",
-                )
+                words = f"{count_of(n, 'pick')} flagged {flag} {'was' if n == 1 else 'were'} kept out"
+                yield _departure("exclusions", f"{words} of generation {generation.t}, unregistered.")
     if registration.analysis_sha256 != analysis_sha256():
         yield _departure(
             "analysis",
@@ -254,19 +269,19 @@ def stopping_departures(study: Study, rule: StoppingRule) -> Iterator[Departure]
         if row["outcome"] in ("pick", "tie") and row["purpose"] in ("curation", "audit"):
             by_kind[row["kind"]] = by_kind.get(row["kind"], 0) + row["n"]
     people = by_kind.get("human", 0)
-    counts = [("picks", people or by_kind.get("sim", 0), rule.picks)]
+    counts = [("pick", people or by_kind.get("sim", 0), rule.picks)]
     last = latest[0] if latest else 0
     if people or not by_kind:
         counts += [
-            ("raters", raters_of(store, study.config).finished, rule.raters),
-            ("generations", last, rule.generations),
+            ("rater", raters_of(store, study.config).finished, rule.raters),
+            ("generation", last, rule.generations),
         ]
     else:
-        counts.append(("generations", last, rule.simulated_generations))
+        counts.append(("generation", last, rule.simulated_generations))
     for noun, n, registered in counts:
         if registered and n != registered:
             word = "more" if n > registered else "fewer"
-            sentence = f"{n:,} {noun}, {word} than the {registered:,} registered."
+            sentence = f"{count_of(n, noun)}, {word} than the {registered:,} registered."
             yield Departure(kind="stopping rule", sentence=sentence, unreached=n < registered)
 
 
@@ -278,7 +293,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
             pairs |= flat(value, f"{prefix}{key}.")
         else:
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            pairs[f"{prefix}{key}"] = f"{value:g}" if number else json.dumps(plain(value), ensure_ascii=False)
+            pairs[f"{prefix}{key}"] = f"{value:.15g}" if number else json.dumps(plain(value), ensure_ascii=False)
     return pairs
 
 

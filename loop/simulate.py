@@ -57,7 +57,7 @@ def simulate(
 
     Raises:
         WorkerRunningError: another process works on this study.
-        ValueError: people have picked in it, or the donor's pretraining is another.
+        ValueError: people have picked in it, it is in a market, or the donor's pretraining is another.
     """
 
     def check() -> None:
@@ -65,6 +65,7 @@ def simulate(
             raise ValueError(f"People have picked in {study.path}; simulate in a study of its own.")
         study.check_goes_on()
         study.check_simulates()
+        study.check_alone()
 
     from_main(check)
     with only_worker(study.path) if is_main() else nullcontext(), shown_on_pages(study, report, planned) as report:

@@ -250,13 +250,28 @@ class Study:
                 f"`curate serve {self.path}`, or rehearse that with `curate crowd`."
             )
 
+    def check_alone(self) -> None:
+        """Refuses to go on alone with a study that is in a market.
+
+        Raises:
+            ValueError: it is in one.
+        """
+        if known := self.store.status(MARKET):
+            other = Path(os.path.normpath(self.path / known["with"]))
+            raise ValueError(
+                f"{self.path} is in a market with {other}, and goes on with both: `curate market {self.path} {other} "
+                f"--exchange {known['exchange']:g}`."
+            )
+
     def check_people_pick(self) -> None:
         """Refuses a study that can't be put before people.
 
         Raises:
-            ValueError: it replays a log; its slates have one sample, or endlessly many; its data are points.
+            ValueError: it replays a log or is in a market; its slates have one sample, or endlessly many; its data are
+                points.
         """
         self.check_goes_on()
+        self.check_alone()
         if self.config.curation.k in ("inf", 1):
             raise ValueError("People pick one of a few: set curation.k to 2 or more, or use simulate.")
         data = self.config.data

@@ -119,8 +119,8 @@ def market(
 ) -> None:
     """Simulate two studies that train on each other's curated samples, too; an interrupted run goes on.
 
-    Beside both rewards stand the exact ones where the generators are Gaussians (network.kind), rewards linear and
-    curation.k "inf".
+    Beside both rewards stand the exact ones, and the mean of exact markets with as many picks, where the generators are
+    Gaussians (network.kind), rewards linear and curation.k "inf"; z is the distance from the latter in standard errors.
 
     Example: `curate market a b --exchange 0.3 --generations 5`
     """
@@ -128,40 +128,44 @@ def market(
     last = generations if generations is not None else studies[0].config.generations
     use_threads(beside_app=False, small=all(study.config.network.kind in SMALL for study in studies))
     use_device(studies[0].config, device, quiet=json_)
+    from curate_app.report.files import distinct
     from loop.market import result, run
 
     done = min((latest[0] if (latest := study.store.latest_cut()) else 0) for study in studies)
     with turn_progress(last, done, quiet=json_, studies=2) as report:
         run(*studies, exchange, last, report)
-    outcome = result(*studies, exchange)
+    outcome, names = result(*studies, exchange), distinct([study.path for study in studies])
     if json_:
-        names = [study.path.name for study in studies]
         console.print_json(json.dumps({"studies": names, "exchange": exchange, **asdict(outcome)}, allow_nan=False))
         return
     table = Table(title=f"Mean reward of each by its own user; exchange {exchange:g}", title_justify="left")
     table.add_column("t", justify="right")
-    for study in studies:
-        heads = (study.path.name, "±", *(("exact", "z") if not outcome.no_oracle else ()))
-        for head in heads:
-            table.add_column(escape(head), justify="right")
+    for name in names:
+        for head in (name, "±", *(("exact", "with so many picks", "z") if not outcome.no_oracle else ())):
+            table.add_column(escape(head), justify="right", overflow="fold")
     for row in outcome.rounds:
         cells = [str(row.t)]
         for i in range(2):
-            cells += [f"{row.rewards[i]:.4f}", f"{1.96 * row.errors[i]:.2g}"]
-            if row.exact and row.z:
-                cells += [f"{row.exact[i]:.4f}", f"{row.z[i]:+.2f}"]
+            cells += [f"{row.rewards[i]:.4g}", f"{1.96 * row.errors[i]:.2g}"]
+            if row.expected and row.z:
+                exact = f"{row.exact[i]:.4g}" if row.exact else "endless"
+                cells += [exact, f"{row.expected[i]:.4g}", f"{row.z[i]:+.2f}"]
         table.add_row(*cells)
     console.print(table)
-    if outcome.no_oracle:
-        console.print(f"No exact rewards beside these: {outcome.no_oracle}.", highlight=False)
-    for study, change in zip(studies, outcome.backfires or (), strict=False):
-        word = "lowers" if change < 0 else "raises"
-        console.print(
-            f"Exactly: if the user of {study.path.name} curated by a tenth more strongly, that {word} its reward by "
-            f"{abs(change):.3g} at t = {last}{' (it backfires)' if change < 0 else ''}.",
-            highlight=False,
-            markup=False,
+    sentences = [f"No exact rewards beside these: {outcome.no_oracle}."] if outcome.no_oracle else []
+    if outcome.few_from is not None:
+        sentences.append(
+            f"From t = {outcome.few_from} on the exact law's picks rest on samples that are hardly among those drawn "
+            "(curation.inf_pool for each pick), so with finitely many picks rewards stay behind the exact ones."
         )
+    for name, change in zip(names, outcome.backfires or (), strict=False):
+        word = "lowers" if change < 0 else "raises"
+        sentences.append(
+            f"Exactly: if the user of {name} curated by a tenth more strongly, that {word} its reward by "
+            f"{abs(change):.3g} at t = {outcome.backfires_at}{' (it backfires)' if change < 0 else ''}."
+        )
+    for sentence in sentences:
+        console.print(sentence, highlight=False, markup=False)
 
 
 def replay(

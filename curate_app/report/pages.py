@@ -243,7 +243,7 @@ def comparison_page(
         retraining=tables.retraining(retraining),
         retraining_note=SAY["retraining"],
         outcomes=sentences(retraining),
-        splits=[(", ".join(names[i] for i in split.studies), split.sentence) for split in variance_splits(evidences)],
+        splits=[(those_of(split.studies, names), split.sentence) for split in variance_splits(evidences)],
         splits_note=SAY["variance_note"],
         charts=drawn(compared_charts(evidences, names)),
         pairs=first_and_last(galleries, names),
@@ -260,6 +260,14 @@ def comparison_page(
         hashes=[(name, evidence.seed, evidence.generations[-1:]) for name, evidence in studies],
         version=COMPARISON_VERSION,
     )
+
+
+def those_of(places: Sequence[int], names: Sequence[str]) -> str:
+    """Some of the compared studies in few words: all of them, two by name, or the first and how many more."""
+    if len(places) == len(names):
+        return "All studies"
+    first, *others = (names[i] for i in places)
+    return f"{first} and {others[0] if len(others) == 1 else f'{len(others)} more that differ in seeds alone'}"
 
 
 def group_rows(groups: TasteGroups | None) -> list[list[str]]:

@@ -26,7 +26,7 @@ from loop.evidence.schema import (
     VerdictWord,
     WinRate,
 )
-from loop.evidence.verdicts import overall
+from loop.evidence.verdicts import count_of, overall
 
 WORDS: tuple[VerdictWord, ...] = ("holds", "not refuted", "fails", "can't tell", "not applicable")
 CHECK_WORDS = ("fail", "suspicious", "pass", "not applicable")
@@ -174,11 +174,6 @@ def audit_pairs(evidence: Evidence) -> list[list[str]]:
              rate.verdict, rate.interval_kind]
         )  # fmt: skip
     return rows
-
-
-def count_of(n: int, noun: str) -> str:
-    """A number of things, such as "1 rater" or "1,204 raters"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def by_kind(picks: Mapping[str, Any]) -> str:

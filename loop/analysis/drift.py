@@ -53,7 +53,7 @@ def drift_tests(slates: Slates, x: np.ndarray, shown: np.ndarray, at: np.ndarray
     if not {0, 1} <= set(known) or len(np.unique(at[late])) < 2:
         reason = "there are no picks under two generations or more after the first, so that nothing could drift"
     elif late.sum() < LEAST_PICKS:
-        reason = f"there are {int(late.sum())} picks after generation 1 was published; {LEAST_PICKS} are needed"
+        reason = f"the test needs {LEAST_PICKS} picks made after generation 1, and there are only {int(late.sum())}"
     if reason:
         return [without_verdict(of, int(late.sum()), raters, reason) for of in ("raters", "picks")]
     z = slates.centred(x)
@@ -107,8 +107,8 @@ def raters_test(
     sums, weights = np.bincount(cluster, score, g), np.bincount(cluster, information, g)
     place = np.bincount(cluster, at, g) / np.bincount(cluster, minlength=g)
     if g < LEAST_RATERS or np.ptp(place) < 1e-9:
-        few = g < LEAST_RATERS
-        why = f"{g} raters are too few" if few else "all raters picked under the same generations"
+        few = f"the test needs {LEAST_RATERS} raters after generation 1, and only {g} came"
+        why = few if g < LEAST_RATERS else "all raters picked under the same generations"
         return without_verdict("raters", n, g, why)
     orders = np.stack([np.arange(g), *(rng.permutation(g) for _ in range(PERMUTATIONS))])
     s, v = sums[orders], weights[orders]

@@ -251,11 +251,13 @@ def verdict_on(rows: Sequence[ProxyAudit]) -> tuple[TestVerdict, int | None, str
             "it promises (a test at 5%)."
         )  # fmt: skip
     first = min(named, key=lambda row: row.t)
+    chosen = f"they did in {first.people.value:.0%} ({first.people.low:.0%} to {first.people.high:.0%})"
+    if first.raters == 1:
+        chosen = f"the only rater did in {first.people.value:.0%}, which says nothing of others"
     return "found", first.t, (
         f"The proxy is being exploited since generation {first.t}: its score has people prefer generation {first.t} to "
-        f"generation 0 in {first.proxy.value:.0%} of pairs, and they did in {first.people.value:.0%} "
-        f"({first.people.low:.0%} to {first.people.high:.0%}); there is something in it that people like less and the "
-        "proxy doesn't see."
+        f"generation 0 in {first.proxy.value:.0%} of pairs, and {chosen}; there is something in it that is liked "
+        "less and that the proxy doesn't see."
     )  # fmt: skip
 
 

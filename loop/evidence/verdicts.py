@@ -36,6 +36,11 @@ SMALL = 0.2  # share of the predicted gain: a study that can't see a shortfall o
 BY_LOWER_BOUND = "a divergence over cells is at most the true one, so the true one lies above the ceiling too"
 
 
+def count_of(n: int, noun: str) -> str:
+    """A number of things, such as "1 rater" or "1,204 raters"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def quantile(comparisons: int, level: float = LEVEL) -> float:
     """The normal quantile of intervals that share an error level among so many verdicts (Bonferroni 1936)."""
     return float(norm.isf(level / max(1, comparisons) / 2))
@@ -237,8 +242,7 @@ def pair_sentence(sources: Sequence[str], rate: WinRate) -> str:
     value, low, high = shown.value, shown.low, shown.high
     if value < 0.5:
         t, against, value, low, high = against, t, 1 - value, 1 - high, 1 - low
-    raters = "1 rater" if rate.raters == 1 else f"{rate.raters:,} raters"
-    interval = f"({low:.0%} to {high:.0%}, {rate.n:,} comparisons by {raters})"
+    interval = f"({low:.0%} to {high:.0%}, {count_of(rate.n, 'comparison')} by {count_of(rate.raters, 'rater')})"
     if rate.verdict in ("holds", "fails"):
         return f"{sources[t]} was preferred to {sources[against]} in {value:.0%} {interval}."
     return f"Between {sources[t]} and {sources[against]} nothing is decided: {value:.0%} {interval}."
@@ -251,7 +255,7 @@ def power_of_one_step(claims: Sequence[ClaimVerdict]) -> str:
     undecided = sum(verdict.verdict == "can't tell" for verdict in steps)
     if not undecided:
         return ""
-    so = f"so {undecided} of {len(steps)} verdicts on one step can't tell even of a perfect generator."
+    so = f"so {undecided} of {count_of(len(steps), 'verdict')} on one step can't tell even of a perfect generator."
     if not known:
         return f"The predicted gain of one step can't be told from none in this study, {so}"
     best = min(known, key=lambda verdict: verdict.visible_share or 0.0)
@@ -301,7 +305,7 @@ def counted_verdicts(name: str, verdicts: Sequence[ClaimVerdict]) -> str:
     if name == TRANSMISSION.name:
         return f"{statement}: {verdicts[0].verdict}."
     counts = Counter(verdict.verdict for verdict in verdicts)
-    parts = [f"{word} at {counts[word]} of {len(verdicts)} generations" for word in WORDS if counts[word]]
+    parts = [f"{word} at {counts[word]} of {count_of(len(verdicts), 'generation')}" for word in WORDS if counts[word]]
     failed = ", ".join(str(verdict.t) for verdict in verdicts if verdict.verdict == "fails")
     return f"{statement}: {', '.join(parts)}{f' (t = {failed})' if failed else ''}."
 

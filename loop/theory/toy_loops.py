@@ -239,57 +239,106 @@ class GaussianSide:
         return replace(self, mean=mean, covariance=covariance)
 
 
+@dataclass(frozen=True, slots=True)
+class MarketDraws:
+    """The way in which the picks of a market are drawn.
+
+    Attributes:
+        picks: in a round, of each side.
+        pools: samples for each pick, of each side.
+        chunk: picks that are drawn together, from all their samples by weight.
+        shared: both sides draw with the same noise, as studies of one seed do.
+    """
+
+    picks: tuple[int, int]
+    pools: tuple[int, int]
+    chunk: int
+    shared: bool = False
+
+
 def market(first: GaussianSide, second: GaussianSide, exchange: float, rounds: int) -> np.ndarray:
     """(rounds + 1, 2) mean rewards of two loops of which each trains by the share `exchange` on the other's picks.
 
-    Exact for moment-matched Gaussian fits, linear rewards and K = inf. Source: arXiv 2605.29267 for the market; the
-    Gaussian case follows from the tilt and from the moments of a mixture.
+    Exact for moment-matched Gaussian fits, linear rewards and K = inf; not finite where they grow beyond all bounds.
+    Source: arXiv 2605.29267 for the market; the Gaussian case follows from the tilt and from the moments of a mixture.
     """
     sides, rewards = (first, second), [(first.reward, second.reward)]
-    for _ in range(rounds):
-        picks = [side.picked for side in sides]
-        sides = sides[0].fitted(picks[0], picks[1], exchange), sides[1].fitted(picks[1], picks[0], exchange)
-        rewards.append((sides[0].reward, sides[1].reward))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(rounds):
+            picks = [side.picked for side in sides]
+            sides = sides[0].fitted(picks[0], picks[1], exchange), sides[1].fitted(picks[1], picks[0], exchange)
+            rewards.append((sides[0].reward, sides[1].reward))
     return np.array(rewards)
 
 
-def market_noise(
+def tail(first: GaussianSide, second: GaussianSide, exchange: float, rounds: int, draws: MarketDraws) -> list[float]:
+    """Effective samples that carry the weight of a chunk's picks in each round: `m e^{-Var[r]}` of m, of the fewer."""
+    sides, sizes = (first, second), []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(rounds):
+            picks = [side.picked for side in sides]
+            own = [min(n, draws.chunk) * pool * np.exp(-side.taste @ side.covariance @ side.taste)
+                   for side, n, pool in zip(sides, draws.picks, draws.pools, strict=True)]  # fmt: skip
+            sizes.append(float(np.nan_to_num(min(own))))
+            sides = sides[0].fitted(picks[0], picks[1], exchange), sides[1].fitted(picks[1], picks[0], exchange)
+    return sizes
+
+
+def market_of_picks(
     first: GaussianSide,
     second: GaussianSide,
     exchange: float,
     rounds: int,
-    sizes: tuple[int, int],
-    pool: int,
+    draws: MarketDraws,
     repetitions: int = 200,
     seed: int = 0,
-) -> np.ndarray:
-    """(rounds + 1, 2) standard deviations of the mean rewards where picks are finitely many.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rounds + 1, 2) means and standard deviations of the mean rewards where picks are finitely many.
 
     Args:
         first: a side.
         second: the other.
         exchange: share of the other's picks in a training set of picks.
         rounds: of training.
-        sizes: picks in a round, of each side.
-        pool: samples for each pick, from all of which picks are drawn by weight.
+        draws: how picks are drawn.
         repetitions: of the market.
         seed: of everything drawn.
     """
     rng, rewards = np.random.default_rng(seed), np.empty((repetitions, rounds + 1, 2))
+    most = max(n * pool for n, pool in zip(draws.picks, draws.pools, strict=True))
     for i in range(repetitions):
         sides = (first, second)
         rewards[i, 0] = first.reward, second.reward
         for t in range(rounds):
-            picks = []
-            for side, n in zip(sides, sizes, strict=True):
-                x = rng.multivariate_normal(side.mean, side.covariance, n * pool, method="eigh")
-                r = x @ side.taste
-                weights = np.exp(r - r.max())
-                chosen = x[rng.choice(len(x), n, p=weights / weights.sum())]
+            picks, noise = [], None
+            for side, n, pool in zip(sides, draws.picks, draws.pools, strict=True):
+                if noise is None or not draws.shared:
+                    noise = rng.standard_normal((most, len(first.mean))), rng.random(max(draws.picks))
+                chosen = picked_rows(side, noise[0][: n * pool], noise[1][:n], draws.chunk * pool)
                 picks.append((chosen.mean(axis=0), np.cov(chosen.T, bias=True).reshape(side.covariance.shape)))
             sides = sides[0].fitted(picks[0], picks[1], exchange), sides[1].fitted(picks[1], picks[0], exchange)
             rewards[i, t + 1] = sides[0].reward, sides[1].reward
-    return rewards.std(axis=0, ddof=1)
+    return rewards.mean(axis=0), rewards.std(axis=0, ddof=1)
+
+
+def picked_rows(side: GaussianSide, noise: np.ndarray, chances: np.ndarray, together: int) -> np.ndarray:
+    """The picks of one round, of which each is one of so many samples.
+
+    Args:
+        side: whose.
+        noise: (m, d) standard normal, from which the samples are made.
+        chances: (n,) uniform numbers, one for each pick.
+        together: samples from all of which their share of the picks is drawn by weight.
+    """
+    values, vectors = np.linalg.eigh(side.covariance)
+    x = side.mean + noise @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    rows, pool = [], len(x) // len(chances)
+    for start in range(0, len(x), together):
+        own, numbers = x[start : start + together], chances[start // pool : (start + together) // pool]
+        r = own @ side.taste
+        below = np.cumsum(np.exp(r - r.max()))
+        rows.append(own[np.searchsorted(below, numbers * below[-1], side="right")])
+    return np.concatenate(rows)
 
 
 def backfire(first: GaussianSide, second: GaussianSide, exchange: float, rounds: int, more: float = 0.1) -> float:

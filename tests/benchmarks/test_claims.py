@@ -82,7 +82,7 @@ def test_what_a_test_does_not_find_is_not_refuted():
 
 def test_twice_the_curation_backfires_where_its_interval_and_the_exact_change_are_below_zero(tmp_path: Path):
     def write(name: str, reward: float, exact: float) -> None:
-        last = {"rewards": [reward, 1.0], "exact": [exact, 1.1], "z": [1.0, -1.0]}
+        last = {"rewards": [reward, 1.0], "exact": [exact, 1.1], "spread": [0.1, 0.1]}
         (tmp_path / f"{name}.json").write_text(json.dumps({"rounds": [last, last]}))
 
     row = next(row for row in ROWS if row.beside)

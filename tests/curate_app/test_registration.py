@@ -13,7 +13,8 @@ from curate_app.commands.status import status_of
 from curate_app.report.files import write_report
 from data.records import Pick
 from loop import registration
-from loop.registration import analysis_files, standing_words, stored
+from loop.raters.journey import finish, resume
+from loop.registration import analysis_files, flat, register, settings_of, standing_words, stored
 from loop.study import Study, configure
 from tests.curate_app.command_line import Done, curate
 
@@ -82,6 +83,8 @@ def test_a_hypothesis_needs_a_study_and_numbers_must_be_those_of_study_toml(tmp_
     assert_refused(curate("plan", "--hypothesis", "x"), "--register")
     Study.create(tmp_path / "s", configure("moons", tiny_moons)).store.close()
     assert_refused(curate("plan", "--register", tmp_path / "s", "--raters", 5), "stop.raters is 0, not 5")
+    with pytest.raises(ValueError, match="hypothesis is empty"):
+        register(Study.open(tmp_path / "s"), ["x", " "])
     assert not (tmp_path / "s" / registration.FILE).exists()
 
 
@@ -103,7 +106,16 @@ def test_a_registration_that_was_changed_afterwards_is_a_departure(study: Study)
     status = study.store.status(registration.STATUS)
     text = status["text"].replace("rises", "falls")
     study.store.set_status(registration.STATUS, text=text, sha256=status["sha256"])
-    assert [kind for kind, _ in departures(study)] == ["registration"]
+    assert [kind for kind, _ in departures(study)] == ["registration", "registration"]  # nor is the copy of it
+    study.store.set_status(registration.STATUS, **{key: status[key] for key in ("text", "sha256")})
+    assert departures(study) == []
+    copy = study.path / registration.FILE
+    copy.write_text(copy.read_text().replace("rises", "falls"))
+    assert departures(study) == [
+        ("registration", "registration.json in the study's folder isn't the copy that was left there.")
+    ]
+    copy.unlink()  # it was to be taken elsewhere
+    assert departures(study) == []
 
 
 @pytest.fixture
@@ -134,8 +146,11 @@ def test_fewer_and_more_people_and_picks_than_registered_are_departures_and_as_m
     come(crowd, "ann", 2)
     fewer = departures(crowd)
     assert ("stopping rule", "2 picks, fewer than the 4 registered.") in fewer
-    assert ("stopping rule", "1 raters, fewer than the 2 registered.") in fewer and len(fewer) == 2
+    assert ("stopping rule", "1 rater, fewer than the 2 registered.") in fewer and len(fewer) == 2
     assert "departures so far: 0" in standing_words(crowd)  # the study is under way
+    finish(crowd.store)
+    assert "departures so far: 2" in standing_words(crowd)
+    resume(crowd.store)
     come(crowd, "bob", 2)
     assert departures(crowd) == []
     come(crowd, "eve", 1)
@@ -148,6 +163,13 @@ def test_other_exclusions_than_registered_are_departures(crowd: Study):
     setting(crowd.path, 'exclude_picks = ["too_fast"]', "exclude_picks = []")
     kinds = [kind for kind, _ in departures(Study.open(crowd.path))]
     assert kinds.count("exclusions") == 1 and "settings" not in kinds
+
+
+def test_settings_are_the_same_once_they_are_stored_and_large_numbers_keep_their_digits():
+    types = 'population=[{name="a", kind="linear", center=[-1,0], gamma=1.5}, {name="b", kind="linear"}]'
+    config = configure("moons", [types, "mix.lam=inf", 'curation.k="inf"', "curation.picks=1234567"])
+    assert flat(json.loads(json.dumps(settings_of(config)))) == flat(settings_of(config))
+    assert flat(settings_of(config))["curation.picks"] == "1234567"
 
 
 def test_the_hash_of_the_analysis_is_of_what_the_verdicts_follow_from_alone():

@@ -19,7 +19,7 @@ from curate_app.plots.svg import Chart, Line, Point, draw, number
 from curate_app.report import tables
 from curate_app.report.charts import study_charts, win_rates, with_error
 from curate_app.report.files import check_replaceable, distinct, read, write_comparison, write_report
-from curate_app.report.pages import comparison_json, comparison_page, lede, page, pretty, setup_sentence
+from curate_app.report.pages import comparison_json, comparison_page, lede, page, pretty, setup_sentence, those_of
 from curate_app.report.pictures import Gallery
 from curate_app.report.tables import intervals, preferred
 from data.records import Pick
@@ -440,6 +440,13 @@ def test_the_page_fits_a_phone_and_a_wall_and_can_be_read(browser: Browser, evid
         tab.set_viewport_size({"width": 390, "height": 844})
         tab.goto((tmp_path / "c.html").as_uri())
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_studies_that_differ_in_their_seeds_alone_are_named_in_few_words():
+    names = [f"k={k},seed={seed}" for k in (2, 4) for seed in range(3)]
+    assert those_of(range(6), names) == "All studies"
+    assert those_of((0, 2), names) == "k=2,seed=0 and k=2,seed=2"
+    assert those_of((3, 4, 5), names) == "k=4,seed=0 and 2 more that differ in seeds alone"
 
 
 CONTRAST = """() => {

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from loop.market import MarketResult, check_pair, exchanged, result, run
+from loop.simulate import simulate
 from loop.study import MARKET, Study, configure
-from loop.theory.toy_loops import GaussianSide, backfire, market
+from loop.theory.toy_loops import GaussianSide, MarketDraws, backfire, market, market_of_picks, tail
 from loop.training_data import CuratedSet
 
 SETTINGS = (
@@ -41,6 +43,25 @@ def test_one_round_has_the_moments_of_the_mixture():
     x = centres + spreads * rng.standard_normal((n, 2))
     assert next_.mean == pytest.approx(x.mean(axis=0), abs=0.01)
     assert next_.covariance == pytest.approx(np.cov(x.T), abs=0.02)
+
+
+def test_finitely_many_picks_are_near_the_exact_rewards_and_studies_of_one_seed_share_their_noise():
+    first, second = side((0.5, 0.2)), side((0.4, 0.2))
+    exact, draws = market(first, second, 0.3, 2), MarketDraws((300, 300), (8, 8), chunk=200)
+    apart, together = (
+        market_of_picks(first, second, 0.3, 2, some, 60) for some in (draws, replace(draws, shared=True))
+    )
+    for mean, spread in (apart, together):
+        assert np.abs(mean - exact)[1:] == pytest.approx(0, abs=0.03) and (spread[1:] > 0.01).all()
+    assert (together[1][1:] > 1.1 * apart[1][1:]).all()  # what one draws too high the other does, too
+
+
+def test_an_exact_law_that_runs_away_is_named_where_too_few_samples_carry_its_picks():
+    strong, draws = side((2.5, 0.0)), MarketDraws((1000, 1000), (8, 8), chunk=2500)
+    sizes = tail(strong, side((-2.0, 0.0)), 0.5, 30, draws)
+    assert sizes[0] == pytest.approx(8000 * math.exp(-6.25)) and sizes[1] < 1e-3 and sizes[-1] == 0
+    assert not np.isfinite(market(strong, side((-2.0, 0.0)), 0.5, 30)[-1]).any()
+    assert np.isfinite(market_of_picks(strong, side((-2.0, 0.0)), 0.5, 8, draws, 10)[0]).all()
 
 
 def test_more_curation_of_one_lowers_its_reward_where_much_is_exchanged_and_tastes_are_opposite():
@@ -161,7 +182,24 @@ def test_studies_that_cannot_share_a_market_are_refused_and_nothing_is_changed(p
     digits = Study.create(tmp_path / "digits", configure("digits", []))
     with pytest.raises(ValueError, match="same kind of data"):
         check_pair(first, digits, 0.3)
-    first.store.set_status(MARKET, **{"with": "elsewhere", "exchange": 0.1})
-    with pytest.raises(ValueError, match="in a market with elsewhere already"):
+    first.store.set_status(MARKET, **{"with": "../elsewhere", "exchange": 0.1})
+    with pytest.raises(ValueError, match=r"in a market with .*elsewhere already"):
         check_pair(first, second, 0.3)
     assert not second.store.status(MARKET)
+
+
+def test_studies_in_a_market_go_on_together_alone_and_may_be_moved_together(pair, tmp_path: Path):
+    first, second = pair("curation.picks=200", "data.n=200", "evaluation.samples=200")
+    run(first, second, 0.3, 1, silent)
+    with pytest.raises(ValueError, match=r"goes on with both: `curate market .*a .*b --exchange 0\.3`"):
+        simulate(first, 2, silent)
+    with pytest.raises(ValueError, match="goes on with both"):
+        second.check_people_pick()
+    for study in (first, second):
+        study.store.close()
+    (tmp_path / "moved").mkdir()
+    moved = [Study.open(study.path.rename(tmp_path / "moved" / study.path.name)) for study in (first, second)]
+    run(moved[0], moved[1], 0.3, 2, silent)
+    outcome = result(moved[0], moved[1], 0.3)
+    assert len(outcome.rounds) == 3 and outcome.backfires_at == 2 and outcome.few_from is None
+    assert all(row.expected and row.spread and row.z for row in outcome.rounds)

@@ -31,6 +31,8 @@ def test_raters_who_all_saw_the_same_generations_are_not_held_against_each_other
     assert raters.verdict == "can't tell" and picks.verdict != "can't tell"
     once = simulate_drift(replace(STEADY, once=True), 0)
     assert once[0].verdict != "can't tell" and once[1].verdict == "can't tell"
+    (alone, _), (_, few) = (simulate_drift(replace(STEADY, raters=n, picks=9 // n), 0) for n in (1, 6))
+    assert "only 1 came" in alone.reason and "needs 20 picks" in few.reason
 
 
 def test_a_strong_drift_is_found_and_none_hardly_ever():

@@ -98,6 +98,8 @@ def test_an_exploited_proxy_is_named_with_its_generation_and_an_honest_one_is_no
     evidence = simulate(BLIND, 0)
     assert evidence.since in (1, 2, 3) and f"since generation {evidence.since}" in evidence.sentence
     assert evidence.audits[-1].people.value < evidence.audits[-1].proxy.value
+    alone = simulate(replace(BLIND, raters=1, picks=100, audits=100), 0)
+    assert alone.since == 1 and "the only rater did in" in alone.sentence and "nothing of others" in alone.sentence
 
 
 @pytest.mark.slow
