@@ -185,7 +185,7 @@ def plan_line(plan: "Plan", steps: int) -> str:
 
     Args:
         plan: of the study.
-        steps: of the training of generation 0.
+        steps: of the training of generation 0; 1 of a model that counts.
     """
     if plan.seconds < MINUTE_S:
         return ""
@@ -203,6 +203,8 @@ def plan_line(plan: "Plan", steps: int) -> str:
         "rounds": "train.finetune_steps (with train.restart, train.pretrain_steps) or curation.picks lower, "
         "or generations",
     }.get(longest, f"{longest}.epochs lower")
+    if steps == 1:
+        less = "curation.picks or evaluation.samples lower, or generations"
     return f"To be done on {plan.device}: {'; then '.join(parts)}. For less, set {less}."
 
 

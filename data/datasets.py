@@ -31,6 +31,7 @@ DEFAULT_POINTS = 5_000
 FEWEST_ANGLES = 400  # on each arc; the sum over a half circle converges far below what anything here is measured to
 ANGLES_BY_NOISE = 40.0  # over the noise: steps of an eighth of a standard deviation and less
 LEAST_NOISE = 1e-3  # below it the density of the moons is as good as none
+LEAST_TEXTS = 2  # held out, for a standard error
 POINTS_AT_ONCE = 2_000_000  # pairs of a point and a centre held at once
 
 
@@ -71,7 +72,9 @@ class RealData:
         if n == 0 or n == len(self):
             return self
         if n > len(self):
-            raise ValueError(f"data.n asks for {n} of {self.name}, which has only {len(self)}")
+            raise ValueError(
+                f"data.n asks for {n:,} of {self.name}, which has only {len(self):,}: set it to 0 for all of them"
+            )
         chosen = np.sort(rng.choice(len(self), n, replace=False))
         return replace(self, x=self.x[chosen], labels=self.labels[chosen])
 
@@ -294,11 +297,16 @@ def text(
     """
     corpus = load_corpus(config.path, config.characters, cache, on_read)
     vocabulary = vocabulary_of(corpus, config.tokenizer, config.vocabulary)
-    texts = {"train": corpus.train, "test": corpus.held_out}
-    try:  # both, so that too short a text is refused before anything is trained
-        x = {name: windows(vocabulary.encode(some), config.length) for name, some in texts.items()}[part]
-    except ValueError as error:
-        raise ValueError(f"{corpus.name} is too short for data.length = {config.length}: {error}.") from None
+    tokens = {"train": vocabulary.encode(corpus.train), "test": vocabulary.encode(corpus.held_out)}
+    held_out = len(tokens["test"])  # so that too short a text is refused before anything is trained
+    if held_out < LEAST_TEXTS * config.length:
+        least = held_out // LEAST_TEXTS
+        advice = f"set data.length to {least:,} or less, or choose" if least > 1 else "choose"
+        raise ValueError(
+            f"{corpus.name} is too short for data.length = {config.length}: the end that is held out has {held_out:,} "
+            f"tokens, and it must have {LEAST_TEXTS} texts; {advice} a longer text."
+        )
+    x = windows(tokens[part], config.length)
     return RealData("text", x, np.zeros(len(x), dtype=np.int64), ("text",), vocabulary)
 
 

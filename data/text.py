@@ -16,7 +16,6 @@ from data.downloads import DownloadError, OnBytes, default_cache, fetch
 
 EMBEDDED = "python-topics"
 HELD_OUT = 0.1  # of the text, its end, where a corpus has no such part of its own
-# No SHA-256 is published of these: the first download's is kept beside the file and holds from then on
 PUBLISHED = {
     "tiny-shakespeare": "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
     "tinystories": "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-train.txt",
@@ -24,7 +23,11 @@ PUBLISHED = {
 PUBLISHED_HELD_OUT = {
     "tinystories": "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-valid.txt"
 }
-BYTES_A_CHARACTER = 4  # in UTF-8 at the most
+SHA256 = {  # by the name of the file in the cache; of TinyStories as its repository publishes them, with the files
+    "tiny-shakespeare": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    "tinystories": "6418d412de72888f52b5142c761ac21a582f7d1166f0bfbdb5f03ccfdec90443",
+    "tinystories-held-out": "6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def load_corpus(
 
     Raises:
         ValueError: no such file, one that isn't UTF-8, or too short a text.
-        DownloadError: it couldn't be downloaded, or isn't the file that it was.
+        DownloadError: it couldn't be downloaded, or isn't the file that was published.
     """
     if source in ("", EMBEDDED):
         from pydoc_data.topics import topics
@@ -69,9 +72,9 @@ def load_corpus(
     def fetched(url: str, name: str, limit: int) -> str:
         path = (cache or default_cache()) / f"{name}.txt"
         try:
-            fetch(url, path, on_bytes=on_bytes)
+            fetch(url, path, SHA256.get(name, ""), on_bytes)
         except DownloadError as error:
-            if error.__cause__ is None:  # it came, but isn't the file that it was
+            if error.__cause__ is None:  # it came, but isn't the file that was published
                 raise
             raise DownloadError(
                 f"{url} can't be downloaded ({error.__cause__}); try again, save it as {path}, or set data.path to a "
@@ -94,7 +97,9 @@ def halves(name: str, text: str) -> Corpus:
     """
     cut = len(text) - round(HELD_OUT * len(text))
     if not text[cut:]:
-        raise ValueError(f"{name} has {len(text)} characters, too few to learn from and to hold a tenth out.")
+        raise ValueError(
+            f"{name} has {len(text)} characters, too few to learn from and to hold a tenth out; choose a longer text."
+        )
     return Corpus(name, text[:cut], text[cut:])
 
 
@@ -111,7 +116,10 @@ def read(path: Path, characters: int = 0) -> str:
         with path.open(encoding="utf-8-sig", newline=None) as file:
             return file.read(characters or -1)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} isn't UTF-8 (byte {error.start}); convert it first.") from error
+        raise ValueError(
+            f"{path} isn't text in UTF-8 ({error.reason}): convert it first, from Latin-1, say, by "
+            "`iconv -f latin1 -t utf8 FILE > NEW`."
+        ) from error
 
 
 class Vocabulary(Protocol):

@@ -417,6 +417,8 @@ class StudyConfig(_Table):
             raise ValueError(
                 "network.draws is the control without choice: set network.kind to ngram and curation.k to 1"
             )
+        if self.network.draws and self.mix.origin == "generation":
+            raise ValueError("network.draws keeps the real text's own counts as the real data: set mix.origin to data")
         if kind in POINT_KINDS and not points:
             raise ValueError(f"network.kind '{kind}' is for points; for images use vae, unet or digits")
         if kind in PICTURE_KINDS and points:

@@ -205,7 +205,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Seddik et al. 2024, appendix C: 6.3 M parameters, for a GPU; N is unconfirmed
     "shakespeare": {
         "generations": 10,
-        "data": {"dataset": "text", "path": "tiny-shakespeare", "length": 129, "n": 8_000},
+        "data": {"dataset": "text", "path": "tiny-shakespeare", "length": 129, "n": 7_500},  # of 7,781
         "network": {"kind": "gpt", "width": 256, "depth": 8, "heads": 4, "context": 128, "dropout": 0.2},
         "train": {"restart": True, "pretrain_steps": 2_000, "pretrain_lr": 1e-3, "batch_size": 256, "warmup_steps": 100,
                   "weight_decay": 0.1},

@@ -5,6 +5,7 @@ generation 0 outside any study.
 """
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from data.measurements import Measurements
 from data.records import Generation
 from loop.conditions import StudyConditions
 from loop.config import StudyConfig
-from loop.evaluation import Evaluation, Evaluator
+from loop.evaluation import HELD_OUT_TEXTS, Evaluation, Evaluator
 from loop.generators import (
     FLOW_KINDS,
     OTHERS,
@@ -52,6 +53,7 @@ PURPOSES = {"classifier": 0xC1A55, "judge": 0x10D6E}  # each trains from a seed 
 STEP_PASSES = 3  # a training step takes as long as so many evaluations: backward costs twice forward
 FITTED_KINDS = ("vae", "gpt")  # whose training and sampling take a step or a token after the other, too
 FEW_STEPS, FEW_TOKENS = 2, 4  # that are measured
+COUNTED, WRITTEN = 4_000, 250  # texts that a model of counts is measured on
 CHARACTERS = 96  # of a text, about: its own aren't known before it is read
 STARTERS = Path(model_package.__file__).parent / "starters"
 
@@ -131,7 +133,8 @@ def unseen_images(data: DataConfig, label_names: tuple[str, ...]) -> Labelled | 
 
 def read_images(study: Study, report: Report) -> None:
     """Reads the study's real data into `study.real`, on rank 0 for all processes."""
-    real = from_main(lambda: study.read_real(partial(report, "reading images")))
+    reading = "downloading" if study.config.data.is_text else "reading images"
+    real = from_main(lambda: study.read_real(partial(report, reading)))
     study.__dict__.setdefault("real", real)
 
 
@@ -341,7 +344,10 @@ def plan(
     Raises:
         ValueError: the folder of images isn't there, or a network doesn't go with the data.
     """
-    shape, n, parts, training = sample_shape(config.data), count(config.data), {}, []
+    shape, parts, training, texts = sample_shape(config.data), {}, [], None
+    if config.data.is_text:  # too short a text is refused before any work is measured
+        texts = load(config.data, config.seed) if study is None else study.real
+    n = count(config.data) if texts is None else len(texts)
     threads = f" ({torch.get_num_threads()} threads)" if device().type == "cpu" else ""
     wanted = untrained(config, study) if names is None else names
     with alone(), torch.random.fork_rng():
@@ -353,22 +359,26 @@ def plan(
             parts[name] = steps * classifier_step_seconds(shape, table, steps)
             training.append(f"a {name} ({epochs} epochs)")
         is_first = "generator" in wanted
-        if config.network.kind not in (*FLOW_KINDS, *FITTED_KINDS) or not (is_first or rounds):
+        kind, first = config.network.kind, config.train.pretrain_steps
+        steps = first if config.train.restart else tuning_steps(config)
+        if kind not in (*FLOW_KINDS, *FITTED_KINDS, "ngram") or not (is_first or rounds):
             return Plan(parts, training, n, shape, describe() + threads, rounds)
-        if config.network.kind in FLOW_KINDS:
+        if kind in FLOW_KINDS:
             step_s = step_seconds(shape, config.network, config.train)
             forward_s = step_s / config.train.batch_size / STEP_PASSES
             sample_s = forward_s * evaluations(config.sampling.solver, config.sampling.steps)
+        elif texts is not None and kind == "ngram":
+            first = steps = 1
+            step_s, sample_s = counting_seconds(config, texts)
         else:
             step_s, sample_s = fit_seconds(config)
-    evaluating_s = config.evaluation.samples * sample_s
+    evaluating_s = (config.evaluation.samples + (HELD_OUT_TEXTS if kind == "ngram" else 0)) * sample_s
     if is_first:
-        parts["pretraining"] = config.train.pretrain_steps * step_s
-        training.append(f"generation 0 ({config.train.pretrain_steps:,} steps)")
+        parts["pretraining"] = first * step_s
+        training.append(f"generation 0 ({'counts' if kind == 'ngram' else f'{first:,} steps'})")
         parts["evaluating"] = evaluating_s
     k = config.curation.inf_pool if config.curation.k == "inf" else config.curation.k
     curating_s = 0.0 if picked else (config.curation.picks or config.policy.asked(n)) * k * sample_s
-    steps = config.train.pretrain_steps if config.train.restart else tuning_steps(config)
     round_s = curating_s + steps * step_s + evaluating_s
     return Plan(parts, training, n, shape, describe() + threads, rounds, round_s, config.data.is_text)
 
@@ -401,6 +411,20 @@ def fit_seconds(config: StudyConfig) -> tuple[float, float]:
     sample_s = typical_seconds(lambda: writer.sample(np.arange(at_once)), batches) / at_once
     # a text's first token is drawn without the network
     return step_s, sample_s * ((shape[0] - 1) / (first[0] - 1) if is_text else 1)
+
+
+def counting_seconds(config: StudyConfig, real: RealData) -> tuple[float, float]:
+    """Seconds of counting the real texts, and of writing one by the counts, measured on some of them."""
+    assert real.vocabulary is not None
+    tables = config.network, config.train, config.sampling
+    own: Any = generator_class(config)
+    untrained, some = own.build(real.x.shape[1:], *tables, vocabulary=real.vocabulary.as_json()), real.x[:COUNTED]
+    rows = real_only(Rows(torch.from_numpy(some)))
+    began = time.perf_counter()
+    counted = untrained.fit(rows, None, 0)
+    fit_s = (time.perf_counter() - began) * len(real) / len(some)
+    batches = -(-config.evaluation.samples // WRITTEN)
+    return fit_s, typical_seconds(lambda: counted.sample(np.arange(WRITTEN)), batches) / WRITTEN
 
 
 def tuning_steps(config: StudyConfig) -> float:

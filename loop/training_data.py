@@ -416,8 +416,10 @@ def curated_count(config: StudyConfig, n_real: int, t: int = 1) -> int:
     Under 'replace_grown' it is the size of the training set that 'accumulate' would have.
     """
     picks = config.curation.picks
-    if config.mix.origin == "generation" and t == 1:  # it stands for the real data
-        return picks or n_real
+    if config.mix.origin == "generation":
+        n_real, t = picks or n_real, t - 1  # generation 1's set stands for the real data
+        if t == 0:
+            return n_real
     if picks and config.policy.kind == "replace_grown":
         return n_real + t * picks
     return picks or config.policy.asked(n_real, t)

@@ -1,6 +1,7 @@
 """Settings of the generator, the classifiers and the reward. Torch-free."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -241,6 +242,13 @@ class RewardConfig(_Table):
         description="your own reward: no sample's is above this; inf where there is no such number, and then bounds "
         "that need one aren't claimed",
     )
+
+    @field_validator("word")
+    @classmethod
+    def _letter_or_word(cls, word: str) -> str:
+        if len(word) > 1 and not re.fullmatch(r"\w+", word):
+            raise ValueError(f"'{word}' must be a single character, or one word of letters and digits")
+        return word
 
     @field_validator("supremum")
     @classmethod

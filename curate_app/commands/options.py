@@ -146,9 +146,11 @@ def print_plan(
     from loop.setup import plan  # torch
     from loop.study import SAMPLES
 
+    if study is not None and config.data.is_text:
+        read_text(study, quiet=quiet)
     starting.show("measuring a few steps of the work")
-    planned = plan(config, study, rounds, names, picked=picked)
-    if not quiet and (line := plan_line(planned, config.train.pretrain_steps)):
+    planned, steps = plan(config, study, rounds, names, picked=picked), config.train.pretrain_steps
+    if not quiet and (line := plan_line(planned, 1 if config.network.kind == "ngram" else steps)):
         pictures = (
             f" Samples along the way: {study.path / SAMPLES}." if study and "pretraining" in planned.parts else ""
         )
@@ -156,3 +158,16 @@ def print_plan(
     elif not quiet and planned.seconds >= ESTIMATED_S:
         err.print(f"About {duration(planned.seconds)} on {planned.device}.", markup=False)
     return planned
+
+
+def read_text(study: "Study", *, quiet: bool = False) -> None:
+    """Reads a study's text, with a bar while it is downloaded.
+
+    Raises:
+        ValueError: it can't be read, or is too short.
+        DownloadError: it can't be downloaded.
+    """
+    from curate_app.console import phase_bars
+
+    with phase_bars(quiet=quiet) as report:
+        study.read_real(partial(report, "downloading"))

@@ -20,10 +20,11 @@ from curate_app.commands.options import (
     check_checkpoint,
     fitting_preset,
     print_plan,
+    read_text,
     with_checkpoint,
 )
 from curate_app.commands.status import print_status
-from curate_app.console import ESTIMATED_S, duration, err, phase_bars, turn_progress
+from curate_app.console import ESTIMATED_S, duration, err, phase_bars, sentence, turn_progress
 from curate_app.console import out as console
 from curate_app.launch import open_on_ranks, use_device
 from curate_app.processes import use_threads
@@ -50,13 +51,15 @@ def new(
     check_checkpoint(config, study)
     created = Study.create(study, config)
     console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
-    if config.data.dataset in LONG or config.network.kind == "gpt":
-        try:
+    try:
+        if config.data.is_text:
+            read_text(created)
+        if config.data.dataset in LONG or config.network.kind == "gpt":
             use_threads(beside_app=False)
             use_device(config, None, quiet=True)
             print_plan(config, created)
-        except ValueError as error:
-            err.print(f"Not ready to run yet: {error}")
+    except (ValueError, OSError) as error:
+        err.print(f"Not ready to run yet: {sentence(error)}", markup=False)
     created.store.close()
 
 

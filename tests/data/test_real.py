@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_data_and_another_one_others(dataset):
 def test_a_subset_has_no_datum_twice_and_more_than_there_are_is_refused():
     subset = datasets.load(DataConfig(dataset="digits", n=1700), seed=0).x.reshape(1700, -1)
     assert len(np.unique(subset, axis=0)) == len(np.unique(datasets.digits().x.reshape(1797, -1), axis=0)) - 97
-    with pytest.raises(ValueError, match="1798 of digits, which has only 1797"):
+    with pytest.raises(ValueError, match=r"1,798 of digits, which has only 1,797: set it to 0 for all"):
         datasets.load(DataConfig(dataset="digits", n=1798), seed=0)
 
 

@@ -1,5 +1,6 @@
 """Text: where it comes from, which part is held out, and that tokens and text are each other's."""
 
+import hashlib
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from data import text
 from data.downloads import DownloadError, pin_path
 from data.text import BytePairs, Characters, Corpus, Vocabulary, load_corpus, vocabulary_from, windows
 
+CHECKSUMS = text.SHA256
 SHAKESPEARE = "First Citizen:\nBefore we proceed any further, hear me speak.\n" * 20
 
 
@@ -41,6 +43,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         at = f"http://127.0.0.1:{http.server_port}"
         monkeypatch.setattr(text, "PUBLISHED", {"tiny-shakespeare": f"{at}/input.txt", "tinystories": f"{at}/train"})
+        monkeypatch.setattr(text, "SHA256", {})
         monkeypatch.setattr(text, "PUBLISHED_HELD_OUT", {"tinystories": f"{at}/valid"})
         yield bodies
         http.shutdown()
@@ -87,6 +90,21 @@ def test_a_published_corpus_is_downloaded_once_and_must_stay_the_same(published:
     with pytest.raises(DownloadError, match="SHA-256"):
         load_corpus("tiny-shakespeare", cache=tmp_path)
     assert not path.exists()
+
+
+def test_a_published_corpus_has_its_published_checksum(
+    published: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    body = SHAKESPEARE.encode()
+    monkeypatch.setattr(text, "SHA256", {"tiny-shakespeare": hashlib.sha256(body).hexdigest()})
+    published["/input.txt"] = body[:-1]
+    with pytest.raises(DownloadError, match=r"has the SHA-256 .* was expected; it was not kept"):
+        load_corpus("tiny-shakespeare", cache=tmp_path)
+    assert not (tmp_path / "tiny-shakespeare.txt").exists()
+    published["/input.txt"] = body
+    corpus = load_corpus("tiny-shakespeare", cache=tmp_path)
+    assert corpus.train + corpus.held_out == SHAKESPEARE
+    assert CHECKSUMS.keys() == {*text.PUBLISHED, *(f"{name}-held-out" for name in text.PUBLISHED_HELD_OUT)}
 
 
 def test_tinystories_has_a_held_out_part_of_its_own(published: dict[str, bytes], tmp_path: Path):

@@ -29,7 +29,7 @@ from loop.selfcheck import self_checks
 from loop.slates import draw_scored
 from loop.study import Study, configure, faults
 from loop.sweep.results import LANGUAGE, response
-from loop.training_data import Mixture, read_curated, real_only
+from loop.training_data import Mixture, curated_count, read_curated, real_only
 from loop.worker import Worker
 from model.checkpoint import load as load_checkpoint
 from model.config import NetworkConfig, SamplingConfig, TrainConfig
@@ -333,8 +333,12 @@ def test_real_texts_are_windows_of_a_file_and_its_end_is_held_out(tmp_path: Path
     real, test = load(config, 0), load_test(config)
     assert test is not None and (len(real), len(test), count(config)) == (90, 10, 90)
     assert real.vocabulary is not None and {real.vocabulary.decode(row) for row in real.x} == {"abcdefghij"}
-    with pytest.raises(ValueError, match=r"too short for data\.length = 200"):
-        load(config.model_copy(update={"length": 200}), 0)
+    for length in (51, 200):
+        with pytest.raises(
+            ValueError, match=rf"too short for data\.length = {length}: .* set data\.length to 50 or less"
+        ):
+            load(config.model_copy(update={"length": length}), 0)
+    assert len(load(config.model_copy(update={"length": 50}), 0)) == 18
     with pytest.raises(ValueError, match="There is no text at"):
         load(config.model_copy(update={"path": str(tmp_path / "none.txt")}), 0)
 
@@ -345,6 +349,8 @@ def test_real_texts_are_windows_of_a_file_and_its_end_is_held_out(tmp_path: Path
         (["network.kind=mlp"], "network.kind 'mlp' writes no texts: set it to ngram or gpt"),
         (["reward.kind=confidence"], "reward.kind 'confidence' is for images; here use 'share'"),
         (["network.draws=5"], "network.draws is the control without choice"),
+        (["network.draws=5", "curation.k=1", "mix.origin=generation"], "network.draws .* set mix.origin to data"),
+        (["reward.word=of the"], "'of the' must be a single character, or one word"),
         (["evaluation.features=inception", "evaluation.features_file=x"], "is for images, not for texts"),
         (["data.dataset=digits", "reward.kind=ink"], "network.kind 'ngram' is for texts"),
         (["data.dataset=digits", "network.kind=digits"], "reward.kind 'word_length' is for texts"),
@@ -359,3 +365,13 @@ def test_presets_of_texts_are_whole():
     assert isinstance(configure("text"), StudyConfig)
     config = configure("shakespeare-small")
     assert (config.data.path, config.network.kind, config.curation.k) == ("tiny-shakespeare", "gpt", 1)
+    whole = configure("shakespeare").data  # of 1,115,394 characters, nine tenths of which are learned
+    assert 0 < whole.n * whole.length < 0.9 * 1_115_394
+
+
+def test_a_grown_set_that_replaces_has_the_rows_of_accumulate_from_either_origin():
+    for picks, rows in (("", 50), ("curation.picks=30", 30)):
+        settings = [setting for setting in ("mix.policy=replace_grown", "curation.picks=0", picks) if setting]
+        of = [configure("text", [*settings, f"mix.origin={origin}"]) for origin in ("data", "generation")]
+        assert [curated_count(of[0], 50, t) for t in (1, 2, 3)] == [50 + t * rows for t in (1, 2, 3)]
+        assert [curated_count(of[1], 50, t) for t in (1, 2, 3)] == [t * rows for t in (1, 2, 3)]

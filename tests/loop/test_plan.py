@@ -83,6 +83,20 @@ def test_models_that_are_trained_anew_are_measured_and_planned(kind: str):
     assert f"generation 0 (4,000 steps) on {unit}, about 2 min" in line
 
 
+def test_counts_are_planned_and_too_short_a_text_is_refused_before_anything_is_measured(tmp_path: Path):
+    small = ["data.n=50", "data.characters=20000", "evaluation.samples=100", "curation.picks=200", "curation.k=3"]
+    made = plan(configure("text", small), rounds=2)
+    counts, samples = made.parts["pretraining"], made.parts["evaluating"]
+    a_text = samples / (100 + setup.HELD_OUT_TEXTS)
+    assert counts > 0 and made.round_s == pytest.approx(counts + samples + 200 * 3 * a_text)
+    line = plan_line(replace(made, round_s=90.0), 1)
+    assert "generation 0 (counts) on 50 texts of 64 tokens" in line and "train." not in line
+    (tmp_path / "own.txt").write_text("a short text\n" * 200)
+    for wrong, why in (("data.n=50", "which has only 36: set it to 0"), ("data.length=200", "length to 130 or less")):
+        with pytest.raises(ValueError, match=why):
+            plan(configure("shakespeare", [f"data.path={tmp_path / 'own.txt'}", "data.length=64", wrong]))
+
+
 def test_what_is_there_is_not_planned(config: StudyConfig, tmp_path: Path):
     study = Study.create(tmp_path / "study", config)
     assert list(plan(config, study).parts) == ["classifier", "pretraining", "evaluating"]
