@@ -413,9 +413,10 @@ class StudyConfig(_Table):
             )
         if kind in TEXT_KINDS and not texts:
             raise ValueError(f"network.kind '{kind}' is for texts: set data.dataset to text, or choose another kind")
-        if self.network.draws and (kind != "ngram" or k != 1):
+        if self.network.draws and (kind != "ngram" or k != 1 or self.learner.kind != "curate"):
             raise ValueError(
-                "network.draws is the control without choice: set network.kind to ngram and curation.k to 1"
+                "network.draws is the control without choice: set network.kind to ngram, curation.k to 1 and "
+                "learner.kind to curate"
             )
         if self.network.draws and self.mix.origin == "generation":
             raise ValueError("network.draws keeps the real text's own counts as the real data: set mix.origin to data")

@@ -143,7 +143,7 @@ def print_plan(
         quiet: prints nothing.
     """
     from curate_app.console import ESTIMATED_S, duration, err, plan_line, starting
-    from loop.setup import plan  # torch
+    from loop.setup import FLOW_KINDS, plan  # torch
     from loop.study import SAMPLES
 
     if study is not None and config.data.is_text:
@@ -151,9 +151,8 @@ def print_plan(
     starting.show("measuring a few steps of the work")
     planned, steps = plan(config, study, rounds, names, picked=picked), config.train.pretrain_steps
     if not quiet and (line := plan_line(planned, 1 if config.network.kind == "ngram" else steps)):
-        pictures = (
-            f" Samples along the way: {study.path / SAMPLES}." if study and "pretraining" in planned.parts else ""
-        )
+        trains = "pretraining" in planned.parts and config.network.kind in FLOW_KINDS and len(planned.shape) == 3
+        pictures = f" Samples along the way: {study.path / SAMPLES}." if study and trains else ""
         err.print(line + pictures, markup=False)
     elif not quiet and planned.seconds >= ESTIMATED_S:
         err.print(f"About {duration(planned.seconds)} on {planned.device}.", markup=False)

@@ -50,7 +50,8 @@ def new(
     config = configure(preset, with_checkpoint(setting, checkpoint), seed=seed)
     check_checkpoint(config, study)
     created = Study.create(study, config)
-    console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate serve {study}")
+    verb = "simulate" if config.curation.k in ("inf", 1) else "serve"
+    console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate {verb} {study}")
     try:
         if config.data.is_text:
             read_text(created)
