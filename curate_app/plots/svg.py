@@ -16,6 +16,7 @@ HEIGHT = 270
 TOP, BOTTOM, LEFT = 14, 46, 54
 LABEL_GAP = 13.0
 WIDTHS = (("wide", 580), ("narrow", 350))
+LEAST_ROOM = 1e-12  # about values that are all the same but for rounding
 HUES = 8
 TWO_SE = 1.96
 
@@ -151,7 +152,9 @@ def number(value: float, digits: int = 4) -> str:
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round numbers that span low..high, about so many."""
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
-        low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
+        size = max(abs(low), abs(high)) * 0.1
+        room = size if size > LEAST_ROOM else 0.5
+        low, high = low - room, high + room
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)

@@ -28,6 +28,11 @@ def test_ticks_are_round_and_span_the_values(low: float, high: float, expected: 
     assert ticks(low, high) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("value", [0.0, -3e-17, 2e-16])
+def test_zeros_but_for_rounding_are_drawn_above_a_floor_of_zero(value: float):
+    assert "<svg" in draw(Chart("share", "Nothing.", [Line("all", [Point(0, value), Point(1, value)])], floor=0.0))
+
+
 @given(finite, finite)
 def test_ticks_span_any_values_with_a_few_marks(one: float, two: float):
     low, high = min(one, two), max(one, two)
