@@ -168,8 +168,8 @@ def market(
             f"Exactly: if the user of {name} curated by a tenth more strongly, that {word} its reward by "
             f"{abs(change):.3g} at t = {outcome.backfires_at}{' (it backfires)' if change < 0 else ''}."
         )
-    for sentence in sentences:
-        console.print(sentence, highlight=False, markup=False)
+    for line in sentences:
+        console.print(line, highlight=False, markup=False)
 
 
 def replay(
