@@ -21,16 +21,16 @@ def accept(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
 def test_parts_are_written_as_they_end_and_one_that_fails_does_not_stop_the_rest(tmp_path: Path):
     done = accept(tmp_path, "--only", "environment", "parity", "hours")  # which needs what other parts measured
     assert done.returncode == 1, done.stderr
-    found = json.loads((tmp_path / "summary.json").read_text())
-    assert list(found) == ["environment", "parity", "hours"]
-    assert found["environment"]["device"] == "cpu" and found["parity"]["passed"]
-    assert not found["hours"]["passed"] and "KeyError" in found["hours"]["error"]
-    assert json.loads((tmp_path / "parity.json").read_text()) == found["parity"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary) == ["environment", "parity", "hours"]
+    assert summary["environment"]["device"] == "cpu" and summary["parity"]["passed"]
+    assert not summary["hours"]["passed"] and "KeyError" in summary["hours"]["error"]
+    assert json.loads((tmp_path / "parity.json").read_text()) == summary["parity"]
 
 
 @pytest.mark.slow
 def test_all_of_it(tmp_path: Path):
     done = accept(tmp_path)
     assert done.returncode == 0, (tmp_path / "summary.json").read_text()
-    found = json.loads((tmp_path / "summary.json").read_text())
-    assert len(found) == 8 and found["hours"]["together"] > 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert len(summary) == 8 and summary["hours"]["together"] > 0

@@ -39,8 +39,8 @@ def test_the_keys_pick_by_number(make_study, serve, page: Page):
         page.keyboard.press(key)
         saved(page, n)
         shown.append(ready(page))
-    found = [(row["position"], row["input"], row["image_sha256"]) for row in picks(study)]
-    assert found == [(3, "key", shown[0][3]), (10, "key", shown[1][10])]
+    stored = [(row["position"], row["input"], row["image_sha256"]) for row in picks(study)]
+    assert stored == [(3, "key", shown[0][3]), (10, "key", shown[1][10])]
 
 
 def test_none_of_these_by_button_and_by_key(study: Study, serve, page: Page):
@@ -137,15 +137,15 @@ def test_every_slate_comes_once_and_then_the_page_waits(make_study, serve, page:
 
 def test_two_tabs_of_one_session_never_answer_a_slate_twice(study: Study, serve, context: BrowserContext):
     address = serve(study)
-    one, two = context.new_page(), context.new_page()
-    images = ready(one, address)
-    assert ready(two, address) == images
-    one.keyboard.press("1")
-    saved(one, 1)
-    two.bring_to_front()
-    two.keyboard.press("3")
-    expect(two.locator(".note")).to_contain_text("answered already")
-    assert ready(two) == ready(one)
+    first, second = context.new_page(), context.new_page()
+    images = ready(first, address)
+    assert ready(second, address) == images
+    first.keyboard.press("1")
+    saved(first, 1)
+    second.bring_to_front()
+    second.keyboard.press("3")
+    expect(second.locator(".note")).to_contain_text("answered already")
+    assert ready(second) == ready(first)
     assert [row["image_sha256"] for row in picks(study)] == [images[0]]
 
 
@@ -261,8 +261,8 @@ def test_images_grow_by_whole_multiples(study: Study, serve, page: Page):
 
 def test_training_is_told_with_the_time_left(make_study, serve, page: Page):
     ready(page, serve(make_study(phase="training")))
-    told = "Generation 1 is training… About 18 s left. Your picks now compare generations."
-    expect(page.locator(".line")).to_have_text(told)
+    words = "Generation 1 is training… About 18 s left. Your picks now compare generations."
+    expect(page.locator(".line")).to_have_text(words)
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
 
 

@@ -36,16 +36,16 @@ def test_twenty_raters_and_a_kill_lose_and_double_nothing(
     done = subprocess.run(run, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "killed 1 times" in done.stdout
-    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-    assert told["faults"] == 0
-    assert told["acknowledged"] > 20
+    summary = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    assert summary["faults"] == 0
+    assert summary["acknowledged"] > 20
     stored = study.store.rows(
         """SELECT slate_id, leased_to = session_id AS own FROM pick JOIN slate ON slate.id = slate_id
         WHERE undone_at IS NULL"""
     )
     picks = [(row["slate_id"], row["own"]) for row in stored]
-    assert len(picks) == len(set(picks)) >= told["acknowledged"] - told["of_these_taken_back"]
-    assert told["of_these_marked"] >= told["of_these_taken_back"] > 0
+    assert len(picks) == len(set(picks)) >= summary["acknowledged"] - summary["of_these_taken_back"]
+    assert summary["of_these_marked"] >= summary["of_these_taken_back"] > 0
     assert all(own for _, own in picks)
 
 

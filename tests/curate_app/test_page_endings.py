@@ -137,7 +137,7 @@ def test_who_finished_is_taken_back_after_six_seconds(study: Study, visit: Visit
     pick(page)
     at(page, "finished")
     page.clock.run_for(10_000)
-    page.wait_for_url(BACK.format(code="DONE"))
+    expect(page).to_have_url(BACK.format(code="DONE"))
 
 
 def test_who_declines_gets_a_leaving_code_and_stays(study: Study, visit: Visit):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,60 @@ def open_page(context: BrowserContext, address: str) -> Page:
     return page
 
 
+def practise(page: Page, press: Callable[[], None]) -> list[list[str]]:
+    """Goes through both practice slates; their images."""
+    shown = []
+    for n in (1, 2):
+        shown.append(ready(page))
+        expect(page.locator(".badge")).to_have_text(f"Practice {n} of 2")
+        if n == 1:
+            check(page)
+        press()
+        if n == 1:
+            expect(page.locator(".badge")).to_have_text("Practice 2 of 2")
+    return shown
+
+
+def answer_wrong_then_right(page: Page) -> None:
+    """Answers the comprehension question twice."""
+    at(page, "question")
+    check(page)
+    page.get_by_label("The first").check()
+    page.get_by_role("button", name="Answer").click()
+    expect(page.get_by_role("alert")).to_have_text("That is not right. You have one more try.")
+    expect(page.locator("#step-title")).to_be_focused()
+    check(page)
+    page.get_by_label("The best").check()
+    page.get_by_role("button", name="Answer").click()
+    assert page.wait_for_selector(".step .remark.good").inner_text() == "That is right."
+
+
+def pick_thrice(page: Page, press: Callable[[], None]) -> list[list[str]]:
+    """Goes through the three slates of the study; their images."""
+    shown = []
+    for n in range(3):
+        expect(page.locator(".line")).to_have_text(f"{n} of 3 answered")
+        shown.append(ready(page))
+        expect(page.locator(".badge")).to_be_hidden()
+        if n == 0:
+            check(page)
+        press()
+    return shown
+
+
+def finish_and_return(page: Page) -> None:
+    """Is at the end, taken back to the panel, and comes back to the last page, which takes nobody anywhere then."""
+    expect(page.locator(".code")).to_have_text("DONE")
+    expect(page.get_by_role("link", name="Go back to Prolific")).to_have_attribute("href", BACK.format(code="DONE"))
+    expect(page.locator(".countdown")).to_contain_text("Taking you to Prolific in")
+    check(page)
+    page.clock.fast_forward(20_000)
+    page.wait_for_url(BACK.format(code="DONE"))
+    page.go_back()
+    at(page, "finished")
+    expect(page.locator(".countdown")).to_have_count(0)
+
+
 @pytest.mark.parametrize("device", [PHONE, pytest.param(LAPTOP, marks=pytest.mark.slow)], ids=["phone", "laptop"])
 def test_the_whole_prolific_journey(prolific: Study, serve, browser: Browser, device: dict):
     with browser.new_context(**device, reduced_motion="reduce") as context:
@@ -56,64 +111,26 @@ def test_the_whole_prolific_journey(prolific: Study, serve, browser: Browser, de
         expect(page.locator(".step")).to_contain_text("2 practice rounds come first. They don't count.")
         check(page)
         page.get_by_role("button", name="Practise").click()
-
-        shown = []
-        for n in (1, 2):
-            shown.append(ready(page))
-            expect(page.locator(".badge")).to_have_text(f"Practice {n} of 2")
-            if n == 1:
-                check(page)
-            press()
-            if n == 1:
-                expect(page.locator(".badge")).to_have_text("Practice 2 of 2")
-
-        at(page, "question")
-        check(page)
-        page.get_by_label("The first").check()
-        page.get_by_role("button", name="Answer").click()
-        expect(page.get_by_role("alert")).to_have_text("That is not right. You have one more try.")
-        expect(page.locator("#step-title")).to_be_focused()
-        check(page)
-        page.get_by_label("The best").check()
-        page.get_by_role("button", name="Answer").click()
-        assert page.wait_for_selector(".step .remark.good").inner_text() == "That is right."
-
-        for n in range(3):
-            expect(page.locator(".line")).to_have_text(f"{n} of 3 answered")
-            shown.append(ready(page))
-            expect(page.locator(".badge")).to_be_hidden()
-            if n == 0:
-                check(page)
-            press()
+        shown = practise(page, press)
+        answer_wrong_then_right(page)
+        shown += pick_thrice(page, press)
 
         at(page, "closing")
         check(page)
         page.get_by_role("textbox").fill("The images were <b>small</b>?")
         page.clock.install()
         page.get_by_role("button", name="Finish").click()
-
         at(page, "finished")
-        expect(page.locator(".code")).to_have_text("DONE")
-        expect(page.get_by_role("link", name="Go back to Prolific")).to_have_attribute("href", BACK.format(code="DONE"))
-        expect(page.locator(".countdown")).to_contain_text("Taking you to Prolific in")
-        check(page)
-        page.clock.fast_forward(20_000)
-        page.wait_for_url(BACK.format(code="DONE"))
-        page.go_back()
-        at(page, "finished")
-        expect(page.locator(".countdown")).to_have_count(0)
+        finish_and_return(page)
 
-    kind = "touch" if device is PHONE else "mouse"
-    size = device["viewport"]
     stored = picks(prolific)
     assert [row["purpose"] for row in stored] == ["practice"] * 2 + ["curation"] * 3
     assert [row["image_sha256"] for row in stored] == [images[2] for images in shown]
+    kind, viewport = "touch" if device is PHONE else "mouse", "{width}x{height}@".format(**device["viewport"])
     assert {(row["input"], row["outcome"], row["position"], row["blur_count"]) for row in stored} == {
         (kind, "pick", 2, 0)
     }
-    assert all(
-        row["viewport"].startswith(f"{size['width']}x{size['height']}@") and row["rt_ms"] >= 300 for row in stored
-    )
+    assert all(row["viewport"].startswith(viewport) and row["rt_ms"] >= 300 for row in stored)
     answers = prolific.store.rows("SELECT question, text, correct FROM answer ORDER BY at, attempt")
     assert [tuple(row.values()) for row in answers] == [
         ("comprehension", "The first", 0),

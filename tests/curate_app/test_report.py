@@ -103,51 +103,52 @@ def report(*arguments: object) -> tuple[int, str]:
 
 def test_the_verb_writes_a_page_and_its_data_into_the_study(folder: Path, tmp_path: Path):
     shutil.copytree(folder / "pure", tmp_path / "pure")
-    code, said = report(tmp_path / "pure")
-    assert code == 0 and "the mean reward" in said and "C1" in said and "Wrote" in said
+    code, output = report(tmp_path / "pure")
+    assert code == 0 and "the mean reward" in output and "C1" in output and "Wrote" in output
     html = (tmp_path / "pure" / "report.html").read_text()
-    found = is_alone(html)
-    reads_aloud(found)
-    kept = Evidence.model_validate_json((tmp_path / "pure" / "report.json").read_text())
-    assert [one.t for one in kept.generations] == [0, 1, 2] and kept.checks and kept.software["curate"]
-    assert len([image for image in found.all("img") if image["alt"] == "Density of generation 2 in the plane"]) == 2
+    document = is_alone(html)
+    reads_aloud(document)
+    evidence = Evidence.model_validate_json((tmp_path / "pure" / "report.json").read_text())
+    assert [generation.t for generation in evidence.generations] == [0, 1, 2]
+    assert evidence.checks and evidence.software["curate"]
+    assert len([image for image in document.all("img") if image["alt"] == "Density of generation 2 in the plane"]) == 2
     assert report(tmp_path / "pure")[0] == 0  # it may be made again
     assert {file.name for file in (tmp_path / "pure").iterdir()} & {".report.html", ".report.json"} == set()
     assert Image.open(tmp_path / "pure" / "report.png").size == (1200, 630)
-    taste = kept.tastes[0]
+    taste = evidence.tastes[0]
     assert (taste.rater, taste.kind, taste.by_rater) == (None, "sim", True) and len(taste.leanings) == 2
     assert taste.hits > taste.chance and "picks of simulated users are independent" in html
 
 
 def test_images_come_as_their_sample_grids(folder: Path, tmp_path: Path):
     assert report(folder / "sevens", "--out", tmp_path / "r.html")[0] == 0
-    found = is_alone((tmp_path / "r.html").read_text())
-    reads_aloud(found)
-    way, *sheets = [image["alt"] for image in found.all("img")]
+    document = is_alone((tmp_path / "r.html").read_text())
+    reads_aloud(document)
+    way, *sheets = [image["alt"] for image in document.all("img")]
     assert way.startswith("The way so far") and sheets == ["Samples of generation 0", "Samples of generation 1"]
     assert (tmp_path / "r.json").is_file()
 
 
 def test_json_is_printed_and_nothing_written(folder: Path, contents, evidence: Evidence):
     before = contents(folder / "pure")
-    code, said = report(folder / "pure", "--json")
+    code, output = report(folder / "pure", "--json")
     assert code == 0 and contents(folder / "pure") == before
-    kept = Evidence.model_validate_json(said)
-    assert kept.model_dump(exclude={"created_at"}) == evidence.model_dump(exclude={"created_at"})
+    printed = Evidence.model_validate_json(output)
+    assert printed.model_dump(exclude={"created_at"}) == evidence.model_dump(exclude={"created_at"})
     with pytest.raises(ValidationError):
-        Evidence.model_validate({**json.loads(said), "unknown": 1})
+        Evidence.model_validate({**json.loads(output), "unknown": 1})
 
 
 def test_studies_are_compared_on_one_page(folder: Path, tmp_path: Path):
     names = ("pure", "mixed", "sevens")
-    code, said = report(*(folder / name for name in names), "--out", tmp_path)
-    assert code == 0 and all(name in said for name in names)
+    code, output = report(*(folder / name for name in names), "--out", tmp_path)
+    assert code == 0 and all(name in output for name in names)
     html = (tmp_path / "report.html").read_text()
-    found = is_alone(html)
-    reads_aloud(found)
+    document = is_alone(html)
+    reads_aloud(document)
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["schema_version"] == "curate-comparison/1"
-    assert [Evidence.model_validate(one).study for one in data["studies"]] == list(names)
+    assert [Evidence.model_validate(study).study for study in data["studies"]] == list(names)
     differ = re.search(r'id="differences".*?</section>', html, re.S)
     assert differ and "mix.lam" in differ[0] and "curation.lapse" not in differ[0]
     assert html.count("Samples of generation") == 2 and html.count("Density of generation") == 8
@@ -174,7 +175,7 @@ def test_everything_from_the_study_is_escaped(evidence: Evidence):
             "preset": NAME,
             "class_names": [NAME, NAME],
             "checks": [CheckResult(name=NAME, verdict="fail", sentence=NAME)],
-            "claims": [one.model_copy(update={"reason": NAME, "statement": NAME}) for one in evidence.claims],
+            "claims": [claim.model_copy(update={"reason": NAME, "statement": NAME}) for claim in evidence.claims],
             "config": {"app": {"title": NAME}},
         }
     )
@@ -184,25 +185,27 @@ def test_everything_from_the_study_is_escaped(evidence: Evidence):
 
 
 def test_a_study_of_people_shows_what_they_prefer_and_judges_no_reward(people: Study, tmp_path: Path):
-    found = write_report(people, tmp_path / "r.html")
+    evidence = write_report(people, tmp_path / "r.html")
     html = (tmp_path / "r.html").read_text()
-    assert {one.verdict for one in found.claims} == {"not applicable"}
-    assert found.generations[1].curated.human == 8 and found.generations[1].curated.proxy == 52
+    assert {claim.verdict for claim in evidence.claims} == {"not applicable"}
+    assert evidence.generations[1].curated.human == 8 and evidence.generations[1].curated.proxy == 52
     assert "How often people preferred each generation" in html
     assert "In audit slates people preferred generation 1 to generation 0 in" in html and "by 2 raters" in html
     text = html.replace("&#39;", "'")
     assert "8 by people + 52 by proxy" in html and "Mean simulated reward (not people's preferences)" in text
     assert "E[w], what the theorem is about" not in html and "Transmission:" not in html
-    assert [(one.t, one.against, one.n, one.gain) for one in found.utility_gains] == [(1, 0, 8, None)]
-    assert f"Generation 1 over 0: {escape(found.utility_gains[0].reason)}" in html and found.utility_gains[0].reason
+    (gain,) = evidence.utility_gains
+    assert (gain.t, gain.against, gain.n, gain.gain) == (1, 0, 8, None)
+    assert f"Generation 1 over 0: {escape(gain.reason)}" in html and gain.reason
     assert "By the simulated reward (not people's preferences): " in text
     assert "The gains of E[r] and E[w] are of the simulated reward, not of people's preferences." in text
-    proxy = found.proxy
+    proxy = evidence.proxy
     assert proxy and [(row.t, row.n, row.raters) for row in proxy.calibrations] == [(1, 8, 2)]
     assert proxy.verdict == "can't tell" and proxy.audits[0].n == 8 and "Too few audit pairs" in html
     assert [gain.t for gain in proxy.gains] == [1] and proxy.calibrations[0].own_picks is not None
     assert "The proxy, and the people it was fitted to" in html
-    assert [test.verdict for test in found.drift] == ["can't tell", "can't tell"] and "two generations or more" in html
+    assert [test.verdict for test in evidence.drift] == ["can't tell", "can't tell"]
+    assert "two generations or more" in html
     reads_aloud(is_alone(html))
 
 
@@ -225,31 +228,31 @@ def test_a_study_of_an_older_version_is_told_and_does_not_fail(folder: Path, tmp
     with old.store.write() as db:
         db.conn.execute("DELETE FROM evaluation")
     assert "An older version of curate published the generations of this study (3)" in page(*_parts(old))
-    code, said = report(tmp_path / "old", folder / "pure", "--out", tmp_path)
-    assert code == 0 and "older version" in said
+    code, output = report(tmp_path / "old", folder / "pure", "--out", tmp_path)
+    assert code == 0 and "older version" in output
     old.store.close()
 
 
 def _parts(study: Study) -> tuple[Evidence, Gallery]:
-    found = read(study)
-    return found.evidence, found.gallery
+    parts = read(study)
+    return parts.evidence, parts.gallery
 
 
 def test_a_report_can_be_made_while_a_turn_is_published(folder: Path, tmp_path: Path, tiny_moons):
     shutil.copytree(folder / "mixed", tmp_path / "growing")
-    study, seen = Study.open(tmp_path / "growing"), []
+    study, lengths = Study.open(tmp_path / "growing"), []
     reader = Study.open(tmp_path / "growing")
 
     def look(phase: str, done: int, total: int) -> None:
-        if done == total and len(seen) < 4:
-            seen.append(len(read(reader).evidence.generations))
+        if done == total and len(lengths) < 4:
+            lengths.append(len(read(reader).evidence.generations))
 
     simulate(study, 2, look)
-    assert seen and set(seen) <= {2, 3} and len(read(reader).evidence.generations) == 3
+    assert lengths and set(lengths) <= {2, 3} and len(read(reader).evidence.generations) == 3
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         (["nowhere"], "There is no study at nowhere"),
         (["pure", "nowhere"], "There is no study at nowhere"),
@@ -258,12 +261,12 @@ def test_a_report_can_be_made_while_a_turn_is_published(folder: Path, tmp_path: 
         (["pure", "--out", "notes.html"], "isn't a report"),
     ],
 )
-def test_a_mistake_changes_nothing(folder: Path, tmp_path: Path, monkeypatch, contents, arguments, said):
+def test_a_mistake_changes_nothing(folder: Path, tmp_path: Path, monkeypatch, contents, arguments, error):
     shutil.copytree(folder / "pure", tmp_path / "pure")
     (tmp_path / "notes.html").write_text("<p>mine</p>")
     monkeypatch.chdir(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(ValueError, match=re.escape(error)):
         report(*arguments)
     assert contents(tmp_path) == before
 
@@ -278,18 +281,18 @@ def test_many_generations_stand_in_tables_that_fit_a_page(evidence: Evidence):
     many = _repeated(evidence, 23)
     blocks = tables.verdict_blocks(many)
     assert [len(block["ts"]) for block in blocks] == [10, 10, 3] and not blocks[0]["roomy"]
-    found = is_alone(page(many, Gallery([])))
-    assert len([one for one in found.all("table") if "verdicts" in (one.get("class") or "")]) == 3
+    document = is_alone(page(many, Gallery([])))
+    assert len([table for table in document.all("table") if "verdicts" in (table.get("class") or "")]) == 3
 
 
 def _repeated(evidence: Evidence, last: int) -> Evidence:
-    one = evidence.generations[1]
+    generation = evidence.generations[1]
     claims = [claim for claim in evidence.claims if claim.t == 1]
     return evidence.model_copy(
         update={
             "generations": [
                 evidence.generations[0],
-                *(one.model_copy(update={"t": t}) for t in range(1, last + 1)),
+                *(generation.model_copy(update={"t": t}) for t in range(1, last + 1)),
             ],
             "claims": [claim.model_copy(update={"t": t}) for claim in claims for t in range(1, last + 1)],
         }
@@ -297,24 +300,22 @@ def _repeated(evidence: Evidence, last: int) -> Evidence:
 
 
 def test_failures_are_loud_and_say_what_they_are_made_of(evidence: Evidence):
-    claims = [
-        one.model_copy(update={"verdict": "fails", "reason": "mostly learning error"}) if one.claim == "C1" else one
-        for one in evidence.claims
-    ]
+    failed = {"verdict": "fails", "reason": "mostly learning error"}
+    claims = [claim.model_copy(update=failed if claim.claim == "C1" else {}) for claim in evidence.claims]
     checks = [CheckResult(name="scale", verdict="fail", sentence="Half the scale.", t=t) for t in (1, None)]
     html = page(evidence.model_copy(update={"claims": claims, "checks": checks}), Gallery([]))
     assert "2 self-checks did not pass" in html and html.index("Half the scale.") < html.index('id="verdicts"')
-    fails = sum(one.verdict == "fails" for one in claims)
+    fails = sum(claim.verdict == "fails" for claim in claims)
     assert html.count('class="verdict fails"') == fails + 1  # and the legend's
     assert "C1, t = 2:</b> mostly learning error" in html
 
 
 def test_the_curves_hold_the_evidence(evidence: Evidence):
-    charts = {one.title: one.chart for one in study_charts(evidence)}
+    charts = {titled.title: titled.chart for titled in study_charts(evidence)}
     weights = charts["E[w], what the theorem is about"]
     lines = {(line.look, line.name): line.points for line in weights.lines}
     for line, values in {
-        ("line", "measured"): [one.measured.mean_w.value for one in evidence.generations],
+        ("line", "measured"): [titled.measured.mean_w.value for titled in evidence.generations],
         ("dashed", "from t = 0"): [g.predicted_from_start.mean_w.value for g in evidence.generations],
         ("rings", "one step"): [g.predicted.mean_w.value for g in evidence.generations if g.predicted],
         ("bound", "C1"): [g.floors["C1"] for g in evidence.generations if g.t],
@@ -386,9 +387,9 @@ def test_larger_audit_slates_have_no_line_of_indifference(evidence: Evidence):
     rate = WinRate(t=1, against=0, n=8, raters=3, rate=Estimate.of(0.75, 0.1), slate_sizes=[4])
     larger = rate.model_copy(update={"indifference": None})
     cases = ((rate, "50% is indifference", 0.5), (larger, "in slates of 4, 50% isn't indifference", None))
-    for one, said, drawn in cases:
-        titled = win_rates([one])
-        assert said in " ".join(lede(evidence.model_copy(update={"win_rates": [one]})))
+    for case, words, drawn in cases:
+        titled = win_rates([case])
+        assert words in " ".join(lede(evidence.model_copy(update={"win_rates": [case]})))
         assert titled is not None and titled.chart.reference == drawn
 
 
@@ -408,8 +409,9 @@ def test_who_is_optimised_is_said_of_groups_of_people_and_of_types_of_simulated_
     assert [point.value for point in charts["Who is optimised? E[r] of each user type"].lines[0].points] == [1.0, 0.5]
     html = page(shown, Gallery([]))
     is_alone(html)
-    for said in (groups.sentences[1].partition(" loses")[0], "by +0.9 through its own picks and −3 through the others"):
-        assert said in html
+    gainers = groups.sentences[1].partition(" loses")[0]
+    for words in (gainers, "by +0.9 through its own picks and −3 through the others"):
+        assert words in html
     assert Evidence.model_validate_json(shown.model_dump_json()) == shown
     assert "Who is optimised?" not in page(evidence, Gallery([]))
 
@@ -424,15 +426,15 @@ def test_the_schema_is_documented_as_it_is():
 def test_the_page_fits_a_phone_and_a_wall_and_can_be_read(browser: Browser, evidence: Evidence, pure, tmp_path, scheme):
     (tmp_path / "r.html").write_text(page(_repeated(evidence, 12), read(pure).gallery), encoding="utf-8")
     with browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 844}) as context:
-        tab, told, asked = context.new_page(), [], []
-        tab.on("console", lambda message: told.append(message.text))
-        tab.on("request", lambda request: asked.append(request.url))
+        tab, messages, requests = context.new_page(), [], []
+        tab.on("console", lambda message: messages.append(message.text))
+        tab.on("request", lambda request: requests.append(request.url))
         tab.goto((tmp_path / "r.html").as_uri())
         for width in (390, 1440, 3840):
             tab.set_viewport_size({"width": width, "height": 900})
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             assert tab.locator("img:visible").count() == len(evidence.generations) + 1  # and the real data
-        assert told == [] and all(url.startswith(("file:", "data:")) for url in asked)
+        assert messages == [] and all(url.startswith(("file:", "data:")) for url in requests)
         assert tab.evaluate(CONTRAST) == []
         names = [f"adversarial={share},center=-0.87_0.5,seed=0" for share in (0.15, 0.3)]  # as a sweep has
         compared = comparison_page([evidence] * 2, [read(pure).gallery] * 2, names, title="two")
@@ -472,7 +474,7 @@ CONTRAST = """() => {
 
 
 def test_shares_and_margins_in_tables_have_no_minus_nought_and_no_endless_digits():
-    assert [tables.share(one) for one in (-0.001, 0.25, -1.5, 40.0, -40.0)] == [
+    assert [tables.share(share) for share in (-0.001, 0.25, -1.5, 40.0, -40.0)] == [
         "0%", "25%", "−150%", "over 1,000%", "under −1,000%",
     ]  # fmt: skip
     assert tables.margin_cells(Estimate(value=-0.004, se=1.0, low=-2.0, high=2.0))["margin"] == "+0.0"

@@ -51,9 +51,9 @@ def test_every_text_is_used_and_every_used_one_is_there():
     read = [*(STATIC / name for name in FILES if name.endswith(".js")), *pages]
     source = "\n".join(Path(file).read_text(encoding="utf-8") for file in read)
     # Made of a state, a phase, a status or a count; the others stand in full.
-    made = re.compile(r"\w+_(title|more|0|1|n|\d{3})|curating|training|publishing")
+    composed = re.compile(r"\w+_(title|more|0|1|n|\d{3})|curating|training|publishing")
     quoted = {*re.findall(r'"([\w-]+)"', source), *re.findall(r"text\.(\w+)", source)}
-    assert [key for key in ENGLISH if key != "dir" and key not in quoted and not made.fullmatch(key)] == []
+    assert [key for key in ENGLISH if key != "dir" and key not in quoted and not composed.fullmatch(key)] == []
     used = {*re.findall(r'say\("(\w+)"', source), *re.findall(r'data-(?:text|label)="(\w+)"', source)}
     assert sorted(used - set(ENGLISH)) == []
 

@@ -36,12 +36,12 @@ def swept(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...])
 
 
 def test_each_cell_is_an_ordinary_study(swept: tuple[Path, dict]):
-    home, told = swept
+    home, summary = swept
     shas = []
-    for row, t in zip(told["studies"], (0, 1, 1), strict=True):
+    for row, t in zip(summary["studies"], (0, 1, 1), strict=True):
         study = Study.open(home / row["path"])
         status = status_of(study)
-        assert [one["t"] for one in status["generations"]] == list(range(t + 1)) and faults(study) == []
+        assert [generation["t"] for generation in status["generations"]] == list(range(t + 1)) and faults(study) == []
         assert (row["generation"], row["seed"], status["seed"]) == (t, 0, 0)
         assert study.config.train.finetune_lr == row["values"]["train.finetune_lr"] and study.config.generations == 1
         shas.append(status["generations"][0]["checkpoint_sha256"])
@@ -50,19 +50,19 @@ def test_each_cell_is_an_ordinary_study(swept: tuple[Path, dict]):
 
 
 def test_the_json_tells_what_failed_and_what_came_of_the_others(swept: tuple[Path, dict]):
-    home, told = swept
-    assert [row["study"] for row in told["studies"]] == [
+    home, summary = swept
+    assert [row["study"] for row in summary["studies"]] == [
         "finetune_lr=1e+30,seed=0", "finetune_lr=0.002,seed=0", "finetune_lr=0.001,seed=0",
     ]  # fmt: skip
-    assert ["loss is nan" in (row["error"] or "") for row in told["studies"]] == [True, False, False]
-    for one, row in zip(told["responses"], told["studies"][1:], strict=True):
+    assert ["loss is nan" in (row["error"] or "") for row in summary["studies"]] == [True, False, False]
+    for response, row in zip(summary["responses"], summary["studies"][1:], strict=True):
         with closing(Study.open(home / row["path"]).store) as store:
             mean_reward = store.generations()[1].measurements.mean_reward
-        assert mean_reward and one["values"] == row["values"] and one["seeds"] == 1
-        assert one["mean_reward"]["value"] == pytest.approx(mean_reward.value)
+        assert mean_reward and response["values"] == row["values"] and response["seeds"] == 1
+        assert response["mean_reward"]["value"] == pytest.approx(mean_reward.value)
     names = {"dose-response.svg", "dose-response.png", "report.html", "report.json"}
-    assert {Path(file).name for file in told["files"]} == names
-    assert all((home / file).exists() for file in told["files"])
+    assert {Path(file).name for file in summary["files"]} == names
+    assert all((home / file).exists() for file in summary["files"])
     page = (home / "s" / "report.html").read_text()
     assert "finetune_lr=0.001,seed=0" in page and "Dose and response" in page and "1e+30" not in page
     assert len(json.loads((home / "s" / "report.json").read_text())["studies"]) == 2
@@ -78,11 +78,11 @@ def test_the_same_sweep_goes_on_with_what_failed(
     before = contents(home / "s" / "finetune_lr=0.002,seed=0")
     asked = requested_sweep(Path("s"), None, {}, None, (), None)
     assert run_sweep(Path("s"), asked, 2, as_json=False) is False
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     plan = "3 studies in s: train.finetune_lr (3) x 1 seed, moons to generation 1, 2 at a time; 2 done, 1 begun."
-    assert plan in " ".join(told.out.split()) and "Wrote s/report.html." in told.out
-    assert "1 of 3 studies failed; the same command tries them again:" in told.err
-    assert "finetune_lr=1e+30,seed=0: its process ended with code 1. More in s/finetune_lr=1e+30,seed=0/" in told.err
+    assert plan in " ".join(output.out.split()) and "Wrote s/report.html." in output.out
+    assert "1 of 3 studies failed; the same command tries them again:" in output.err
+    assert "finetune_lr=1e+30,seed=0: its process ended with code 1. More in s/finetune_lr=1e+30,seed=0/" in output.err
     assert contents(home / "s" / "finetune_lr=0.002,seed=0") == before
 
 
@@ -121,14 +121,14 @@ def test_a_sweep_that_was_there_stays_when_nothing_can_begin(tmp_path: Path):
 
 
 def response(k: int | str, lam: float, reward: float) -> Response:
-    found = OverSeeds(**Estimate.of(reward, 0.1).model_dump(), each=(reward - 0.1, reward + 0.1))
-    return Response({"curation.k": k, "mix.lam": lam}, 2, 5, found, found, None, reward + 0.05, reward)
+    over_seeds = OverSeeds(**Estimate.of(reward, 0.1).model_dump(), each=(reward - 0.1, reward + 0.1))
+    return Response({"curation.k": k, "mix.lam": lam}, 2, 5, over_seeds, over_seeds, None, reward + 0.05, reward)
 
 
 def test_the_figure_has_a_row_for_each_number_that_is_swept(tmp_path: Path):
-    found = [response(k, lam, lam / (1 + lam)) for k in (2, 16, "inf") for lam in (0.5, 1.0)]
-    assert swept_settings(found) == ["curation.k", "mix.lam"]
-    svg, png = sweep_figures(tmp_path, found)
+    responses = [response(k, lam, lam / (1 + lam)) for k in (2, 16, "inf") for lam in (0.5, 1.0)]
+    assert swept_settings(responses) == ["curation.k", "mix.lam"]
+    svg, png = sweep_figures(tmp_path, responses)
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
     assert decode_png(png.read_bytes()).std() > 0
     assert svg_markup(svg).startswith("<svg")

@@ -38,9 +38,9 @@ TEXTS = (
 @pytest.fixture
 def study(tmp_path: Path) -> Iterator[Study]:
     """Twelve slates of three texts each, every other one with a condition."""
-    made = Study.create(tmp_path / "texts", configure("digits", ["curation.k=3", "app.title=Which reads best?"]))
-    made.store.publish(Generation(0, None, "0.safetensors", "ab" * 32, 100, 0, "mix lam=1"))
-    made.store.add_slates(
+    study = Study.create(tmp_path / "texts", configure("digits", ["curation.k=3", "app.title=Which reads best?"]))
+    study.store.publish(Generation(0, None, "0.safetensors", "ab" * 32, 100, 0, "mix lam=1"))
+    study.store.add_slates(
         NewSlate(
             0,
             "curation",
@@ -51,9 +51,9 @@ def study(tmp_path: Path) -> Iterator[Study]:
         )
         for n in range(12)
     )
-    set_phase(made, "idle")
-    yield made
-    made.store.close()
+    set_phase(study, "idle")
+    yield study
+    study.store.close()
 
 
 @contextmanager

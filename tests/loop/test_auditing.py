@@ -141,15 +141,15 @@ def test_people_choose_and_nothing_trains(audit: Study):
 
 def test_raters_are_served_blind_over_http_and_the_report_ranks_the_studies(audit: Study):
     rater = Rater(audit)
-    turn, shapes, told = rater.post("session"), set(), ""
+    turn, shapes, replies = rater.post("session"), set(), ""
     while turn["state"] == "picking":
         shapes |= {(turn["k"], *sorted(item)) for item in turn["items"]}
-        told += json.dumps(turn)
+        replies += json.dumps(turn)
         assert turn["progress"]["t"] == 2 and turn["progress"]["mine"]["total"] == 12
         ts = sources_of(audit, turn["slate_id"])
         turn = rater.pick(turn, position=ts.index(max(ts)))["next"]
     assert turn["state"] == "finished" and shapes == {(2, "alt", "image", "position")}
-    assert not any(word in told for word in ("generation", "sources", 'audit"', "by-", "purpose"))
+    assert not any(word in replies for word in ("generation", "sources", 'audit"', "by-", "purpose"))
     done = curate("report", audit.path)
     assert done.returncode == 0 and "In the order of t: A, generation 1; B, generation 1" in " ".join(
         done.stdout.split()
@@ -225,9 +225,9 @@ def test_samples_of_other_sizes_or_conditions_are_refused_in_a_sentence(tmp_path
         check_comparable(small, large)
     plain, classes = entry("plain", "digits"), entry("classes", "digits", "data.conditions=classes")
     three = entry("three", "digits", "conditions=[{name='a three', label=3}]")
-    for one, other in ((plain, classes), (classes, three), (plain, three)):
+    for first, second in ((plain, classes), (classes, three), (plain, three)):
         with pytest.raises(ValueError, match="have other conditions, and the samples of a slate share one"):
-            check_comparable(one, other)
+            check_comparable(first, second)
 
 
 def test_pairs_of_conditional_studies_share_their_condition(tmp_path: Path, tiny_digits: tuple[str, ...]):

@@ -61,13 +61,14 @@ def test_the_prediction_of_each_generation_is_by_its_own_taste(followed: Study):
 
 def test_the_lock_in_rate_is_in_its_interval_and_under_the_bound(followed: Study, tmp_path: Path):
     evidence = write_report(followed, tmp_path / "report.html")
-    found = evidence.coevolution
-    assert found and found.rate and found.bound and found.predicted and found.margin
-    assert found.item == "mode 0" and found.rate.low < found.predicted < found.rate.high < found.bound
-    assert found.verdict == "holds"
-    assert found.bound == pytest.approx(lock_in_bound(3, 1.5 * 17**0.5 / 4, found.margin / 2))
+    coevolution = evidence.coevolution
+    assert coevolution and coevolution.rate and coevolution.bound and coevolution.predicted and coevolution.margin
+    assert coevolution.item == "mode 0"
+    assert coevolution.rate.low < coevolution.predicted < coevolution.rate.high < coevolution.bound
+    assert coevolution.verdict == "holds"
+    assert coevolution.bound == pytest.approx(lock_in_bound(3, 1.5 * 17**0.5 / 4, coevolution.margin / 2))
     text = (tmp_path / "report.html").read_text()
-    assert "A taste that follows what is shown" in text and found.sentence in text
+    assert "A taste that follows what is shown" in text and coevolution.sentence in text
 
 
 def test_the_check_finds_a_taste_that_did_not_follow_by_its_rule(followed: Study):

@@ -181,18 +181,18 @@ def test_a_reward_of_ones_own_is_used(make: Make, run, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("settings", "whose"),
+    ("settings", "reward"),
     [(("reward.kind=no_rewards:none",), "the reward"),
      (("curation.adversarial=0.5", "adversary.kind=no_rewards:none"), "the reward of 'adversary'")],
 )  # fmt: skip
 def test_a_reward_of_ones_own_that_is_no_number_stops_with_a_sentence(
-    make: Make, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], whose: str
+    make: Make, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], reward: str
 ):
     lines = ("def none(x):", "    r = -x[:, 0]", "    r[1::3] = float('nan')", "    return r")
     (tmp_path / "no_rewards.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(tmp_path))
     study = make("moons", *settings)
-    with pytest.raises(ValueError, match=f"^{whose} must give one finite number per sample; of [0-9,]+ samples"):
+    with pytest.raises(ValueError, match=f"^{reward} must give one finite number per sample; of [0-9,]+ samples"):
         run(study)
     assert study.store.generations() == []
 
@@ -221,9 +221,9 @@ THREE_CHUNKS = ["curation.picks=5100", "curation.k=2"]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str, ...], run, fingerprint):
     """The fingerprint of a run of three chunks of picks that nothing has disturbed."""
     study = Study.create(tmp_path_factory.mktemp("run") / "s", configure("moons", [*tiny_moons, *THREE_CHUNKS], seed=4))
-    found = fingerprint(run(study))
+    result = fingerprint(run(study))
     study.store.close()
-    return found
+    return result
 
 
 def test_a_run_killed_nine_times_ends_as_an_undisturbed_one(make: Make, run_and_die, run, fingerprint, undisturbed):
@@ -260,12 +260,12 @@ def simulate_until(path: Path, phase: str, nth: int) -> None:
     from loop import evaluation
     from loop.simulate import simulate
 
-    seen = 0
+    calls = 0
 
     def report(now: str, done: int, total: int) -> None:
-        nonlocal seen
-        seen += now == phase
-        if now == phase and seen == nth:
+        nonlocal calls
+        calls += now == phase
+        if now == phase and calls == nth:
             die()
 
     if phase == "measuring":  # the new weights are saved, and not published yet

@@ -82,7 +82,7 @@ def test_there_is_a_study_for_each_combination_and_seed_all_of_one_seed_first():
     for cell in cells:
         wanted = ["reward.gamma=3", *(f"{key}={value}" for key, value in cell.values.items())]
         assert cell.config == configure("moons", wanted, seed=cell.config.seed, generations=2)
-    assert [[cell.config.seed for cell in each] for each in combinations(cells)] == [[0, 1]] * 4
+    assert [[cell.config.seed for cell in combination] for combination in combinations(cells)] == [[0, 1]] * 4
 
 
 WRONG = {
@@ -132,9 +132,9 @@ def test_a_setting_keeps_its_table_where_the_name_alone_is_not_clear():
 
 def test_what_is_written_is_read_again(tmp_path: Path):
     grid = {"curation.k": [2, math.inf], "reward.center": [[2.0, 0.5], [0, 0]], "reward.kind": ["ball", 'a:"b"']}
-    for kept in (sweep(grid=grid, settings=("data.n=300", 'app.title="x"'), generations=3), sweep()):
-        write(tmp_path / "new", kept)
-        assert read(tmp_path / "new") == kept
+    for written in (sweep(grid=grid, settings=("data.n=300", 'app.title="x"'), generations=3), sweep()):
+        write(tmp_path / "new", written)
+        assert read(tmp_path / "new") == written
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sweep.toml"]
 
 
@@ -195,10 +195,10 @@ def test_threads_times_studies_are_the_cores():
 
 def test_the_interval_over_seeds_is_students(rng: np.random.Generator):
     values = rng.normal(size=5)
-    found = over_seeds([Estimate.of(value, 0.1) for value in values])
+    several = over_seeds([Estimate.of(value, 0.1) for value in values])
     low, high = student_t.interval(0.95, 4, values.mean(), values.std(ddof=1) / math.sqrt(5))
-    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
-    assert found.each == tuple(values)
+    assert (several.value, several.low, several.high) == pytest.approx((values.mean(), low, high))
+    assert several.each == tuple(values)
     alone = over_seeds([Estimate.of(1.0, 0.1)])
     assert (alone.low, alone.high, alone.each) == (Estimate.of(1.0, 0.1).low, Estimate.of(1.0, 0.1).high, (1.0,))
 
@@ -244,24 +244,24 @@ def log_of(folder: Path) -> list[list]:
 @pytest.mark.usefixtures("actor")
 def test_studies_of_one_pretraining_wait_for_the_first_and_copy_from_it(tmp_path: Path):
     cells = sweep(grid={"curation.k": [2, 4, 8]}).cells()
-    told: list[tuple[str, object]] = []
-    assert run(tmp_path, cells, 1, 3, 1, lambda cell, what: told.append((cell.name, what))) == {}
+    events: list[tuple[str, object]] = []
+    assert run(tmp_path, cells, 1, 3, 1, lambda cell, event: events.append((cell.name, event))) == {}
     log = {name: (donor, threads) for name, donor, threads in log_of(tmp_path)}
     assert log == {
         f"k={k},seed={seed}": ([] if k == 2 else f"k=2,seed={seed}", "1") for k in (2, 4, 8) for seed in (0, 1)
     }
     first = next(
-        index for index, (name, what) in enumerate(told) if name == "k=2,seed=0" and Step(1, "curating", 0.0) == what
+        index for index, (name, event) in enumerate(events) if (name, event) == ("k=2,seed=0", Step(1, "curating", 0.0))
     )
-    assert all(name[0:3] != "k=4" and name != "k=8,seed=0" for name, _ in told[:first] if name.endswith("seed=0"))
-    assert sorted(name for name, what in told if isinstance(what, Ended)) == sorted(cell.name for cell in cells)
+    assert all(name[0:3] != "k=4" and name != "k=8,seed=0" for name, _ in events[:first] if name.endswith("seed=0"))
+    assert sorted(name for name, event in events if isinstance(event, Ended)) == sorted(cell.name for cell in cells)
 
 
 @pytest.mark.usefixtures("actor")
 def test_a_failing_study_is_told_and_the_others_go_on(tmp_path: Path):
     cells = sweep(grid={"curation.k": [3, 5, 7, 2]}, seeds=1).cells()
     ends: dict[str, Ended] = {}
-    failed = run(tmp_path, cells, 1, 2, 1, lambda cell, what: ends.update({cell.name: what}))  # pyright: ignore
+    failed = run(tmp_path, cells, 1, 2, 1, lambda cell, event: ends.update({cell.name: event}))  # pyright: ignore
     assert failed == {
         "k=3,seed=0": "it can't be.", "k=5,seed=0": "its process was ended by SIGKILL", "k=7,seed=0": "odd",
     }  # fmt: skip
@@ -291,8 +291,8 @@ def test_studies_end_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         running.ProcessPool, "start", lambda pool, cell: started.append(start(pool, cell)) or started[-1]
     )
 
-    def interrupt(cell: Cell, what: Step | Ended) -> None:
-        if what == Step(1, "curating", 0.0):
+    def interrupt(cell: Cell, event: Step | Ended) -> None:
+        if event == Step(1, "curating", 0.0):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -309,7 +309,7 @@ def test_what_is_done_does_not_run_again_and_what_is_begun_pretrains_no_more(tmp
             study.store.publish(Generation(t, t - 1 if t else None, f"{t}.safetensors", "ab" * 32, 10, 0, ""))
         study.store.close()
     assert [standing(tmp_path, cell).t for cell in cells] == [1, 0, None]
-    assert run(tmp_path, cells, 1, 1, 1, lambda cell, what: None) == {}
+    assert run(tmp_path, cells, 1, 1, 1, lambda cell, event: None) == {}
     assert [(name, bool(donor)) for name, donor, _ in log_of(tmp_path)] == [("k=4,seed=0", False), ("k=8,seed=0", True)]
 
 
@@ -378,19 +378,19 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_studies(
     cells = tiny(tiny_moons).cells()
     with only_worker_soon(tmp_path / "sweep" / cells[0].name):  # its process ended by itself
         assert standing(tmp_path / "sweep", cells[0]).t == 1
-    assert running.run(tmp_path / "sweep", cells, 2, 2, 1, lambda cell, what: None) == {}
+    assert running.run(tmp_path / "sweep", cells, 2, 2, 1, lambda cell, event: None) == {}
     for cell in cells:
         alone = run(make("moons", f"curation.k={cell.values['curation.k']}", "generations=2"), 2)
         assert fingerprint(Study.open(tmp_path / "sweep" / cell.name)) == fingerprint(alone)
-    found = responses(tmp_path / "sweep", cells, 2)
-    assert [one.values for one in found] == [{"curation.k": 2}]
-    for one, cell in zip(found, cells, strict=True):
+    swept = responses(tmp_path / "sweep", cells, 2)
+    assert [response.values for response in swept] == [{"curation.k": 2}]
+    for response, cell in zip(swept, cells, strict=True):
         generations = Study.open(tmp_path / "sweep" / cell.name).store.generations()
         first, last = generations[0].measurements, generations[2].measurements
         assert first.mean_w and last.mean_w and last.mean_reward
-        assert one.mean_reward.value == pytest.approx(last.mean_reward.value)
+        assert response.mean_reward.value == pytest.approx(last.mean_reward.value)
         gain = last.mean_w.value - first.mean_w.value
-        assert one.gain.value == pytest.approx(gain) and one.gain_predicted is not None
+        assert response.gain.value == pytest.approx(gain) and response.gain_predicted is not None
 
 
 def only_worker_soon(path: Path) -> FileLock:
@@ -401,8 +401,8 @@ def only_worker_soon(path: Path) -> FileLock:
 def die_in_the_second_turn(folder: Path, settings: tuple[str, ...]) -> None:
     """Runs a sweep, one study at a time, and SIGKILLs itself while the first one trains generation 2."""
 
-    def report(cell: Cell, what: Step | Ended) -> None:
-        if isinstance(what, Step) and (what.t, what.phase) == (2, "training"):
+    def report(cell: Cell, event: Step | Ended) -> None:
+        if isinstance(event, Step) and (event.t, event.phase) == (2, "training"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     run(folder, tiny(settings).cells(), 2, 1, 1, report)

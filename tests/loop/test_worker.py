@@ -121,7 +121,7 @@ def test_answers_that_pick_nothing_do_not_count(study: Study, people):
 def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, people, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(users, "PROXY_CHUNK", 20)  # three chunks
     study = work(make("digits", *POOL, "curation.extend=proxy"))
-    mine = people(study, 8)
+    ids = people(study, 8)
     assert latest_t(work(study)) == 1
     assert curated(study, 1) == {"asked": 60, "human": 8, "sim": 0, "proxy": 52}
     assert study.store.generations()[1].n_curated == 60
@@ -132,7 +132,7 @@ def test_a_fitted_user_picks_what_is_missing_and_is_told_apart(make: Make, peopl
     fit = study.store.generations()[1].measurements.proxy
     assert fit.sha256 and len(fit.sha256) == 64 and fit.picks == 8
     assert fit.log_likelihood is not None and fit.log_likelihood < 0
-    assert study.store.generations()[1].pick_cut == mine[-1]
+    assert study.store.generations()[1].pick_cut == ids[-1]
     assert picks_progress(study.store, study.config).done == 0  # the proxy's are no one's progress
     assert faults(study) == []
     assert study.store.value("SELECT count(*) - count(DISTINCT seed) FROM sample") == 0  # chunks share no draw
@@ -232,42 +232,42 @@ def test_training_holds_no_transaction_so_picks_come_in_meanwhile(study: Study, 
     late = study.store.lease("ann", ("curation",), 0, 600)
     assert late is not None
     report = Reporter.__call__
-    seen: list[str] = []
+    phases: list[str] = []
 
     def picking(self: Reporter, phase: str, done: int, total: int) -> None:
         report(self, phase, done, total)
         assert not study.store.db.conn.in_transaction
-        seen.append(phase)
+        phases.append(phase)
         if phase == "training":
             study.store.record_pick("ann", Pick(late.id, "pick", 1))
 
     monkeypatch.setattr(Reporter, "__call__", picking)
     work(study)
-    assert "training" in seen
+    assert "training" in phases
     assert curated(study, 1)["human"] == 8 and picks_progress(study.store, study.config).done == 1
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory, tiny_digits: tuple[str, ...], people) -> Iterator[Begun]:
     """A function: a study with the 8 picks of its first turn, by `curation.extend`; to be copied, not changed."""
-    made: dict[str, Study] = {}
+    studies: dict[str, Study] = {}
 
     def study_of(extend: str) -> Study:
-        if extend not in made:
+        if extend not in studies:
             settings = (*tiny_digits, *POOL, f"curation.extend={extend}", "train.finetune_steps=45")  # three reports
             path = tmp_path_factory.mktemp(extend) / "study"
-            made[extend] = work(Study.create(path, configure("digits", settings, seed=6)))
-            people(made[extend], 8)
-        return made[extend]
+            studies[extend] = work(Study.create(path, configure("digits", settings, seed=6)))
+            people(studies[extend], 8)
+        return studies[extend]
 
     yield study_of
-    for study in made.values():
+    for study in studies.values():
         study.store.close()
 
 
 @pytest.fixture(scope="module")
 def taken() -> dict[str, tuple[dict[str, int], object]]:
-    """What the first turn took, and the generations, of studies that nothing has disturbed."""
+    """Counts of the first turn's picks, and the generations, of studies that nothing has disturbed."""
     return {}
 
 
@@ -323,13 +323,13 @@ def test_a_kill_between_picks_and_their_request_doubles_nothing(study: Study, ru
 
 
 def work_until(path: Path, phase: str, nth: int) -> None:
-    seen, report = 0, Reporter.__call__
+    calls, report = 0, Reporter.__call__
 
     def counting(self: Reporter, now: str, done: int, total: int) -> None:
-        nonlocal seen
+        nonlocal calls
         report(self, now, done, total)
-        seen += now == phase
-        if now == phase and seen == nth:
+        calls += now == phase
+        if now == phase and calls == nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Reporter.__call__ = counting

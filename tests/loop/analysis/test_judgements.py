@@ -41,11 +41,11 @@ def test_best_and_worst_maximise_the_product_of_their_probabilities():
         p = rule.worst_probabilities(shown @ b, slates.picked)[np.arange(120), slates.worst]
         return -float((rule.log_probability(shown @ b, slates.picked) + np.log(p)).sum())
 
-    least, found = minimize(loss, np.zeros(2), tol=1e-10), fit(slates, x, NAMES)
-    assert found.coefficients == pytest.approx(least.x, abs=1e-4)
-    assert found.log_likelihood == pytest.approx(-least.fun)
-    assert found.chance == pytest.approx(-120 * np.log(4 * 3))
-    assert (found.n, found.worst) == (120, 120)
+    least, fitted = minimize(loss, np.zeros(2), tol=1e-10), fit(slates, x, NAMES)
+    assert fitted.coefficients == pytest.approx(least.x, abs=1e-4)
+    assert fitted.log_likelihood == pytest.approx(-least.fun)
+    assert fitted.chance == pytest.approx(-120 * np.log(4 * 3))
+    assert (fitted.n, fitted.worst) == (120, 120)
 
 
 def test_ties_maximise_rao_and_kuppers_likelihood():
@@ -56,19 +56,19 @@ def test_ties_maximise_rao_and_kuppers_likelihood():
         rule = RaoKupperRule(float(np.exp(abs(b[2]))))
         return -float(rule.log_probability(x.reshape(150, 2, 2) @ b[:2], answers).sum())
 
-    least, found = minimize(loss, np.array([0, 0, 0.5]), tol=1e-10), fit(slates, x, NAMES)
-    assert found.coefficients == pytest.approx(least.x[:2], abs=1e-4)
-    assert found.threshold.log_theta == pytest.approx(least.x[2], abs=1e-4)
-    assert found.log_likelihood == pytest.approx(-least.fun)
-    assert found.threshold.ties == slates.tied.sum()
+    least, fitted = minimize(loss, np.array([0, 0, 0.5]), tol=1e-10), fit(slates, x, NAMES)
+    assert fitted.coefficients == pytest.approx(least.x[:2], abs=1e-4)
+    assert fitted.threshold.log_theta == pytest.approx(least.x[2], abs=1e-4)
+    assert fitted.log_likelihood == pytest.approx(-least.fun)
+    assert fitted.threshold.ties == slates.tied.sum()
 
 
 def test_ties_of_equal_samples_have_a_closed_form():
     """Without utilities theta is (1 + s) / (1 - s), s the share of ties; and chance is that fit."""
     slates = Slates(np.full(40, 2), np.arange(40) % 2, np.arange(40), tied=np.arange(40) < 10)
-    found = fit(slates, np.zeros((80, 0)), ())
-    assert np.exp(found.threshold.log_theta) == pytest.approx(1.25 / 0.75)
-    assert found.log_likelihood == pytest.approx(found.chance)
+    fitted = fit(slates, np.zeros((80, 0)), ())
+    assert np.exp(fitted.threshold.log_theta) == pytest.approx(1.25 / 0.75)
+    assert fitted.log_likelihood == pytest.approx(fitted.chance)
 
 
 @pytest.mark.parametrize("draw", [best_worst, pairs])
@@ -76,11 +76,11 @@ def test_ties_of_equal_samples_have_a_closed_form():
 def test_intervals_hold_the_truth(draw, raters: int):
     studies, held, thetas = 150, np.zeros(2), []
     for seed in range(studies):
-        found = fit(*draw(150, 1000 + seed, raters=raters), NAMES)
-        low, high = found.intervals().T
+        fitted = fit(*draw(150, 1000 + seed, raters=raters), NAMES)
+        low, high = fitted.intervals().T
         held += (low <= TRUTH) & (high >= TRUTH)
-        if found.threshold:
-            thetas.append(found.threshold.low <= np.log(1.8) <= found.threshold.high)
+        if fitted.threshold:
+            thetas.append(fitted.threshold.low <= np.log(1.8) <= fitted.threshold.high)
     assert (held / studies > 0.89).all()
     assert not thetas or np.mean(thetas) > 0.89
     if not raters:  # the jackknife over few raters is on the safe side
@@ -135,13 +135,13 @@ def test_a_worst_pick_is_worth_nearly_another_pick():
 
 def test_both_clicks_of_a_slate_are_one_score():
     slates, x = best_worst(60, 4, raters=6)
-    found = fit(slates, x, NAMES)
-    parts = scores(slates, x, found)
+    fitted = fit(slates, x, NAMES)
+    parts = scores(slates, x, fitted)
     assert parts.shape == (60, 2)
     assert parts.sum(axis=0) == pytest.approx([0, 0], abs=1e-6)
     sums = np.array([parts[slates.raters == rater].sum(axis=0) for rater in range(6)])
-    sandwich = 6 / 5 * found.plain @ sums.T @ sums @ found.plain
-    assert found.clustered == pytest.approx(sandwich, rel=1e-6)
+    sandwich = 6 / 5 * fitted.plain @ sums.T @ sums @ fitted.plain
+    assert fitted.clustered == pytest.approx(sandwich, rel=1e-6)
 
 
 def test_slates_of_other_sizes_and_slates_without_a_worst_stand_beside():
@@ -152,8 +152,8 @@ def test_slates_of_other_sizes_and_slates_without_a_worst_stand_beside():
         np.arange(70),
         worst=np.append(slates.worst, [-1] * 20),
     )
-    found = fit(mixed, np.vstack([x, np.random.default_rng(0).normal(size=(40, 2))]), NAMES)
-    assert (found.n, found.worst) == (70, 50)
+    fitted = fit(mixed, np.vstack([x, np.random.default_rng(0).normal(size=(40, 2))]), NAMES)
+    assert (fitted.n, fitted.worst) == (70, 50)
 
 
 def test_ties_alone_say_nothing_of_utilities():

@@ -52,11 +52,11 @@ def test_the_control_goes_where_theory_says(make: Make, run: Callable[..., Study
     study = run(make("moons", *CONTROL, *settings), 2)
     evidence = build(study)
     for generation in evidence.generations[1:]:
-        said, found = generation.predicted, generation.measured
-        assert said and generation.transmission and abs(generation.transmission.z) < 4
-        assert found.mean_reward.value == pytest.approx(said.mean_reward.value, abs=0.1)
-        for share, predicted in zip(found.class_shares, said.class_shares, strict=True):
-            assert share.value == pytest.approx(predicted.value, abs=0.04)
+        predicted, measured = generation.predicted, generation.measured
+        assert predicted and generation.transmission and abs(generation.transmission.z) < 4
+        assert measured.mean_reward.value == pytest.approx(predicted.mean_reward.value, abs=0.1)
+        for share, expected in zip(measured.class_shares, predicted.class_shares, strict=True):
+            assert share.value == pytest.approx(expected.value, abs=0.04)
         assert generation.shares_achieved == pytest.approx(generation.shares_asked, abs=0.01)
     assert evidence.distribution and len(evidence.distribution.laws) == 2
     assert all(test.p and test.p > 0.005 for test in evidence.distribution.laws)
@@ -154,8 +154,9 @@ def test_each_type_of_users_has_its_own_gain_and_a_minority_may_lose(make: Make,
         assert parts == pytest.approx(row.predicted_gain_w.value)
     assert many.generations[1].gain_w and many.generations[1].gain_w.low > 0
     assert few.generations[1].gain_w and few.generations[1].gain_w.high < 0
-    said = type_sentences([many, few])
-    assert "fall at no generation" in said[0] and "fall at generation 1" in said[1] and "the others'" in said[1]
+    sentences = type_sentences([many, few])
+    assert "fall at no generation" in sentences[0]
+    assert "fall at generation 1" in sentences[1] and "the others'" in sentences[1]
 
 
 def test_users_who_are_alike_are_no_types(simulated_moons: Study):
