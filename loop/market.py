@@ -20,6 +20,7 @@ from loop.evaluation import Evaluator
 from loop.generators import load_generator
 from loop.round import latest_t, next_generation
 from loop.setup import prepare_evaluator, prepare_first_generation
+from loop.simulate import shown_on_pages
 from loop.study import MARKET, Study, only_worker
 from loop.theory.toy_loops import GaussianSide, MarketDraws, backfire, market, market_of_picks, tail
 from loop.training_data import CuratedSet, curated_count, read_curated
@@ -167,7 +168,11 @@ def run(first: Study, second: Study, exchange: float, generations: int, report: 
         WorkerRunningError: another process works on one of them.
     """
     check_pair(first, second, exchange)
-    with both_workers(first, second):
+    with (
+        both_workers(first, second),
+        shown_on_pages(first, report, "market") as shown,
+        shown_on_pages(second, shown, "market") as report,
+    ):
         for study, other in ((first, second), (second, first)):
             if not study.store.status(MARKET):
                 partner = os.path.relpath(other.path.resolve(), study.path.resolve())  # both may be moved together

@@ -18,12 +18,18 @@ TURN_PHASES = ("curating", "training", "publishing")
 
 
 @contextmanager
-def shown_on_pages(study: Study, report: Report, planned: Plan | None = None) -> Iterator[Report]:
+def shown_on_pages(study: Study, report: Report, command: str, planned: Plan | None = None) -> Iterator[Report]:
     """Also tells `curate status` and the researcher's page how far it is, as a worker does; yields what to call.
 
     Nothing is written before there is progress: a study that turns out to be damaged is left as it is.
+
+    Args:
+        study: that is worked on.
+        report: called as well.
+        command: of `curate`, by which the pages name what works.
+        planned: the preparation's plan.
     """
-    heartbeat = Reporter(study)
+    heartbeat = Reporter(study, command)
     preparing = planned.overall(heartbeat) if planned else lambda _, done, total: heartbeat("preparing", done, total)
 
     def both(phase: str, done: int, total: int) -> None:
@@ -41,7 +47,12 @@ def shown_on_pages(study: Study, report: Report, planned: Plan | None = None) ->
 
 
 def simulate(
-    study: Study, generations: int, report: Report, donor: Study | None = None, planned: Plan | None = None
+    study: Study,
+    generations: int,
+    report: Report,
+    donor: Study | None = None,
+    planned: Plan | None = None,
+    command: str = "simulate",
 ) -> None:
     """Runs the study up to a number of generations after the pretrained one; it goes on where it was.
 
@@ -54,6 +65,7 @@ def simulate(
         report: called with the phase and how far it is.
         donor: a study to copy generation 0 and the classifier from, if they are still to be made.
         planned: the preparation's plan, by which the pages say how far it is.
+        command: of `curate`, by which the pages name what works.
 
     Raises:
         WorkerRunningError: another process works on this study.
@@ -68,7 +80,8 @@ def simulate(
         study.check_alone()
 
     from_main(check)
-    with only_worker(study.path) if is_main() else nullcontext(), shown_on_pages(study, report, planned) as report:
+    shown = shown_on_pages(study, report, command, planned)
+    with only_worker(study.path) if is_main() else nullcontext(), shown as report:
         report("preparing", 0, 1)
         evaluator = prepare_evaluator(study, report, donor)
         prepare_first_generation(study, evaluator, report, donor)

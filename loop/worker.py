@@ -17,7 +17,7 @@ from data.records import Generation
 from data.store import queries
 from data.store.connection import LockWait, steady_now
 from loop.generators import load_generator
-from loop.raters.journey import control_state
+from loop.raters.journey import WORKER, control_state
 from loop.raters.quality import refresh
 from loop.round import latest_t, next_generation, open_requests, stored_turn
 from loop.setup import Plan, plan, prepare_evaluator, prepare_first_generation
@@ -41,11 +41,13 @@ class Reporter:
 
     Attributes:
         study: whose status table is written.
+        command: that works on the study: the worker, or another that does the worker's part, such as `simulate`.
         tend: called with every heartbeat of a long phase.
         say: called with the phase and the share done at every heartbeat of a phase whose share is known.
     """
 
     study: Study
+    command: str = WORKER
     tend: Callable[[], object] | None = None
     say: Callable[[str, float], object] | None = None
     phase: str = ""
@@ -65,7 +67,7 @@ class Reporter:
         self._beat = now
         gained = (share or 0.0) - self._first  # of a training that goes on, only what is new tells the pace
         left = round((now - self._since) * (1 - share) / gained, 1) if share and gained > 0 else None
-        self._latest = {"phase": phase, "done": share, "left_s": left}
+        self._latest = {"phase": phase, "done": share, "left_s": left, "command": self.command}
         self.study.store.set_status("worker", **self._latest, steady=steady_now())
         if self.say and share is not None:
             self.say(phase, share)

@@ -26,7 +26,7 @@ from data.choice_log.export import csv_pages
 from data.secret_file import kept_secret
 from data.store import queries
 from loop.raters import journey
-from loop.raters.journey import picks_progress, worker_status
+from loop.raters.journey import WORKER, picks_progress, worker_status
 from loop.study import Study
 
 EVERY_S = 2.0
@@ -86,7 +86,7 @@ class Buttons:
                 self.set_quota = self.button(SAY["quota_set"], **off)
             with gr.Row(elem_classes="pair", visible=False) as self.users_row:
                 self.users = self.number(200, SAY["users"], "users")
-                self.simulate = self.button(SAY["simulate"].format(n=200), **off)
+                self.simulate = self.button(SAY["simulate"][1].format(n=200), **off)
             exports = render("admin_exports.html", text=SAY, closed=closed)
             gr.HTML(exports, elem_id="part-exports", apply_default_css=False)
         self.ask_finish, _, self.finish_yes, finish_no = self.question("finish", SAY["finish_ask"])
@@ -137,8 +137,9 @@ class Buttons:
         ).then(None, js=focus.format("#ask-simulate"))
         for row, no in (*self.refusals, (self.ask_finish, self.finish_yes), (self.ask_simulate, self.simulate_yes)):
             no.click(hidden, None, row, **PLAIN).then(None, js=focus.format("#part-actions"))
-        label = SAY["simulate"].replace("{n}", "${n ?? 0}")
-        self.users.change(None, self.users, self.simulate, js=f"(n) => `{label}`", **PLAIN)
+        single, many = SAY["simulate"]
+        label = f"(n) => n === 1 ? `{single}` : `{many.replace('{n}', '${n ?? 0}')}`"
+        self.users.change(None, self.users, self.simulate, js=label, **PLAIN)
         pressed = [
             self.pause.click(requests.pause_or_resume, self.pause, answer, **PLAIN),
             self.retrain.click(requests.retrain, None, answer, **PLAIN),
@@ -171,12 +172,14 @@ class Requests:
         """Lets so many people finish."""
         if not is_whole(n, 0, journey.MOST):
             return self.refusal("quota_range", most=f"{journey.MOST:,}")
-        sentence = SAY["quota_said"].format(n=f"{int(n):,}") if n else SAY["quota_none"]
+        sentence = SAY["quota_said"].format(raters=count_of(int(n), "rater")) if n else SAY["quota_none"]
         return self.do(lambda: journey.set_quota(self.study.store, int(n)), sentence)
 
     def retrain(self) -> str:
         """Asks the worker for a new generation, unless one is in training or there is no pick to train on."""
         try:
+            if self.study.sources:
+                return self.refusal("retrain_audit")
             progress = picks_progress(self.study.store, self.study.config)
             if worker_status(self.study.store)["phase"] in TRAINING:
                 return self.refusal("retrain_busy", t=progress.t + 1)
@@ -193,7 +196,8 @@ class Requests:
         if refusal:
             return gr.update(visible=False), "", refusal
         assert isinstance(n, int | float)
-        question = render("admin_confirm.html", question=SAY["simulate_ask"].format(n=f"{int(n):,}"))
+        sentence = SAY["simulate_ask"].format(users=count_of(int(n), "simulated user"))
+        question = render("admin_confirm.html", question=sentence)
         return gr.update(visible=True), question, ""
 
     def simulate(self, n: object) -> str:
@@ -202,7 +206,8 @@ class Requests:
         if refusal:
             return refusal
         assert isinstance(n, int | float)
-        return self.ask_worker(SAY["simulate_said"].format(n=f"{int(n):,}"), "simulate_requested", n=int(n))
+        sentence = SAY["simulate_said"].format(users=count_of(int(n), "simulated user"))
+        return self.ask_worker(sentence, "simulate_requested", n=int(n))
 
     def why_not_simulate(self, n: object) -> str:
         """Why simulated users may not pick, as HTML; empty where they may."""
@@ -218,7 +223,10 @@ class Requests:
     def ask_worker(self, sentence: str, kind: str, **detail: Any) -> str:
         """Logs a request that a running worker answers."""
         try:
-            if worker_status(self.study.store)["phase"] == "absent":
+            worker = worker_status(self.study.store)
+            if worker["command"] != WORKER:
+                return self.refusal("command_runs", command=worker["command"])
+            if worker["phase"] == "absent":
                 return self.refusal("worker_gone", path=self.study.path)
         except sqlite3.Error as error:
             return self.refusal("store_failed", error=error)
@@ -296,7 +304,7 @@ class Refresh:
             "quota": {"interactive": True},
             "retrain": {"interactive": now.trains and not now.worker_absent},
             "simulate": {"interactive": not now.worker_absent},
-            "users_row": {"visible": not now.people_picked},
+            "users_row": {"visible": now.simulates},
         }
 
 

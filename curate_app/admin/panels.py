@@ -33,7 +33,7 @@ from loop.config import FLAGS, StudyConfig
 from loop.evidence.people import ranking
 from loop.evidence.schema import Estimate, Evidence, VerdictWord, WinRate
 from loop.evidence.verdicts import audit_sentences
-from loop.raters.journey import Controls, control_state, picks_progress, worker_status
+from loop.raters.journey import WORKER, Controls, control_state, picks_progress, places, worker_status
 from loop.registration import standing_words
 from loop.study import SAMPLES, Study
 
@@ -43,6 +43,10 @@ ACTORS = ("curate", "worker", "researcher", "quality", "server")  # all others a
 TRAINING = ("curating", "training", "publishing")
 MOVED = 0.01  # of the samples: a share that changed by less has not moved
 COPYING = 0.5  # a nearest-neighbour ratio under this smells of copying
+COUNTED = {
+    "turn_started": {"picks": "new pick"}, "imported": {"answers": "answer"}, "replayed": {"generations": "generation"},
+    "simulate_requested": {"n": "simulated user"}, "invited": {"n": "one-time link"},
+}  # fmt: skip  # in the details of events, by kind
 SHARES = ("rate", "before", "accuracy")  # in the details of events
 PACE_WIDTH, PACE_HEIGHT = 360.0, 56.0
 SAY = TEXT["admin"]
@@ -62,7 +66,7 @@ class Panels:
     controls: Controls
     worker_absent: bool
     trains: bool
-    people_picked: bool
+    simulates: bool
 
 
 def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -> Panels:
@@ -79,8 +83,9 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         alarmed = store.status("flags").get("alarmed", [])
     sources = [source.words for source in study.sources]
     audits = bool(sources)
+    complete = is_complete(study.config, counts, progress, controls, audits)
     remarks = [("alarm", sentence) for sentence in alarms(store, alarmed, audits)]
-    if worker["phase"] == "absent" and not only_simulated(counts):
+    if worker["phase"] == "absent" and not complete and not only_simulated(counts):
         remarks.append(("reason", SAY["worker_gone"].format(path=study.path)))
     if controls.stopped:
         remarks.append(("reason", SAY["note_finished" if controls.finished else "note_paused"]))
@@ -91,7 +96,7 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
         current = evidence.model_copy(update={"win_rates": counts.rates})
         summary = pretty(" ".join(audit_sentences(current, undecided=False) if audits else findings(current)))
     return Panels(
-        head=head_panel(study, generations, worker, counts, progress, controls, alarmed, sources),
+        head=head_panel(study, generations, worker, counts, progress, controls, alarmed, sources, complete),
         notes=notes_panel(remarks),
         crowd=crowd_panel(study.config, counts, alarmed, audits),
         curves=render(
@@ -99,15 +104,16 @@ def panels(study: Study, crowd: CrowdCounts, evidence: Evidence | None = None) -
             text=SAY,
             charts=[] if audits else charts(generations, real, evidence, counts.rates),
             summary=summary,
+            audits=audits,
             until=len(evidence.generations) - 1 if evidence else 0,
         ),
         timeline=audit_table(sources, counts.rates) if audits else timeline(generations, counts.rates),
         sheets=sheets(generations, samples, sources),
         events=render("admin_events.html", text=SAY, events=shown_events(events)),
         controls=controls,
-        worker_absent=worker["phase"] == "absent",
+        worker_absent=worker["phase"] == "absent" or worker["command"] != WORKER,
         trains=not audits and worker["phase"] not in TRAINING,
-        people_picked=counts.people.picked > 0,
+        simulates=not audits and not counts.people.picked,
     )
 
 
@@ -120,11 +126,13 @@ def head_panel(
     controls: Controls,
     alarmed: Sequence[str] = (),
     sources: Sequence[str] = (),
+    complete: bool = False,
 ) -> str:
     """The study's name, what the worker does, and what matters first: do picks come in, is anyone stuck, what follows?
 
     A pick is an answer that names a sample, to a slate that isn't practice; all other answers are counted beside. Of an
-    audit of several studies (`sources`) what follows is which of them is preferred.
+    audit of several studies (`sources`) what follows is which of them is preferred. Of a study that is complete nothing
+    is said of a worker that doesn't run.
     """
     served = (SAY["number_generation"], generations[-1].t if generations else "–", "")
     numbers = [
@@ -146,7 +154,13 @@ def head_panel(
         if counts.answers["human", outcome]
     ]
     done, left_s, phase = worker["done"], worker["left_s"], worker["phase"]
-    phase_words = SAY["phases"][phase].format(next=progress.t + 1) if phase in SAY["phases"] else phase
+    words = SAY["phases_audit" if sources and phase in SAY["phases_audit"] else "phases"]
+    words = words[phase].format(next=progress.t + 1) if phase in words else phase
+    doing = SAY["worker" if worker["command"] == WORKER else "command"].format(phase=words, command=worker["command"])
+    over = complete and phase == "absent"
+    lack = ""
+    if phase == "absent" and not complete and not only_simulated(counts):
+        lack = SAY["stuck_worker_audit" if sources else "stuck_worker"]
     return render(
         "admin_head.html",
         text=SAY,
@@ -155,15 +169,15 @@ def head_panel(
             audit_going(study.config, counts, controls)
             if sources
             else going(study, worker, counts, progress, controls),
-            stuck(worker, counts, alarmed, controls, bool(sources)),
+            stuck(counts, alarmed, controls, lack),
             best(sources, counts) if sources else follows(generations, counts),
         ],
         numbers=numbers,
         other=SAY["other"].format(answers=", ".join(other)) if other else "",
         registered=standing_words(study),
-        state=SAY["state_finished"] if controls.finished else SAY["state_paused"] if controls.paused else "",
-        phase=phase,
-        phase_words=phase_words,
+        state=SAY["state_finished"] if complete else SAY["state_paused"] if controls.paused else "",
+        phase="" if over else phase,
+        doing="" if over else doing,
         done=None if done is None else round(100 * min(1.0, max(0.0, done))),
         left="" if left_s is None else SAY["left"].format(time=span(left_s)),
     )
@@ -189,13 +203,17 @@ class Tile:
 def going(study: Study, worker: dict[str, Any], counts: Counts, progress: Progress, controls: Controls) -> Tile:
     """Is it going well? Picks for the next generation, and when they will be in at the pace of the last ten minutes."""
     enough, last = progress.done >= progress.total, study.config.stop.generations
-    over = 0 < last <= progress.t
+    over, wanted = 0 < last <= progress.t, places(study.config, controls)
     recent, hour = sum(counts.minutes[-RECENT_MIN:]), sum(counts.minutes)
-    words = {"n": f"{hour:,}", "picks": f"{hour:,} pick{'s' * (hour != 1)}", "t": progress.t, "next": progress.t + 1}
+    words = {"n": f"{hour:,}", "picks": count_of(hour, "pick"), "t": progress.t, "next": progress.t + 1}
     if controls.stopped:
-        tone, sentence = "", SAY["going_stopped"]
+        tone, sentence = "", SAY["going_finished" if controls.finished else "going_stopped"]
+    elif worker["command"] != WORKER:
+        tone, sentence = "good", SAY["going_command"].format(command=worker["command"])
     elif over:
         tone, sentence = "good", SAY["going_over"]
+    elif worker["phase"] == "absent" and is_complete(study.config, counts, progress, controls):
+        tone, sentence = "good", SAY["going_done"][wanted > 1].format(n=f"{wanted:,}")
     elif worker["phase"] == "absent" and only_simulated(counts):
         tone, sentence = "", SAY["going_simulated"].format(path=study.path)
     elif worker["phase"] == "absent":
@@ -219,14 +237,10 @@ def going(study: Study, worker: dict[str, Any], counts: Counts, progress: Progre
     )
 
 
-def stuck(
-    worker: dict[str, Any], counts: Counts, alarmed: Sequence[str], controls: Controls, audits: bool = False
-) -> Tile:
-    """Is anyone stuck? The raters at work, and whatever keeps them or the worker from going on."""
+def stuck(counts: Counts, alarmed: Sequence[str], controls: Controls, lack: str) -> Tile:
+    """Is anyone stuck? The raters at work, and whatever keeps them from going on, such as the `lack` of a worker."""
     here, recent = counts.people.at_work, sum(counts.minutes[-RECENT_MIN:])
-    troubles = []
-    if worker["phase"] == "absent" and not only_simulated(counts):
-        troubles.append(SAY["stuck_worker_audit" if audits else "stuck_worker"])
+    troubles = [lack] if lack else []
     if alarmed:
         troubles.append(SAY["stuck_flags"].format(flags=SAY["and"].join(SAY["flags"][flag] for flag in alarmed)))
     if counts.people.settled and not recent and not controls.stopped:
@@ -234,6 +248,20 @@ def stuck(
     fine = "stuck_nobody" if not here else "stuck_no" if recent else "stuck_new"
     sentence = " ".join(troubles) or SAY[fine]
     return Tile(SAY["stuck"], "bad" if troubles else "good" * bool(here), SAY["number_now"], f"{here:,}", sentence)
+
+
+def is_complete(
+    config: StudyConfig, counts: Counts, progress: Progress, controls: Controls, audits: bool = False
+) -> bool:
+    """True if nobody waits for a worker any more.
+
+    The researcher has finished the study, or all the people that it is for have, and no generation is due after them.
+    """
+    if controls.finished:
+        return True
+    full = 0 < places(config, controls) <= counts.people.funnel["finished"]
+    due = progress.done >= progress.total or (progress.done and config.schedule.interval_s)
+    return full and (audits or 0 < config.stop.generations <= progress.t or not due)
 
 
 def only_simulated(counts: Counts) -> bool:
@@ -265,17 +293,17 @@ def follows(generations: Sequence[Generation], counts: Counts) -> Tile:
 
 def audit_going(config: StudyConfig, counts: Counts, controls: Controls) -> Tile:
     """Is an audit going well? Raters who finished, where their number was set, or else comparisons."""
-    wanted, finished = controls.quota or config.stop.raters, counts.people.funnel["finished"]
+    wanted, finished = places(config, controls), counts.people.funnel["finished"]
     recent, hour = sum(counts.minutes[-RECENT_MIN:]), sum(counts.minutes)
     done = counts.answers["human", "pick"]
     label, value = ("number_finished", finished) if wanted else ("number_comparisons", done)
     more = SAY["of"].format(n=f"{wanted:,}") if wanted else ""
     if 0 < wanted <= finished:
-        tone, sentence = "good", SAY["going_done"].format(n=f"{wanted:,}")
+        tone, sentence = "good", SAY["going_done"][wanted > 1].format(n=f"{wanted:,}")
     elif controls.stopped:
-        tone, sentence = "", SAY["going_stopped"]
+        tone, sentence = "", SAY["going_finished" if controls.finished else "going_stopped"]
     elif recent:
-        tone, sentence = "good", SAY["going_audit"].format(n=f"{hour:,}")
+        tone, sentence = "good", SAY["going_audit"].format(picks=count_of(hour, "pick"))
     else:
         tone, sentence = "", SAY["going_quiet" if done else "going_unused"].format(n=f"{hour:,}")
     return Tile(SAY["going"], tone, SAY[label], f"{value:,}", sentence, more)
@@ -304,7 +332,7 @@ def audit_table(sources: Sequence[str], rates: Sequence[WinRate]) -> str:
         for row in ranking(rates, len(sources))
     ]
     pairs = len(sources) * (len(sources) - 1) // 2
-    return render("admin_audit.html", text=SAY, names=sources, rows=rows, pairs=pairs)
+    return render("admin_audit.html", text=SAY, names=sources, rows=rows, pairs=count_of(pairs, "pair"))
 
 
 def turned(rate: WinRate) -> WinRate:
@@ -539,12 +567,12 @@ def timeline(generations: Sequence[Generation], rates: Sequence[WinRate]) -> str
 
 def win_rate_cell(rate: WinRate) -> dict[str, Any]:
     """A win rate as the table of generations shows it."""
-    percent = "{:.0%} to {:.0%}".format
-    counts = {"n": f"{rate.n:,}", "raters": count_of(rate.raters, "rater"), "under_way": f"{rate.under_way:,}"}
+    percent, words = "{:.0%} to {:.0%}".format, SAY["compared_under_way" if rate.under_way else "compared"]
+    counts = {"comparisons": count_of(rate.n, "comparison"), "raters": count_of(rate.raters, "rater")}
     return {
         "value": f"{rate.rate.value:.0%}",
         "interval": percent(rate.rate.low, rate.rate.high),
-        "from": SAY["compared_under_way" if rate.under_way else "compared"].format(**counts),
+        "from": words.format(**counts, under_way=f"{rate.under_way:,}"),
         "other": rate.other and SAY["fixed_interval"].format(interval=percent(rate.other.low, rate.other.high)),
         "side": {"holds": "wins", "fails": "loses"}.get(rate.verdict, ""),
     }
@@ -642,8 +670,9 @@ def event_words(kind: str, detail: Mapping[str, Any]) -> tuple[str, str]:
         for key, value in detail.items()
         if value not in (None, "", [], {})
     }
-    if kind == "turn_started" and isinstance(detail.get("picks"), int):
-        values["picks"] = count_of(detail["picks"], "new pick")
+    for key, noun in COUNTED.get(kind, {}).items():
+        if isinstance(detail.get(key), int):
+            values[key] = count_of(detail[key], noun)
     try:
         words = SAY["events"][kind].format_map(values)
     except KeyError:

@@ -76,10 +76,10 @@ def print_status(study: Study, *, as_json: bool) -> None:
     picks = ", ".join(f"{n:,} {KINDS[kind]}" for kind, n in state["picks"].items()) or "none"
     other = ", ".join(f"{n:,} {OTHER_ANSWERS[outcome]}" for outcome, n in state["other_answers"].items())
     done, left_s = state["worker"]["done"], state["worker"]["left_s"]
-    worker = state["worker"]["phase"]
+    worker, command = state["worker"]["phase"], state["worker"]["command"].capitalize()
     if done is not None:
         worker += f" ({done:.0%}{'' if left_s is None else f', about {duration(left_s)} left'})"
-    out.print(f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}Worker: {worker}.")
+    out.print(f"Picks: {picks}.  {f'Not counted as picks: {other}.  ' if other else ''}{command}: {worker}.")
     if state["registration"]:
         out.print(state["registration"], markup=False, highlight=False)
 

@@ -146,7 +146,7 @@ def counted_words(store: Store, t: int, say: Mapping[str, str]) -> list[str]:
     if picks["human"]:
         words.append(say["way_picks_1" if picks["human"] == 1 else "way_picks_n"].format(n=f"{picks['human']:,}"))
     elif picks["sim"]:
-        words.append(say["way_sim"].format(n=f"{picks['sim']:,}"))
+        words.append(say["way_sim_1" if picks["sim"] == 1 else "way_sim_n"].format(n=f"{picks['sim']:,}"))
     return words
 
 

@@ -138,6 +138,7 @@ def build_rater_page(study: Study) -> gr.Blocks:
         worst=study.config.slates.kind == "best_worst",
         ties=study.config.slates.ties,
         undo=study.config.slates.undo_s > 0,
+        learns=not study.sources,
         k=study.config.curation.k,
         languages=json.dumps(languages()),
     )

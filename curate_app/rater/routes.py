@@ -153,7 +153,8 @@ def common_fields(service: Service, state: str, at: Place | None = None) -> dict
     counts: dict[str, Any] = {"done": progress.done, "total": progress.total, "t": progress.t, "yours": progress.yours}
     if at and (picks := service.config.journey.picks):
         counts["mine"] = {"done": at.journey.answered, "total": picks}
-    return {"state": state, "worker": worker_status(service.store), "progress": counts}
+    worker = worker_status(service.store)
+    return {"state": state, "worker": {key: worker[key] for key in ("phase", "done", "left_s")}, "progress": counts}
 
 
 def slate_fields(slate: Slate) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def preference_sentences(evidence: Evidence) -> list[str]:
             low=f"{last.rate.low:.0%}",
             high=f"{last.rate.high:.0%}",
             n=f"{last.n:,}",
+            comparisons=count_of(last.n, "comparison"),
             raters=count_of(last.raters, "rater"),
             kind=last.interval_kind,
             line=SAY["no_line"].format(sizes=sizes) if last.indifference is None else SAY["indifferent"],
@@ -129,9 +130,9 @@ def counted(evidence: Evidence) -> list[str]:
     counts.pop("not applicable", None)
     if not counts:
         return [SAY["no_verdicts"]] if len(evidence.generations) > 1 else []
-    parts = [SAY["counted"][word].format(n=n) for word, n in counts.items()]
+    parts = [SAY["counted"][word][n > 1].format(n=n) for word, n in counts.items()]
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return [SAY["verdicts"].format(total=sum(counts.values()), counted=listed)]
+    return [SAY["verdicts"].format(total=count_of(sum(counts.values()), "verdict"), counted=listed)]
 
 
 def glossary(evidence: Evidence) -> list[dict[str, str]]:
@@ -167,7 +168,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         odd_shown=tables.ODD_SHOWN,
         registered=registered_sentence(evidence),
         checks=tables.check_rows(evidence.checks),
-        checks_sentence=SAY["checks_pass"].format(n=passed) if passed else SAY["checks_none"],
+        checks_sentence=SAY["checks_pass"][passed > 1].format(n=passed) if passed else SAY["checks_none"],
         blocks=tables.verdict_blocks(evidence) if judged else [],
         idle=tables.idle_claims(evidence),
         failures=tables.failures(evidence),
@@ -176,6 +177,7 @@ def page(evidence: Evidence, gallery: Gallery, way: bytes | None = None) -> str:
         charts=[] if evidence.sources else drawn(study_charts(evidence)),
         ranks=tables.ranks(evidence),
         pairs=tables.audit_pairs(evidence),
+        shared=count_of(evidence.comparisons, "pair"),
         gallery=gallery,
         way=data_address(way) if way and judged else "",
         tastes=[tables.taste_view(some) for some in evidence.tastes if some.leanings or not some.by_rater],
@@ -228,7 +230,7 @@ def comparison_page(
     return render(
         "report_compare.html",
         **frame(title),
-        lede=SAY["comparison"].format(n=len(evidences)),
+        lede=SAY["comparison"][len(evidences) > 1].format(n=len(evidences)),
         names=names,
         hues=[index % HUES for index in range(len(names))],
         summaries=[

@@ -107,6 +107,8 @@ def taste_view(taste: TasteEvidence) -> dict[str, Any]:
     unit = say["unit_classes" if taste.of_classes else "unit"]
     counts = {"hits": f"{taste.hits:,}", "predicted": f"{taste.predicted:,}", "chance": f"{taste.chance:,.1f}"}
     guesses = say["guesses_many" if taste.by_rater else "guesses"].format(**counts)
+    if taste.predicted == 1 and not taste.by_rater:
+        guesses = say["guesses_last"][taste.hits]
     return {
         "title": title,
         "words": words,

@@ -29,9 +29,13 @@ export function listen(root, { press, choose, submit }) {
   });
 
   document.addEventListener("keydown", (event) => {
-    const other = event.ctrlKey || event.metaKey || event.altKey || event.repeat;
-    if (other || root.dataset.view === "step" || root.querySelector("dialog[open]")) return;
-    const named = { u: "undo", z: "zoom" }[event.key.toLowerCase()];
+    if (event.repeat || event.altKey || root.dataset.view === "step" || root.querySelector("dialog[open]")) return;
+    const name = event.key.toLowerCase();
+    if (event.ctrlKey || event.metaKey) {
+      if (name === "z" && !event.shiftKey) press.undo(); // as everywhere else
+      return;
+    }
+    const named = { u: "undo", z: "zoom" }[name];
     const inView = root.dataset.view === "slate";
     if (named && (inView || named === "undo") && root.querySelectorAll(".choice").length <= FREE) press[named]();
     if (!inView) return;
@@ -45,7 +49,7 @@ export function listen(root, { press, choose, submit }) {
       choose("pick", Number(event.target.dataset.position), "key");
     } else {
       const choices = [...root.querySelectorAll(".choice")];
-      const index = choices.findIndex((_, place) => keyOf(place) === event.key.toLowerCase());
+      const index = choices.findIndex((_, place) => keyOf(place) === name);
       if (index >= 0) choose("pick", Number(choices[index].dataset.position), "key");
     }
   });

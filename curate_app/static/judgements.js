@@ -52,7 +52,9 @@ export class BestThenWorst {
       if (this.best === null) choice.removeAttribute("aria-pressed");
       else choice.setAttribute("aria-pressed", isBest);
     }
+    const held = document.activeElement === this.none;
     this.none.disabled = this.best !== null; // something was liked
+    if (held && this.none.disabled) this.group.focus({ preventScroll: true }); // a disabled button would lose the focus
     const n = 1 + choices.findIndex((choice) => choice.matches(".best"));
     this.spoken.textContent = this.say(n ? "best_picked" : "best_back", { n });
     this.ask();

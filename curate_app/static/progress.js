@@ -16,8 +16,8 @@ export function progressLine(say, { progress, worker, state }) {
   if (worker.phase === "preparing") return { text: say("preparing", { left }), share: worker.done, busy: true };
   if (worker.phase === "starting") return { text: say("starting"), share: Math.min(1, done / total), busy: true };
   if (worker.phase === "absent") return { text: say("absent"), share: Math.min(1, done / total), busy: false };
-  if (done >= total) return { text: compared(say("soon", { total, t: t + 1 })), share: 1, busy: true };
-  return { text: say("to_next", { done, total, t: t + 1 }), share: done / total, busy: false };
+  if (done >= total) return { text: compared(counted(say, "soon", total, { t: t + 1 })), share: 1, busy: true };
+  return { text: counted(say, "to_next", total, { done, t: t + 1 }), share: done / total, busy: false };
 }
 
 export function showProgress(root, say, turn) {

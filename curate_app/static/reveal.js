@@ -2,6 +2,7 @@
 // crossfade; a row for every generation; what moved most, in words; and the way so far as a picture to keep.
 import { getGenerations } from "./api.js";
 import { fit } from "./slate.js";
+import { counted } from "./strings.js";
 
 const LARGEST_REM = 32;
 const STEPS = 100; // of the slider, from one generation to the next
@@ -46,7 +47,7 @@ function movedWords({ way, name, words, before, after, digits }, say, language) 
 
 function sentence({ first, latest, moved, unchanged }, total, say, language) {
   const [from, to] = [first.t, latest.t];
-  if (from === to) return say("reveal_only", { total });
+  if (from === to) return counted(say, "reveal_only", total);
   if (!moved) return unchanged ? say("reveal_still", { first: from, latest: to }) : "";
   if (moved.way !== "share") return say("reveal_factor", { first: from, latest: to, moved: movedWords(moved, say, language) });
   const percent = new Intl.NumberFormat(language, { style: "percent" });

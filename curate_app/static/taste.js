@@ -43,6 +43,7 @@ export async function showTaste(section, say) {
   const words = leanings.length === 0 ? "taste_few" : clear.length ? "taste_likes" : "taste_unclear";
   section.querySelector(".likes").textContent = say(words, { likes: list.format(clear), picks });
   section.querySelector(".about").textContent = say(of_classes ? "taste_about_classes" : "taste_about");
-  const guessed = predicted ? say("taste_guesses", { hits, predicted, chance: tenths(language).format(chance) }) : "";
+  const guesses = `taste_guesses_${predicted > 1 ? "n" : hits}`; // of a single one there is no count, and no share by chance
+  const guessed = predicted ? say(guesses, { hits, predicted, chance: tenths(language).format(chance) }) : "";
   section.querySelector(".guesses").textContent = guessed;
 }

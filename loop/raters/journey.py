@@ -35,6 +35,7 @@ GRACE_S = 2.0  # for the way of an undo to the server, beyond `slates.undo_s`
 WORKER_SILENT_S = 15.0
 WORKER_STARTS_S = 60.0  # torch is imported, and the generator loaded, before its first report
 STALLED_S = 3.0
+WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,18 +239,21 @@ def picks_progress(store: Store, config: StudyConfig, yours: int = 0) -> Progres
 
 
 def worker_status(store: Store) -> dict[str, Any]:
-    """The worker's phase, and for long phases the share done (0..1) and the seconds left.
+    """The worker's phase, for long phases the share done (0..1) and the seconds left, and the command that works.
+
+    That is the worker itself, or another that does its part: `simulate`, `market`, or `sweep`.
 
     Phases: 'absent' (never started, or silent for 15 s), 'starting' (for a minute at most), 'preparing', 'idle',
     'curating', 'training', 'publishing'.
     """
     status = store.status("worker")
     if not status:
-        return {"phase": "absent", "done": None, "left_s": None}
+        return {"phase": "absent", "done": None, "left_s": None, "command": WORKER}
     phase = status.get("phase", "idle")
     if silent_s(status) > (WORKER_STARTS_S if phase == "starting" else WORKER_SILENT_S):
         phase = "absent"
-    return {"phase": phase, "done": status.get("done"), "left_s": status.get("left_s")}
+    command = WORKER if phase == "absent" else status.get("command", WORKER)
+    return {"phase": phase, "done": status.get("done"), "left_s": status.get("left_s"), "command": command}
 
 
 @contextmanager
@@ -448,8 +452,13 @@ def admits(store: Store, config: StudyConfig) -> bool:
     controls = control_state(store)
     if controls.finished:
         return False
-    places = min((n for n in (controls.quota, config.stop.raters) if n), default=0)
-    return not places or queries.count_places_taken(store, config.pool.lease_s) < places
+    most = places(config, controls)
+    return not most or queries.count_places_taken(store, config.pool.lease_s) < most
+
+
+def places(config: StudyConfig, controls: Controls) -> int:
+    """The number of people who may finish: the quota or `stop.raters`, whichever is smaller; 0 where neither is set."""
+    return min((n for n in (controls.quota, config.stop.raters) if n), default=0)
 
 
 def completion(config: StudyConfig, journey: Journey, state: str) -> dict[str, str] | None:

@@ -41,7 +41,7 @@ def main(path: Path, last: int, donor: Path | None, planned: bool) -> None:
     from loop.simulate import simulate
 
     report = progress_printer(study)
-    simulate(study, last, report, Study.open(donor) if donor else None)
+    simulate(study, last, report, Study.open(donor) if donor else None, command="sweep")
     report("judging", 0, 1)
     evidence_of(study)
     study.store.close()

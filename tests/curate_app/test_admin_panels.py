@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from curate_app.admin.counts import CrowdCounts
+from curate_app.admin.page import Requests
 from curate_app.admin.panels import SAY, alarms, crowd_panel, event_words, panels, shown_events, span, stages, timeline
 from data.measurements import CuratedCounts, Measurements, Seconds
 from data.records import Generation, Pick
 from loop.config import StudyConfig
 from loop.evidence.schema import Estimate, WinRate
-from loop.raters.journey import finish, pause, set_quota
+from loop.raters.journey import finish, pause, set_quota, worker_status
 from loop.simulate import simulate
 from loop.study import Study, configure
 
@@ -117,6 +118,68 @@ def test_nothing_is_promised_where_no_worker_runs(make_study, phase: str | None,
     assert sentence in head and (phase == "idle") == ("At this pace" in head)
 
 
+def words_of(study: Study, *parts: str) -> str:
+    """The text of some panels as it is read."""
+    html = " ".join(getattr(panels(study, CrowdCounts(study)), part) for part in parts)
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split()).replace("&#39;", "'")
+
+
+def test_another_command_than_the_worker_is_named(study: Study):
+    study.store.set_status("worker", phase="publishing", done=0.5, left_s=3, command="simulate")
+    text = words_of(study, "head", "notes")
+    assert "simulate is running: publishing generation 1, about 3 s left" in text and "worker" not in text
+    assert "Yes: curate simulate is running, and its simulated users pick." in text
+    assert panels(study, CrowdCounts(study)).worker_absent  # nobody answers a request
+    assert "Nothing was done. curate simulate is running" in re.sub(r"<[^>]+>", "", Requests(study).simulate(5))
+
+
+@pytest.mark.parametrize("audits", [False, True])
+@pytest.mark.parametrize("how", ["button", "quota"])
+def test_a_finished_study_lacks_no_worker(make_study, audits: bool, how: str):
+    study = make_study("journey.picks=8", phase=None, generations=2)
+    if audits:
+        make_audit(study)
+    study.store.admit("ann", None, user_agent="", consented=True)
+    study.store.reach("ann", "finished")
+    assert "worker not running" in words_of(study, "head") and "Start it with" in words_of(study, "notes")
+    if how == "button":
+        finish(study.store)
+    else:
+        set_quota(study.store, 1)
+    head = words_of(study, "head")
+    assert "finished" in head.partition("Is it going well?")[0] and "running" not in head + words_of(study, "notes")
+    assert ("The study is finished" if how == "button" else "Yes: the one rater has finished.") in head
+    assert 'class="bad"' not in panels(study, CrowdCounts(study)).head
+
+
+def test_picks_that_are_still_to_train_a_generation_keep_a_worker_wanted(make_study):
+    study = make_study("journey.picks=1", "schedule.picks=1", "stop.raters=1", phase=None)
+    study.store.admit("ann", None, user_agent="", consented=True)
+    slate = study.store.lease("ann", ("curation",), 0, 60)
+    assert slate
+    study.store.record_pick("ann", Pick(slate.id, "pick", 0, rt_ms=900))
+    study.store.reach("ann", "finished")
+    assert "worker not running" in words_of(study, "head") and "Start it with" in words_of(study, "notes")
+
+
+def make_audit(study: Study) -> None:
+    """Makes the study an audit of two others."""
+    source = {"t": 1, "config": study.config.model_dump(mode="json")}
+    study.store.set_status("audit", sources=[{"study": name, **source} for name in ("north", "south")])
+
+
+@pytest.mark.parametrize("phase", ["absent", "starting", "preparing", "idle"])
+def test_an_audit_speaks_of_no_training(make_study, phase: str):
+    study = make_study(phase=phase, generations=2)
+    make_audit(study)
+    study.store.add_session("ann", study.store.add_rater("human"))
+    text = words_of(study, "head", "notes", "crowd", "curves", "timeline")
+    assert "train" not in text.lower() and "generation 2" not in text and "first generation" not in text
+    assert "5% of error among 1 pair." in text and "north, generation 1" in text
+    assert not panels(study, CrowdCounts(study)).simulates
+    assert "trains none" in Requests(study).retrain()
+
+
 def test_the_timeline_says_who_wins_and_by_how_much():
     at = datetime(2026, 11, 21, 9, 5, tzinfo=UTC).isoformat()
     measurements = Measurements(seconds=Seconds(train=130.0, evaluate=4.2), curated=CuratedCounts(human=30, proxy=1200))
@@ -200,6 +263,8 @@ def test_what_raters_cause_is_told_together_and_without_their_ids(study: Study):
             "",
         ),
         ("quota_set", {"quota": 1200}, "set the quota to 1,200", ""),
+        ("invited", {"n": 1}, "made 1 one-time link", ""),
+        ("imported", {"answers": 1200, "file": "a.csv"}, "imported 1,200 answers from a.csv", ""),
         ("of_a_later_version", {"n_things": 5, "nothing": {}}, "of a later version", "n things 5"),
         ("study_created", {"preset": "", "seed": 7}, "study created", "seed 7"),
     ],
@@ -249,7 +314,9 @@ def test_every_part_shows_what_a_simulated_study_came_to(
     tmp_path: Path, preset: str, tiny_digits: tuple[str, ...], tiny_moons: tuple[str, ...]
 ):
     study = Study.create(tmp_path / "study", configure(preset, {"digits": tiny_digits, "moons": tiny_moons}[preset]))
-    simulate(study, 1, lambda phase, done, total: None)
+    commands = set()
+    simulate(study, 1, lambda phase, done, total: commands.add(worker_status(study.store)["command"]))
+    assert commands == {"worker", "simulate"}  # before its first report, and then
     found = panels(study, CrowdCounts(study))
     for generation in study.store.generations():
         assert generation.measurements.grid_sha256 and generation.measurements.grid_sha256 in found.sheets

@@ -33,6 +33,14 @@ def test_a_language_has_the_keys_and_holes_of_english(language: str):
     assert [key for key, text in words.items() if key != "dir" and not text.strip()] == []
 
 
+@pytest.mark.parametrize("language", TEXTS)
+def test_one_of_a_thing_has_a_sentence_of_its_own(language: str):
+    words = TEXTS[language]
+    plural = {key for key in words if key.endswith("_n")}
+    assert len(plural) > 8 and {f"{key[:-1]}1" for key in plural} <= set(words)
+    assert not [key for key in plural if words[key] == words[f"{key[:-1]}1"]]
+
+
 def test_a_language_file_has_nothing_but_the_raters_page_and_words_for_designs():
     assert list(json.loads((STATIC / "strings.fr.json").read_text(encoding="utf-8"))) == ["dir", "rater", "words"]
 

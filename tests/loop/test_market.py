@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from loop.market import MarketResult, check_pair, exchanged, result, run
+from loop.raters.journey import worker_status
 from loop.simulate import simulate
 from loop.study import MARKET, Study, configure
 from loop.theory.toy_loops import GaussianSide, MarketDraws, backfire, market, market_of_picks, tail
@@ -157,16 +158,18 @@ def test_a_run_that_was_stopped_between_the_two_goes_on_to_the_same_weights(pair
     class StoppedError(Exception):
         pass
 
-    published = []
+    published, commands = [], set()
 
     def stopping(phase: str, done: int, total: int) -> None:
         if phase == "publishing" and done == total:
             published.append(phase)
+            commands.update(worker_status(study.store)["command"] for study in parted)
             if len(published) == 3:  # the first study has generation 2, the second has generation 1
                 raise StoppedError
 
     with pytest.raises(StoppedError):
         run(parted[0], parted[1], 0.3, 2, stopping)
+    assert commands == {"market"}  # as the pages of both name what runs
     latest = [study.store.latest_cut() for study in parted]
     assert [cut and cut[0] for cut in latest] == [2, 1]
     run(parted[0], parted[1], 0.3, 2, silent)
