@@ -352,7 +352,8 @@ def win_rates(measured: Sequence[WinRate]) -> Titled | None:
     if not any(line.points for line in lines):
         return None
     latest = [
-        f"in {rate.rate.value:.0%} of {rate.n:,} comparisons with generation {rate.against}" for rate in measured[-2:]
+        f"in {rate.rate.value:.0%} of {rate.n:,} comparison{'s' * (rate.n != 1)} with generation {rate.against}"
+        for rate in measured[-2:]
     ]
     spoken = f"The last generation was preferred {' and '.join(latest)} in audit slates."
     pairs = all(rate.indifference is not None for rate in measured)

@@ -459,7 +459,8 @@ def taste_groups(
     if slates.independent:
         return few.model_copy(update={"reason": "simulated users have types of their own, whose rewards are known"})
     if len(ids) < LEAST_RATERS:
-        return few.model_copy(update={"reason": f"{len(ids)} raters picked; groups need {LEAST_RATERS}"})
+        picked = "1 rater" if len(ids) == 1 else f"{len(ids)} raters"
+        return few.model_copy(update={"reason": f"{picked} picked; groups need {LEAST_RATERS}"})
     if not len(varies):
         return few.model_copy(update={"reason": "no feature differs within slates"})
     x, names = x[:, varies], [names[int(j)] for j in varies]
