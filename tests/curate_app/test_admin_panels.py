@@ -153,7 +153,8 @@ def test_a_finished_study_lacks_no_worker(make_study, audits: bool, how: str):
 
 
 def test_picks_that_are_still_to_train_a_generation_keep_a_worker_wanted(make_study):
-    study = make_study("journey.picks=1", "schedule.picks=1", "stop.raters=1", phase=None)
+    study = make_study("journey.picks=1", "schedule.picks=1", phase=None)
+    set_quota(study.store, 1)
     study.store.admit("ann", None, user_agent="", consented=True)
     slate = study.store.lease("ann", ("curation",), 0, 60)
     assert slate
