@@ -70,15 +70,24 @@ def test_two_clicks_are_the_best_and_the_worst(worst_study: tuple[Study, str], p
     saved(page, 1)
     assert ready(page) != images
     expect(heading).to_have_text(before or "")
+    page.locator(".none").focus()
     page.keyboard.press("2")
+    expect(page.locator(".slate")).to_be_focused()  # the button that had it takes no press now
     page.keyboard.press("4")
+    saved(page, 2)
+    ready(page)
+    page.keyboard.press("0")
+    saved(page, 3)
+    page.keyboard.press("Control+z")
     saved(page, 2)
     ready(page)
     page.keyboard.press("0")
     saved(page, 3)
     assert rows(study) == [
         ("pick", 2, 1, "mouse"), ("pick", 3, 0, "mouse"), ("pick", 1, 3, "key"), ("none", None, None, "key"),
+        ("none", None, None, "key"),
     ]  # fmt: skip
+    assert [row["undone_at"] is not None for row in picks(study)] == [False] * 3 + [True, False]
     assert picks(study)[1]["image_sha256"] == images[3]
 
 
