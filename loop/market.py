@@ -256,7 +256,7 @@ def no_oracle(studies: tuple[Study, Study]) -> str:
             or not plain
         ):
             return (
-                "exact rewards are known for network.kind = 'gaussian', reward.kind = 'linear' and curation.k = 'inf', "
+                "they are known for network.kind = 'gaussian', reward.kind = 'linear' and curation.k = 'inf', "
                 "with users who are alike and don't lapse"
             )
     return ""

@@ -68,6 +68,8 @@ def serve_pages(path: Path, host: str, port: int, *, worker: bool, browser: bool
     from curate_app.web.monitoring import Health  # fastapi, which the other verbs here needn't wait for
 
     study = Study.open(path)
+    if worker:
+        study.check_alone()
     if hardened := study.close_to_others():
         out.print(hardened, highlight=False, markup=False)
     settings = study.config.app

@@ -142,21 +142,28 @@ def market(
     if json_:
         console.print_json(json.dumps({"studies": names, "exchange": exchange, **asdict(outcome)}, allow_nan=False))
         return
-    table = Table(title=f"Mean reward of each by its own user; exchange {exchange:g}", title_justify="left")
+    console.print(f"Mean reward of each by its own user, ± 95%; exchange {exchange:g}", highlight=False)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("t", justify="right")
     for name in names:
-        for head in (name, "±", *(("exact", "with so many picks", "z") if not outcome.no_oracle else ())):
+        for head in (name, *(("exact", "finite", "z") if not outcome.no_oracle else ())):
             table.add_column(escape(head), justify="right", overflow="fold")
     for row in outcome.rounds:
         cells = [str(row.t)]
         for i in range(2):
-            cells += [f"{row.rewards[i]:.4g}", f"{1.96 * row.errors[i]:.2g}"]
+            cells.append(f"{row.rewards[i]:.4g} ± {1.96 * row.errors[i]:.2g}")
             if row.expected and row.z:
                 exact = f"{row.exact[i]:.4g}" if row.exact else "endless"
                 cells += [exact, f"{row.expected[i]:.4g}", f"{row.z[i]:+.2f}"]
         table.add_row(*cells)
-    console.print(table)
-    sentences = [f"No exact rewards beside these: {outcome.no_oracle}."] if outcome.no_oracle else []
+    console.print(table, highlight=False)
+    if outcome.no_oracle:
+        sentences = [f"No exact rewards beside these: {outcome.no_oracle}."]
+    else:
+        sentences = [
+            "Exact: with endless picks; finite: mean of exact markets with as many picks; z: measured less that, in "
+            "standard errors."
+        ]
     if outcome.few_from is not None:
         sentences.append(
             f"From t = {outcome.few_from} on the exact law's picks rest on samples that are hardly among those drawn "
