@@ -264,7 +264,7 @@ def windows(tokens: np.ndarray, length: int, n: int = 0, rng: np.random.Generato
         ValueError: the text is shorter than one window, or than n without overlap.
     """
     if len(tokens) < max(1, length):
-        raise ValueError(f"a text of {len(tokens)} tokens has no window of {length}")
+        raise ValueError(f"a text of {len(tokens)} tokens has no window of {length}; choose a longer text")
     if rng is not None:
         starts = rng.integers(len(tokens) - length + 1, size=n)
         return tokens[starts[:, None] + np.arange(length)]

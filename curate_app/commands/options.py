@@ -147,7 +147,7 @@ def print_plan(
     from loop.study import SAMPLES
 
     if study is not None and config.data.is_text:
-        read_text(study, quiet=quiet)
+        read_data(study, quiet=quiet)
     starting.show("measuring a few steps of the work")
     planned, steps = plan(config, study, rounds, names, picked=picked), config.train.pretrain_steps
     if not quiet and (line := plan_line(planned, 1 if config.network.kind == "ngram" else steps)):
@@ -159,12 +159,12 @@ def print_plan(
     return planned
 
 
-def read_text(study: "Study", *, quiet: bool = False) -> None:
-    """Reads a study's text, with a bar while it is downloaded.
+def read_data(study: "Study", *, quiet: bool = False) -> None:
+    """Reads a study's data, with a bar while they are downloaded.
 
     Raises:
-        ValueError: it can't be read, or is too short.
-        DownloadError: it can't be downloaded.
+        ValueError: they can't be read, or are too few.
+        DownloadError: they can't be downloaded.
     """
     from curate_app.console import phase_bars
 

@@ -14,6 +14,7 @@ from curate_app.console import out as console
 from curate_app.report.files import check_replaceable, read, write_comparison, write_report
 from curate_app.report.pages import comparison_json, lede, registered_sentence
 from curate_app.report.tables import audit_pairs, by_claim, how_often, odd_checks, ranks, word_of
+from loop.evidence.retraining import retraining_claims, sentences
 from loop.evidence.schema import Evidence
 from loop.study import OnShare, Study
 from loop.sweep.results import variance_splits
@@ -52,6 +53,8 @@ def report(
         return
     for evidence in evidences:
         print_summary(evidence)
+    for line in sentences(retraining_claims(evidences)):
+        console.print(f"Retraining without choice, {line}", highlight=False, markup=False)
     for split in variance_splits(evidences):
         console.print(split.sentence, highlight=False, markup=False)
     if html is not None:
@@ -124,6 +127,8 @@ def print_summary(evidence: Evidence) -> None:
     for reason, names in not_applicable.items():
         table.add_row("[dim]not applicable[/]", ", ".join(names), escape(reason))
     console.print(table, highlight=False)
+    if evidence.theorem_3:
+        console.print(evidence.theorem_3.sentence, highlight=False, markup=False)
     for sentence in evidence.distribution.sentences if evidence.distribution else ():
         console.print(sentence, highlight=False, markup=False)
 

@@ -20,7 +20,7 @@ from curate_app.commands.options import (
     check_checkpoint,
     fitting_preset,
     print_plan,
-    read_text,
+    read_data,
     with_checkpoint,
 )
 from curate_app.commands.status import print_status
@@ -54,7 +54,7 @@ def new(
     console.print(f"Made {study}. Look at {study / 'study.toml'}, then: curate {verb} {study}")
     try:
         if config.data.is_text:
-            read_text(created)
+            read_data(created)
         if config.data.dataset in LONG or config.network.kind == "gpt":
             use_threads(beside_app=False)
             use_device(config, None, quiet=True)
@@ -98,6 +98,8 @@ def simulate(
     latest = from_main(lambda: opened.store.latest_cut())
     done = latest[0] if latest else 0
     try:
+        if opened.config.data.dataset == "fashion":  # a download that fails is said before any estimate
+            from_main(lambda: read_data(opened, quiet=json_))
         planned = from_main(lambda: print_plan(opened.config, opened, max(0, last - done), quiet=json_))
         with turn_progress(last, done, quiet=json_ or not is_main()) as report:
             run(opened, last, report, planned=planned)
