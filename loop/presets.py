@@ -169,8 +169,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vae-fashion": {
         "generations": 5,
         "data": {"dataset": "fashion", "n": 10_000},
-        "network": {"kind": "vae", "width": 32, "depth": 1, "latent": 32},
-        "train": {"restart": True, "pretrain_steps": 3_000, "pretrain_lr": 2e-3, "batch_size": 128, "warmup_steps": 100,
+        "network": {"kind": "vae", "width": 16, "depth": 1, "latent": 32},
+        "train": {"restart": True, "pretrain_steps": 1_500, "pretrain_lr": 2e-3, "batch_size": 64, "warmup_steps": 100,
                   "ema_decay": 0.99},
         "reward": {"kind": "confidence", "gamma": 5.0},
         "classifier": {"width": 16, "shift": 2, "flip": True, "epochs": 8, "lr": 5e-3},

@@ -139,7 +139,10 @@ EXPERIMENTS = {
         {"small": "vae-digits", "full": "vae-fashion"},
         {"mix.policy": ["replace", "accumulate"]},
         {"small": 10, "full": 20},
-        {"small": ("train.pretrain_steps=300",)},
+        {
+            "small": ("train.pretrain_steps=300",),
+            "full": ("network.width=32", "train.pretrain_steps=3000", "train.batch_size=128"),
+        },
     ),
 }  # fmt: skip
 SECTIONS: dict[str, tuple[str, ...]] = {

@@ -168,6 +168,6 @@ def test_windows_lie_within_the_text_and_those_in_order_share_nothing():
     drawn = windows(tokens, 4, 2_000, np.random.default_rng(0))
     assert (np.diff(drawn, axis=1) == 1).all()
     assert np.bincount(drawn[:, 0], minlength=7) / 2_000 == pytest.approx(np.full(7, 1 / 7), abs=0.03)
-    for wrong in ({"length": 11}, {"length": 4, "n": 3}):
+    for length, n in ((11, 0), (4, 3)):
         with pytest.raises(ValueError, match="text of 10 tokens"):
-            windows(tokens, **wrong)
+            windows(tokens, length, n)
