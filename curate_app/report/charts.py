@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate_app.plots.svg import Chart, Line, Look, Point, number
-from data.measurements import DensityDivergence, Divergence, LanguageFigures
+from data.measurements import DensityDivergence, Divergence, LanguageFigures, Mean
 from loop.analysis.groups import TasteGroups, TypeEvidence
 from loop.evidence.schema import (
     Estimate,
@@ -554,8 +554,33 @@ def compared_charts(evidences: Sequence[Evidence], names: Sequence[str]) -> list
             lambda evidence: lambda g: g.transmission.ratio if g.transmission else None,
             look="marks", reference=1.0, reference_name="all of it",
         ),
+        overlaid(
+            "Cross-entropy on held-out real text", "nats a token", known, names,
+            lambda _: lambda g: estimate_of(g.language and g.language.cross_entropy),
+        ),
+        overlaid(
+            "Distance of the laws of the next token from generation 0's", "mean L1, 0 to 2", known, names,
+            lambda _: lambda g: estimate_of(g.language and g.language.l1_first), floor=0.0,
+        ),
     ]  # fmt: skip
+    features = {g.distances.features for _, evidence in known for g in evidence.generations if g.distances}
+    if len(features) == 1:  # by others they can't be compared
+        title = f"Fréchet distance from the real images, by {features.pop()}"
+        charts.append(overlaid(title, "FD", known, names, lambda _: fd_estimate, floor=0.0))
     return [chart for chart in charts if chart]
+
+
+def estimate_of(mean: Mean | None) -> Estimate | None:
+    """A mean with its interval."""
+    return Estimate.of(mean.value, mean.se) if mean else None
+
+
+def fd_estimate(generation: GenerationEvidence) -> Estimate | None:
+    """A generation's Fréchet distance with its interval; None where an older version measured it without."""
+    by = generation.distances
+    if by is None or by.fd is None or by.fd_interval is None:
+        return None
+    return Estimate(value=by.fd, low=by.fd_interval[0], high=by.fd_interval[1])
 
 
 def overlaid(

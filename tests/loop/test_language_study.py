@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from curate_app.commands.sweep import language_table
+from curate_app.report.charts import compared_charts
 from data.config import DataConfig
 from data.datasets import count, load, load_test
 from data.store import queries
@@ -164,6 +165,10 @@ def test_a_sweep_has_intervals_of_the_figures_of_language_over_seeds(written: St
     assert both.each == (by.cross_entropy.value,) * 2 and both.low == both.high == by.cross_entropy.value
     table = language_table([answer])
     assert [column.header for column in table.columns] == list(LANGUAGE) and table.row_count == 1
+    charts = {chart.title: chart.chart for chart in compared_charts([evidence, evidence], ["first", "second"])}
+    both_lines = charts["Cross-entropy on held-out real text"].lines
+    assert [line.points[2].value for line in both_lines] == [by.cross_entropy.value] * 2
+    assert any("laws of the next token" in title for title in charts)
 
 
 def test_a_text_depends_on_its_own_seed_alone(written: Study):
