@@ -28,6 +28,7 @@ from loop.evidence.prediction import (
 from loop.theory.population import Target
 
 FREQUENCIES = 128  # of the kernel: random Fourier features
+SAME_LAW = 1e-9  # of a kernel distance: less is rounding
 FLIPS = 999  # of the two-sample test
 SIMULATED = 499  # studies of constant transmission
 LEAST_STEPS = 3  # predicted generations, before a slope is tested
@@ -467,7 +468,8 @@ def two_sample(step: Step, seed: int, flips: int = FLIPS) -> tuple[float, float,
     statistic, null = squared(step.now - step.promised, noise)
     wanted, spread = squared(step.promised - step.before, 0.0)
     p = (1 + int((null >= statistic * (1 - 1e-9)).sum())) / (1 + flips)
-    return p, math.sqrt(max(0.0, statistic - null.mean())), math.sqrt(max(0.0, wanted - spread.mean()))
+    distance, promised = (math.sqrt(max(0.0, some)) for some in (statistic - null.mean(), wanted - spread.mean()))
+    return p, distance, promised if promised > SAME_LAW else 0.0  # without choice the picks promise no move
 
 
 def holm(tests: Sequence[LawTest]) -> list[LawTest]:

@@ -113,6 +113,14 @@ def test_p_of_the_paired_test_is_uniform_under_equal_laws():
     assert 0.01 <= np.mean(np.array(ps) <= 0.05) <= 0.10 and 0.4 < np.mean(ps) < 0.6
 
 
+def test_without_choice_the_picks_promise_no_move_and_nothing_is_divided_by_it():
+    before = np.random.default_rng(0).standard_normal((6, 41))
+    _, distance, promised = two_sample(Step(1, before, before + 1e-13, before + 0.5, np.zeros((6, 6))), 0)
+    assert promised == 0 and distance > 1
+    test = LawTest(t=1, n=9, space="points", verdict="found", p=0.001, distance=distance, promised=promised)
+    assert law_words([test])[0].startswith("Generation 1 differs from the law that the picks promise (a kernel")
+
+
 def test_holm_names_a_second_generation_at_twice_the_level():
     tests = [LawTest(t=t, n=9, space="points", verdict="not found", p=p) for t, p in ((1, 0.04), (2, 0.02), (3, 0.3))]
     assert [test.verdict for test in holm(tests)] == ["not found"] * 3
