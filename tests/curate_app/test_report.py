@@ -436,7 +436,8 @@ def test_the_page_fits_a_phone_and_a_wall_and_can_be_read(browser: Browser, evid
             assert tab.locator("img:visible").count() == len(evidence.generations) + 1  # and the real data
         assert messages == [] and all(url.startswith(("file:", "data:")) for url in requests)
         assert tab.evaluate(CONTRAST) == []
-        names = [f"adversarial={share},center=-0.87_0.5,seed=0" for share in (0.15, 0.3)]  # as a sweep has
+        settings = "lam=inf,finetune_seed=1,control=resampler"  # as a sweep has
+        names = [f"adversarial={share},center=-0.87_0.5,{settings},seed=0" for share in (0.15, 0.3)]
         compared = comparison_page([evidence] * 2, [read(pure).gallery] * 2, names, title="two")
         (tmp_path / "c.html").write_text(compared, encoding="utf-8")
         tab.set_viewport_size({"width": 390, "height": 844})
