@@ -332,7 +332,7 @@ def group_lines(n: int, pool: ProcessPoolExecutor) -> list[str]:
         "*Placed*: raters who are where most of their group are (where groups are lost in one, the larger's share). "
         "*Rand*: the adjusted Rand index. *Held*: 95% intervals of coefficients, and of gains since generation 0, "
         "that held the truth, in studies whose number was right. *Too high by*: the mean error of these gains in "
-        "standard errors; picks that moved the generator judge it, too. *Signs*: of the gains at the last generation "
+        "standard errors. *Signs*: of the gains at the last generation "
         "whose interval excludes 0, those with the true sign. Of kinds that take long there are a third as many "
         "studies.", "",
         "| study | studies | one, % | two, % | more, % | placed, % | Rand | coefficients held, % | gains held, % "

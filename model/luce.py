@@ -204,15 +204,15 @@ def probabilities(rewards: np.ndarray) -> np.ndarray:
 
 
 def log_probabilities(utilities: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """(rows,) the log-probability of each sample in its slate, for slates of any K, one after another.
+    """(rows, ...) the log-probability of each sample in its slate, for slates of any K, one after another.
 
     Args:
-        utilities: (rows,) of all samples, slate by slate.
+        utilities: (rows, ...) of all samples, slate by slate.
         sizes: (n,) K of each slate; they add up to the number of rows.
     """
     starts = np.cumsum(sizes) - sizes
-    shifted = utilities - np.repeat(np.maximum.reduceat(utilities, starts), sizes)
-    return shifted - np.repeat(np.log(np.add.reduceat(np.exp(shifted), starts)), sizes)
+    shifted = utilities - np.repeat(np.maximum.reduceat(utilities, starts), sizes, axis=0)
+    return shifted - np.repeat(np.log(np.add.reduceat(np.exp(shifted), starts)), sizes, axis=0)
 
 
 def pick(rewards: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,13 +11,14 @@ from typing import Any
 
 from curate_app.plots.svg import Chart, Line, Look, Point, number
 from data.measurements import DensityDivergence, Divergence, LanguageFigures, Mean
-from loop.analysis.groups import TasteGroups, TypeEvidence
+from loop.analysis.groups import TasteGroups
 from loop.evidence.schema import (
     Estimate,
     Evidence,
     Figures,
     GenerationEvidence,
     ProxyEvidence,
+    TypeEvidence,
     WinRate,
 )
 

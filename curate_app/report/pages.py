@@ -16,9 +16,9 @@ from curate_app.report import tables
 from curate_app.report.charts import Titled, compared_charts, is_simulated, study_charts, with_error
 from curate_app.report.pictures import Gallery, data_address
 from curate_app.report.tables import by_claim, count_of, slate_sizes, tally
-from loop.analysis.groups import TasteGroups, TypeEvidence, groups_words
+from loop.analysis.groups import TasteGroups, groups_words
 from loop.evidence.retraining import retraining_claims, sentences
-from loop.evidence.schema import Estimate, Evidence
+from loop.evidence.schema import Estimate, Evidence, TypeEvidence
 from loop.evidence.verdicts import audit_sentences, type_sentences
 from loop.registration import own_version
 from loop.sweep.results import variance_splits

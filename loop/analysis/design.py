@@ -11,9 +11,11 @@ from typing import Self
 import numpy as np
 from scipy.optimize import linprog
 
+from data.records import Evaluated
 from loop.analysis.log import Log
 
 LEAST_PICKS = 10
+CLASS = "class "  # by which the columns of classes begin
 COLLINEAR = 1e-9  # share of a column's variance within slates that the others leave unexplained
 ABOVE = 1e-7  # share of a difference's length; less than that against a direction counts as rounding
 FEATURES = {
@@ -295,6 +297,28 @@ def class_name(label: int, names: Sequence[str]) -> str:
     return names[label] if 0 <= label < len(names) else str(label)
 
 
+def sample_columns(
+    names: Sequence[str], samples: Evaluated, coordinates: Sequence[str], class_names: Sequence[str]
+) -> np.ndarray | None:
+    """(n, d) named columns of the samples that a generation was measured on; None where it lacks any of them.
+
+    Args:
+        names: of the columns, as a fit names them.
+        samples: of the generation.
+        coordinates: names of their points' coordinates.
+        class_names: by label.
+    """
+    columns = {"reward": samples.rewards[0]}
+    for label in np.unique(samples.labels[samples.labels >= 0]).tolist():
+        columns[f"{CLASS}{class_name(label, class_names)}"] = samples.labels == label
+    for j, name in enumerate(coordinates if samples.points is not None else ()):
+        columns[name] = samples.points[:, j] if samples.points is not None else samples.labels
+    known = [columns.get(name, np.zeros(len(samples.labels)) if name.startswith(CLASS) else None) for name in names]
+    if any(column is None for column in known):
+        return None
+    return np.array(known, dtype=np.float64).reshape(len(known), len(samples.labels)).T
+
+
 def looked_up(samples: np.ndarray, column: Mapping[int, float]) -> np.ndarray:
     """(m,) values of (m,) sample ids; NaN where there is none."""
     ids, place = np.unique(samples, return_inverse=True)
@@ -311,7 +335,7 @@ def feature_columns(log: Log, feature: str, details: Details) -> Columns:
     if feature == "class":
         if (items["label"] < 0).any():
             raise ValueError("These samples have no classes; leave 'class' out of --features.")
-        return dummies(items["label"], "class {}", details.class_names, most_frequent=True)
+        return dummies(items["label"], CLASS + "{}", details.class_names, most_frequent=True)
     if feature == "generation":
         return dummies(items["t"], "generation {}", ())
     if feature == "position":

@@ -1,13 +1,14 @@
 """Taste groups: which tastes there are among the raters, how many share each, and whom the loop serves.
 
 A rater's utilities are normal around those of the rater's group, along each column and in strength, so that raters who
-differ a little, or are less sure, are one group: a mixed logit where there is one, a mixture where there are more. Each
-rater's likelihood is integrated by Laplace's method; the number of groups is chosen by the likelihood of raters who
-were held out. Torch-free.
+differ a little, or are less sure, are one group: a mixed logit where there is one, a mixture where there are more. The
+number of groups is chosen by the likelihood of raters who were held out, integrated by Laplace's method; as that makes
+tastes too weak, the chosen groups are fitted by importance sampling. Torch-free.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 from pydantic import Field
@@ -15,8 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtr, stdtrit
 
 from data.designs import Factor, coordinate_names
-from data.records import Evaluated
-from loop.analysis.design import class_name
+from loop.analysis.design import CLASS
 from loop.analysis.log import Slates
 from loop.analysis.logit import Fit, Likelihood, by_cluster
 from loop.analysis.taste import Leaning, TasteLeaning, fitted_leaning
@@ -24,9 +24,7 @@ from loop.evidence.intervals import Estimate, Part
 
 RIDGE = 1.0  # precision of the normal prior of each utility, and of each spread, on standardised columns
 SURE = 4.0  # precision of the normal prior of the spread of strength
-MOST_SURE = (
-    0.5  # the largest such spread: beyond it many a factor is below 0, which is an opposite taste, not a weaker one
-)
+MOST_SURE = 0.5  # the largest such spread: beyond it many factors are below 0, an opposite taste, not a weaker one
 MOST_GROUPS = 4
 LEAST_RATERS = 10
 FOLDS, DIVISIONS = 10, 2  # of raters, each held out once in each division into folds
@@ -34,9 +32,12 @@ LEAST_SPREAD = 0.05  # of the tastes of groups, on standardised columns
 STARTS = 6
 EXPANSIONS = 12  # at most, of the raters' likelihoods
 SETTLED = 1e-3  # change of a utility, on standardised columns, under which they end
+DRAWS, LEAST_DRAWS = 128, 16  # of a rater's utilities in each group
+MOST_DRAWN = 2_000_000  # utilities of samples at once; studies with more have fewer draws
+WIDER = 1.3  # variance of the draws over that of Laplace's method, whose tails are too thin
+REDRAWN = 20  # times at most, around the latest groups
 BLOCKS = 60  # of raters, each left out once for the errors
 MOST_LIKED = 3  # leanings in words
-CLASS = "class "  # by which the columns of classes begin
 CLEAR = 1.0  # standard errors by which a further group must raise the log-likelihood of held-out raters ...
 LEAST_GAIN = 1.0  # ... and by so much at the least
 
@@ -57,7 +58,7 @@ class GroupUtility(Part):
 
     t: int = Field(description="the generation")
     utility: Estimate = Field(description="E[r] by the group's utilities; 0 for a sample whose columns are all 0")
-    gain: Estimate = Field(description="the same less generation 0's; 0 there")
+    gain: Estimate = Field(description="the same less generation 0's; a rater's part of it is judged by the others")
     losing: float = Field(description="share of the group's raters whose own gain is below 0, by the fitted spread")
 
 
@@ -103,48 +104,6 @@ class TasteGroups(Part):
     reason: str = Field(default="", description="why there are no groups")
 
 
-class TypeGeneration(Part):
-    """A type of simulated users at one generation; gains are those from the generation before."""
-
-    t: int = Field(description="the generation")
-    mean_reward: Estimate = Field(description="E[r] by the type's own reward, measured")
-    predicted_reward: Estimate | None = Field(description="the same by one exact step from the generation before")
-    gain_w: Estimate | None = Field(description="gain of E[exp r], measured; None for generation 0")
-    predicted_gain_w: Estimate | None = Field(description="the same by one exact step")
-    own_picks: float | None = Field(
-        default=None, description="part of the predicted gain of E[exp r] by the type's own picks: never below 0"
-    )
-    other_picks: float | None = Field(default=None, description="part by the other types' picks, which may be negative")
-    real_data: float | None = Field(default=None, description="part by the real data in the training set")
-
-
-class TypeEvidence(Part):
-    """Claim C1 for one type of simulated users, whose own reward need not rise where types differ."""
-
-    name: str = Field(description="of the type")
-    share: float = Field(description="of picks")
-    generations: list[TypeGeneration] = Field(description="by t")
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """The log-likelihoods of g raters to second order in their utilities b: `level + slope b - b' curvature b / 2`.
-
-    Attributes:
-        level: (g, c), expanded for c groups, or for all alike (c = 1).
-        slope: (g, c, d).
-        curvature: (g, c, d, d).
-    """
-
-    level: np.ndarray
-    slope: np.ndarray
-    curvature: np.ndarray
-
-    def of(self, raters: np.ndarray) -> "Curves":
-        """Those of some raters, by a mask or by indices."""
-        return Curves(self.level[raters], self.slope[raters], self.curvature[raters])
-
-
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """Groups of raters on d standardised columns.
@@ -168,11 +127,6 @@ class Mixture:
         along = np.broadcast_to(np.diag(self.spread), (c, d, d))
         return np.concatenate([along, self.strength * self.tastes[:, :, None]], axis=2)
 
-    @property
-    def deviations(self) -> np.ndarray:
-        """(c, d) standard deviation of raters' utilities in each group."""
-        return np.sqrt(self.spread**2 + (self.strength * self.tastes) ** 2)
-
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
@@ -193,19 +147,89 @@ class Posterior:
     stretch: np.ndarray
 
 
-def posterior(curves: Curves, mixture: Mixture) -> Posterior:
-    """The posterior of each rater's group and utilities under a mixture, by Laplace's method."""
-    mu, a, loadings = mixture.tastes, curves.curvature, mixture.loadings
-    across, bent = loadings.transpose(0, 2, 1), curves.slope - times(a, mu)
-    inverse = np.linalg.inv(np.eye(loadings.shape[2]) + across @ a @ loadings)
-    pulled = times(across, bent)
-    lifted = times(inverse, pulled)
-    values = curves.level + 0.5 * (((curves.slope + bent) * mu).sum(axis=2) + (lifted * pulled).sum(axis=2))
-    joint = values + 0.5 * np.linalg.slogdet(inverse)[1] + np.log(mixture.shares)
-    total, utilities = np.logaddexp.reduce(joint, axis=1), mu + times(loadings, lifted)
-    residual = curves.slope - times(a, utilities)
-    stretch = residual[..., None] * lifted[..., None, :] - a @ loadings @ inverse
-    return Posterior(total, np.exp(joint - total[:, None]), utilities, residual, stretch)
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The log-likelihoods of g raters to second order in their utilities b: `level + slope b - b' curvature b / 2`.
+
+    Attributes:
+        level: (g, c), expanded for c groups, or for all alike (c = 1).
+        slope: (g, c, d).
+        curvature: (g, c, d, d).
+    """
+
+    level: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+
+    def of(self, raters: np.ndarray) -> "Curves":
+        """Those of some raters, by a mask or by indices."""
+        return Curves(self.level[raters], self.slope[raters], self.curvature[raters])
+
+    def normals(self, mixture: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(g, c, d + 1) slopes, means and (g, c, d + 1, d + 1) covariance of the normals behind raters' utilities."""
+        loadings = mixture.loadings
+        across, bent = loadings.transpose(0, 2, 1), self.slope - times(self.curvature, mixture.tastes)
+        inverse = np.linalg.inv(np.eye(loadings.shape[2]) + across @ self.curvature @ loadings)
+        pulled = times(across, bent)
+        return pulled, times(inverse, pulled), inverse
+
+    def posterior(self, mixture: Mixture) -> Posterior:
+        """The posterior of each rater's group and utilities under a mixture, by Laplace's method."""
+        mu, a, loadings = mixture.tastes, self.curvature, mixture.loadings
+        pulled, lifted, inverse = self.normals(mixture)
+        values = self.level + ((self.slope - 0.5 * times(a, mu)) * mu).sum(axis=2) + 0.5 * (lifted * pulled).sum(axis=2)
+        joint = values + 0.5 * np.linalg.slogdet(inverse)[1] + np.log(mixture.shares)
+        total, utilities = np.logaddexp.reduce(joint, axis=1), mu + times(loadings, lifted)
+        residual = self.slope - times(a, utilities)
+        stretch = residual[..., None] * lifted[..., None, :] - a @ loadings @ inverse
+        return Posterior(total, np.exp(joint - total[:, None]), utilities, residual, stretch)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Picks of g raters, and draws by which their likelihoods are integrated: importance sampling.
+
+    Attributes:
+        picks: of each rater, with the (rows, d) centred and standardised columns of their samples.
+        normals: (g, c, r, d + 1) draws, for each group, of the normals that its loadings turn into utilities.
+        weights: (g, c, r) log of a standard normal's density there, over r times that which they were drawn from.
+
+    Source: Pinheiro and Bates 1995, "Approximations to the log-likelihood function in the nonlinear mixed-effects
+    model"; Train 2009, "Discrete choice methods with simulation", chapter 10.
+    """
+
+    picks: Sequence[tuple[Slates, np.ndarray]]
+    normals: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def around(cls, picks: Sequence[tuple[Slates, np.ndarray]], curves: Curves, seed: int, mixture: Mixture) -> "Draws":
+        """Antithetic draws from somewhat wider normals than those of Laplace's method under a mixture."""
+        _, mean, covariance = curves.normals(mixture)
+        g, c, k = mean.shape
+        half = max(LEAST_DRAWS, min(DRAWS, MOST_DRAWN // (c * sum(len(z) for _, z in picks)))) // 2
+        own = np.random.default_rng(seed).standard_normal((g, c, half, k))
+        own = np.concatenate([own, -own], axis=2)
+        root = np.linalg.cholesky(WIDER * covariance)
+        normals = mean[:, :, None] + own @ root.transpose(0, 1, 3, 2)
+        size = np.log(np.diagonal(root, axis1=2, axis2=3)).sum(axis=2, keepdims=True) - np.log(2 * half)
+        return cls(picks, normals, ((own**2).sum(axis=3) - (normals**2).sum(axis=3)) / 2 + size)
+
+    def posterior(self, mixture: Mixture) -> Posterior:
+        """The posterior of each rater's group and utilities under a mixture."""
+        utilities = mixture.tastes[:, None] + self.normals @ mixture.loadings.transpose(0, 2, 1)
+        joint, slopes = self.weights.copy(), np.zeros_like(utilities)
+        for i, (slates, z) in enumerate(self.picks):
+            at = utilities[i].reshape(-1, z.shape[1])
+            log_p, picked = slates.log_probabilities(z @ at.T), slates.rows
+            joint[i] += log_p[picked].sum(axis=0).reshape(joint[i].shape)
+            slopes[i] = (z[picked].sum(axis=0) - np.exp(log_p).T @ z).reshape(slopes[i].shape)
+        values = np.logaddexp.reduce(joint, axis=2)
+        known = np.exp(joint - values[..., None])[..., None]
+        slopes *= known
+        total = np.logaddexp.reduce(values := values + np.log(mixture.shares), axis=1)
+        groups, utilities = np.exp(values - total[:, None]), (known * utilities).sum(axis=2)
+        return Posterior(total, groups, utilities, slopes.sum(axis=2), slopes.transpose(0, 1, 3, 2) @ self.normals)
 
 
 def times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -251,25 +275,31 @@ class Prior:
     @classmethod
     def around(cls, alone: Mixture) -> "Prior":
         """Groups differ along columns as raters do who are taken as a single group: where they agree, so do groups."""
-        return cls(alone.tastes[0], 1 / np.maximum(alone.deviations[0], LEAST_SPREAD) ** 2)
+        variance = alone.spread**2 + (alone.strength * alone.tastes[0]) ** 2
+        return cls(alone.tastes[0], 1 / np.maximum(variance, LEAST_SPREAD**2))
 
 
-def log_posterior(theta: np.ndarray, curves: Curves, c: int, prior: Prior) -> tuple[float, np.ndarray]:
-    """Minus the log-posterior of a mixture of c groups, flat as `flattened` writes it, and its gradient."""
-    mixture = unflattened(theta, c, curves.slope.shape[2])
-    known = posterior(curves, mixture)
-    value = known.log_likelihood.sum() + np.log(mixture.shares).sum()
+def log_posterior(theta: np.ndarray, raters: Curves | Draws, c: int, prior: Prior) -> tuple[float, np.ndarray]:
+    """The log-posterior of a mixture of c groups, flat as `flattened` writes it, and its gradient.
+
+    The gradient is in parts, (g, p), whose sum it is: of raters, who share that of the prior.
+    """
+    mixture = unflattened(theta, c, (len(theta) - c - 1) // (c + 1))
+    known, shares = raters.posterior(mixture), mixture.shares
+    g = len(known.groups)
+    value = known.log_likelihood.sum() + np.log(shares).sum()
     apart = mixture.tastes - prior.centre
-    value -= ((prior.precision * apart**2).sum() + RIDGE * (mixture.spread**2).sum()) / 2
-    value -= SURE * mixture.strength**2 / 2
-    stretch = np.einsum("gc,gcdk->cdk", known.groups, known.stretch)
-    along, onward = np.einsum("cdd->d", stretch[..., :-1]), stretch[..., -1]
-    tastes = np.einsum("gc,gcd->cd", known.groups, known.residual) + mixture.strength * onward
-    tastes -= prior.precision * apart
-    shares = known.groups.sum(axis=0) + 1 - (len(known.groups) + c) * mixture.shares
-    spread = along - RIDGE * mixture.spread
-    strength = (onward * mixture.tastes).sum() - SURE * mixture.strength
-    return -float(value), -np.concatenate([tastes.ravel(), shares, spread, [strength]])
+    value -= ((prior.precision * apart**2).sum() + RIDGE * (mixture.spread**2).sum() + SURE * mixture.strength**2) / 2
+    stretch = known.groups[:, :, None, None] * known.stretch
+    along, onward = np.einsum("gcdd->gd", stretch[..., :-1]), stretch[..., -1]
+    tastes = known.groups[..., None] * known.residual + mixture.strength * onward - prior.precision * apart / g
+    parts = [
+        tastes.reshape(g, -1),
+        known.groups - shares + (1 - c * shares) / g,
+        along - RIDGE * mixture.spread / g,
+        (onward * mixture.tastes).sum(axis=(1, 2))[:, None] - SURE * mixture.strength / g,
+    ]
+    return float(value), np.concatenate(parts, axis=1)
 
 
 def flattened(mixture: Mixture) -> np.ndarray:
@@ -283,18 +313,23 @@ def unflattened(theta: np.ndarray, c: int, d: int) -> Mixture:
     return Mixture(weights / weights.sum(), theta[: c * d].reshape(c, d), theta[c * d + c : -1], theta[-1])
 
 
-def climb(curves: Curves, start: Mixture, prior: Prior = Prior()) -> tuple[Mixture, float]:
+def climb(
+    curves: Curves, start: Mixture, prior: Prior = Prior(), tilt: float | np.ndarray = 0
+) -> tuple[Mixture, float]:
     """The best mixture near a start, and its log-posterior.
 
     Beside the prior of tastes that of each spread is normal with precision `RIDGE`, of strength with `SURE` and up to
-    `MOST_SURE`, of shares Dirichlet(2).
+    `MOST_SURE`, of shares Dirichlet(2). A tilt is added to the gradient.
     """
     c, d = start.tastes.shape
     bounds = [(None, None)] * (c * d + c) + [(0, None)] * d + [(0, MOST_SURE)]
-    result = minimize(
-        log_posterior, flattened(start), (curves, c, prior), "L-BFGS-B", jac=True, bounds=bounds,
-        options={"maxiter": 300, "ftol": 1e-9, "gtol": 1e-3},
-    )  # fmt: skip
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradients = log_posterior(theta, curves, c, prior)
+        return -value - float((tilt * theta).sum()), -gradients.sum(axis=0) - tilt
+
+    options = {"maxiter": 300, "ftol": 1e-8, "gtol": 1e-3}
+    result = minimize(loss, flattened(start), method="L-BFGS-B", jac=True, bounds=bounds, options=options)
     return unflattened(result.x, c, d), -float(result.fun)
 
 
@@ -307,7 +342,7 @@ def best_mixture(curves: Curves, alone: Mixture, c: int, rng: np.random.Generato
         c: groups.
         rng: draws the raters.
     """
-    utilities, prior, known = posterior(curves, alone).utilities[:, 0], Prior.around(alone), []
+    utilities, prior, known = curves.posterior(alone).utilities[:, 0], Prior.around(alone), []
     for _ in range(STARTS):
         centres = utilities[rng.choice(len(utilities), c, replace=False)]
         start = Mixture(np.full(c, 1 / c), centres, np.maximum(0.5 * alone.spread, 0.05), 0.1)
@@ -320,25 +355,10 @@ def single_group(slates: Slates, z: np.ndarray, rater: np.ndarray, g: int) -> tu
     d = z.shape[1]
     pooled = Likelihood(slates, z, np.full(d, RIDGE)).maximum()
     mixture = Mixture(np.ones(1), pooled[None], np.full(d, 0.3), 0.2)
-    return settle(slates, z, rater, np.tile(pooled, (g, 1, 1)), mixture)
-
-
-def settle(
-    slates: Slates, z: np.ndarray, rater: np.ndarray, at: np.ndarray, mixture: Mixture
-) -> tuple[Curves, Mixture]:
-    """The best mixture near one, with the raters' likelihoods expanded around their utilities in each of its groups.
-
-    Args:
-        slates: as of `expand`.
-        z: likewise.
-        rater: likewise.
-        at: (g, c, d) utilities to begin with.
-        mixture: to begin with.
-    """
-    curves = expand(slates, z, rater, at)
+    curves = expand(slates, z, rater, np.tile(pooled, (g, 1, 1)))
     for _ in range(EXPANSIONS):
         before, (mixture, _) = mixture.tastes, climb(curves, mixture)
-        curves = expand(slates, z, rater, posterior(curves, mixture).utilities)
+        curves = expand(slates, z, rater, curves.posterior(mixture).utilities)
         if np.abs(mixture.tastes - before).max() < SETTLED:
             break
     return curves, climb(curves, mixture)[0]
@@ -356,7 +376,7 @@ def held_out(curves: Curves, known: Sequence[Mixture], folds: np.ndarray) -> np.
     for division in folds:
         for fold in np.unique(division):
             own = division == fold
-            value[own] += posterior(curves.of(own), known[fold]).log_likelihood / len(folds)
+            value[own] += curves.of(own).posterior(known[fold]).log_likelihood / len(folds)
     return value
 
 
@@ -367,6 +387,7 @@ class Grouping:
     Attributes:
         mixture: on standardised columns, the largest group first.
         without: the same with each block of raters left out.
+        differentials: (blocks, d) their parts of the mean over picks of the picked sample's columns, less its slate's.
         members: (g, c) probabilities of the raters' groups.
         counts: numbers of groups that were tried.
         scale: (d,) by which columns were divided.
@@ -374,6 +395,7 @@ class Grouping:
 
     mixture: Mixture
     without: tuple[Mixture, ...]
+    differentials: np.ndarray
     members: np.ndarray
     counts: tuple[GroupCount, ...]
     scale: np.ndarray
@@ -414,14 +436,57 @@ def grouping(slates: Slates, x: np.ndarray, rater: np.ndarray, seed: int = 0, mo
         if not better:
             break
         mixture, before = larger, now
-    chosen = len(mixture.shares)
-    counts = [row.model_copy(update={"chosen": row.groups == chosen}) for row in counts]
-    order = np.argsort(-mixture.shares, kind="stable")
-    mixture = replace(mixture, shares=mixture.shares[order], tastes=mixture.tastes[order])
-    curves, mixture = settle(slates, z, rater, posterior(curves, mixture).utilities, mixture)
+    counts = [row.model_copy(update={"chosen": row.groups == len(mixture.shares)}) for row in counts]
+    picks = [(own, z[rows]) for own, rows in (slates.subset(rater == i) for i in range(g))]
+    for _ in range(REDRAWN):
+        curves = expand(slates, z, rater, curves.posterior(mixture).utilities)
+        before, draws = mixture.tastes, Draws.around(picks, curves, seed, mixture)
+        exact, rough = (log_posterior(flattened(mixture), some, len(before), Prior())[1] for some in (draws, curves))
+        mixture, _ = climb(curves, mixture, tilt=(exact - rough).sum(axis=0))
+        if np.abs(mixture.tastes - before).max() < SETTLED:
+            break
+    drawn = partial(Draws.around, picks, curves, seed)
+    members = drawn(mixture).posterior(mixture).groups
     blocks = rng.permutation(g) % min(BLOCKS, g)
-    without = tuple(climb(curves.of(blocks != block), mixture)[0] for block in np.unique(blocks))
-    return Grouping(mixture, without, posterior(curves, mixture).groups, tuple(counts), scale)
+    blocks = [blocks == block for block in np.unique(blocks)]
+    without = left_out(drawn, mixture, blocks)
+    order = np.argsort(-mixture.shares, kind="stable")
+    mixture, *without = (replace(some, shares=some.shares[order], tastes=some.tastes[order])
+                         for some in (mixture, *without))  # fmt: skip
+    differentials = np.stack([z[slates.rows[block[rater]]].sum(axis=0) for block in blocks]) * scale / len(slates)
+    return Grouping(mixture, tuple(without), differentials, members[:, order], tuple(counts), scale)
+
+
+def left_out(drawn: Callable[[Mixture], Draws], mixture: Mixture, blocks: Sequence[np.ndarray]) -> list[Mixture]:
+    """The best mixtures without each of some blocks of raters, by a step of Newton's method from the best with all.
+
+    A block counts as half of what is known along a way at the most. Spreads at a bound stay there.
+
+    Args:
+        drawn: gives draws of g raters around a mixture, from the same random numbers.
+        mixture: the best.
+        blocks: (g,) masks.
+    """
+    c, d = mixture.tastes.shape
+    theta, bounded = flattened(mixture), np.append(mixture.spread, mixture.strength)
+    free = np.flatnonzero(np.append(np.arange(c * d + c) < c * d + c - 1, (bounded > 0) & (bounded != MOST_SURE)))
+
+    def slopes(at: np.ndarray) -> np.ndarray:
+        return log_posterior(at, drawn(unflattened(at, c, d)), c, Prior())[1][:, free]
+
+    slope, steps = slopes(theta), 1e-5 * np.eye(len(theta))[free]
+    bent = np.stack([slopes(theta - step) - slope for step in steps], axis=2) / 1e-5
+    bent = (bent + bent.transpose(0, 2, 1)) / 2
+    values, ways = np.linalg.eigh(bent.sum(axis=0))
+    root = ways / np.sqrt(np.maximum(values, 0.5))
+    without = []
+    for block in blocks:
+        parts, ways = np.linalg.eigh(root.T @ bent[block].sum(axis=0) @ root)
+        step = ways @ ((ways.T @ root.T @ slope[block].sum(axis=0)) / (1 - np.clip(parts, -0.5, 0.5)))
+        at = theta.copy()
+        at[free] -= root @ step
+        without.append(unflattened(at, c, d))
+    return without
 
 
 def jackknife(values: np.ndarray) -> np.ndarray:
@@ -505,7 +570,10 @@ def group_of(
     """
     scale, mixture = known.scale, known.mixture
     tastes = mixture.tastes[j] / scale
-    covariance = jackknife(np.stack([some.tastes[j] for some in known.without]) / scale)
+    without = np.stack([some.tastes[j] for some in known.without]) / scale
+    covariance, toward = jackknife(without), known.differentials.sum(axis=0) / scale
+    selected = float((known.differentials * (without - without.mean(axis=0))).sum())
+    others = tastes + toward / scale * selected / (float(toward @ toward) or 1.0)  # judge a move by raters' own picks
     size = float(known.members[:, j].sum())
     freedom = max(1.0, min(len(known.without), size) - 1)
     half = float(stdtrit(freedom, 0.975))
@@ -529,9 +597,9 @@ def group_of(
             for way, columns in ((samples.mean(axis=0), samples), (step, paired))
         ]
         reach = float(np.linalg.norm((step / scale) @ mixture.loadings[j]))
-        gain = estimate(float(step @ tastes), variances[1] ** 0.5)
+        gain = estimate(float(step @ others), variances[1] ** 0.5)
         losing = float(ndtr(-gain.value / reach)) if reach > 0 else float(gain.value < 0)
-        utility = estimate(float(samples.mean(axis=0) @ tastes), variances[0] ** 0.5)
+        utility = estimate(float(shown[0].mean(axis=0) @ tastes + step @ others), variances[0] ** 0.5)
         rows.append(GroupUtility(t=t, utility=utility, gain=gain, losing=losing if t else 0.0))
     return TasteGroup(
         share=share.model_copy(update={"low": max(0.0, share.low), "high": min(1.0, share.high)}),
@@ -630,25 +698,3 @@ def sentence_of(group: TasteGroup, j: int, number: int) -> str:
         return f"{who} neither clearly gains nor loses by generation {last.t} ({gain.low:+.2f} to {gain.high:+.2f})."
     losers = f", though an estimated {last.losing:.0%} of them lose" if gain.low > 0 and last.losing >= 0.05 else ""
     return f"{who} {'gains' if gain.low > 0 else 'loses'} {change}{losers}."
-
-
-def sample_columns(
-    names: Sequence[str], samples: Evaluated, coordinates: Sequence[str], class_names: Sequence[str]
-) -> np.ndarray | None:
-    """(n, d) named columns of the samples that a generation was measured on; None where it lacks any of them.
-
-    Args:
-        names: of the columns, as `loop.analysis.design` names them.
-        samples: of the generation.
-        coordinates: names of their points' coordinates.
-        class_names: by label.
-    """
-    columns = {"reward": samples.rewards[0]}
-    for label in np.unique(samples.labels[samples.labels >= 0]).tolist():
-        columns[f"{CLASS}{class_name(label, class_names)}"] = samples.labels == label
-    for j, name in enumerate(coordinates if samples.points is not None else ()):
-        columns[name] = samples.points[:, j] if samples.points is not None else samples.labels
-    known = [columns.get(name, np.zeros(len(samples.labels)) if name.startswith(CLASS) else None) for name in names]
-    if any(column is None for column in known):
-        return None
-    return np.array(known, dtype=np.float64).reshape(len(known), len(samples.labels)).T

@@ -87,7 +87,7 @@ class Slates:
         return bool((np.maximum.reduceat(values, starts) != np.minimum.reduceat(values, starts)).any())
 
     def log_probabilities(self, utilities: np.ndarray) -> np.ndarray:
-        """(rows,) log of Luce's probability of each sample in its slate, from (rows,) utilities."""
+        """(rows, ...) log of Luce's probability of each sample in its slate, from (rows, ...) utilities."""
         return log_probabilities(utilities, self.sizes)
 
     def subset(self, chosen: np.ndarray) -> tuple["Slates", np.ndarray]:

@@ -21,16 +21,17 @@ from loop.analysis.design import (
     class_name,
     design,
     estimable,
+    sample_columns,
     table_columns,
 )
-from loop.analysis.groups import TasteGroups, TypeEvidence, TypeGeneration, sample_columns, taste_groups
+from loop.analysis.groups import TasteGroups, taste_groups
 from loop.analysis.log import AnswerFilter, Log, read_log
 from loop.analysis.logit import Fit, Worth, fit, item_table, scores
 from loop.analysis.raters import RaterScale, disagreement, rater_tests
 from loop.analysis.taste import POINT_FACTORS
 from loop.config import POINT_SETS, StudyConfig
 from loop.evidence.intervals import Estimate
-from loop.evidence.prediction import difference_and_se
+from loop.evidence.prediction import TypeEvidence, TypeGeneration, difference_and_se
 from loop.evidence.study import History, analyse
 from loop.study import OnShare
 from loop.theory.population import Curators

@@ -36,6 +36,29 @@ class Figures(Part):
     class_shares: list[Estimate] = Field(description="of samples, in the order of class_names")
 
 
+class TypeGeneration(Part):
+    """A type of simulated users at one generation; gains are those from the generation before."""
+
+    t: int = Field(description="the generation")
+    mean_reward: Estimate = Field(description="E[r] by the type's own reward, measured")
+    predicted_reward: Estimate | None = Field(description="the same by one exact step from the generation before")
+    gain_w: Estimate | None = Field(description="gain of E[exp r], measured; None for generation 0")
+    predicted_gain_w: Estimate | None = Field(description="the same by one exact step")
+    own_picks: float | None = Field(
+        default=None, description="part of the predicted gain of E[exp r] by the type's own picks: never below 0"
+    )
+    other_picks: float | None = Field(default=None, description="part by the other types' picks, which may be negative")
+    real_data: float | None = Field(default=None, description="part by the real data in the training set")
+
+
+class TypeEvidence(Part):
+    """Claim C1 for one type of simulated users, whose own reward need not rise where types differ."""
+
+    name: str = Field(description="of the type")
+    share: float = Field(description="of picks")
+    generations: list[TypeGeneration] = Field(description="by t")
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Means of functions of a sample under B + 1 laws: the first is the law itself, the others bootstrap replicates.

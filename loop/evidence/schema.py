@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field
 from pydantic_core import PydanticUndefined
 
 from data.measurements import CuratedCounts, Distances, Divergence, JudgeFigures, LanguageFigures, SparseRecord
-from loop.analysis.groups import TasteGroups, TypeEvidence
+from loop.analysis.groups import TasteGroups
 from loop.analysis.taste import TasteLeaning
 from loop.evidence.distribution import DistributionEvidence, VarianceSplit
 from loop.evidence.intervals import Estimate, Part, TestVerdict
-from loop.evidence.prediction import Figures
+from loop.evidence.prediction import Figures, TypeEvidence
 from loop.selfcheck.verdicts import CheckVerdict
 
 VERSION = "curate-report/2"

@@ -7,7 +7,6 @@ from typing import Any
 
 from scipy.stats import norm
 
-from loop.analysis.groups import TypeEvidence
 from loop.evidence.claims import (
     KNOWN_GAIN,
     LEAST_EFFECTIVE,
@@ -26,6 +25,7 @@ from loop.evidence.schema import (
     Estimate,
     Evidence,
     GenerationEvidence,
+    TypeEvidence,
     VerdictWord,
     WinRate,
 )

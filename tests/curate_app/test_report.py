@@ -23,8 +23,8 @@ from curate_app.report.pages import comparison_json, comparison_page, lede, page
 from curate_app.report.pictures import Gallery
 from curate_app.report.tables import intervals, preferred
 from data.records import Pick
-from loop.analysis.groups import TypeEvidence, TypeGeneration
 from loop.evidence import schema
+from loop.evidence.prediction import TypeEvidence, TypeGeneration
 from loop.evidence.schema import (
     CheckResult,
     Estimate,

@@ -3,20 +3,22 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import logsumexp
 from scipy.stats import binom, norm
 
 from benchmarks.simulated_raters import GroupOutcome, GroupStudy, judge_groups, simulate_groups
 from data.designs import Factor
 from data.records import Evaluated
+from loop.analysis.design import sample_columns
 from loop.analysis.groups import (
     MOST_SURE,
+    Draws,
     Mixture,
     Prior,
     expand,
     flattened,
+    grouping,
     log_posterior,
-    posterior,
-    sample_columns,
     taste_groups,
 )
 from loop.analysis.log import Slates
@@ -79,28 +81,43 @@ def test_the_marginal_likelihood_is_that_of_numerical_integration():
     mixture = Mixture(np.array([0.3, 0.7]), np.array([[0.2], [1.0]]), np.array([0.4]))
     curves = expand(slates, z, slates.raters, np.full((3, 2, 1), 0.5))
     for _ in range(4):
-        curves = expand(slates, z, slates.raters, posterior(curves, mixture).utilities)
-    known = posterior(curves, mixture)
-    for rater in range(3):
-        own, rows = slates.subset(slates.raters == rater)
+        curves = expand(slates, z, slates.raters, curves.posterior(mixture).utilities)
+    picks = [(own, z[rows]) for own, rows in (slates.subset(slates.raters == rater) for rater in range(3))]
+    draws = [Draws.around(picks, curves, seed, mixture).posterior(mixture) for seed in range(50)]
+    by_draws = logsumexp([known.log_likelihood for known in draws], axis=0) - np.log(50)
+    for rater, (own, columns) in enumerate(picks):
 
-        def density(b: float, own: Slates = own, z: np.ndarray = z[rows, 0]) -> float:
+        def density(b: float, own: Slates = own, z: np.ndarray = columns[:, 0]) -> float:
             prior = float(0.3 * norm.pdf(b, 0.2, 0.4) + 0.7 * norm.pdf(b, 1.0, 0.4))
             return float(np.exp(own.log_probabilities(b * z)[own.rows].sum() + 20)) * prior
 
         exact = np.log(quad(density, -3, 5, limit=200)[0]) - 20
-        assert known.log_likelihood[rater] == pytest.approx(exact, abs=0.02)
+        assert curves.posterior(mixture).log_likelihood[rater] == pytest.approx(exact, abs=0.02)
+        assert by_draws[rater] == pytest.approx(exact, abs=0.01)
 
 
 def test_the_gradient_is_that_of_the_log_posterior():
     slates, x = pairs(6, 10, 1, np.array([0.5, -0.5]))
     curves = expand(slates, slates.centred(x), slates.raters, np.zeros((6, 1, 2)))
-    theta = flattened(Mixture(np.array([0.4, 0.6]), np.array([[0.1, 0.5], [-0.4, 0.2]]), np.array([0.3, 0.6]), 0.4))
-    steps, prior = 1e-5 * np.eye(len(theta)), Prior(np.array([0.2, -0.1]), np.array([2.0, 5.0]))
-    ends = [[log_posterior(theta + sign * step, curves, 2, prior)[0] for sign in (1, -1)] for step in steps]
-    assert log_posterior(theta, curves, 2, prior)[1] == pytest.approx(
-        [(up - down) / 2e-5 for up, down in ends], abs=1e-4
-    )
+    mixture = Mixture(np.array([0.4, 0.6]), np.array([[0.1, 0.5], [-0.4, 0.2]]), np.array([0.3, 0.6]), 0.4)
+    picks = [(own, slates.centred(x)[rows]) for own, rows in (slates.subset(slates.raters == i) for i in range(6))]
+    steps, prior = 1e-5 * np.eye(9), Prior(np.array([0.2, -0.1]), np.array([2.0, 5.0]))
+    for raters in (curves, Draws.around(picks, curves, 0, mixture)):
+        theta = flattened(mixture) + 0.1
+        ends = [[log_posterior(theta + sign * step, raters, 2, prior)[0] for sign in (1, -1)] for step in steps]
+        parts = log_posterior(theta, raters, 2, prior)[1]
+        assert parts.shape == (6, 9)
+        assert parts.sum(axis=0) == pytest.approx([(up - down) / 2e-5 for up, down in ends], abs=1e-4)
+
+
+def test_tastes_of_raters_with_few_picks_on_many_columns_are_as_strong_as_they_are():
+    taste = np.full(12, 12**-0.5)
+    own = taste + 0.3 * np.random.default_rng(0).standard_normal((120, 12))
+    slates, x = pairs(120, 30, 0, own)
+    known = grouping(slates, x, slates.raters, most=1)
+    strength = float(known.mixture.tastes[0] / known.scale @ taste)
+    assert strength == pytest.approx(own.mean(axis=0) @ taste, abs=0.06)  # 0.86 by Laplace's method
+    assert np.sqrt((known.mixture.spread**2).mean()) / known.scale.mean() == pytest.approx(0.3, abs=0.04)
 
 
 def test_too_few_raters_simulated_users_and_columns_that_never_differ_have_no_groups():
