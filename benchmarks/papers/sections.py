@@ -130,7 +130,7 @@ EXPERIMENTS = {
     "gpt-gerstgrasser": Experiment(
         "gpt-gerstgrasser",
         {"small": "shakespeare-small", "full": "tinystories"},
-        {"mix.policy": ["replace", "accumulate"], "sampling.temperature": [1.0, 0.3]},
+        {"mix.policy": ["replace", "accumulate", "replace_grown"], "sampling.temperature": [1.0, 0.3]},
         {"small": 9, "full": 9},
         {"small": SMALL_GPT},
     ),

@@ -131,7 +131,7 @@ def cost(arms: Sequence[Arm]) -> str:
         return "none yet"
     middle = float(np.median(seconds))
     whole = sum(seconds) / 60
-    return f"{len(seconds):,}, each {middle:.1f} s to train and measure (median), {whole:.0f} min in all"
+    return f"{len(seconds):,}, each {middle:.1f} s to train and measure (median), {whole:.1f} min in all"
 
 
 def claims(arms: Sequence[Arm], figure: Figure, name: str, start: int = 0) -> list[RetrainingClaim]:
