@@ -196,6 +196,19 @@ def title(arm: Arm) -> str:
     return f"{named}, T = {config.sampling.temperature:g}" if config.data.is_text else named
 
 
+def repeating(arm: Arm) -> int | None:
+    """The first generation from which on every study of an arm writes one token again and again; None without any."""
+    first = None
+    for t in range(last([arm]) + 1):
+        known = [study.generations[t].language for study in arm.studies if t < len(study.generations)]
+        pairs = arm.config.data.length - 1
+        if all(by is not None and round(by.distinct[0] * by.texts * pairs) == 1 for by in known):
+            first = t if first is None else first
+        else:
+            first = None
+    return first
+
+
 def papers_entropy(policy: str, temperature: float, number: int) -> str:
     """The paper's cross-entropy at a round as a ratio to its first round's; a dash where it gives none."""
     value = PAPERS_ENTROPY.get((policy, temperature, number))
