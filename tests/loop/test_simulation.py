@@ -226,6 +226,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_moons: tuple[str,
     return result
 
 
+@pytest.mark.slow  # a kill at each place one by one: test_kills.py
 def test_a_run_killed_nine_times_ends_as_an_undisturbed_one(make: Make, run_and_die, run, fingerprint, undisturbed):
     study = make("moons", *THREE_CHUNKS, seed=4)
     for phase, nth in KILLS:
