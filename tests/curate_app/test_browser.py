@@ -118,6 +118,7 @@ def test_a_reload_shows_the_same_slate(study: Study, serve, page: Page):
     saved(page, 1)
 
 
+@pytest.mark.slow
 def test_every_slate_comes_once_and_then_the_page_waits(make_study, serve, page: Page, publish_generation):
     study = make_study("schedule.picks=100", generations=0)
     publish_generation(study, 0, slates=4, audit=2)
