@@ -42,9 +42,9 @@ def config(*settings: str) -> StudyConfig:
     ],
 )
 def test_only_the_steps_of_this_study_are_shown(settings: tuple[str, ...], names: list[str]):
-    found = stages(config(*settings), FUNNEL, picked=3)
-    assert [stage["name"] for stage in found] == names
-    assert {stage["name"]: stage["share"] for stage in found}["picked"] == 0.75
+    shown_stages = stages(config(*settings), FUNNEL, picked=3)
+    assert [stage["name"] for stage in shown_stages] == names
+    assert {stage["name"]: stage["share"] for stage in shown_stages}["picked"] == 0.75
 
 
 def test_a_jumped_flag_is_told_until_it_has_come_down(study: Study):
@@ -93,11 +93,11 @@ def test_what_holds_is_said_in_the_head(study: Study):
     crowd = CrowdCounts(study)
     set_quota(study.store, 7)
     pause(study.store)
-    found = panels(study, crowd)
-    assert "paused" in found.head and "of 7" in found.head and "The study is paused" in found.notes
+    shown = panels(study, crowd)
+    assert "paused" in shown.head and "of 7" in shown.head and "The study is paused" in shown.notes
     finish(study.store)
-    found = panels(study, crowd)
-    assert "finished</strong>" in found.head and "The study is finished" in found.notes
+    shown = panels(study, crowd)
+    assert "finished</strong>" in shown.head and "The study is finished" in shown.notes
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_what_raters_cause_is_told_together_and_without_their_ids(study: Study):
     store.log("rater", "declined")
     store.log("researcher", "paused")
     store.log("researcher", "paused")
-    found = [(one["actor"], one["words"], one["times"]) for one in shown_events(store.events())]
-    assert found[:5] == [
+    events = [(one["actor"], one["words"], one["times"]) for one in shown_events(store.events())]
+    assert events[:5] == [
         ("researcher", "paused the study", 1), ("researcher", "paused the study", 1), ("a rater", "declined", 1),
         ("a rater", "left a slate unanswered", 3), ("worker", "started", 1),
     ]  # fmt: skip
@@ -318,11 +318,11 @@ def test_every_part_shows_what_a_simulated_study_came_to(
     commands = set()
     simulate(study, 1, lambda phase, done, total: commands.add(worker_status(study.store)["command"]))
     assert commands == {"worker", "simulate"}  # before its first report, and then
-    found = panels(study, CrowdCounts(study))
+    shown = panels(study, CrowdCounts(study))
     for generation in study.store.generations():
-        assert generation.measurements.grid_sha256 and generation.measurements.grid_sha256 in found.sheets
-        assert f"{generation.measurements.nn_ratio:.2f}" in found.sheets
-    assert found.curves.count("<svg") >= 2 and "real data" in found.curves
-    assert found.events.count("published generation") == 2
-    assert "λ" in found.sheets and "lam" not in found.sheets
-    assert "Nothing runs at present." in found.head and "bad" not in found.head  # no person waits for a worker
+        assert generation.measurements.grid_sha256 and generation.measurements.grid_sha256 in shown.sheets
+        assert f"{generation.measurements.nn_ratio:.2f}" in shown.sheets
+    assert shown.curves.count("<svg") >= 2 and "real data" in shown.curves
+    assert shown.events.count("published generation") == 2
+    assert "λ" in shown.sheets and "lam" not in shown.sheets
+    assert "Nothing runs at present." in shown.head and "bad" not in shown.head  # no person waits for a worker

@@ -85,7 +85,7 @@ def test_nothing_measured_draws_nothing():
 
 
 def test_the_reward_chart_has_a_point_for_each_measured_generation():
-    found = reward_chart(
+    chart = reward_chart(
         [
             generation(0, mean_reward=Mean(value=1.0, se=0.1)),
             generation(1),
@@ -93,28 +93,28 @@ def test_the_reward_chart_has_a_point_for_each_measured_generation():
         ],
         Measurements(mean_reward=Mean(value=1.5, se=0.1)),
     )
-    assert found is not None
-    assert found.lines[0].points == [Point(0, 1.0, 0.1), Point(2, 3.0)]
-    assert found.reference == 1.5
+    assert chart is not None
+    assert chart.lines[0].points == [Point(0, 1.0, 0.1), Point(2, 3.0)]
+    assert chart.reference == 1.5
 
 
 def test_the_class_that_moved_most_is_loud_even_when_it_shrank():
     shares = [[0.5, 0.3, 0.2], [0.2, 0.45, 0.35]]
     names = ["cat", "dog", "fox"]
-    found = shares_chart(
+    chart = shares_chart(
         [generation(t, class_shares=row, class_names=names) for t, row in enumerate(shares)],
         Measurements(class_shares=(0.4, 0.3, 0.3)),
     )
-    assert found is not None
-    assert [(line.name, line.loud) for line in found.lines] == [("cat", True), ("dog", False), ("fox", False)]
-    assert found.reference == 0.4
-    assert "cat" in found.spoken and "50% to 20%" in found.spoken
+    assert chart is not None
+    assert [(line.name, line.loud) for line in chart.lines] == [("cat", True), ("dog", False), ("fox", False)]
+    assert chart.reference == 0.4
+    assert "cat" in chart.spoken and "50% to 20%" in chart.spoken
 
 
 @pytest.mark.parametrize("rows", [[[0.01, 0.99]], [[0.01, 0.99], [0.013, 0.987]]])
 def test_shares_that_have_not_moved_are_not_said_to_have(rows: list[list[float]]):
-    found = shares_chart(
+    chart = shares_chart(
         [generation(t, class_shares=row, class_names=["cat", "dog"]) for t, row in enumerate(rows)], Measurements()
     )
-    assert found is not None
-    assert found.spoken == "The share of no class has moved by a percentage point."
+    assert chart is not None
+    assert chart.spoken == "The share of no class has moved by a percentage point."

@@ -23,11 +23,11 @@ SHARED_CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.t
 
 
 def test_digits_are_all_1797_with_17_levels_over_the_whole_range():
-    found = datasets.load(DataConfig(dataset="digits"), seed=0)
-    assert found.x.shape == (1797, 8, 8, 1) and found.x.dtype == np.uint8 and found.is_images
-    np.testing.assert_array_equal(np.unique(found.x), np.round(np.arange(17) * 255 / 16))
-    assert found.label_names == tuple("0123456789")
-    assert found.shares().sum() == pytest.approx(1) and found.shares().min() > 0.09
+    real = datasets.load(DataConfig(dataset="digits"), seed=0)
+    assert real.x.shape == (1797, 8, 8, 1) and real.x.dtype == np.uint8 and real.is_images
+    np.testing.assert_array_equal(np.unique(real.x), np.round(np.arange(17) * 255 / 16))
+    assert real.label_names == tuple("0123456789")
+    assert real.shares().sum() == pytest.approx(1) and real.shares().min() > 0.09
 
 
 @pytest.mark.parametrize("dataset", ["digits", "moons", "gaussians"])
@@ -54,9 +54,9 @@ def test_points_are_5000_unless_asked_otherwise():
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
 def test_moons_lie_on_their_arcs_up_to_the_noise(noise: float):
     n = 20_000
-    found = datasets.load(DataConfig(dataset="moons", n=n, noise=noise), seed=1)
-    arcs = np.where(found.labels[:, None] == 0, found.x, [1.0, 0.5] - found.x)
-    assert found.labels.mean() == pytest.approx(0.5)
+    real = datasets.load(DataConfig(dataset="moons", n=n, noise=noise), seed=1)
+    arcs = np.where(real.labels[:, None] == 0, real.x, [1.0, 0.5] - real.x)
+    assert real.labels.mean() == pytest.approx(0.5)
     radii = np.linalg.norm(arcs, axis=1)
     inner = arcs[:, 1] > 3 * noise  # away from the ends, where the distance to the arc is |radius - 1|
     assert radii[inner].std() == pytest.approx(noise, rel=0.1, abs=1e-6)
@@ -67,13 +67,13 @@ def test_moons_lie_on_their_arcs_up_to_the_noise(noise: float):
 
 def test_gaussians_have_their_centres_and_spread():
     config = DataConfig(dataset="gaussians", n=40_000, modes=5, radius=3.0, std=0.2)
-    found = datasets.load(config, seed=2)
+    real = datasets.load(config, seed=2)
     centres = datasets.ring(config)
     np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 3.0)
     np.testing.assert_allclose(centres[0], [3.0, 0.0])
     assert centres[1, 1] > 0  # counter-clockwise
     for mode in range(5):
-        members = found.x[found.labels == mode]
+        members = real.x[real.labels == mode]
         assert len(members) == pytest.approx(8_000, rel=0.05)
         np.testing.assert_allclose(members.mean(0), centres[mode], atol=5 * 0.2 / np.sqrt(len(members)))
         np.testing.assert_allclose(members.std(0), 0.2, rtol=0.05)
@@ -85,8 +85,8 @@ def test_gaussians_have_their_centres_and_spread():
     ids=["moons", "gaussians"],
 )
 def test_the_nearest_mode_of_a_noiseless_point_is_its_own(config: DataConfig):
-    found = datasets.load(config, seed=3)
-    np.testing.assert_array_equal(datasets.nearest_mode(config, found.x), found.labels)
+    real = datasets.load(config, seed=3)
+    np.testing.assert_array_equal(datasets.nearest_mode(config, real.x), real.labels)
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_cifar10_from_class_folders_of_jpegs(tmp_path: Path):
                 archive.extract(member, tmp_path, filter="data")
             if len(names) == 10 and len(list(tmp_path.glob("train/*/*.jpg"))) == 10 * wanted:
                 break
-    found = datasets.load(DataConfig(dataset="cifar10", path=str(tmp_path)), seed=0)
-    assert found.x.shape == (10 * wanted, 32, 32, 3) and found.name == "cifar10"
-    assert found.label_names == tuple(sorted(names)) and found.label_names[0] == "airplane"
-    np.testing.assert_array_equal(np.bincount(found.labels), [wanted] * 10)
+    real = datasets.load(DataConfig(dataset="cifar10", path=str(tmp_path)), seed=0)
+    assert real.x.shape == (10 * wanted, 32, 32, 3) and real.name == "cifar10"
+    assert real.label_names == tuple(sorted(names)) and real.label_names[0] == "airplane"
+    np.testing.assert_array_equal(np.bincount(real.labels), [wanted] * 10)
     first = np.asarray(Image.open(tmp_path / "train" / "airplane" / "0000.jpg").convert("RGB"))
-    np.testing.assert_array_equal(found.x[0], first)
+    np.testing.assert_array_equal(real.x[0], first)
 
 
 @pytest.fixture
@@ -163,9 +163,9 @@ def test_cifar10_is_downloaded_once(server: tuple[str, Path], tmp_path: Path, mo
     url, served = server
     archive = served / "cifar-10-python.tar.gz"
     pixels = fake_cifar10(archive, monkeypatch, url)
-    found = datasets.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(found.x, pixels)
-    assert found.labels.tolist() == [0, 9, 3, 0] and found.label_names[9] == "class 9"
+    real = datasets.load(DataConfig(dataset="cifar10"), seed=0, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(real.x, pixels)
+    assert real.labels.tolist() == [0, 9, 3, 0] and real.label_names[9] == "class 9"
     archive.unlink()
     np.testing.assert_array_equal(datasets.load(DataConfig(dataset="cifar10"), 0, tmp_path / "cache").x, pixels)
 
@@ -197,8 +197,8 @@ def test_fashion_mnist_is_read_from_idx_files_gzipped_or_not(tmp_path: Path):
     for kind, values in (("images-idx3", pixels[:7]), ("labels-idx1", labels[:7])):
         (tmp_path / f"t10k-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(values)))
     config = DataConfig(dataset="fashion", path=str(tmp_path))
-    found, held_out = datasets.load(config, 0), datasets.load_test(config)
-    assert (found.x[..., 0] == pixels).all() and (found.labels == labels).all() and found.label_names[9] == "ankle boot"
+    real, held_out = datasets.load(config, 0), datasets.load_test(config)
+    assert (real.x[..., 0] == pixels).all() and (real.labels == labels).all() and real.label_names[9] == "ankle boot"
     assert datasets.sample_shape(config) == (1, 28, 28) and held_out is not None and len(held_out) == 7
     assert len(datasets.load(DataConfig(dataset="fashion", path=str(tmp_path), n=12), 0)) == 12
 

@@ -53,15 +53,15 @@ def vowels(texts: list[str]) -> np.ndarray:
 
 @pytest.fixture
 def make_text(tmp_path: Path) -> Iterator[Make]:
-    made: list[Study] = []
+    studies: list[Study] = []
 
     def create(*settings: str, seed: int = 0) -> Study:
         config = configure("text", [*TINY, *settings], seed=seed)
-        made.append(Study.create(tmp_path / f"study-{len(made)}", config))
-        return made[-1]
+        studies.append(Study.create(tmp_path / f"study-{len(studies)}", config))
+        return studies[-1]
 
     yield create
-    for study in made:
+    for study in studies:
         study.store.close()
 
 
@@ -263,8 +263,8 @@ def test_the_control_is_the_categorical_model_after_each_context(policy: DataPol
         exact = left**2 * exact + share**2 * (1 - start - exact) / n
         deviation = ((laws[:, t] - laws[:, 0]) ** 2).sum(-1).mean(1)
         squares = (laws[:, t] ** 2).sum(-1).mean(1) - start
-        for found in (deviation, squares):
-            assert abs(found.mean() - exact) < 4 * found.std(ddof=1) / math.sqrt(loops)
+        for values in (deviation, squares):
+            assert abs(values.mean() - exact) < 4 * values.std(ddof=1) / math.sqrt(loops)
     if policy.kind == "replace":
         assert exact == pytest.approx((1 - (1 - 1 / n) ** (generations - 1)) * (1 - start))
 

@@ -39,12 +39,12 @@ def config(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
 
 
 def test_the_parts_take_their_steps_times_the_seconds_of_a_step(config: StudyConfig):
-    made = plan(config, rounds=3)
+    planned = plan(config, rounds=3)
     # 16 of 20 images train the classifier: 2 batches an epoch; a sample takes 5 evaluations, a third of a step each
-    assert made.parts == pytest.approx({"classifier": 20.0, "pretraining": 300.0, "evaluating": 5.0})
-    assert made.round_s == pytest.approx(100 * 0.3 + (30 * 2 + 100) * 5 * 0.01)
-    assert made.seconds == pytest.approx(325.0 + 3 * made.round_s)
-    assert (made.n, made.shape) == (20, (3, 32, 32))
+    assert planned.parts == pytest.approx({"classifier": 20.0, "pretraining": 300.0, "evaluating": 5.0})
+    assert planned.round_s == pytest.approx(100 * 0.3 + (30 * 2 + 100) * 5 * 0.01)
+    assert planned.seconds == pytest.approx(325.0 + 3 * planned.round_s)
+    assert (planned.n, planned.shape) == (20, (3, 32, 32))
 
 
 def test_a_replay_makes_no_picks_and_dpo_evaluates_its_reference_too(config: StudyConfig):
@@ -75,21 +75,21 @@ def test_models_that_are_trained_anew_are_measured_and_planned(kind: str):
              "vae": ("vae-digits", ["network.latent=4"])}[kind]  # fmt: skip
     many = ["network.width=8", "network.depth=1", "train.pretrain_steps=4000", "train.batch_size=8",
             "evaluation.samples=100", "curation.k=1", "curation.picks=100"]  # fmt: skip
-    made = plan(configure(small[0], [*small[1], *many]), rounds=2)
-    steps, samples = made.parts["pretraining"], made.parts["evaluating"]
-    assert 0 < samples < steps and made.round_s == pytest.approx(steps + 2 * samples)
-    line = plan_line(replace(made, parts={"pretraining": 90.0}), 4_000)
+    planned = plan(configure(small[0], [*small[1], *many]), rounds=2)
+    steps, samples = planned.parts["pretraining"], planned.parts["evaluating"]
+    assert 0 < samples < steps and planned.round_s == pytest.approx(steps + 2 * samples)
+    line = plan_line(replace(planned, parts={"pretraining": 90.0}), 4_000)
     unit = "50 texts of 64 tokens" if kind == "gpt" else "1,797 images of 8 x 8 pixels"
     assert f"generation 0 (4,000 steps) on {unit}, about 2 min" in line
 
 
 def test_counts_are_planned_and_too_short_a_text_is_refused_before_anything_is_measured(tmp_path: Path):
     small = ["data.n=50", "data.characters=20000", "evaluation.samples=100", "curation.picks=200", "curation.k=3"]
-    made = plan(configure("text", small), rounds=2)
-    counts, samples = made.parts["pretraining"], made.parts["evaluating"]
+    planned = plan(configure("text", small), rounds=2)
+    counts, samples = planned.parts["pretraining"], planned.parts["evaluating"]
     a_text = samples / (100 + setup.HELD_OUT_TEXTS)
-    assert counts > 0 and made.round_s == pytest.approx(counts + samples + 200 * 3 * a_text)
-    line = plan_line(replace(made, round_s=90.0), 1)
+    assert counts > 0 and planned.round_s == pytest.approx(counts + samples + 200 * 3 * a_text)
+    line = plan_line(replace(planned, round_s=90.0), 1)
     assert "generation 0 (counts) on 50 texts of 64 tokens" in line and "train." not in line
     (tmp_path / "own.txt").write_text("a short text\n" * 200)
     for wrong, why in (("data.n=50", "which has only 36: set it to 0"), ("data.length=200", "length to 130 or less")):
@@ -108,8 +108,8 @@ def test_what_is_there_is_not_planned(config: StudyConfig, tmp_path: Path):
 
 def test_the_share_done_goes_by_the_seconds_of_the_parts():
     reports = []
-    made = Plan({"classifier": 100.0, "pretraining": 300.0}, [], 20, (3, 32, 32), "cpu")
-    report = made.overall(lambda phase, done, total: reports.append((phase, done / total)))
+    planned = Plan({"classifier": 100.0, "pretraining": 300.0}, [], 20, (3, 32, 32), "cpu")
+    report = planned.overall(lambda phase, done, total: reports.append((phase, done / total)))
     for event in (("reading images", 1, 2), ("classifier", 1, 2), ("pretraining", 0, 10), ("pretraining", 5, 10),
                   ("scoring real data", 1, 9)):  # fmt: skip
         report(*event)
